@@ -1,0 +1,11 @@
+//! framelane moves sequences of camera frames over lossy links and proves that every one arrived.
+//!
+//! The modules are the path of a frame, and imports go down this list only:
+//!
+//! ```text
+//! source -> sender -> transport ~~ link ~~> transport -> receiver -> sink
+//!                        |                      |            |
+//!                  wire, identity             wire        manifest
+//! ```
+
+pub mod frame;
