@@ -9,4 +9,5 @@
 //! ```
 
 pub mod frame;
+pub mod transport;
 pub mod wire;

@@ -1,0 +1,118 @@
+//! A global bound on the memory that bodies hold while they arrive and wait to be stored.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::frame::ByteSize;
+
+/// One permit stands for this many bytes, so that permits count to more than 4 GiB.
+const GRAIN: u64 = 1_024;
+
+/// Memory that bodies share.
+///
+/// Many frames that have each a part of their body could fill the budget, so that none could ever
+/// be completed. To rule that out, one frame at a time may go over: whoever waits for memory waits
+/// for the budget or for that one exemption, whichever comes first. What is held is therefore at
+/// most the budget and one frame.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget {
+    bytes: Arc<Semaphore>,
+    exemption: Arc<Semaphore>,
+    total: u64,
+}
+
+/// Memory claimed for one body; given back when dropped.
+#[derive(Debug)]
+pub struct Claim {
+    budget: MemoryBudget,
+    permits: Vec<OwnedSemaphorePermit>,
+    exempt: Option<OwnedSemaphorePermit>,
+    bytes: u64,
+}
+
+impl MemoryBudget {
+    /// A budget of `total` bytes, rounded down to whole kibibytes.
+    pub fn new(total: ByteSize) -> Self {
+        let grains = usize::try_from(total.0 / GRAIN).unwrap_or(usize::MAX);
+        let grains = grains.min(Semaphore::MAX_PERMITS);
+        Self {
+            bytes: Arc::new(Semaphore::new(grains)),
+            exemption: Arc::new(Semaphore::new(1)),
+            total: grains as u64 * GRAIN,
+        }
+    }
+
+    /// A claim on nothing yet.
+    pub fn claim(&self) -> Claim {
+        Claim { budget: self.clone(), permits: Vec::new(), exempt: None, bytes: 0 }
+    }
+
+    /// Bytes claimed at the moment, the exempt frame's overdraft not counted.
+    pub fn in_use(&self) -> u64 {
+        self.total.saturating_sub(self.bytes.available_permits() as u64 * GRAIN)
+    }
+}
+
+impl Claim {
+    /// Grows the claim to at least `bytes`, waiting for memory where there is none.
+    ///
+    /// Cancel safe: a dropped wait leaves the claim as it was.
+    pub async fn grow_to(&mut self, bytes: u64) {
+        if self.exempt.is_some() || bytes <= self.bytes {
+            return;
+        }
+        let grains = (bytes - self.bytes).div_ceil(GRAIN);
+        let wanted = u32::try_from(grains).unwrap_or(u32::MAX);
+        let budget = self.budget.bytes.clone();
+        if let Ok(permit) = budget.clone().try_acquire_many_owned(wanted) {
+            self.hold(permit, grains);
+            return;
+        }
+        tokio::select! {
+            Ok(permit) = budget.acquire_many_owned(wanted) => self.hold(permit, grains),
+            Ok(permit) = self.budget.exemption.clone().acquire_owned() => self.exempt = Some(permit),
+        }
+    }
+
+    fn hold(&mut self, permit: OwnedSemaphorePermit, grains: u64) {
+        self.permits.push(permit);
+        self.bytes += grains * GRAIN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(kib: u64) -> MemoryBudget {
+        MemoryBudget::new(ByteSize(kib * GRAIN))
+    }
+
+    #[tokio::test]
+    async fn claims_are_given_back() {
+        let budget = budget(10);
+        let mut claim = budget.claim();
+        claim.grow_to(3_000).await;
+        claim.grow_to(5_000).await;
+        assert_eq!(budget.in_use(), 5 * GRAIN);
+        drop(claim);
+        assert_eq!(budget.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn half_arrived_frames_cannot_block_one_another() {
+        let budget = budget(10);
+        let (mut one, mut two, mut three) = (budget.claim(), budget.claim(), budget.claim());
+        one.grow_to(5 * GRAIN).await;
+        two.grow_to(5 * GRAIN).await;
+        // The budget is gone; one frame may still grow without end, and only one.
+        one.grow_to(100 * GRAIN).await;
+        let second =
+            tokio::time::timeout(std::time::Duration::from_millis(20), two.grow_to(6 * GRAIN));
+        assert!(second.await.is_err(), "two frames went over the budget");
+        drop(one);
+        three.grow_to(GRAIN).await;
+        two.grow_to(9 * GRAIN).await;
+    }
+}

@@ -1,0 +1,109 @@
+//! What can go wrong between two machines.
+
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use super::Transport;
+
+/// Why a link could not be opened, or ended.
+#[derive(Debug, Clone, Error)]
+pub enum TransportError {
+    /// The host name has no address.
+    #[error("cannot resolve {host:?}: {why}; check the spelling and the name service")]
+    Resolve {
+        /// As the user wrote it.
+        host: String,
+        /// The system's word.
+        why: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} for {transport}: {why}; {advice}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// For what.
+        transport: Transport,
+        /// The system's word.
+        why: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// Nothing answered.
+    #[error("no answer from {address} over {transport} within {seconds} s; {advice}")]
+    NoAnswer {
+        /// Where.
+        address: SocketAddr,
+        /// Over what.
+        transport: Transport,
+        /// How long was waited.
+        seconds: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The system refused the connection.
+    #[error(
+        "cannot connect to {address} over {transport}: {why}; is `framelane receive` running there, and with --transport {transport}?"
+    )]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Over what.
+        transport: Transport,
+        /// The system's word.
+        why: String,
+    },
+    /// Identity or trust: trying again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection was there and is gone.
+    #[error("the connection to {address} was lost: {why}")]
+    Lost {
+        /// To whom.
+        address: SocketAddr,
+        /// What was noticed.
+        why: String,
+    },
+    /// The peer ended the session.
+    #[error("{address} ended the session: {why}")]
+    ClosedByPeer {
+        /// Who.
+        address: SocketAddr,
+        /// A [`crate::wire::CloseCode`] number.
+        code: u64,
+        /// The peer's words.
+        why: String,
+    },
+    /// The peer broke the protocol.
+    #[error(
+        "{address} does not keep to the protocol: {why}; are both ends the same version of framelane?"
+    )]
+    Protocol {
+        /// Who.
+        address: SocketAddr,
+        /// What it did.
+        why: String,
+    },
+    /// This end closed the link.
+    #[error("the link was closed at this end")]
+    Ended,
+}
+
+impl TransportError {
+    /// True where a new attempt can succeed without anybody changing anything.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoAnswer { .. } | Self::Connect { .. } | Self::Lost { .. } => true,
+            // A name service can fail for a moment as well.
+            Self::Resolve { .. } => true,
+            Self::ClosedByPeer { code, .. } => {
+                use crate::wire::CloseCode;
+                matches!(
+                    CloseCode::from_number(*code),
+                    Some(CloseCode::Shutdown | CloseCode::Busy | CloseCode::Stalled)
+                )
+            }
+            Self::Listen { .. } | Self::Refused(_) | Self::Protocol { .. } | Self::Ended => false,
+        }
+    }
+}

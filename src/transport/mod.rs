@@ -1,0 +1,323 @@
+//! Ways to carry a session between two machines, behind one small boundary.
+//!
+//! A sender calls [`Dial::dial`] and gets a [`SenderLink`]; a receiver takes [`ReceiverLink`]s from
+//! a [`Listener`]. Both are channels: each transport runs its own tasks behind them, so that a
+//! session at either end reads the same for every transport, and a test can stand in for one.
+//!
+//! What a transport promises:
+//! - messages arrive in order, each once, or the link ends;
+//! - a frame arrives whole, with the announced length, or as [`Arrival::Refused`], or the link ends;
+//! - frames may overtake one another and messages, unless the transport cannot help it;
+//! - nothing is promised of delivery: only a receipt proves it.
+
+mod budget;
+mod error;
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+
+pub use budget::{Claim, MemoryBudget};
+pub use error::TransportError;
+
+use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
+use crate::wire::{CloseCode, FrameHeader, Message, RefusalCode, SourceId};
+
+/// A boxed future, for the one trait that is used as an object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Frames waiting to be taken by a transport. One is being written while the next is prepared;
+/// more would be a queue in which a fresh frame waits behind older ones unseen.
+pub const FRAME_QUEUE: usize = 2;
+
+/// Messages on their way to or from a transport. They are small, and their number is bounded by
+/// what is in flight; this only smooths wake-ups.
+pub const MESSAGE_QUEUE: usize = 64;
+
+/// Frames and messages that have arrived and wait for the session. Their bytes are bounded by the
+/// memory budget.
+pub const ARRIVAL_QUEUE: usize = 256;
+
+/// Which transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// One QUIC connection, a stream for each frame.
+    Quic,
+    /// One TLS 1.3 connection over TCP, frames one after the other without a stall.
+    Tcp,
+    /// The Python socket scripts' protocol: no encryption, an "ok" after each header and body.
+    StopAndWait,
+    /// A new TLS 1.3 connection over TCP for each frame.
+    TcpPerFrame,
+}
+
+/// Opens a session to a receiver.
+pub trait Dial: Send + Sync {
+    /// Connects and makes everything ready for the hello.
+    ///
+    /// Cancel safe: a dropped attempt leaves nothing behind.
+    fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>>;
+}
+
+/// The sending end of a session.
+#[derive(Debug)]
+pub struct SenderLink {
+    /// Messages to the receiver.
+    pub messages: mpsc::Sender<Message>,
+    /// Frames to the receiver, taken in this order; what is urgent overtakes where it can.
+    pub frames: mpsc::Sender<OutgoingFrame>,
+    /// Messages from the receiver; closed when the link has ended, whose reason is then in `end`.
+    pub incoming: mpsc::Receiver<Message>,
+    /// How the link ended, and how to end it.
+    pub end: LinkEnd,
+    /// What the transport knows of the path.
+    pub path: PathWatch,
+}
+
+/// A frame handed to a transport.
+#[derive(Debug)]
+pub struct OutgoingFrame {
+    /// Its header, complete.
+    pub header: FrameHeader,
+    /// `header.meta.bytes` bytes.
+    pub body: Bytes,
+    /// Higher goes first, where the transport can choose.
+    pub priority: i32,
+    /// Held until the transport has accepted the whole body, to bound what is handed over.
+    pub handing: Option<OwnedSemaphorePermit>,
+}
+
+/// The receiving end of a session.
+#[derive(Debug)]
+pub struct ReceiverLink {
+    /// Who is at the other end.
+    pub peer: Peer,
+    /// What arrives; closed when the link has ended, whose reason is then in `end`.
+    pub arrivals: mpsc::Receiver<Arrival>,
+    /// Messages to the sender.
+    pub messages: mpsc::Sender<Message>,
+    /// How many sources the hello has named: frames of others are refused from their header on.
+    pub sources: SourceCount,
+    /// How the link ended, and how to end it.
+    pub end: LinkEnd,
+    /// What the transport knows of the path.
+    pub path: PathWatch,
+}
+
+/// Something from the sender.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A session message.
+    Message(Message),
+    /// A whole frame, of the announced length, its hash not yet checked.
+    Frame(ArrivedFrame),
+    /// A frame that the transport refused.
+    Refused {
+        /// Which, as far as its header could be read.
+        frame: Option<(SourceId, Sequence)>,
+        /// Why.
+        code: RefusalCode,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// A frame that has arrived whole.
+#[derive(Debug)]
+pub struct ArrivedFrame {
+    /// Whose.
+    pub source: SourceId,
+    /// The frame.
+    pub frame: Frame,
+    /// When its last byte arrived.
+    pub received: UnixNanos,
+    /// True where forward repair made it whole before all of it had arrived.
+    pub repaired: bool,
+    /// The memory that its body holds; dropping it gives the memory back.
+    pub claim: Claim,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The pin of its certificate as text, where it has one.
+    pub pin: Option<String>,
+    /// The transport it uses.
+    pub transport: Transport,
+}
+
+/// What every receiving transport has to bound.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// The longest body in bytes.
+    pub max_frame: ByteSize,
+    /// Memory for bodies that are arriving or wait to be stored, shared by all sessions.
+    pub budget: MemoryBudget,
+    /// A session whose open frames make next to no progress for this long is ended.
+    pub stall: Duration,
+    /// The most sessions at once.
+    pub max_sessions: usize,
+}
+
+/// Accepts sessions; its tasks end when it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where it listens, the port chosen by the system filled in.
+    pub address: SocketAddr,
+    /// The transport it serves.
+    pub transport: Transport,
+    /// Sessions whose handshake is done. Closed after a fatal error.
+    pub links: mpsc::Receiver<ReceiverLink>,
+    /// Dropped, or sent to, it stops the accepting; open sessions are not touched.
+    pub stop: Option<oneshot::Sender<()>>,
+}
+
+/// The number of sources of a session, known once its hello has arrived.
+#[derive(Debug, Clone, Default)]
+pub struct SourceCount(Arc<AtomicUsize>);
+
+/// Reads what a transport knows of its path, at the moment of the call.
+#[derive(Clone)]
+pub struct PathWatch(Arc<dyn Fn() -> PathStats + Send + Sync>);
+
+/// What a transport knows of its path. Zero where it does not know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PathStats {
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Congestion window in bytes.
+    pub window: u64,
+    /// Packets sent and, of these, lost.
+    pub packets_sent: u64,
+    /// Packets that were declared lost.
+    pub packets_lost: u64,
+    /// UDP or TCP payload bytes sent, retransmissions included where they can be counted.
+    pub bytes_sent: u64,
+}
+
+/// How a link ended, and the way to end it.
+#[derive(Debug, Clone)]
+pub struct LinkEnd {
+    close: mpsc::Sender<(CloseCode, String)>,
+    cause: watch::Receiver<Option<TransportError>>,
+}
+
+/// A transport's side of a [`LinkEnd`].
+#[derive(Debug)]
+pub struct LinkKeeper {
+    /// A request to close, from the session. `None` when every session handle is gone.
+    pub close: mpsc::Receiver<(CloseCode, String)>,
+    cause: watch::Sender<Option<TransportError>>,
+}
+
+impl LinkEnd {
+    /// A session's handle and the transport's side of it.
+    pub fn new() -> (Self, LinkKeeper) {
+        let (close, closing) = mpsc::channel(1);
+        let (report, cause) = watch::channel(None);
+        (Self { close, cause }, LinkKeeper { close: closing, cause: report })
+    }
+
+    /// Waits for the end of the link and tells its cause. Cancel safe.
+    pub async fn cause(&self) -> TransportError {
+        let mut cause = self.cause.clone();
+        match cause.wait_for(Option::is_some).await {
+            Ok(cause) => cause.clone().unwrap_or(TransportError::Ended),
+            Err(_) => TransportError::Ended,
+        }
+    }
+
+    /// Asks the transport to deliver what it can, to tell the peer, and to close; waits until it
+    /// has, for at most five seconds, after which a vanished peer is not worth waiting for.
+    pub async fn close(&self, code: CloseCode, reason: &str) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        // A full queue means that a close is under way already.
+        let _ = self.close.try_send((code, reason.to_owned()));
+        let _ = tokio::time::timeout(PATIENCE, self.cause()).await;
+    }
+}
+
+impl LinkKeeper {
+    /// Reports the cause of the end. The first one counts.
+    pub fn ended(&self, cause: TransportError) {
+        self.cause.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                *known = Some(cause);
+            }
+            first
+        });
+    }
+}
+
+impl SourceCount {
+    /// Makes `count` sources known.
+    pub fn set(&self, count: usize) {
+        self.0.store(count, Ordering::Release);
+    }
+
+    /// True where the hello has named this source.
+    pub fn knows(&self, source: SourceId) -> bool {
+        usize::from(source.0) < self.0.load(Ordering::Acquire)
+    }
+}
+
+impl PathWatch {
+    /// Wraps a transport's way to look.
+    pub fn new(look: impl Fn() -> PathStats + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    /// Looks.
+    pub fn look(&self) -> PathStats {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for PathWatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.look().fmt(f)
+    }
+}
+
+impl Transport {
+    /// All of them, the default first.
+    pub const ALL: [Self; 4] = [Self::Quic, Self::Tcp, Self::StopAndWait, Self::TcpPerFrame];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+            Self::StopAndWait => "stop-and-wait",
+            Self::TcpPerFrame => "tcp-per-frame",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|transport| transport.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("unknown transport {text:?}; the transports are {names}")
+        })
+    }
+}
