@@ -1,6 +1,7 @@
 //! A global bound on the memory that bodies hold while they arrive and wait to be stored.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -19,6 +20,7 @@ const GRAIN: u64 = 1_024;
 pub struct MemoryBudget {
     bytes: Arc<Semaphore>,
     exemption: Arc<Semaphore>,
+    arrived: Arc<AtomicUsize>,
     total: u64,
 }
 
@@ -29,6 +31,7 @@ pub struct Claim {
     permits: Vec<OwnedSemaphorePermit>,
     exempt: Option<OwnedSemaphorePermit>,
     bytes: u64,
+    arrived: bool,
 }
 
 impl MemoryBudget {
@@ -39,18 +42,26 @@ impl MemoryBudget {
         Self {
             bytes: Arc::new(Semaphore::new(grains)),
             exemption: Arc::new(Semaphore::new(1)),
+            arrived: Arc::default(),
             total: grains as u64 * GRAIN,
         }
     }
 
     /// A claim on nothing yet.
     pub fn claim(&self) -> Claim {
-        Claim { budget: self.clone(), permits: Vec::new(), exempt: None, bytes: 0 }
+        let budget = self.clone();
+        Claim { budget, permits: Vec::new(), exempt: None, bytes: 0, arrived: false }
     }
 
     /// Bytes claimed at the moment, the exempt frame's overdraft not counted.
     pub fn in_use(&self) -> u64 {
         self.total.saturating_sub(self.bytes.available_permits() as u64 * GRAIN)
+    }
+
+    /// True while whole frames wait to be stored: where memory is short then, the store is what
+    /// everybody waits for, and no peer is to blame.
+    pub fn waits_for_store(&self) -> bool {
+        self.arrived.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -75,9 +86,25 @@ impl Claim {
         }
     }
 
+    /// Marks the body as whole: from here on the memory is held for the store's sake.
+    pub fn arrived(&mut self) {
+        if !self.arrived {
+            self.arrived = true;
+            self.budget.arrived.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn hold(&mut self, permit: OwnedSemaphorePermit, grains: u64) {
         self.permits.push(permit);
         self.bytes += grains * GRAIN;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.arrived {
+            self.budget.arrived.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -1,0 +1,119 @@
+//! The sender's end: connecting, and the tasks behind a [`SenderLink`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use quinn::congestion::ControllerFactory;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
+use tokio::sync::mpsc;
+
+use super::{ExplainRefusal, close, keep, messages, send, settings, watch_path};
+use crate::transport::{
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+};
+use crate::wire::CloseCode;
+
+/// Opens QUIC sessions to one receiver.
+pub struct QuicDial {
+    /// Where the receiver listens.
+    pub address: SocketAddr,
+    /// The name that a certificate checked by `--ca` must carry.
+    pub server_name: String,
+    /// Identity and trust, with the protocol's ALPN.
+    pub tls: Arc<QuicClientConfig>,
+    /// The congestion controller.
+    pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
+    /// Words for what identity and trust refused.
+    pub explain: ExplainRefusal,
+}
+
+impl Dial for QuicDial {
+    fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
+        Box::pin(self.open())
+    }
+}
+
+impl QuicDial {
+    async fn open(&self) -> Result<SenderLink, TransportError> {
+        let endpoint = self.endpoint()?;
+        let connection = self.connect(&endpoint).await?;
+        let (session_out, session_in) =
+            connection.open_bi().await.map_err(|error| self.cause(&error))?;
+
+        let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (frames, queued_frames) = mpsc::channel(FRAME_QUEUE);
+        let (to_session, incoming) = mpsc::channel(MESSAGE_QUEUE);
+        let (end, keeper) = LinkEnd::new();
+
+        tokio::spawn(messages::write(session_out, queued_messages));
+        tokio::spawn(send::frames(connection.clone(), queued_frames));
+        let reader = connection.clone();
+        tokio::spawn(async move {
+            let take = |message| {
+                let to_session = to_session.clone();
+                async move { to_session.send(message).await.is_ok() }
+            };
+            if let Err(error) = messages::read(session_in, take).await {
+                close(&reader, CloseCode::Protocol, &error.to_string());
+            }
+            // Keep `incoming` open until the keeper can tell why the link has ended.
+            reader.closed().await;
+        });
+        let path = watch_path(&connection);
+        let (address, explain) = (self.address, self.explain.clone());
+        tokio::spawn(async move {
+            keep(connection, keeper, address, explain).await;
+            // The close packet must leave before the socket goes.
+            endpoint.wait_idle().await;
+        });
+        Ok(SenderLink { messages, frames, incoming, end, path })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, TransportError> {
+        let any: IpAddr = match self.address {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let failed = |error: std::io::Error| TransportError::Connect {
+            address: self.address,
+            transport: Transport::Quic,
+            why: error.to_string(),
+        };
+        let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
+        Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+            .map_err(failed)
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
+        let mut config = ClientConfig::new(self.tls.clone());
+        config.transport_config(settings::transport(self.congestion.clone()));
+        let connecting =
+            endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
+                TransportError::Connect {
+                    address: self.address,
+                    transport: Transport::Quic,
+                    why: error.to_string(),
+                }
+            })?;
+        match tokio::time::timeout(settings::CONNECT_TIMEOUT, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(ConnectionError::TimedOut)) | Err(_) => Err(self.no_answer()),
+            Ok(Err(error)) => Err(self.cause(&error)),
+        }
+    }
+
+    fn no_answer(&self) -> TransportError {
+        TransportError::NoAnswer {
+            address: self.address,
+            transport: Transport::Quic,
+            seconds: settings::CONNECT_TIMEOUT.as_secs(),
+            advice: "is `framelane receive` running there? If it is, UDP may be blocked on the \
+                     way: try --transport tcp at both ends",
+        }
+    }
+
+    fn cause(&self, error: &ConnectionError) -> TransportError {
+        super::cause_of(error, self.address, &self.explain)
+    }
+}

@@ -1,0 +1,167 @@
+//! The receiver's end: accepting connections, and the tasks behind a [`ReceiverLink`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::congestion::ControllerFactory;
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::{ExplainRefusal, close, keep, messages, receive, settings, varint, watch_path};
+use crate::transport::{
+    ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
+    SourceCount, Transport, TransportError,
+};
+use crate::wire::CloseCode;
+
+/// What a QUIC listener needs.
+#[derive(Clone)]
+pub struct QuicListen {
+    /// Where to listen; port 0 picks a free one.
+    pub address: SocketAddr,
+    /// Identity and trust, with the protocol's ALPN.
+    pub tls: Arc<QuicServerConfig>,
+    /// The congestion controller for what the receiver sends, which is little.
+    pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
+    /// Limits.
+    pub intake: Intake,
+    /// The text of a certificate's pin.
+    pub pin: fn(&[u8]) -> String,
+    /// Words for what identity and trust refused.
+    pub explain: ExplainRefusal,
+}
+
+/// Listens for QUIC sessions.
+///
+/// # Errors
+/// [`TransportError::Listen`] where the address cannot be had.
+pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
+    let failed = |error: std::io::Error| TransportError::Listen {
+        address: setup.address,
+        transport: Transport::Quic,
+        why: error.to_string(),
+        advice: "choose another --listen port, or end what uses this one",
+    };
+    let mut config = ServerConfig::with_crypto(setup.tls.clone());
+    config.transport_config(settings::transport(setup.congestion.clone()));
+    config.max_incoming(settings::MAX_HANDSHAKES);
+    let socket = settings::bind(setup.address).map_err(failed)?;
+    let runtime = Arc::new(TokioRuntime);
+    let endpoint =
+        Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(failed)?;
+    let address = endpoint.local_addr().map_err(failed)?;
+
+    // Sessions wait here for the receiver; it takes them at once.
+    let (ready, links) = mpsc::channel(1);
+    let (stop, stopped) = oneshot::channel();
+    tokio::spawn(accept(endpoint, setup, ready, stopped));
+    Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
+}
+
+async fn accept(
+    endpoint: Endpoint,
+    setup: QuicListen,
+    ready: mpsc::Sender<ReceiverLink>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let handshakes = Arc::new(Semaphore::new(settings::MAX_HANDSHAKES));
+    let sessions = Arc::new(Semaphore::new(setup.intake.max_sessions));
+    let setup = Arc::new(setup);
+    loop {
+        let incoming = tokio::select! {
+            incoming = endpoint.accept() => incoming,
+            _ = &mut stopped => None,
+        };
+        let Some(incoming) = incoming else { break };
+        let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
+            incoming.ignore();
+            continue;
+        };
+        let busy = settings::MAX_HANDSHAKES - handshakes.available_permits();
+        if busy > settings::RETRY_ABOVE
+            && !incoming.remote_address_validated()
+            && incoming.may_retry()
+        {
+            let _ = incoming.retry();
+            continue;
+        }
+        let (setup, ready, sessions) = (setup.clone(), ready.clone(), sessions.clone());
+        tokio::spawn(async move { open(incoming, handshake, &setup, ready, sessions).await });
+    }
+    // Open sessions end on their own; the last packets of each must leave before the socket goes.
+    endpoint.set_server_config(None);
+    endpoint.wait_idle().await;
+}
+
+/// One connection from its first packet to the end of its session.
+async fn open(
+    incoming: Incoming,
+    handshake: OwnedSemaphorePermit,
+    setup: &QuicListen,
+    ready: mpsc::Sender<ReceiverLink>,
+    sessions: Arc<Semaphore>,
+) {
+    let address = incoming.remote_address();
+    let opening = async {
+        let connection = match incoming.accept()?.await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let why = (setup.explain)(&error).unwrap_or_else(|| error.to_string());
+                tracing::warn!(%address, "refused a connection: {why}");
+                return Err(error);
+            }
+        };
+        let Ok(session) = sessions.try_acquire_owned() else {
+            tracing::warn!(%address, "refused a session: as many as allowed are open");
+            close(&connection, CloseCode::Busy, "the receiver has as many sessions as it serves");
+            return Ok(None);
+        };
+        let streams = connection.accept_bi().await?;
+        Ok::<_, quinn::ConnectionError>(Some((connection, session, streams)))
+    };
+    let opened = tokio::time::timeout(settings::OPENING_TIMEOUT, opening).await;
+    drop(handshake);
+    let Ok(Ok(Some((connection, session, (session_out, session_in))))) = opened else { return };
+
+    let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
+    let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
+    let (end, keeper) = LinkEnd::new();
+    let sources = SourceCount::default();
+    let pin = pin_of(&connection, setup.pin);
+    let peer = Peer { address, pin, transport: Transport::Quic };
+    let path = watch_path(&connection);
+    let link = ReceiverLink { peer, arrivals, messages, sources: sources.clone(), end, path };
+    if ready.send(link).await.is_err() {
+        close(&connection, CloseCode::Shutdown, "the receiver is shutting down");
+        return;
+    }
+    tokio::spawn(messages::write(session_out, queued_messages));
+    let reader = read_messages(connection.clone(), session_in, arrived.clone());
+    tokio::spawn(reader);
+    let intake = setup.intake.clone();
+    tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
+    keep(connection, keeper, address, setup.explain.clone()).await;
+    drop(session);
+}
+
+async fn read_messages(
+    connection: Connection,
+    stream: quinn::RecvStream,
+    arrived: mpsc::Sender<Arrival>,
+) {
+    let take = |message| {
+        let arrived = arrived.clone();
+        async move { arrived.send(Arrival::Message(message)).await.is_ok() }
+    };
+    if let Err(error) = messages::read(stream, take).await {
+        connection.close(varint(CloseCode::Protocol.number()), error.to_string().as_bytes());
+    }
+}
+
+fn pin_of(connection: &Connection, pin: fn(&[u8]) -> String) -> Option<String> {
+    let identity = connection.peer_identity()?;
+    let chain = identity.downcast_ref::<Vec<CertificateDer<'static>>>()?;
+    chain.first().map(|certificate| pin(certificate))
+}

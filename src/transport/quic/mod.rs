@@ -1,0 +1,95 @@
+//! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
+
+mod dial;
+mod listen;
+mod messages;
+mod receive;
+mod send;
+pub mod settings;
+
+use std::sync::Arc;
+
+use quinn::ConnectionError;
+
+pub use dial::QuicDial;
+pub use listen::{QuicListen, listen};
+
+use super::{LinkKeeper, PathStats, PathWatch, TransportError};
+use crate::wire::CloseCode;
+
+/// Turns a failed connection into words about identity and trust, where that is what failed.
+pub type ExplainRefusal = Arc<dyn Fn(&ConnectionError) -> Option<String> + Send + Sync>;
+
+/// What the connection's end means to a session.
+fn cause_of(
+    error: &ConnectionError,
+    address: std::net::SocketAddr,
+    explain: &ExplainRefusal,
+) -> TransportError {
+    if let Some(text) = explain(error) {
+        return TransportError::Refused(text);
+    }
+    match error {
+        ConnectionError::ApplicationClosed(close) => TransportError::ClosedByPeer {
+            address,
+            code: close.error_code.into_inner(),
+            why: String::from_utf8_lossy(&close.reason).chars().take(512).collect(),
+        },
+        ConnectionError::LocallyClosed => TransportError::Ended,
+        ConnectionError::TransportError(error) => {
+            TransportError::Protocol { address, why: error.to_string() }
+        }
+        ConnectionError::VersionMismatch => TransportError::Protocol {
+            address,
+            why: "it speaks another version of QUIC".to_owned(),
+        },
+        ConnectionError::TimedOut => {
+            let silence = settings::IDLE_TIMEOUT.as_secs();
+            TransportError::Lost { address, why: format!("nothing was heard for {silence} s") }
+        }
+        other => TransportError::Lost { address, why: other.to_string() },
+    }
+}
+
+/// Reads quinn's figures of the connection's path.
+fn watch_path(connection: &quinn::Connection) -> PathWatch {
+    // A weak handle would be better, but quinn has none; the watch lives as long as its link.
+    let connection = connection.clone();
+    PathWatch::new(move || {
+        let stats = connection.stats();
+        PathStats {
+            rtt: stats.path.rtt,
+            window: stats.path.cwnd,
+            packets_sent: stats.path.sent_packets,
+            packets_lost: stats.path.lost_packets,
+            bytes_sent: stats.udp_tx.bytes,
+        }
+    })
+}
+
+/// Waits for the connection's end or for the session's wish to close it, and reports the cause.
+async fn keep(
+    connection: quinn::Connection,
+    mut keeper: LinkKeeper,
+    address: std::net::SocketAddr,
+    explain: ExplainRefusal,
+) {
+    let cause = tokio::select! {
+        error = connection.closed() => cause_of(&error, address, &explain),
+        request = keeper.close.recv() => {
+            let (code, reason) = request.unwrap_or((CloseCode::Shutdown, "gone".to_owned()));
+            close(&connection, code, &reason);
+            TransportError::Ended
+        }
+    };
+    keeper.ended(cause);
+}
+
+fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
+    connection.close(varint(code.number()), reason.as_bytes());
+}
+
+/// Our codes are small constants; anything else would be cut to the largest varint.
+fn varint(number: u64) -> quinn::VarInt {
+    quinn::VarInt::from_u64(number).unwrap_or(quinn::VarInt::MAX)
+}

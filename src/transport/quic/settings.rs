@@ -1,0 +1,91 @@
+//! Every number that QUIC is run with, and its reason.
+//!
+//! The yardstick is a link of 500 Mbit/s with a round trip of 200 ms, whose bandwidth-delay product
+//! is 12.5 MB: nothing here may stand in the way of filling it.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::congestion::ControllerFactory;
+use quinn::{TransportConfig, VarInt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Silence after which the connection is taken for lost. Longer than the outages that a satellite
+/// handover or a tunnel brings, short enough that a sender reconnects within its `--retry-for`.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A sign of life when nothing else is sent: several fit into the idle timeout, so that a run of
+/// lost ones does not end an idle session, and it keeps address translations open, which forget a
+/// UDP flow after 30 s and more (RFC 4787 asks for two minutes, many give less).
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// How long an attempt to connect may take. Round trips of satellites and a few lost packets fit.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// How long a peer may take from its first packet to its session stream.
+pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Frame streams open at once: 4 kB frames filling the yardstick link are 3,052 streams.
+pub const MAX_FRAME_STREAMS: u32 = 4_096;
+
+/// Credit for one frame: a single large frame must be able to fill the yardstick link.
+const STREAM_RECEIVE_WINDOW: u32 = 16 << 20;
+
+/// Credit for all frames that have arrived and were not yet read; two and a half times the
+/// yardstick's bandwidth-delay product, since credit returns only after a round trip.
+const RECEIVE_WINDOW: u32 = 32 << 20;
+
+/// Bytes that the connection holds until they are acknowledged, for the same reason the same.
+pub const SEND_WINDOW: u64 = 32 << 20;
+
+/// Assumed before the first sample; RFC 9002 suggests 333 ms, which makes a lost first packet cost
+/// a second. Where the real one is longer the handshake is merely sent twice.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+/// Asked of the kernel for each UDP socket, in bytes: at 500 Mbit/s it is 60 ms of packets, which
+/// covers a receiver that gets no processor for a while. The kernel may grant less.
+pub const SOCKET_BUFFER: usize = 4 << 20;
+
+/// Handshakes under way beyond which an unproven address must show itself first (a retry packet),
+/// so that a flood of forged addresses is not answered with signatures.
+pub const RETRY_ABOVE: usize = 32;
+
+/// Handshakes under way beyond which new ones are not answered at all.
+pub const MAX_HANDSHAKES: usize = 256;
+
+/// The settings of a connection, either end.
+pub fn transport(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<TransportConfig> {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .max_concurrent_uni_streams(VarInt::from_u32(MAX_FRAME_STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW))
+        .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
+        .send_window(SEND_WINDOW)
+        .initial_rtt(INITIAL_RTT)
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
+        // Nothing is sent as datagrams, so nothing has to be kept for them.
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(congestion);
+    Arc::new(config)
+}
+
+/// Binds a UDP socket with large buffers, as far as the kernel grants them.
+///
+/// # Errors
+/// The system's, where the address is taken or not of this machine.
+pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    for granted in
+        [socket.set_recv_buffer_size(SOCKET_BUFFER), socket.set_send_buffer_size(SOCKET_BUFFER)]
+    {
+        if let Err(error) = granted {
+            tracing::debug!(%error, "the kernel keeps its own size of a UDP buffer");
+        }
+    }
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
