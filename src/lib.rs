@@ -9,5 +9,6 @@
 //! ```
 
 pub mod frame;
+pub mod source;
 pub mod transport;
 pub mod wire;
