@@ -9,6 +9,7 @@
 //! ```
 
 pub mod frame;
+pub mod sender;
 pub mod source;
 pub mod transport;
 pub mod wire;

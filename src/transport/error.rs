@@ -84,6 +84,20 @@ pub enum TransportError {
         /// What it did.
         why: String,
     },
+    /// The receiver does not answer, though the connection is there.
+    #[error("{why}")]
+    Silent {
+        /// What was waited for.
+        why: String,
+    },
+    /// The receiver said what makes no sense.
+    #[error(
+        "the receiver does not keep to the protocol: {why}; are both ends the same version of framelane?"
+    )]
+    Nonsense {
+        /// What it said.
+        why: String,
+    },
     /// This end closed the link.
     #[error("the link was closed at this end")]
     Ended,
@@ -95,7 +109,7 @@ impl TransportError {
         match self {
             Self::NoAnswer { .. } | Self::Connect { .. } | Self::Lost { .. } => true,
             // A name service can fail for a moment as well.
-            Self::Resolve { .. } => true,
+            Self::Resolve { .. } | Self::Silent { .. } => true,
             Self::ClosedByPeer { code, .. } => {
                 use crate::wire::CloseCode;
                 matches!(
@@ -103,7 +117,11 @@ impl TransportError {
                     Some(CloseCode::Shutdown | CloseCode::Busy | CloseCode::Stalled)
                 )
             }
-            Self::Listen { .. } | Self::Refused(_) | Self::Protocol { .. } | Self::Ended => false,
+            Self::Listen { .. }
+            | Self::Refused(_)
+            | Self::Protocol { .. }
+            | Self::Nonsense { .. }
+            | Self::Ended => false,
         }
     }
 }

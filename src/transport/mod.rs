@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget};
 pub use error::TransportError;
@@ -92,8 +92,6 @@ pub struct OutgoingFrame {
     pub body: Bytes,
     /// Higher goes first, where the transport can choose.
     pub priority: i32,
-    /// Held until the transport has accepted the whole body, to bound what is handed over.
-    pub handing: Option<OwnedSemaphorePermit>,
 }
 
 /// The receiving end of a session.

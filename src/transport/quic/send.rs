@@ -22,7 +22,7 @@ pub(super) async fn frames(connection: Connection, mut queue: mpsc::Receiver<Out
 
 /// Writes one frame and stays until the receiver's transport has it, or wants no more of it.
 async fn write_frame(mut stream: SendStream, frame: OutgoingFrame) {
-    let OutgoingFrame { header, body, handing, .. } = frame;
+    let OutgoingFrame { header, body, .. } = frame;
     let Ok(header) = header.encode() else {
         // Only a frame without a hash has no header, and sources always hash.
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
@@ -33,7 +33,6 @@ async fn write_frame(mut stream: SendStream, frame: OutgoingFrame) {
         written = write_all(&mut stream, header, body) => written,
         _ = stopped => false,
     };
-    drop(handing);
     if !written {
         let _ = stream.reset(varint(RefusalCode::NotNeeded.number()));
         return;

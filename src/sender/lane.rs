@@ -1,0 +1,353 @@
+//! One source within one session: from offer to receipt.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::ledger::Ledger;
+use super::worker::{self, Done, Work};
+use crate::frame::Sequence;
+use crate::source::{Content, Source};
+use crate::wire::{
+    Answer, EndOfSource, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
+    SourceId, Totals, Verdict,
+};
+
+/// Offers on their way at once: a round trip of 600 ms still skips 13,000 frames a second.
+const OFFERS_AHEAD: usize = 8;
+
+/// Frames that are known to be wanted and wait for the window; enough to keep it full while the
+/// next offers travel.
+const WANTED_AHEAD: usize = 4 * MAX_ENTRIES;
+
+/// How long a frame waits that the receiver could not store, for a full disk say.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// A frame that is read and waits to be handed to the transport.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) sequence: Sequence,
+    pub(super) slot: u64,
+    pub(super) content: Content,
+}
+
+/// A lane's part of what the receiver lets the sender have unconfirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) bytes: u64,
+    pub(super) frames: usize,
+    pub(super) max_frame: u64,
+}
+
+/// The answer of a lane to something that the peer should not have said.
+#[derive(Debug)]
+pub(super) struct Nonsense(pub(super) String);
+
+pub(super) struct Lane {
+    pub(super) id: SourceId,
+    source: Arc<dyn Source>,
+    work: mpsc::UnboundedSender<Work>,
+    checksum: bool,
+    describing: usize,
+    offered: VecDeque<Vec<(Sequence, u64)>>,
+    need_hash: Vec<Sequence>,
+    wanted: VecDeque<(Sequence, u64)>,
+    later: VecDeque<(Instant, Sequence, u64)>,
+    ready: VecDeque<Ready>,
+    unconfirmed: HashMap<Sequence, Unconfirmed>,
+    unconfirmed_bytes: u64,
+    refused_since: Option<Instant>,
+    /// Bytes handed over so far, this session.
+    pub(super) handed_bytes: u64,
+    stored: u64,
+    already: u64,
+    ended: bool,
+    totals: bool,
+}
+
+/// A frame between being read and being confirmed.
+#[derive(Debug, Clone, Copy)]
+struct Unconfirmed {
+    bytes: u64,
+    handed: bool,
+}
+
+impl Lane {
+    pub(super) fn new(
+        index: usize,
+        source: Arc<dyn Source>,
+        checksum: bool,
+        results: mpsc::UnboundedSender<(usize, Done)>,
+    ) -> Self {
+        let work = worker::start(index, source.clone(), results);
+        Self {
+            id: SourceId(index as u8), // at most MAX_SOURCES
+            source,
+            work,
+            checksum,
+            describing: 0,
+            offered: VecDeque::new(),
+            need_hash: Vec::new(),
+            wanted: VecDeque::new(),
+            later: VecDeque::new(),
+            ready: VecDeque::new(),
+            unconfirmed: HashMap::new(),
+            unconfirmed_bytes: 0,
+            refused_since: None,
+            handed_bytes: 0,
+            stored: 0,
+            already: 0,
+            ended: false,
+            totals: false,
+        }
+    }
+
+    /// Starts whatever can be started, and says what the receiver has to be told.
+    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Share) -> Option<Message> {
+        self.look_up_more(ledger);
+        self.take_up_again();
+        while let Some(&(sequence, bytes)) = self.wanted.front() {
+            let first = self.unconfirmed.is_empty();
+            let fits = self.unconfirmed_bytes + bytes <= share.bytes
+                && self.unconfirmed.len() < share.frames;
+            if !(fits || first) {
+                break;
+            }
+            self.wanted.pop_front();
+            self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
+            self.unconfirmed_bytes += bytes;
+            self.ask(Work::Read { sequence, limit: share.max_frame });
+        }
+        self.end_if_settled(ledger)
+    }
+
+    fn look_up_more(&mut self, ledger: &mut Ledger) {
+        while self.describing + self.offered.len() < OFFERS_AHEAD
+            && self.wanted.len() < WANTED_AHEAD
+        {
+            let (sequences, hash) = if self.need_hash.is_empty() {
+                (ledger.begin(MAX_ENTRIES), self.checksum)
+            } else {
+                let most = self.need_hash.len().min(MAX_ENTRIES);
+                (self.need_hash.drain(..most).collect(), true)
+            };
+            if sequences.is_empty() {
+                return;
+            }
+            self.describing += 1;
+            self.ask(Work::Describe { sequences, hash });
+        }
+    }
+
+    /// Frames that were refused for a passing reason are wanted again after a pause.
+    fn take_up_again(&mut self) {
+        let now = Instant::now();
+        while self.later.front().is_some_and(|&(when, ..)| when <= now) {
+            if let Some((_, sequence, bytes)) = self.later.pop_front() {
+                self.wanted.push_back((sequence, bytes));
+            }
+        }
+    }
+
+    fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
+        if self.ended || !ledger.is_settled() {
+            return None;
+        }
+        self.ended = true;
+        let named = ledger.failed.iter().take(MAX_ENTRIES);
+        Some(Message::EndOfSource(EndOfSource {
+            source: self.id,
+            frames: ledger.frames(),
+            lost: named
+                .map(|failed| LostFrame {
+                    sequence: Sequence(failed.sequence),
+                    name: failed.name.clone(),
+                })
+                .collect(),
+            lost_count: ledger.failed_count,
+        }))
+    }
+
+    fn ask(&self, work: Work) {
+        // The thread lives as long as this lane, but for a panic in a source, which ends the run.
+        let _ = self.work.send(work);
+    }
+
+    /// Takes what the thread has done, and says what the receiver has to be told.
+    pub(super) fn worked(&mut self, done: Done, ledger: &mut Ledger) -> Option<Message> {
+        match done {
+            Done::Described { offers, failed } => {
+                self.describing -= 1;
+                for (sequence, error) in failed {
+                    self.fail(sequence, error.to_string(), ledger);
+                }
+                return self.offer(offers);
+            }
+            Done::Read { sequence, content } => {
+                let bytes = content.body.len() as u64;
+                if let Some(known) = self.unconfirmed.get_mut(&sequence) {
+                    self.unconfirmed_bytes = self.unconfirmed_bytes - known.bytes + bytes;
+                    known.bytes = bytes;
+                }
+                let slot = ledger.slot(sequence);
+                self.ready.push_back(Ready { sequence, slot, content });
+            }
+            Done::Failed { sequence, error } => {
+                self.release(sequence);
+                self.fail(sequence, error.to_string(), ledger);
+            }
+        }
+        None
+    }
+
+    fn offer(&mut self, entries: Vec<OfferEntry>) -> Option<Message> {
+        if entries.is_empty() {
+            return None;
+        }
+        self.offered.push_back(entries.iter().map(|entry| (entry.sequence, entry.bytes)).collect());
+        Some(Message::Offer(Offer { source: self.id, entries }))
+    }
+
+    /// The receiver's verdicts on the oldest offer.
+    pub(super) fn answered(&mut self, answer: Answer, ledger: &mut Ledger) -> Result<(), Nonsense> {
+        let nonsense = |what: &str| Nonsense(format!("an answer {what}"));
+        let offered = self.offered.pop_front().ok_or_else(|| nonsense("to no offer"))?;
+        let total: u64 = answer.runs.iter().map(|run| run.count).sum();
+        if total != offered.len() as u64 {
+            return Err(nonsense("does not fit its offer"));
+        }
+        let verdicts =
+            answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
+        for (verdict, (sequence, bytes)) in verdicts.zip(offered) {
+            match verdict {
+                Verdict::Wanted => self.wanted.push_back((sequence, bytes)),
+                Verdict::NeedHash => self.need_hash.push(sequence),
+                Verdict::Stored => {
+                    self.already += 1;
+                    ledger.found(sequence, bytes);
+                }
+                Verdict::Differs => {
+                    let reason = "the receiver has a frame of this name with other content; \
+                                  send to another folder, or replace it with --overwrite";
+                    self.fail(sequence, reason.to_owned(), ledger);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The most urgent frame that waits to be handed over.
+    pub(super) fn next_ready(&self) -> Option<&Ready> {
+        self.ready.front()
+    }
+
+    /// Takes it.
+    pub(super) fn take_ready(&mut self, ledger: &mut Ledger) -> Option<Ready> {
+        let ready = self.ready.pop_front()?;
+        ledger.sent(ready.sequence);
+        if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
+            known.handed = true;
+        }
+        self.handed_bytes += ready.content.body.len() as u64;
+        Some(ready)
+    }
+
+    /// Frames that the receiver has stored: those of them that were open, and their lengths.
+    pub(super) fn confirmed(
+        &mut self,
+        receipts: &Receipts,
+        ledger: &mut Ledger,
+    ) -> Result<Vec<(Sequence, u64)>, Nonsense> {
+        let mut news = Vec::new();
+        for run in &receipts.runs {
+            // A run cannot name more frames than are unconfirmed, whatever its count says.
+            if run.count > self.unconfirmed.len() as u64 {
+                return Err(Nonsense("a receipt for frames that were not sent".to_owned()));
+            }
+            for offset in 0..run.count {
+                let sequence = Sequence(run.first.0.saturating_add(offset));
+                let handed = self.unconfirmed.get(&sequence).is_some_and(|known| known.handed);
+                if !handed {
+                    return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
+                }
+                let bytes = self.release(sequence);
+                self.stored += 1;
+                self.refused_since = None;
+                if ledger.confirm(sequence, bytes) {
+                    news.push((sequence, bytes));
+                }
+            }
+        }
+        Ok(news)
+    }
+
+    /// A frame that the receiver did not store. It is tried again where that can help, for at most
+    /// `patience` without a success.
+    pub(super) fn refused(
+        &mut self,
+        refusal: &Refusal,
+        ledger: &mut Ledger,
+        patience: Duration,
+    ) -> Result<(), Nonsense> {
+        if !self.unconfirmed.contains_key(&refusal.sequence) {
+            return Err(Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence)));
+        }
+        let bytes = self.release(refusal.sequence);
+        let now = Instant::now();
+        let since = *self.refused_since.get_or_insert(now);
+        if refusal.code.may_pass() && now - since < patience {
+            self.later.push_back((now + REFUSED_PAUSE, refusal.sequence, bytes));
+        } else {
+            let reason = format!("{}: {}", refusal.code, refusal.reason);
+            self.fail(refusal.sequence, reason, ledger);
+        }
+        Ok(())
+    }
+
+    /// What the receiver counts for this source.
+    pub(super) fn totalled(&mut self, totals: Totals) -> Result<(), Nonsense> {
+        if !self.ended {
+            return Err(Nonsense("totals before the end of the source".to_owned()));
+        }
+        if (totals.stored + totals.already) != self.stored + self.already {
+            return Err(Nonsense(format!(
+                "{} frames of {} were confirmed, but the receiver counts {}",
+                self.stored + self.already,
+                self.source.name(),
+                totals.stored + totals.already
+            )));
+        }
+        self.totals = true;
+        Ok(())
+    }
+
+    /// True once both ends agree on what is stored.
+    pub(super) fn is_done(&self) -> bool {
+        self.totals
+    }
+
+    /// When something has to be taken up again without anything arriving.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        self.later.front().map(|&(when, ..)| when)
+    }
+
+    /// Bytes handed to the transport and not confirmed.
+    pub(super) fn bytes_underway(&self) -> u64 {
+        let waiting: u64 = self.ready.iter().map(|ready| ready.content.body.len() as u64).sum();
+        self.unconfirmed_bytes.saturating_sub(waiting)
+    }
+
+    fn release(&mut self, sequence: Sequence) -> u64 {
+        let bytes = self.unconfirmed.remove(&sequence).map_or(0, |known| known.bytes);
+        self.unconfirmed_bytes -= bytes;
+        bytes
+    }
+
+    fn fail(&self, sequence: Sequence, reason: String, ledger: &mut Ledger) {
+        let name = self.source.label(sequence);
+        tracing::warn!(source = %self.source.name(), %name, "not sent: {reason}");
+        ledger.fail(sequence, name, reason);
+    }
+}

@@ -1,0 +1,112 @@
+//! When frames are due, and which of them is the most urgent.
+
+use std::time::{Duration, Instant};
+
+use crate::frame::UnixNanos;
+
+/// How fast frames fall due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// All at once: as fast as the link takes them.
+    Bulk,
+    /// This many a second from each source.
+    PerSecond(f64),
+}
+
+/// The clock that frames fall due by.
+#[derive(Debug, Clone, Copy)]
+pub struct Schedule {
+    pace: Pace,
+    start: Instant,
+    start_unix: UnixNanos,
+}
+
+/// Live frames compare by a virtual deadline: when they were due, plus the time their bytes would
+/// take at this rate in bytes per microsecond (128 Mbit/s). Of frames due at the same time the
+/// smaller goes first, but a large one waits only for smaller ones due not much later.
+const REFERENCE_RATE: u64 = 16;
+
+/// Deadlines are told apart to this many microseconds, so that the range of a priority, 2^31, lasts
+/// for 12 days of one session. Behind that all frames share alike.
+const DEADLINE_GRAIN: u64 = 512;
+
+/// Bulk frames compare by the bytes of their source before them, in this many bytes.
+const BULK_GRAIN: u64 = 1 << 16;
+
+impl Schedule {
+    /// The first frame is due now.
+    pub fn start(pace: Pace) -> Self {
+        Self { pace, start: Instant::now(), start_unix: UnixNanos::now() }
+    }
+
+    /// When the frame in the given place falls due.
+    pub fn due(&self, slot: u64) -> Instant {
+        self.start + self.offset(slot)
+    }
+
+    /// The same on this machine's clock. In bulk every frame was due when the run began.
+    pub fn captured(&self, slot: u64) -> UnixNanos {
+        let offset = u64::try_from(self.offset(slot).as_nanos()).unwrap_or(u64::MAX);
+        UnixNanos(self.start_unix.0.saturating_add(offset))
+    }
+
+    /// Time from the first frame's due time to this one's.
+    fn offset(&self, slot: u64) -> Duration {
+        match self.pace {
+            Pace::Bulk => Duration::ZERO,
+            Pace::PerSecond(rate) => {
+                Duration::try_from_secs_f64(slot as f64 / rate).unwrap_or(Duration::MAX / 4)
+            }
+        }
+    }
+
+    /// The urgency of a frame; higher goes first. `before` is the number of bytes that its source
+    /// has handed over before it, this frame included, divided by the source's weight.
+    ///
+    /// Live frames are always more urgent than bulk; among bulk frames, sources share in proportion
+    /// (start-time fair queueing with the bytes as virtual time).
+    pub fn priority(&self, slot: u64, bytes: u64, before: u64) -> i32 {
+        match self.pace {
+            Pace::PerSecond(_) => {
+                let due = u64::try_from(self.offset(slot).as_micros()).unwrap_or(u64::MAX);
+                let deadline = due.saturating_add(bytes / REFERENCE_RATE);
+                let rank = i32::try_from(deadline / DEADLINE_GRAIN).unwrap_or(i32::MAX - 2);
+                // The highest value is for the session's messages.
+                (i32::MAX - 1).saturating_sub(rank).max(1)
+            }
+            Pace::Bulk => -i32::try_from(before / BULK_GRAIN).unwrap_or(i32::MAX),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_fall_due_at_their_place() {
+        let schedule = Schedule::start(Pace::PerSecond(30.0));
+        assert_eq!(schedule.due(30) - schedule.due(0), Duration::from_secs(1));
+        assert_eq!(schedule.captured(60).nanos_since(schedule.captured(0)), 2_000_000_000);
+        let bulk = Schedule::start(Pace::Bulk);
+        assert_eq!(bulk.due(1_000), bulk.due(0));
+    }
+
+    #[test]
+    fn the_oldest_due_goes_first_and_of_equals_the_smaller() {
+        let live = Schedule::start(Pace::PerSecond(30.0));
+        assert!(live.priority(0, 60_000, 0) > live.priority(1, 60_000, 0));
+        assert!(live.priority(5, 20_000, 0) > live.priority(5, 60_000, 0));
+        // A large frame is overtaken by small ones for a while, not for ever.
+        assert!(live.priority(0, 1_000_000, 0) > live.priority(3, 20_000, 0));
+    }
+
+    #[test]
+    fn bulk_never_goes_before_live_and_shares_by_bytes() {
+        let live = Schedule::start(Pace::PerSecond(1.0));
+        let bulk = Schedule::start(Pace::Bulk);
+        assert!(live.priority(u64::MAX, u64::MAX, 0) > bulk.priority(0, 0, 0));
+        assert!(bulk.priority(0, 0, 1 << 20) > bulk.priority(0, 0, 2 << 20));
+        let _ = bulk.priority(0, 0, u64::MAX);
+    }
+}

@@ -1,0 +1,358 @@
+//! One session with a receiver: a single task that owns all of its state.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::lane::{Lane, Nonsense, Share};
+use super::ledger::Ledger;
+use super::progress::Progress;
+use super::schedule::Schedule;
+use super::worker::Done;
+use super::{SendOptions, stopped};
+use crate::frame::{FrameMeta, UnixNanos};
+use crate::source::Source;
+use crate::transport::{LinkEnd, OutgoingFrame, SenderLink, TransportError};
+use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
+
+/// How long a receiver may take to answer the hello.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How often the receiver's clock is asked for, while somebody observes.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that may be with the transport and unconfirmed, as a multiple of its congestion window.
+/// One window is on the way at any time and a receipt takes a round trip and the time of storing;
+/// more than this would only be a queue at this end, in which nothing can be reordered any more.
+const WINDOWS_UNDERWAY: u64 = 4;
+
+/// The least of it, so that a small window does not make large frames wait for each other.
+const LEAST_UNDERWAY: u64 = 4 << 20;
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// Every frame is settled, and both ends agree.
+    Done,
+    /// The user stopped it.
+    Stopped,
+    /// The link could not be opened or was lost.
+    Link(TransportError),
+}
+
+pub(super) struct Session<'a> {
+    link: SenderLink,
+    state: State<'a>,
+}
+
+struct State<'a> {
+    lanes: Vec<Lane>,
+    ledgers: &'a mut [Ledger],
+    options: &'a SendOptions,
+    schedule: Schedule,
+    progress: &'a Progress,
+    results: mpsc::UnboundedReceiver<(usize, Done)>,
+    outbox: VecDeque<Message>,
+    share: Option<Share>,
+    opened: Instant,
+    next_probe: Option<Instant>,
+    heard_of_frames: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        link: SenderLink,
+        sources: &[Arc<dyn Source>],
+        ledgers: &'a mut [Ledger],
+        options: &'a SendOptions,
+        schedule: Schedule,
+        progress: &'a Progress,
+    ) -> Self {
+        let (report, results) = mpsc::unbounded_channel();
+        let lane = |(index, source): (usize, &Arc<dyn Source>)| {
+            Lane::new(index, source.clone(), options.checksum, report.clone())
+        };
+        let lanes = sources.iter().enumerate().map(lane).collect();
+        let hello = Message::Hello(Hello {
+            session: rand::random(),
+            overwrite: options.overwrite,
+            agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+            sources: sources.iter().map(|source| source.name().clone()).collect(),
+        });
+        let state = State {
+            lanes,
+            ledgers,
+            options,
+            schedule,
+            progress,
+            results,
+            outbox: VecDeque::from([hello]),
+            share: None,
+            opened: Instant::now(),
+            next_probe: None,
+            heard_of_frames: false,
+        };
+        Self { link, state }
+    }
+
+    /// Runs the session to its end. Also tells whether the receiver confirmed anything in it.
+    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> (SessionEnd, bool) {
+        let end = self.exchange(stop).await;
+        for ledger in self.state.ledgers.iter_mut() {
+            ledger.session_lost();
+        }
+        (end, self.state.heard_of_frames)
+    }
+
+    async fn exchange(&mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
+        let Self { link, state } = self;
+        let SenderLink { messages, frames, incoming, end, path } = link;
+        loop {
+            state.pump();
+            if state.is_done() {
+                end.close(CloseCode::Done, "done").await;
+                return SessionEnd::Done;
+            }
+            let next = state.next_frame(path.look().window);
+            let (sendable, wake) = match next {
+                Some((lane, due)) if due <= Instant::now() => (Some(lane), state.wakes_at()),
+                Some((_, due)) => (None, earlier(Some(due), state.wakes_at())),
+                None => (None, state.wakes_at()),
+            };
+            tokio::select! {
+                message = incoming.recv() => match message {
+                    Some(message) => {
+                        if let Err(Nonsense(what)) = state.heard(message) {
+                            return protocol_error(end, what).await;
+                        }
+                    }
+                    None => return SessionEnd::Link(end.cause().await),
+                },
+                Some((lane, done)) = state.results.recv() => state.worked(lane, done),
+                permit = messages.reserve(), if !state.outbox.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(message) = state.outbox.pop_front() {
+                            permit.send(message);
+                        }
+                    }
+                    Err(_) => return SessionEnd::Link(end.cause().await),
+                },
+                permit = frames.reserve(), if sendable.is_some() => match permit {
+                    Ok(permit) => {
+                        if let Some(frame) = sendable.and_then(|lane| state.take_frame(lane)) {
+                            permit.send(frame);
+                        }
+                    }
+                    Err(_) => return SessionEnd::Link(end.cause().await),
+                },
+                () = sleep_until(wake) => {
+                    if let Some(why) = state.unwelcome() {
+                        end.close(CloseCode::Shutdown, &why).await;
+                        return SessionEnd::Link(TransportError::Silent { why });
+                    }
+                }
+                () = stopped(stop) => {
+                    end.close(CloseCode::Shutdown, "the sender was stopped").await;
+                    return SessionEnd::Stopped;
+                }
+            }
+        }
+    }
+}
+
+async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
+    end.close(CloseCode::Protocol, &why).await;
+    SessionEnd::Link(TransportError::Nonsense { why })
+}
+
+impl State<'_> {
+    /// Starts whatever can be started.
+    fn pump(&mut self) {
+        let now = Instant::now();
+        if self.next_probe.is_some_and(|when| when <= now) {
+            self.next_probe = Some(now + CLOCK_INTERVAL);
+            self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
+        }
+        let Some(share) = self.share else { return };
+        for (index, lane) in self.lanes.iter_mut().enumerate() {
+            let message = lane.pump(&mut self.ledgers[index], share);
+            self.outbox.extend(message);
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
+    }
+
+    /// The lane whose frame goes next, and when that frame is due.
+    fn next_frame(&self, window: u64) -> Option<(usize, Instant)> {
+        let limit = match window {
+            0 => u64::MAX, // a transport that does not know; its own queue is short
+            window => (window.saturating_mul(WINDOWS_UNDERWAY)).max(LEAST_UNDERWAY),
+        };
+        let underway: u64 = self.lanes.iter().map(Lane::bytes_underway).sum();
+        if underway > limit {
+            return None;
+        }
+        let lanes = self.lanes.iter().enumerate();
+        let ready = lanes.filter_map(|(index, lane)| Some((index, lane.next_ready()?)));
+        let most_urgent = ready.max_by_key(|(index, ready)| {
+            let bytes = ready.content.body.len() as u64;
+            self.schedule.priority(ready.slot, bytes, self.lanes[*index].handed_bytes + bytes)
+        });
+        most_urgent.map(|(index, ready)| (index, self.schedule.due(ready.slot)))
+    }
+
+    fn take_frame(&mut self, lane: usize) -> Option<OutgoingFrame> {
+        let ready = self.lanes[lane].take_ready(&mut self.ledgers[lane])?;
+        let description = ready.content.description;
+        let bytes = ready.content.body.len() as u64;
+        let meta = FrameMeta {
+            sequence: ready.sequence,
+            media: description.name.media_type(),
+            name: description.name,
+            bytes,
+            hash: Some(ready.content.hash),
+            captured: Some(self.schedule.captured(ready.slot)),
+            modified: description.modified,
+        };
+        let priority = self.schedule.priority(ready.slot, bytes, self.lanes[lane].handed_bytes);
+        let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
+        Some(OutgoingFrame { header, body: ready.content.body, priority })
+    }
+
+    fn worked(&mut self, lane: usize, done: Done) {
+        let message = self.lanes[lane].worked(done, &mut self.ledgers[lane]);
+        self.outbox.extend(message);
+        self.show(lane);
+    }
+
+    /// Takes a message from the receiver.
+    fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
+        match message {
+            Message::Welcome(welcome) => self.welcomed(&welcome),
+            Message::Answer(answer) => {
+                let lane = self.lane(answer.source)?;
+                self.heard_of_frames = true;
+                self.lanes[lane].answered(answer, &mut self.ledgers[lane])?;
+                self.show(lane);
+                Ok(())
+            }
+            Message::Receipts(receipts) => {
+                let lane = self.lane(receipts.source)?;
+                self.heard_of_frames = true;
+                let slots: Vec<_> = self.observed_slots(lane, &receipts);
+                let news = self.lanes[lane].confirmed(&receipts, &mut self.ledgers[lane])?;
+                if let Some(observer) = &self.options.observer {
+                    for ((sequence, bytes), slot) in news.into_iter().zip(slots) {
+                        let (due, captured) =
+                            (self.schedule.due(slot), self.schedule.captured(slot));
+                        observer.confirmed(
+                            receipts.source,
+                            sequence,
+                            bytes,
+                            due,
+                            captured,
+                            receipts.stored,
+                        );
+                    }
+                }
+                self.show(lane);
+                Ok(())
+            }
+            Message::Refusal(refusal) => {
+                let lane = self.lane(refusal.source)?;
+                self.progress.note(format!("{}: {}", refusal.code, refusal.reason));
+                let patience = self.options.retry_for;
+                self.lanes[lane].refused(&refusal, &mut self.ledgers[lane], patience)?;
+                self.show(lane);
+                Ok(())
+            }
+            Message::Totals(totals) => {
+                let lane = self.lane(totals.source)?;
+                self.lanes[lane].totalled(totals)
+            }
+            Message::ClockReply { asked, arrived, replied } => {
+                if let Some(observer) = &self.options.observer {
+                    let [asked, arrived, replied] = [asked, arrived, replied].map(UnixNanos);
+                    observer.clock(asked, arrived, replied, UnixNanos::now());
+                }
+                Ok(())
+            }
+            other => Err(Nonsense(format!("only a sender says {other:?}"))),
+        }
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Nonsense> {
+        if self.share.is_some() {
+            return Err(Nonsense("a second welcome".to_owned()));
+        }
+        // Each source has a part of its own, so that one that is held up cannot use up the window
+        // of the others.
+        let lanes = self.lanes.len().max(1);
+        self.share = Some(Share {
+            bytes: welcome.max_unconfirmed_bytes / lanes as u64,
+            frames: usize::try_from(welcome.max_unconfirmed_frames).unwrap_or(usize::MAX) / lanes,
+            max_frame: welcome.max_frame,
+        });
+        tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
+        self.next_probe = self.options.observer.as_ref().map(|_| Instant::now());
+        Ok(())
+    }
+
+    /// The schedule places of the frames that a receipt confirms, where somebody wants them.
+    fn observed_slots(&mut self, lane: usize, receipts: &crate::wire::Receipts) -> Vec<u64> {
+        if self.options.observer.is_none() {
+            return Vec::new();
+        }
+        let ledger = &mut self.ledgers[lane];
+        let sequences = receipts.runs.iter().flat_map(|run| {
+            (0..run.count)
+                .map_while(|offset| run.first.0.checked_add(offset).map(crate::frame::Sequence))
+        });
+        let known: Vec<_> = sequences.take_while(|&sequence| ledger.is_open(sequence)).collect();
+        known.into_iter().map(|sequence| ledger.slot(sequence)).collect()
+    }
+
+    fn lane(&self, source: SourceId) -> Result<usize, Nonsense> {
+        let index = usize::from(source.0);
+        if index < self.lanes.len() {
+            return Ok(index);
+        }
+        Err(Nonsense(format!("source number {index} was not in the hello")))
+    }
+
+    fn show(&self, lane: usize) {
+        let (ledger, shown) = (&self.ledgers[lane], &self.progress.sources[lane]);
+        shown.settled.store(ledger.settled(), Ordering::Relaxed);
+        shown.bytes.store(ledger.bytes, Ordering::Relaxed);
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        let welcome = self.share.is_none().then(|| self.opened + WELCOME_TIMEOUT);
+        let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
+        earlier(earlier(welcome, lanes), self.next_probe)
+    }
+
+    /// Why the session should not be waited for any longer, if so.
+    fn unwelcome(&self) -> Option<String> {
+        let overdue = self.share.is_none() && self.opened.elapsed() >= WELCOME_TIMEOUT;
+        overdue.then(|| {
+            format!("the receiver did not answer the hello within {} s", WELCOME_TIMEOUT.as_secs())
+        })
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when.into()).await,
+        None => std::future::pending().await,
+    }
+}
