@@ -9,3 +9,6 @@
 //! ```
 
 pub mod frame;
+pub mod manifest;
+pub mod sink;
+pub mod verify;
