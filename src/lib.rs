@@ -9,7 +9,10 @@
 //! ```
 
 pub mod frame;
-pub mod sender;
-pub mod source;
-pub mod transport;
 pub mod wire;
+pub mod source;
+pub mod manifest;
+pub mod sink;
+pub mod verify;
+pub mod transport;
+pub mod sender;

@@ -1,0 +1,27 @@
+//! The record beside the frames: `OUT/SOURCE/manifest.jsonl`, one line a stored frame.
+//!
+//! A line is appended after its frame's file is in place, so a line is a claim that can be checked
+//! ([`crate::verify`]) and everything a crash can leave behind is one of three things:
+//!
+//! | left behind | answer |
+//! |---|---|
+//! | the beginning of a line | cut off when the manifest is next opened for appending |
+//! | a file without its line | kept; adopted when the same content is sent again |
+//! | a line without its file | does not count as stored; the frame is taken again, and the later line wins |
+//!
+//! Lines that cannot be read (edited by hand, damaged) are reported by number and skipped.
+
+mod index;
+mod lines;
+mod listed;
+mod log;
+mod record;
+
+pub use index::Index;
+pub use lines::{BadLine, Line, Lines, MAX_LINE_BYTES, Text};
+pub use listed::Listed;
+pub use log::{Manifest, ManifestError, Opened};
+pub use record::{Record, RecordError};
+
+/// The manifest's file name in each source's folder.
+pub const FILE_NAME: &str = "manifest.jsonl";

@@ -1,0 +1,229 @@
+//! One line of the manifest, as a value and as bytes.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::frame::{ContentHash, FrameMeta, FrameName, MediaType, NameError, Sequence, UnixNanos};
+
+/// What is known of one stored frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Place in the source.
+    pub sequence: Sequence,
+    /// File name beside the manifest.
+    pub name: FrameName,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the content, as computed by the receiver.
+    pub blake3: ContentHash,
+    /// When the frame was due; `None` where the protocol could not say.
+    pub captured: Option<UnixNanos>,
+    /// When its last byte had arrived.
+    pub received: UnixNanos,
+    /// When its file had its final name.
+    pub stored: UnixNanos,
+    /// What the content is.
+    pub media: MediaType,
+    /// When the sender's file was last changed, if it was a file.
+    pub modified: Option<UnixNanos>,
+}
+
+/// Why a line is not a record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// Not a JSON object with the fields of a record.
+    #[error("not a manifest line: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A name that no frame can have.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Not 64 hex digits.
+    #[error("blake3 is not 64 hex digits")]
+    Hash,
+}
+
+/// The fields as they are written. The names are a contract: other people's scripts read them.
+#[derive(Serialize, Deserialize)]
+struct Fields<'a> {
+    sequence: u64,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    bytes: u64,
+    #[serde(borrow)]
+    blake3: Cow<'a, str>,
+    captured_unix_ns: Option<u64>,
+    received_unix_ns: u64,
+    stored_unix_ns: u64,
+    #[serde(default)]
+    media_type: Option<Cow<'a, str>>,
+    modified_unix_ns: Option<u64>,
+}
+
+impl Record {
+    /// The record of a frame whose content has the hash `blake3`.
+    pub fn new(
+        meta: &FrameMeta,
+        blake3: ContentHash,
+        received: UnixNanos,
+        stored: UnixNanos,
+    ) -> Self {
+        Self {
+            sequence: meta.sequence,
+            name: meta.name.clone(),
+            bytes: meta.bytes,
+            blake3,
+            captured: meta.captured,
+            received,
+            stored,
+            media: meta.media.clone(),
+            modified: meta.modified,
+        }
+    }
+
+    /// Reads one line, without its line feed. Fields that are not known are ignored, so that a
+    /// later version, or a user, may add some.
+    ///
+    /// # Errors
+    /// [`RecordError`] says what is wrong with the line.
+    pub fn parse(line: &[u8]) -> Result<Self, RecordError> {
+        let fields: Fields<'_> = serde_json::from_slice(line)?;
+        let name = FrameName::parse(&fields.name)?;
+        let media = match &fields.media_type {
+            Some(media) => MediaType::parse(media)?,
+            None => name.media_type(),
+        };
+        Ok(Self {
+            sequence: Sequence(fields.sequence),
+            name,
+            bytes: fields.bytes,
+            blake3: ContentHash::from_hex(fields.blake3.as_bytes())
+                .map_err(|_| RecordError::Hash)?,
+            captured: fields.captured_unix_ns.map(UnixNanos),
+            received: UnixNanos(fields.received_unix_ns),
+            stored: UnixNanos(fields.stored_unix_ns),
+            media,
+            modified: fields.modified_unix_ns.map(UnixNanos),
+        })
+    }
+
+    /// Appends the line, with its line feed, to `out`.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
+        let hash = self.blake3.to_hex();
+        let fields = Fields {
+            sequence: self.sequence.0,
+            name: Cow::Borrowed(self.name.as_str()),
+            bytes: self.bytes,
+            blake3: Cow::Borrowed(hash.as_str()),
+            captured_unix_ns: self.captured.map(|time| time.0),
+            received_unix_ns: self.received.0,
+            stored_unix_ns: self.stored.0,
+            media_type: Some(Cow::Borrowed(self.media.as_str())),
+            modified_unix_ns: self.modified.map(|time| time.0),
+        };
+        serde_json::to_writer(&mut *out, &fields).expect("plain fields serialise into memory");
+        out.push(b'\n');
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::super::MAX_LINE_BYTES;
+    use super::*;
+
+    pub(crate) fn sample(sequence: u64, name: &str) -> Record {
+        Record {
+            sequence: Sequence(sequence),
+            name: FrameName::parse(name).unwrap(),
+            bytes: 5,
+            blake3: blake3::hash(b"frame"),
+            captured: Some(UnixNanos(1_700_000_000_000_000_001)),
+            received: UnixNanos(1_700_000_000_000_000_002),
+            stored: UnixNanos(1_700_000_000_000_000_003),
+            media: FrameName::parse(name).unwrap().media_type(),
+            modified: None,
+        }
+    }
+
+    #[test]
+    fn golden_line() {
+        let mut line = Vec::new();
+        sample(7, "7 \"é\".jpg").write_line(&mut line);
+        let golden = concat!(
+            r#"{"sequence":7,"name":"7 \"é\".jpg","bytes":5,"#,
+            r#""blake3":"f4e1d39c4950b83ce88bf9f4d14ac2181afac182731a3408391c9fd94ca0e49d","#,
+            r#""captured_unix_ns":1700000000000000001,"#,
+            r#""received_unix_ns":1700000000000000002,"stored_unix_ns":1700000000000000003,"#,
+            r#""media_type":"image/jpeg","modified_unix_ns":null}"#,
+            "\n"
+        );
+        assert_eq!(String::from_utf8(line).unwrap(), golden);
+    }
+
+    #[test]
+    fn only_the_promised_fields_are_needed_and_others_are_ignored() {
+        let line = format!(
+            r#"{{"name":"a.png","bytes":1,"sequence":0,"blake3":"{}","captured_unix_ns":null,
+               "received_unix_ns":1,"stored_unix_ns":2,"note":"mine"}}"#,
+            blake3::hash(b"x").to_hex()
+        );
+        let record = Record::parse(line.as_bytes()).unwrap();
+        assert_eq!((record.captured, record.modified), (None, None));
+        assert_eq!(record.media.as_str(), "image/png");
+    }
+
+    #[test]
+    fn lines_that_claim_the_impossible_are_refused() {
+        let mut good = Vec::new();
+        sample(1, "1.jpg").write_line(&mut good);
+        let good = String::from_utf8(good).unwrap();
+        for (from, to) in [
+            ("1.jpg", "../1.jpg"),
+            ("1.jpg", "manifest.jsonl"),
+            ("f4e1", "f4"),
+            ("\"bytes\":5", "\"bytes\":-5"),
+            ("\"bytes\":5", "\"bytes\":5,\"bytes\":6"),
+            ("image/jpeg", "image"),
+            ("{", ""),
+        ] {
+            let line = good.replacen(from, to, 1);
+            assert_ne!(line, good);
+            assert!(Record::parse(line.as_bytes()).is_err(), "{line} was taken");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_is_read_back_as_it_was_written(
+            name in "[^\u{0}-\u{1f}\u{7f}-\u{9f}/\\\\]{1,60}",
+            sequence: u64, bytes: u64, captured: Option<u64>, modified: Option<u64>,
+        ) {
+            let Ok(name) = FrameName::parse(&name) else { return Ok(()) };
+            let mut record = sample(sequence, "x.png");
+            record.name = name;
+            record.bytes = bytes;
+            record.captured = captured.map(UnixNanos);
+            record.modified = modified.map(UnixNanos);
+            let mut line = Vec::new();
+            record.write_line(&mut line);
+            prop_assert!(line.len() <= MAX_LINE_BYTES);
+            prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            prop_assert_eq!(Record::parse(&line[..line.len() - 1]).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn the_longest_line_is_within_the_limit() {
+        let mut record = sample(u64::MAX, "x");
+        record.name = FrameName::parse(&"\"".repeat(255)).unwrap();
+        record.media = MediaType::parse(&format!("\"/{}", "\"".repeat(125))).unwrap();
+        record.bytes = u64::MAX;
+        record.modified = Some(UnixNanos(u64::MAX));
+        let mut line = Vec::new();
+        record.write_line(&mut line);
+        assert!(line.len() <= MAX_LINE_BYTES / 2, "{} bytes", line.len());
+    }
+}

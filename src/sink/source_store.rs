@@ -1,0 +1,418 @@
+//! One source's folder: what is stored in it, and how more is added.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::content::hash_file;
+use super::directory::{Directory, Kind};
+use super::folder::{SinkError, StoreOptions};
+use super::{FrameError, Outcome, ReceivedFrame, Taken};
+use crate::frame::{ContentHash, FrameName, RESERVED_PREFIX, Sequence, SourceName, UnixNanos};
+use crate::manifest::{FILE_NAME, Manifest, ManifestError, Opened, Record};
+
+/// Frames between two manifest appends, and in durable mode between two waits for the medium.
+/// More gains nothing measurable and delays the receipts.
+const RUN_FRAMES: usize = 256;
+/// A temporary file's name ends in this.
+const PART_SUFFIX: &str = ".part";
+
+/// What is known of a stored frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredInfo {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of the content when it was stored.
+    pub hash: ContentHash,
+    /// When the sender's file was last changed, where it said so.
+    pub modified: Option<UnixNanos>,
+    /// Place in the source when it was stored.
+    pub sequence: Sequence,
+}
+
+/// One source of a [`FolderSink`](super::FolderSink), open for storing. All calls block on the file system.
+#[derive(Debug)]
+pub struct SourceStore {
+    source: SourceName,
+    directory: Directory,
+    manifest: Manifest,
+    options: StoreOptions,
+    opened: Opened,
+    parts: u64,
+    /// Keeps the store locked.
+    _out: Arc<Directory>,
+}
+
+/// What the store has under a name.
+enum Standing {
+    /// A line and a file of its length.
+    Stored(Record),
+    /// A line and a file of another length.
+    Altered,
+    /// No line, or no file.
+    Open,
+}
+
+/// A frame on its way through one run.
+enum Step {
+    Settled(Outcome),
+    /// Written under a temporary name.
+    Written {
+        part: String,
+        hash: ContentHash,
+    },
+    /// Under its own name, waiting for its line. `made` if this run made the file there and nothing
+    /// was there before, so that it may be taken back.
+    Placed {
+        record: Record,
+        made: bool,
+    },
+}
+
+impl SourceStore {
+    /// Opens the folder's manifest and removes temporary files of a receiver that was killed.
+    pub(super) fn open(
+        out: Arc<Directory>,
+        directory: Directory,
+        source: &SourceName,
+        path: &Path,
+        options: StoreOptions,
+    ) -> Result<Self, SinkError> {
+        let failed = |doing, cause| SinkError::Io { doing, path: path.to_owned(), cause };
+        remove_parts(&directory).map_err(|cause| failed("remove temporary files from", cause))?;
+        let manifest_path = path.join(FILE_NAME);
+        let file = directory.open_to_append(FILE_NAME).map_err(|cause| match cause {
+            Errno::LOOP | Errno::MLINK | Errno::INVAL | Errno::ISDIR | Errno::NXIO => {
+                SinkError::ManifestNotAFile { path: manifest_path.clone() }
+            }
+            cause => failed("open the manifest in", cause),
+        })?;
+        if options.durable {
+            // What an earlier receiver stored without syncing is confirmed from now on, too.
+            directory.sync_names().map_err(|cause| failed("sync", cause))?;
+            sync_together(&directory).map_err(|cause| failed("sync", cause))?;
+        }
+        let (manifest, opened) = Manifest::open(file, &manifest_path)?;
+        let source = source.clone();
+        Ok(Self { source, directory, manifest, options, opened, parts: 0, _out: out })
+    }
+
+    /// What was found, and put right, when the source was opened.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// How many frames have a line in the manifest.
+    pub fn frames(&self) -> u64 {
+        self.manifest.frames()
+    }
+
+    /// The highest sequence in the manifest.
+    pub fn last_sequence(&self) -> Option<Sequence> {
+        self.manifest.last_sequence()
+    }
+
+    /// What is stored under `name`; `None` if the frame has to be sent. Fastest in the order in
+    /// which the frames were stored.
+    ///
+    /// # Errors
+    /// Where the manifest cannot be read.
+    pub fn lookup(&mut self, name: &FrameName) -> Result<Option<StoredInfo>, FrameError> {
+        Ok(match self.standing(name)? {
+            Standing::Stored(record) => Some(StoredInfo {
+                bytes: record.bytes,
+                hash: record.blake3,
+                modified: record.modified,
+                sequence: record.sequence,
+            }),
+            Standing::Altered | Standing::Open => None,
+        })
+    }
+
+    /// Stores frames and says what became of each, in their order. When this returns, a stored
+    /// frame has its file and its line; in durable mode both are on the medium.
+    ///
+    /// A frame that fails leaves nothing of itself behind and does not keep the others from being
+    /// stored, except where the manifest cannot be appended to: then the whole batch fails, and
+    /// the files that it made are removed again.
+    pub fn store_batch(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(frames.len());
+        let mut rest = frames;
+        while !rest.is_empty() {
+            let (run, later) = rest.split_at(run_length(rest));
+            outcomes.extend(self.store_run(run));
+            rest = later;
+        }
+        outcomes
+    }
+
+    /// Stores at most [`RUN_FRAMES`] frames of different names.
+    fn store_run(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+        // One file is synced by itself; for more, one wait for the file system replaces many.
+        let sync_each = self.options.durable && (frames.len() == 1 || !CAN_SYNC_TOGETHER);
+        let mut steps: Vec<Step> =
+            frames.iter().map(|frame| settle(self.write(frame, sync_each))).collect();
+        if self.options.durable && !sync_each {
+            self.sync_written(frames, &mut steps);
+        }
+        for (frame, step) in frames.iter().zip(&mut steps) {
+            if let Step::Written { part, hash } = step {
+                *step = settle(self.place(frame, part, *hash));
+            }
+        }
+        self.record(frames, steps)
+    }
+
+    /// Checks a frame and writes it under a temporary name, unless it need not or must not be.
+    fn write(&mut self, received: &ReceivedFrame, sync: bool) -> Result<Step, FrameError> {
+        let hash = self.checked_hash(received)?;
+        let name = &received.frame.meta.name;
+        match self.standing(name)? {
+            Standing::Stored(record) if record.blake3 == hash => {
+                return Ok(Step::Settled(Outcome::AlreadyStored));
+            }
+            Standing::Stored(_) if !received.replace => {
+                return Err(self.conflict(name, Taken::Stored));
+            }
+            Standing::Stored(_) | Standing::Altered | Standing::Open => {}
+        }
+        let part = self.write_part(name, &received.frame.body, sync)?;
+        Ok(Step::Written { part, hash })
+    }
+
+    fn checked_hash(&self, received: &ReceivedFrame) -> Result<ContentHash, FrameError> {
+        let (meta, body) = (&received.frame.meta, &received.frame.body);
+        if meta.bytes != body.len() as u64 {
+            return Err(FrameError::LengthMismatch {
+                frame: self.frame(&meta.name),
+                announced: meta.bytes,
+                arrived: body.len() as u64,
+            });
+        }
+        let arrived = blake3::hash(body);
+        match meta.hash {
+            Some(announced) if announced != arrived => {
+                Err(FrameError::HashMismatch { frame: self.frame(&meta.name), announced, arrived })
+            }
+            _ => Ok(arrived),
+        }
+    }
+
+    fn write_part(
+        &mut self,
+        name: &FrameName,
+        body: &[u8],
+        sync: bool,
+    ) -> Result<String, FrameError> {
+        loop {
+            let part = format!("{RESERVED_PREFIX}-{}{PART_SUFFIX}", self.parts);
+            self.parts += 1;
+            match self.directory.write_new(&part, body, sync) {
+                Ok(()) => return Ok(part),
+                // Placed here by somebody else since the folder was opened; never replaced.
+                Err(Errno::EXIST) => {}
+                Err(cause) => return Err(self.system(name, "write its file", cause)),
+            }
+        }
+    }
+
+    /// Waits for all temporary files at once. None is given its name if that fails, because
+    /// nothing says which of them it was.
+    fn sync_written(&self, frames: &[ReceivedFrame], steps: &mut [Step]) {
+        let Err(cause) = sync_together(&self.directory) else { return };
+        for (frame, step) in frames.iter().zip(steps) {
+            if let Step::Written { part, .. } = step {
+                let _ = self.directory.remove(part);
+                let error = self.system(&frame.frame.meta.name, "sync its file", cause);
+                *step = Step::Settled(Outcome::Failed(error));
+            }
+        }
+    }
+
+    /// Gives a written frame its name. The temporary file is gone afterwards in every case.
+    fn place(
+        &mut self,
+        received: &ReceivedFrame,
+        part: &str,
+        hash: ContentHash,
+    ) -> Result<Step, FrameError> {
+        let name = received.frame.meta.name.as_str();
+        let renamed = match self.directory.rename_new(part, name) {
+            Err(Errno::EXIST) => self.place_over(received, part, hash),
+            Err(cause) => Err(self.system(&received.frame.meta.name, "name its file", cause)),
+            Ok(()) => Ok(true),
+        };
+        if !matches!(renamed, Ok(true)) {
+            // It may have been renamed over the other file; otherwise it is of no more use.
+            let _ = self.directory.remove(part);
+        }
+        let made = renamed?;
+        let stored = (self.options.clock)();
+        let record = Record::new(&received.frame.meta, hash, received.received, stored);
+        Ok(Step::Placed { record, made })
+    }
+
+    /// Decides about a file that has the frame's name already: adopts it where the content is the
+    /// same, replaces it where that is wanted or nothing is lost. Returns that it was not made.
+    fn place_over(
+        &mut self,
+        received: &ReceivedFrame,
+        part: &str,
+        hash: ContentHash,
+    ) -> Result<bool, FrameError> {
+        let name = &received.frame.meta.name;
+        let kind = self.directory.kind(name.as_str());
+        match kind.map_err(|cause| self.system(name, "look at its file", cause))? {
+            Some(Kind::File(length)) => {
+                if length == received.frame.meta.bytes && self.adopts(name, hash)? {
+                    return Ok(false);
+                }
+                if length > 0 && !received.replace {
+                    let taken = self.taken(name)?;
+                    return Err(self.conflict(name, taken));
+                }
+                self.directory
+                    .rename_over(part, name.as_str())
+                    .map_err(|cause| self.system(name, "replace its file", cause))?;
+                Ok(false)
+            }
+            Some(Kind::Folder | Kind::Other) => {
+                Err(FrameError::NotAFile { frame: self.frame(name) })
+            }
+            None => Err(self.system(name, "name its file", Errno::EXIST)),
+        }
+    }
+
+    /// Appends the lines of the placed frames; takes their files back if that fails.
+    fn record(&mut self, frames: &[ReceivedFrame], steps: Vec<Step>) -> Vec<Outcome> {
+        let records: Vec<Record> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Placed { record, .. } => Some(record.clone()),
+                _ => None,
+            })
+            .collect();
+        let appended = if records.is_empty() { Ok(()) } else { self.append(&records) };
+        let settle = |(received, step): (&ReceivedFrame, Step)| match (step, &appended) {
+            (Step::Settled(outcome), _) => outcome,
+            (_, Ok(())) => Outcome::Stored,
+            (step, Err((doing, cause))) => {
+                let name = &received.frame.meta.name;
+                if matches!(step, Step::Placed { made: true, .. }) {
+                    let _ = self.directory.remove(name.as_str());
+                }
+                Outcome::Failed(self.system(name, doing, *cause))
+            }
+        };
+        frames.iter().zip(steps).map(settle).collect()
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), (&'static str, Errno)> {
+        if self.options.durable {
+            // The names before the lines: a line must never be the only thing that survives.
+            self.directory.sync_names().map_err(|cause| ("sync its folder", cause))?;
+        }
+        self.manifest
+            .append(records, self.options.durable)
+            .map_err(|error| ("append its line to the manifest", error.cause))
+    }
+
+    fn standing(&mut self, name: &FrameName) -> Result<Standing, FrameError> {
+        let record = match self.manifest.find(name) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Standing::Open),
+            Err(ManifestError { cause, .. }) => {
+                return Err(self.system(name, "read the manifest", cause));
+            }
+        };
+        let kind = self.directory.kind(name.as_str());
+        Ok(match kind.map_err(|cause| self.system(name, "look at its file", cause))? {
+            Some(Kind::File(length)) if length == record.bytes => Standing::Stored(record),
+            Some(_) => Standing::Altered,
+            None => Standing::Open,
+        })
+    }
+
+    fn taken(&mut self, name: &FrameName) -> Result<Taken, FrameError> {
+        Ok(match self.standing(name)? {
+            Standing::Stored(_) => Taken::Stored,
+            Standing::Altered => Taken::Altered,
+            Standing::Open => Taken::Unlisted,
+        })
+    }
+
+    /// Whether the file of that name has this content; in durable mode it is synced then.
+    fn adopts(&self, name: &FrameName, wanted: ContentHash) -> Result<bool, FrameError> {
+        let failed = |cause| self.system(name, "read the file of its name", cause);
+        let file = self.directory.open_file(name.as_str()).map_err(failed)?;
+        let adopted = hash_file(&file, &mut Vec::new()).and_then(|(hash, _)| {
+            let is_same = hash == wanted;
+            if is_same && self.options.durable {
+                file.sync_all()?;
+            }
+            Ok(is_same)
+        });
+        adopted.map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+    }
+
+    fn conflict(&self, name: &FrameName, taken: Taken) -> FrameError {
+        FrameError::Conflict { frame: self.frame(name), taken }
+    }
+
+    fn system(&self, name: &FrameName, doing: &'static str, cause: Errno) -> FrameError {
+        FrameError::from_system(self.frame(name), doing, cause)
+    }
+
+    fn frame(&self, name: &FrameName) -> String {
+        format!("{}/{name}", self.source)
+    }
+}
+
+fn settle(step: Result<Step, FrameError>) -> Step {
+    step.unwrap_or_else(|error| Step::Settled(Outcome::Failed(error)))
+}
+
+/// How many frames from the front can be stored together: each name once, so that the second frame
+/// of a name meets the first one stored.
+fn run_length(frames: &[ReceivedFrame]) -> usize {
+    let mut names = HashSet::new();
+    let run = frames.iter().take(RUN_FRAMES);
+    run.map(|frame| &frame.frame.meta.name).take_while(|&name| names.insert(name)).count()
+}
+
+/// Removes the temporary files of a receiver that was killed. The prefix is the store's own: no
+/// frame can have it, and users are told so.
+fn remove_parts(directory: &Directory) -> Result<(), Errno> {
+    let mut parts = Vec::new();
+    directory.for_each_name(|name| {
+        if let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_part(name)) {
+            parts.push(name.to_owned());
+        }
+        Ok::<_, Errno>(())
+    })?;
+    parts.iter().try_for_each(|part| match directory.kind(part)? {
+        Some(Kind::Folder) => Ok(()),
+        _ => directory.remove(part),
+    })
+}
+
+fn is_part(name: &str) -> bool {
+    name.strip_prefix(RESERVED_PREFIX)
+        .and_then(|rest| rest.strip_prefix('-')?.strip_suffix(PART_SUFFIX))
+        .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether one call can wait for many files.
+const CAN_SYNC_TOGETHER: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_together(directory: &Directory) -> Result<(), Errno> {
+    directory.sync_file_system()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn sync_together(_directory: &Directory) -> Result<(), Errno> {
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! What verifying found.
+
+use serde::Serialize;
+
+use super::runs::Sequences;
+use crate::manifest::{BadLine, Listed};
+
+/// The result for a whole store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// The folder that was verified, as it was given.
+    pub folder: String,
+    /// One for each folder with a manifest, by name.
+    pub sources: Vec<SourceReport>,
+    /// What lies beside the sources.
+    pub unknown: Listed<String>,
+}
+
+/// The result for one source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceReport {
+    /// The source's folder.
+    pub source: String,
+    /// Frames that the manifest has a line for.
+    pub frames: u64,
+    /// Frames whose file is, byte for byte, what its line says.
+    pub verified: u64,
+    /// Bytes in the verified frames.
+    pub verified_bytes: u64,
+    /// Frames with a line but no file.
+    pub missing: Listed<String>,
+    /// Frames whose file is not what its line says.
+    pub altered: Listed<Altered>,
+    /// Files and folders that no line speaks of, temporary files of a killed receiver included.
+    pub unknown: Listed<String>,
+    /// Lines that are not records.
+    pub bad_lines: Listed<BadLine>,
+    /// Whether the frames' places in the source are complete.
+    pub sequences: Sequences,
+}
+
+/// A frame whose file is not what its line says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Altered {
+    /// The frame.
+    pub name: String,
+    /// What is wrong with its file.
+    #[serde(flatten)]
+    pub how: Alteration,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "how", rename_all = "snake_case")]
+pub enum Alteration {
+    /// It is shorter or longer.
+    Length {
+        /// Bytes according to the manifest.
+        expected: u64,
+        /// Bytes in the file.
+        found: u64,
+    },
+    /// It has other content of the same length.
+    Content {
+        /// BLAKE3 according to the manifest.
+        expected: String,
+        /// BLAKE3 of the file.
+        found: String,
+    },
+    /// It is a symbolic link, a folder or a device.
+    NotAFile,
+    /// It cannot be read, so that nothing is known of its content.
+    Unreadable {
+        /// What the system said.
+        cause: String,
+    },
+}
+
+/// How far verifying has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The source being verified.
+    pub source: &'a str,
+    /// Its frames that have been looked at.
+    pub frames: u64,
+    /// Its frames altogether.
+    pub of_frames: u64,
+    /// Bytes hashed in this source.
+    pub bytes: u64,
+}
+
+impl VerifyReport {
+    /// Whether every frame that a manifest speaks of is there, byte for byte, and every line could
+    /// be read. Unknown files and gaps in the sequences do not count against it: they say nothing
+    /// about the frames that were stored.
+    pub fn is_proven(&self) -> bool {
+        self.sources.iter().all(SourceReport::is_proven)
+    }
+}
+
+impl SourceReport {
+    /// As [`VerifyReport::is_proven`], for one source.
+    pub fn is_proven(&self) -> bool {
+        self.verified == self.frames
+            && self.missing.is_empty()
+            && self.altered.is_empty()
+            && self.bad_lines.is_empty()
+    }
+}

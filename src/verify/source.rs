@@ -1,0 +1,227 @@
+//! Verifies the folder of one source, with several threads reading from one manifest.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::report::{Alteration, Altered, Progress, SourceReport};
+use super::runs::Runs;
+use super::{VerifyError, VerifyOptions};
+use crate::frame::FrameName;
+use crate::manifest::{FILE_NAME, Lines, Listed, Manifest, ManifestError, Record, Text};
+use crate::sink::{Directory, Kind, hash_file};
+
+/// What a thread takes on at a time: enough that threads seldom wait for one another, little
+/// enough that progress is seen and no thread is left alone with the rest.
+const BATCH_FRAMES: usize = 64;
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// Hands out the records that count, in the manifest's order.
+struct Feed<'m> {
+    manifest: &'m Manifest,
+    path: &'m Path,
+    lines: Lines<'m>,
+    runs: Runs,
+    /// Ends the work of every thread.
+    failed: Option<ManifestError>,
+}
+
+/// Gathers what the threads find.
+struct Tally<'p> {
+    report: SourceReport,
+    bytes_read: u64,
+    checked: u64,
+    progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
+}
+
+/// How one file stands to its record.
+enum Finding {
+    Verified,
+    Missing,
+    Altered(Alteration),
+}
+
+pub(super) fn verify_source(
+    folder: &Directory,
+    path: &Path,
+    source: String,
+    options: VerifyOptions,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<SourceReport, VerifyError> {
+    let manifest_path = path.join(FILE_NAME);
+    let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
+    let file = folder
+        .open_file(FILE_NAME)
+        .map_err(|cause| VerifyError::Io { path: manifest_path.clone(), cause })?;
+    let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
+    let mut report = SourceReport {
+        source,
+        frames: manifest.frames(),
+        verified: 0,
+        verified_bytes: 0,
+        missing: Listed::new(options.named),
+        altered: Listed::new(options.named),
+        unknown: Listed::new(options.named),
+        bad_lines: opened.bad_lines,
+        sequences: Runs::default().finish(0),
+    };
+    find_unknown(folder, &mut manifest, &mut report.unknown)?.map_err(failed)?;
+    let feed = Mutex::new(Feed {
+        manifest: &manifest,
+        path: &manifest_path,
+        lines: manifest.lines()?,
+        runs: Runs::default(),
+        failed: None,
+    });
+    let tally = Mutex::new(Tally { report, bytes_read: 0, checked: 0, progress });
+    std::thread::scope(|scope| {
+        for _ in 1..options.threads {
+            scope.spawn(|| check_frames(folder, &feed, &tally));
+        }
+        check_frames(folder, &feed, &tally);
+    });
+    let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
+    report.sequences = feed.runs.finish(options.named);
+    // Threads and folders have no order of their own; equal stores shall have equal reports.
+    report.missing.first.sort();
+    report.altered.first.sort_by(|one, other| one.name.cmp(&other.name));
+    report.unknown.first.sort();
+    feed.failed.map_or(Ok(report), |error| Err(error.into()))
+}
+
+/// Lists what is in the folder without a line. The outer error is the manifest's, the inner one
+/// the folder's.
+fn find_unknown(
+    folder: &Directory,
+    manifest: &mut Manifest,
+    unknown: &mut Listed<String>,
+) -> Result<Result<(), Errno>, ManifestError> {
+    let mut failed = None;
+    let visited = folder.for_each_name(|name| {
+        if name == FILE_NAME.as_bytes() {
+            return Ok(());
+        }
+        let is_listed = match FrameName::from_bytes(name) {
+            Ok(name) => manifest.find(&name).map(|record| record.is_some()),
+            Err(_) => Ok(false),
+        };
+        match is_listed {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                unknown.push(String::from_utf8_lossy(name).into_owned());
+                Ok(())
+            }
+            Err(error) => {
+                let cause = error.cause;
+                failed = Some(error);
+                Err(cause)
+            }
+        }
+    });
+    failed.map_or(Ok(visited), Err)
+}
+
+/// One thread's work: until nothing is left, takes some records and checks their files.
+fn check_frames(folder: &Directory, feed: &Mutex<Feed<'_>>, tally: &Mutex<Tally<'_>>) {
+    let mut buffer = Vec::new();
+    loop {
+        let batch = locked(feed).take();
+        if batch.is_empty() {
+            return;
+        }
+        let checked: Vec<_> =
+            batch.into_iter().map(|record| (check(folder, &record, &mut buffer), record)).collect();
+        locked(tally).add(checked);
+    }
+}
+
+/// A thread that panicked has left no half-done work behind that would matter to the others.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Feed<'_> {
+    /// The next records, none at the end or after an error.
+    fn take(&mut self) -> Vec<Record> {
+        let mut batch = Vec::new();
+        let mut bytes = 0u64;
+        while self.failed.is_none() && batch.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
+            let line = match self.lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => break,
+                Err(error) => {
+                    let cause = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+                    let path = self.path.to_owned();
+                    self.failed = Some(ManifestError { doing: "read", path, cause });
+                    break;
+                }
+            };
+            let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
+            let Ok(record) = Record::parse(text) else { continue };
+            // Lines that a later line of the same name has replaced claim nothing any more.
+            if self.manifest.is_current(&record.name, line.offset) {
+                bytes = bytes.saturating_add(record.bytes);
+                self.runs.insert(record.sequence);
+                batch.push(record);
+            }
+        }
+        batch
+    }
+}
+
+impl Tally<'_> {
+    fn add(&mut self, checked: Vec<(Finding, Record)>) {
+        for (finding, record) in checked {
+            let name = record.name.as_str().to_owned();
+            self.checked += 1;
+            self.bytes_read += record.bytes;
+            match finding {
+                Finding::Verified => {
+                    self.report.verified += 1;
+                    self.report.verified_bytes += record.bytes;
+                }
+                Finding::Missing => self.report.missing.push(name),
+                Finding::Altered(how) => self.report.altered.push(Altered { name, how }),
+            }
+        }
+        (self.progress)(Progress {
+            source: &self.report.source,
+            frames: self.checked,
+            of_frames: self.report.frames,
+            bytes: self.bytes_read,
+        });
+    }
+}
+
+fn check(folder: &Directory, record: &Record, buffer: &mut Vec<u8>) -> Finding {
+    let unreadable = |cause: String| Finding::Altered(Alteration::Unreadable { cause });
+    // The length first: it needs no reading.
+    match folder.kind(record.name.as_str()) {
+        Ok(None) => return Finding::Missing,
+        Ok(Some(Kind::File(found))) if found != record.bytes => {
+            let expected = record.bytes;
+            return Finding::Altered(Alteration::Length { expected, found });
+        }
+        Ok(Some(Kind::File(_))) => {}
+        Ok(Some(Kind::Folder | Kind::Other)) => return Finding::Altered(Alteration::NotAFile),
+        Err(cause) => return unreadable(cause.to_string()),
+    }
+    let file = match folder.open_file(record.name.as_str()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Finding::Missing,
+        Err(cause) => return unreadable(cause.to_string()),
+    };
+    match hash_file(&file, buffer) {
+        Ok((hash, _)) if hash == record.blake3 => Finding::Verified,
+        Ok((_, found)) if found != record.bytes => {
+            Finding::Altered(Alteration::Length { expected: record.bytes, found })
+        }
+        Ok((hash, _)) => Finding::Altered(Alteration::Content {
+            expected: record.blake3.to_hex().to_string(),
+            found: hash.to_hex().to_string(),
+        }),
+        Err(error) => unreadable(error.to_string()),
+    }
+}
