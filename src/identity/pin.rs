@@ -146,7 +146,7 @@ mod tests {
         #[test]
         fn what_is_printed_is_read_back(bytes: [u8; 32]) {
             let text = Pin(bytes).to_string();
-            prop_assert_eq!(text.parse::<Pin>().unwrap().as_bytes(), &bytes);
+            prop_assert_eq!(*text.parse::<Pin>().unwrap().as_bytes(), bytes);
             prop_assert_eq!(text.to_uppercase().replace("SHA", "sha").parse::<Pin>().unwrap(), Pin(bytes));
         }
     }

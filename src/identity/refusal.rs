@@ -282,32 +282,45 @@ impl Explainer {
     }
 
     fn explain_alert(&self, side: Side, alert: AlertDescription) -> HandshakeRefusal {
-        use AlertDescription as Alert;
-        let own = self.own;
-        match (side, alert) {
-            (_, Alert::NoApplicationProtocol) => HandshakeRefusal::UnknownProtocolVersion,
-            (_, Alert::CertificateRequired) => HandshakeRefusal::NoSenderCertificate,
-            // Any other alert has its own cause, and a verdict would be an earlier attempt's.
-            (Side::Here, alert) if is_about_a_certificate(alert) => self.verdict.read().map_or(
-                HandshakeRefusal::Alert { from: "this side sent", alert },
-                HandshakeRefusal::Here,
-            ),
-            (Side::Peer, Alert::CertificateExpired) => {
-                HandshakeRefusal::OwnCertificateNotInForce { own }
+        match (alert, side) {
+            (AlertDescription::NoApplicationProtocol, _) => {
+                HandshakeRefusal::UnknownProtocolVersion
             }
-            (Side::Peer, alert) if is_about_a_certificate(alert) => match self.role {
-                Role::Sender => HandshakeRefusal::SenderNotAllowed { own },
-                Role::Receiver => HandshakeRefusal::ReceiverNotTrusted { own },
-            },
-            (Side::Here, _) => HandshakeRefusal::Alert { from: "this side sent", alert },
-            (Side::Peer, _) => HandshakeRefusal::Alert { from: "the peer sent", alert },
+            (AlertDescription::CertificateRequired, _) => HandshakeRefusal::NoSenderCertificate,
+            (alert, Side::Here) => self.explain_own_alert(alert),
+            (alert, Side::Peer) => self.explain_peers_alert(alert),
+        }
+    }
+
+    fn explain_own_alert(&self, alert: AlertDescription) -> HandshakeRefusal {
+        // Any other alert has its own cause, and the verdict would be that of an earlier attempt.
+        let verdict = if refuses_certificate(alert) || alert == AlertDescription::DecryptError {
+            self.verdict.read()
+        } else {
+            None
+        };
+        let unexplained = HandshakeRefusal::Alert { from: "this side sent", alert };
+        verdict.map_or(unexplained, HandshakeRefusal::Here)
+    }
+
+    fn explain_peers_alert(&self, alert: AlertDescription) -> HandshakeRefusal {
+        let own = self.own;
+        if alert == AlertDescription::CertificateExpired {
+            return HandshakeRefusal::OwnCertificateNotInForce { own };
+        }
+        match self.role {
+            _ if !refuses_certificate(alert) => {
+                HandshakeRefusal::Alert { from: "the peer sent", alert }
+            }
+            Role::Sender => HandshakeRefusal::SenderNotAllowed { own },
+            Role::Receiver => HandshakeRefusal::ReceiverNotTrusted { own },
         }
     }
 }
 
 /// Whether an alert says that a certificate was not accepted. Ours are `access_denied` for somebody
 /// who is not trusted and `certificate_expired`; other implementations use the others.
-fn is_about_a_certificate(alert: AlertDescription) -> bool {
+fn refuses_certificate(alert: AlertDescription) -> bool {
     use AlertDescription as Alert;
     matches!(
         alert,
@@ -318,7 +331,6 @@ fn is_about_a_certificate(alert: AlertDescription) -> bool {
             | Alert::CertificateExpired
             | Alert::CertificateRevoked
             | Alert::UnsupportedCertificate
-            | Alert::DecryptError
     )
 }
 

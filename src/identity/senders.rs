@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::pin::{Pin, PinError};
 use super::refusal::TrustRefusal;
-use super::trust::{Proof, check_validity, no_tls12, not_accepted};
+use super::trust::{Proof, Refused, check_validity, no_tls12};
 
 /// One `--allow`: the pin of a sender, or `any`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,14 +105,10 @@ pub(super) struct SenderVerifier {
 }
 
 impl SenderVerifier {
-    fn verify(
-        &self,
-        leaf: &CertificateDer<'_>,
-        now: UnixTime,
-    ) -> Result<(), (TrustRefusal, TlsError)> {
+    fn verify(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Box<Refused>> {
         let presented = Pin::of(leaf);
         if !self.policy.allows(presented) {
-            return Err((TrustRefusal::SenderNotAllowed { presented }, not_accepted()));
+            return Err(Refused::trust(TrustRefusal::SenderNotAllowed { presented }));
         }
         check_validity(leaf, presented, now)
     }
@@ -136,9 +132,9 @@ impl ClientCertVerifier for SenderVerifier {
     ) -> Result<ClientCertVerified, TlsError> {
         match self.verify(leaf, now) {
             Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err((refusal, error)) => {
-                self.proof.verdict.note(refusal);
-                Err(error)
+            Err(refused) => {
+                self.proof.verdict.note(refused.reason);
+                Err(refused.error)
             }
         }
     }

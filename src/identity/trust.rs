@@ -96,7 +96,7 @@ impl ReceiverTrust {
         &self.receiver
     }
 
-    fn verify(&self, presented: &Presented<'_>) -> Result<(), (TrustRefusal, TlsError)> {
+    fn verify(&self, presented: &Presented<'_>) -> Result<(), Box<Refused>> {
         let (pins, authority) = match &self.rule {
             Rule::Said { pins, authority } => (pins, authority.as_ref()),
             Rule::Known { pins, .. } => (pins, None),
@@ -106,25 +106,21 @@ impl ReceiverTrust {
         }
         match authority {
             Some(authority) => self.ask(authority, presented),
-            None => Err((self.refusal(presented.pin), not_accepted())),
+            None => Err(Refused::trust(self.refusal(presented.pin))),
         }
     }
 
-    fn ask(
-        &self,
-        authority: &Authority,
-        presented: &Presented<'_>,
-    ) -> Result<(), (TrustRefusal, TlsError)> {
+    fn ask(&self, authority: &Authority, presented: &Presented<'_>) -> Result<(), Box<Refused>> {
         let Presented { leaf, intermediates, name, ocsp, now, pin } = *presented;
         let verdict = authority.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now);
         verdict.map(|_| ()).map_err(|error| {
-            let refusal = TrustRefusal::NotVouchedFor {
+            let reason = TrustRefusal::NotVouchedFor {
                 receiver: self.receiver.clone(),
                 presented: pin,
                 authority: authority.path.clone(),
                 reason: finding(&error),
             };
-            (refusal, error)
+            Box::new(Refused { reason, error })
         })
     }
 
@@ -160,9 +156,17 @@ struct Presented<'a> {
     pin: Pin,
 }
 
-/// A refusal that is not about the certificate as such, which TLS calls `access_denied`.
-pub(super) fn not_accepted() -> TlsError {
-    CertificateError::ApplicationVerificationFailure.into()
+/// A refusal, as this side explains it and as TLS tells it to the peer.
+pub(super) struct Refused {
+    pub(super) reason: TrustRefusal,
+    pub(super) error: TlsError,
+}
+
+impl Refused {
+    /// A refusal that is not about the certificate as such, which TLS calls `access_denied`.
+    pub(super) fn trust(reason: TrustRefusal) -> Box<Self> {
+        Box::new(Self { reason, error: CertificateError::ApplicationVerificationFailure.into() })
+    }
 }
 
 /// Checks that a certificate that is trusted by its pin is in force.
@@ -170,7 +174,7 @@ pub(super) fn check_validity(
     leaf: &CertificateDer<'_>,
     presented: Pin,
     now: UnixTime,
-) -> Result<(), (TrustRefusal, TlsError)> {
+) -> Result<(), Box<Refused>> {
     validity::check(leaf, now).map_err(|reason| {
         let error = match reason {
             ValidityError::Expired(not_after) => {
@@ -181,7 +185,8 @@ pub(super) fn check_validity(
             }
             ValidityError::Unreadable(_) => CertificateError::BadEncoding,
         };
-        (TrustRefusal::NotInForce { presented, reason }, error.into())
+        let reason = TrustRefusal::NotInForce { presented, reason };
+        Box::new(Refused { reason, error: error.into() })
     })
 }
 
@@ -261,9 +266,9 @@ impl ServerCertVerifier for ReceiverVerifier {
         let presented = Presented { leaf, intermediates, name, ocsp, now, pin: Pin::of(leaf) };
         match self.trust.verify(&presented) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
-            Err((refusal, error)) => {
-                self.proof.verdict.note(refusal);
-                Err(error)
+            Err(refused) => {
+                self.proof.verdict.note(refused.reason);
+                Err(refused.error)
             }
         }
     }
