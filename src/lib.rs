@@ -10,6 +10,7 @@
 
 pub mod frame;
 pub mod wire;
+pub mod identity;
 pub mod source;
 pub mod manifest;
 pub mod sink;

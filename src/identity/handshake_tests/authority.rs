@@ -1,0 +1,89 @@
+//! Trust by certificate authority.
+
+use super::*;
+
+#[tokio::test]
+async fn a_certificate_authority_vouches_for_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = TestAuthority::new(folder.path());
+    let mut case = Case::new();
+    case.receiver = authority.issue("localhost", folder.path());
+    case.trust = authority.trust();
+    assert_eq!(case.run().await.sender, Ok(()));
+
+    case.receiver = authority.issue("elsewhere", folder.path());
+    let message = case.run().await.sender_refusal().to_string();
+    assert!(message.contains("it was not issued for \"localhost\""), "{message}");
+    assert!(message.contains("ca.pem") && message.contains("--pin sha256:"), "{message}");
+
+    case.receiver = identity();
+    let message = case.run().await.sender_refusal().to_string();
+    assert!(message.contains("another authority issued it"), "{message}");
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_an_authority_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = NewCertificate { names: Vec::new(), days: 1, now: SystemTime::now() };
+    let mut case = Case::new();
+    case.receiver = Identity::create(folder.path(), &new, false).unwrap();
+    let authority = Authority::load(&folder.path().join(CERTIFICATE_FILE)).unwrap();
+    case.trust =
+        ReceiverTrust::new(address(), Vec::new(), Some(authority), &KnownReceivers::default());
+    for name in ["localhost", "127.0.0.1", "::1"] {
+        let client = case.client();
+        let outcome = over_tcp(client.tcp(), client.explainer(), &case.server(), name).await;
+        assert_eq!(outcome.sender, Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn an_authority_file_without_certificates_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let error = Authority::load(&path).unwrap_err().to_string();
+    assert!(error.contains("ca.pem") && error.contains("No such file"), "{error}");
+    fs::write(&path, "hello").unwrap();
+    let error = Authority::load(&path).unwrap_err().to_string();
+    assert!(error.contains("ca.pem holds no certificate"), "{error}");
+}
+
+struct TestAuthority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    path: std::path::PathBuf,
+}
+
+impl TestAuthority {
+    fn new(folder: &std::path::Path) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a test authority");
+        let key = rcgen::KeyPair::generate().unwrap();
+        let path = folder.join("ca.pem");
+        fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), path }
+    }
+
+    fn issue(&self, name: &str, folder: &std::path::Path) -> Identity {
+        use std::os::unix::fs::OpenOptionsExt;
+        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let folder = folder.join(name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(CERTIFICATE_FILE), certificate.pem()).unwrap();
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(folder.join(KEY_FILE))
+            .unwrap();
+        std::io::Write::write_all(&mut file, key.serialize_pem().as_bytes()).unwrap();
+        Identity::load(&folder, SystemTime::now()).unwrap()
+    }
+
+    fn trust(&self) -> ReceiverTrust {
+        let authority = Authority::load(&self.path).unwrap();
+        ReceiverTrust::new(address(), Vec::new(), Some(authority), &KnownReceivers::default())
+    }
+}

@@ -1,0 +1,353 @@
+//! Why a handshake failed, and what somebody has to do about it.
+//!
+//! TLS tells the other side one byte, and quinn hands on a sentence, so the reason is put together
+//! here from three things: what this side's verifier noted down, whose error it was, and the alert.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::AlertDescription;
+use thiserror::Error;
+
+use super::known::ReceiverAddress;
+use super::pin::Pin;
+use super::validity::ValidityError;
+
+/// QUIC carries a TLS alert as this plus the alert's number (RFC 9001, section 4.8).
+const QUIC_CRYPTO_ERROR: u64 = 0x100;
+
+/// Which end of a connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The TLS client.
+    Sender,
+    /// The TLS server.
+    Receiver,
+}
+
+/// Why this side did not accept its peer's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TrustRefusal {
+    /// Nothing is known of this receiver.
+    #[error(
+        "the receiver {receiver} is not known here. Compare this pin with the one that the \
+         receiver printed, and if they are the same add:\n  --pin {pin}{}",
+        known_hint(receiver, pin, known.as_ref())
+    )]
+    UnknownReceiver {
+        /// Who was asked for.
+        receiver: ReceiverAddress,
+        /// What it presented.
+        pin: Pin,
+        /// The file where it could be made known.
+        known: Option<PathBuf>,
+    },
+    /// A pin was given, and the receiver has another.
+    #[error(
+        "the receiver {receiver} presented {presented}, but --pin says {}. Either its \
+         certificate was replaced, or somebody else is answering: ask for the pin that it prints",
+        list(expected)
+    )]
+    WrongPin {
+        /// Who was asked for.
+        receiver: ReceiverAddress,
+        /// What it presented.
+        presented: Pin,
+        /// What would have been accepted.
+        expected: Vec<Pin>,
+    },
+    /// The receiver has been known by another certificate.
+    #[error(
+        "THE CERTIFICATE OF {receiver} HAS CHANGED. It presented {presented}, but {} says {}. \
+         Either it was replaced, or somebody is in between. Ask for the pin that the receiver \
+         prints; only if it is the new one, change that line",
+        .path.display(), list(expected)
+    )]
+    KnownReceiverChanged {
+        /// Who was asked for.
+        receiver: ReceiverAddress,
+        /// What it presented.
+        presented: Pin,
+        /// What the file says.
+        expected: Vec<Pin>,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate authority did not issue it, or not for this host.
+    #[error(
+        "the certificate of {receiver} is not vouched for by {} ({reason}). Give the authority \
+         that issued it with --ca, or trust this one certificate with --pin {presented}",
+        .authority.display()
+    )]
+    NotVouchedFor {
+        /// Who was asked for.
+        receiver: ReceiverAddress,
+        /// What it presented.
+        presented: Pin,
+        /// The authority's file.
+        authority: PathBuf,
+        /// The verifier's finding.
+        reason: String,
+    },
+    /// The sender is not on the list.
+    #[error(
+        "the sender with {presented} is not allowed. To let it in, start the receiver with \
+         --allow {presented}"
+    )]
+    SenderNotAllowed {
+        /// What it presented.
+        presented: Pin,
+    },
+    /// The peer's certificate has expired, is not valid yet, or is no certificate.
+    #[error(
+        "the peer's certificate ({presented}) {reason}. Check the clocks of both machines; to \
+         renew it, run `framelane certs --force` there and make its new pin known"
+    )]
+    NotInForce {
+        /// What it presented.
+        presented: Pin,
+        /// The finding.
+        reason: ValidityError,
+    },
+    /// The peer showed a certificate without proving that it has the key to it.
+    #[error(
+        "the peer showed the certificate {presented}, but did not prove to have its key ({reason})"
+    )]
+    NotProven {
+        /// What it presented.
+        presented: Pin,
+        /// The verifier's finding.
+        reason: String,
+    },
+}
+
+/// Why a handshake failed, as far as identity and protocol go.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HandshakeRefusal {
+    /// This side refused the peer.
+    #[error(transparent)]
+    Here(#[from] TrustRefusal),
+    /// At a sender: the receiver refused it.
+    #[error(
+        "the receiver does not allow this sender. To let it in, start the receiver with \
+         --allow {own}"
+    )]
+    SenderNotAllowed {
+        /// This sender's pin.
+        own: Pin,
+    },
+    /// At a receiver: the sender refused it.
+    #[error(
+        "the sender does not trust this receiver. If it should, start the sender with --pin {own}"
+    )]
+    ReceiverNotTrusted {
+        /// This receiver's pin.
+        own: Pin,
+    },
+    /// The peer says that this side's certificate is not in force.
+    #[error(
+        "the peer refused this machine's certificate ({own}) as expired or not yet valid. Check \
+         the clocks of both machines; to renew it, run `framelane certs --force` here and make \
+         its new pin known"
+    )]
+    OwnCertificateNotInForce {
+        /// This side's pin.
+        own: Pin,
+    },
+    /// A sender without a certificate.
+    #[error(
+        "the sender presented no certificate, and a receiver takes frames only from senders that \
+         it can tell apart"
+    )]
+    NoSenderCertificate,
+    /// The two have no version of the protocol in common, or the peer is no framelane at all.
+    #[error(
+        "the peer does not speak this version of the framelane protocol: run the same version of \
+         framelane at both ends, and check the port"
+    )]
+    UnknownProtocolVersion,
+    /// The peer sent something that is not TLS 1.3.
+    #[error(
+        "the peer does not speak TLS 1.3 ({0}): check the port, and that both ends use the same \
+         --transport"
+    )]
+    NotTls(String),
+    /// Any other alert.
+    #[error("the TLS handshake failed: {from} alert {alert:?}")]
+    Alert {
+        /// Whose it was, "the peer sent" or "this side sent".
+        from: &'static str,
+        /// Which.
+        alert: AlertDescription,
+    },
+}
+
+/// Where a verifier notes why it refused, for whoever waits for the handshake.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Verdict(Arc<Mutex<Option<TrustRefusal>>>);
+
+impl Verdict {
+    pub(super) fn note(&self, refusal: TrustRefusal) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+    }
+
+    pub(super) fn clear(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn read(&self) -> Option<TrustRefusal> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Turns the error of a failed connection into its reason. Made by
+/// [`ClientTls`](super::ClientTls) and [`ServerTls`](super::ServerTls).
+#[derive(Debug, Clone)]
+pub struct Explainer {
+    role: Role,
+    own: Pin,
+    verdict: Verdict,
+}
+
+/// Who raised an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Here,
+    Peer,
+}
+
+impl Explainer {
+    pub(super) fn new(role: Role, own: Pin, verdict: Verdict) -> Self {
+        Self { role, own, verdict }
+    }
+
+    /// The reason behind an error of rustls, tokio-rustls (an [`io::Error`]) or quinn, searched for
+    /// along the error's sources; `None` where it has nothing to do with TLS.
+    ///
+    /// A sender has to ask for errors of its first reads and writes as well: in TLS 1.3 its own
+    /// handshake is over before the receiver has looked at its certificate.
+    pub fn explain(&self, error: &(dyn Error + 'static)) -> Option<HandshakeRefusal> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(refusal) = self.explain_one(error) {
+                return Some(refusal);
+            }
+            next = inner(error);
+        }
+        None
+    }
+
+    fn explain_one(&self, error: &(dyn Error + 'static)) -> Option<HandshakeRefusal> {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return self.explain_tls(error);
+        }
+        match error.downcast_ref::<quinn::ConnectionError>()? {
+            quinn::ConnectionError::TransportError(error) => {
+                self.explain_code(Side::Here, error.code.into())
+            }
+            quinn::ConnectionError::ConnectionClosed(close) => {
+                self.explain_code(Side::Peer, close.error_code.into())
+            }
+            _ => None,
+        }
+    }
+
+    fn explain_tls(&self, error: &rustls::Error) -> Option<HandshakeRefusal> {
+        use rustls::Error as Tls;
+        match error {
+            Tls::AlertReceived(alert) => Some(self.explain_alert(Side::Peer, *alert)),
+            Tls::InvalidCertificate(reason) => {
+                Some(self.explain_alert(Side::Here, reason.clone().into()))
+            }
+            Tls::NoCertificatesPresented => {
+                Some(self.explain_alert(Side::Here, AlertDescription::CertificateRequired))
+            }
+            Tls::NoApplicationProtocol => {
+                Some(self.explain_alert(Side::Here, AlertDescription::NoApplicationProtocol))
+            }
+            Tls::InvalidMessage(_)
+            | Tls::InappropriateMessage { .. }
+            | Tls::InappropriateHandshakeMessage { .. }
+            | Tls::PeerIncompatible(_) => Some(HandshakeRefusal::NotTls(error.to_string())),
+            _ => None,
+        }
+    }
+
+    fn explain_code(&self, side: Side, code: u64) -> Option<HandshakeRefusal> {
+        let alert = u8::try_from(code.checked_sub(QUIC_CRYPTO_ERROR)?).ok()?;
+        Some(self.explain_alert(side, alert.into()))
+    }
+
+    fn explain_alert(&self, side: Side, alert: AlertDescription) -> HandshakeRefusal {
+        match (alert, side) {
+            (AlertDescription::NoApplicationProtocol, _) => {
+                HandshakeRefusal::UnknownProtocolVersion
+            }
+            (AlertDescription::CertificateRequired, _) => HandshakeRefusal::NoSenderCertificate,
+            (alert, Side::Here) => self.explain_own_alert(alert),
+            (alert, Side::Peer) => self.explain_peers_alert(alert),
+        }
+    }
+
+    fn explain_own_alert(&self, alert: AlertDescription) -> HandshakeRefusal {
+        // Any other alert has its own cause, and the verdict would be that of an earlier attempt.
+        let verdict = if refuses_certificate(alert) || alert == AlertDescription::DecryptError {
+            self.verdict.read()
+        } else {
+            None
+        };
+        let unexplained = HandshakeRefusal::Alert { from: "this side sent", alert };
+        verdict.map_or(unexplained, HandshakeRefusal::Here)
+    }
+
+    fn explain_peers_alert(&self, alert: AlertDescription) -> HandshakeRefusal {
+        let own = self.own;
+        if alert == AlertDescription::CertificateExpired {
+            return HandshakeRefusal::OwnCertificateNotInForce { own };
+        }
+        match self.role {
+            _ if !refuses_certificate(alert) => {
+                HandshakeRefusal::Alert { from: "the peer sent", alert }
+            }
+            Role::Sender => HandshakeRefusal::SenderNotAllowed { own },
+            Role::Receiver => HandshakeRefusal::ReceiverNotTrusted { own },
+        }
+    }
+}
+
+/// Whether an alert says that a certificate was not accepted. Ours are `access_denied` for somebody
+/// who is not trusted and `certificate_expired`; other implementations use the others.
+fn refuses_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::AccessDenied
+            | Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::UnsupportedCertificate
+    )
+}
+
+/// The error inside an error. [`io::Error::source`] skips the very error that it wraps.
+fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+        None => error.source(),
+    }
+}
+
+fn known_hint(receiver: &ReceiverAddress, pin: &Pin, known: Option<&PathBuf>) -> String {
+    known.map_or_else(String::new, |path| {
+        format!("\nor, to keep it, add this line to {}:\n  {receiver} {pin}", path.display())
+    })
+}
+
+fn list(pins: &[Pin]) -> String {
+    pins.iter().map(Pin::to_string).collect::<Vec<_>>().join(" or ")
+}
