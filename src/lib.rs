@@ -9,11 +9,12 @@
 //! ```
 
 pub mod frame;
-pub mod wire;
 pub mod identity;
-pub mod source;
 pub mod manifest;
-pub mod sink;
-pub mod verify;
-pub mod transport;
+pub mod receiver;
 pub mod sender;
+pub mod sink;
+pub mod source;
+pub mod transport;
+pub mod verify;
+pub mod wire;

@@ -99,6 +99,11 @@ impl FolderSink {
         Ok(Self { out: Arc::new(out), path: path.to_owned(), options })
     }
 
+    /// Whether frames are on the medium before their outcome is given.
+    pub fn is_durable(&self) -> bool {
+        self.options.durable
+    }
+
     /// Opens one source, making its folder where it is missing, and puts right what a crash left.
     /// Reads the source's manifest once: about 2 µs a frame.
     ///

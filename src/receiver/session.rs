@@ -1,0 +1,322 @@
+//! One session with a sender: a single task that owns all of its state.
+
+use std::collections::VecDeque;
+
+use tokio::sync::{mpsc, watch};
+
+use super::report::{LostFrameReport, SessionReport, SourceTotals};
+use super::sources::{Done, Reply, Settled, SourceThread, Work, refusal_code};
+use super::{HELLO_TIMEOUT, Server};
+use crate::frame::{Sequence, UnixNanos};
+use crate::sink::Outcome;
+use crate::transport::{Arrival, ReceiverLink, TransportError};
+use crate::wire::{
+    CloseCode, EndOfSource, Hello, Message, Receipts, Refusal, RefusalCode, SourceId, Totals,
+    Welcome,
+};
+
+/// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
+/// is taken from the sender: one that does not listen is not answered without end.
+const MAX_BACKLOG: usize = 256;
+
+/// Why a session is ended from this side.
+struct Ending {
+    code: CloseCode,
+    why: String,
+}
+
+fn protocol(why: impl Into<String>) -> Ending {
+    Ending { code: CloseCode::Protocol, why: why.into() }
+}
+
+/// Serves a session from its hello to its end.
+pub(super) async fn serve(mut link: ReceiverLink, server: &Server) -> SessionReport {
+    let mut stop = server.stop.clone();
+    let mut report = SessionReport {
+        peer: link.peer.address.to_string(),
+        pin: link.peer.pin.clone(),
+        transport: link.peer.transport.to_string(),
+        sources: Vec::new(),
+        complete: false,
+        end: String::new(),
+        refused_unnamed: 0,
+    };
+    let ended = match hello(&mut link, &mut stop).await {
+        Ok(hello) => match Session::open(&hello, server).await {
+            Ok(mut session) => {
+                link.sources.set(session.lanes.len());
+                let ended = session.exchange(&mut link, &mut stop).await;
+                session.report(&mut report);
+                ended
+            }
+            Err(ending) => Err(ending),
+        },
+        Err(ending) => Err(ending),
+    };
+    report.end = match ended {
+        Ok(cause) => cause.to_string(),
+        Err(Ending { code, why }) => {
+            link.end.close(code, &why).await;
+            why
+        }
+    };
+    report
+}
+
+async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Result<Hello, Ending> {
+    let arrival = tokio::select! {
+        arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
+        _ = stop.wait_for(|stop| *stop) => return Err(shutting_down()),
+    };
+    match arrival {
+        Ok(Some(Arrival::Message(Message::Hello(hello)))) if hello.sources.is_empty() => {
+            Err(protocol("the hello names no source"))
+        }
+        Ok(Some(Arrival::Message(Message::Hello(hello)))) => Ok(hello),
+        Ok(Some(_)) => Err(protocol("the session did not begin with a hello")),
+        Ok(None) => Err(protocol("the connection ended before the hello")),
+        Err(_) => {
+            let seconds = HELLO_TIMEOUT.as_secs();
+            let why = format!("no hello came within {seconds} s");
+            Err(Ending { code: CloseCode::Stalled, why })
+        }
+    }
+}
+
+fn shutting_down() -> Ending {
+    Ending { code: CloseCode::Shutdown, why: "the receiver is shutting down".to_owned() }
+}
+
+struct Session<'a> {
+    server: &'a Server,
+    overwrite: bool,
+    lanes: Vec<Lane>,
+    outbox: VecDeque<Message>,
+    looking_up: usize,
+    storing: usize,
+    reply: Reply,
+    done: mpsc::UnboundedReceiver<Done>,
+    refused_unnamed: u64,
+}
+
+/// One source of the session.
+struct Lane {
+    thread: SourceThread,
+    totals: SourceTotals,
+    ended: bool,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the sources that the hello names.
+    async fn open(hello: &Hello, server: &'a Server) -> Result<Self, Ending> {
+        let names = hello.sources.clone();
+        let sources = server.sources.clone();
+        let opening = tokio::task::spawn_blocking(move || {
+            let open = |name| Ok((sources.open(&name)?, name));
+            names.into_iter().map(open).collect::<Result<Vec<_>, String>>()
+        });
+        let failed = |why| Ending { code: CloseCode::Store, why };
+        let threads = opening.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        let lane = |(thread, name): (SourceThread, crate::frame::SourceName)| Lane {
+            thread,
+            totals: SourceTotals { name: name.to_string(), ..SourceTotals::default() },
+            ended: false,
+        };
+        let welcome = Message::Welcome(Welcome {
+            durable: server.sources.is_durable(),
+            max_frame: server.limits.max_frame.0,
+            max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
+            max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
+            agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+        });
+        let (reply, done) = mpsc::unbounded_channel();
+        Ok(Self {
+            server,
+            overwrite: hello.overwrite,
+            lanes: threads.into_iter().map(lane).collect(),
+            outbox: VecDeque::from([welcome]),
+            looking_up: 0,
+            storing: 0,
+            reply,
+            done,
+            refused_unnamed: 0,
+        })
+    }
+
+    /// Runs until the link has ended, which is told, or until this side has to end it.
+    async fn exchange(
+        &mut self,
+        link: &mut ReceiverLink,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<TransportError, Ending> {
+        loop {
+            let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG;
+            tokio::select! {
+                Some(done) = self.done.recv() => self.settle(done),
+                permit = link.messages.reserve(), if !self.outbox.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(message) = self.outbox.pop_front() {
+                            permit.send(message);
+                        }
+                    }
+                    Err(_) => return Ok(self.ended(link).await),
+                },
+                arrival = link.arrivals.recv(), if takes_more => match arrival {
+                    Some(arrival) => self.take(arrival)?,
+                    None => return Ok(self.ended(link).await),
+                },
+                _ = stop.wait_for(|stop| *stop) => return self.stop(link).await,
+            }
+        }
+    }
+
+    /// The link is gone. What has arrived is stored all the same.
+    async fn ended(&mut self, link: &mut ReceiverLink) -> TransportError {
+        let cause = link.end.cause().await;
+        self.finish_storing().await;
+        cause
+    }
+
+    /// The receiver is stopped: what has arrived is stored and confirmed, then the session ends.
+    async fn stop(&mut self, link: &mut ReceiverLink) -> Result<TransportError, Ending> {
+        self.finish_storing().await;
+        while let Some(message) = self.outbox.pop_front() {
+            if link.messages.send(message).await.is_err() {
+                break;
+            }
+        }
+        Err(shutting_down())
+    }
+
+    async fn finish_storing(&mut self) {
+        while self.storing > 0 {
+            match self.done.recv().await {
+                Some(done) => self.settle(done),
+                None => return,
+            }
+        }
+    }
+
+    /// Takes something from the sender.
+    fn take(&mut self, arrival: Arrival) -> Result<(), Ending> {
+        match arrival {
+            Arrival::Frame(frame) => {
+                let Some(lane) = self.lanes.get(usize::from(frame.source.0)) else {
+                    return Err(protocol("a frame of a source that the hello did not name"));
+                };
+                self.storing += 1;
+                let (replace, reply) = (self.overwrite, self.reply.clone());
+                lane.thread.send(Work::Store { frame, replace, reply }).map_err(|_| thread_gone())
+            }
+            Arrival::Message(Message::Offer(offer)) => {
+                self.looking_up += 1;
+                let (replace, reply) = (self.overwrite, self.reply.clone());
+                let lane = self.lane(offer.source)?;
+                lane.thread.send(Work::LookUp { offer, replace, reply }).map_err(|_| thread_gone())
+            }
+            Arrival::Message(Message::EndOfSource(end)) => self.end_source(end),
+            Arrival::Message(Message::ClockProbe(asked)) => {
+                let now = UnixNanos::now().0;
+                self.outbox.push_back(Message::ClockReply { asked, arrived: now, replied: now });
+                Ok(())
+            }
+            Arrival::Message(other) => Err(protocol(format!("a sender does not say {other:?}"))),
+            Arrival::Refused { frame, code, reason } => {
+                tracing::warn!("refused a frame: {code}: {reason}");
+                self.refuse(frame, code, &reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, frame: Option<(SourceId, Sequence)>, code: RefusalCode, reason: &str) {
+        let known = frame.filter(|(source, _)| usize::from(source.0) < self.lanes.len());
+        match known {
+            Some((source, sequence)) => {
+                self.lanes[usize::from(source.0)].totals.refused += 1;
+                self.outbox
+                    .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
+            }
+            None => self.refused_unnamed += 1,
+        }
+    }
+
+    fn end_source(&mut self, end: EndOfSource) -> Result<(), Ending> {
+        let lane = self.lane(end.source)?;
+        if lane.ended {
+            return Err(protocol("a source ended twice"));
+        }
+        lane.ended = true;
+        lane.totals.frames = Some(end.frames);
+        lane.totals.missing = end.lost_count;
+        let lost = end.lost.into_iter();
+        lane.totals.missing_frames = lost
+            .map(|lost| LostFrameReport { sequence: lost.sequence.0, name: lost.name })
+            .collect();
+        let (stored, already) = (lane.totals.stored, lane.totals.already_stored);
+        self.outbox.push_back(Message::Totals(Totals { source: end.source, stored, already }));
+        Ok(())
+    }
+
+    /// Takes what a source's thread has done.
+    fn settle(&mut self, done: Done) {
+        match done {
+            Done::Answered { answer, stored } => {
+                self.looking_up -= 1;
+                self.lanes[usize::from(answer.source.0)].totals.already_stored += stored;
+                self.outbox.push_back(Message::Answer(answer));
+            }
+            Done::Stored { source, at, frames } => {
+                self.storing -= frames.len();
+                let receipts = self.account(source, frames);
+                if !receipts.is_empty() {
+                    let receipts = Receipts::new(source, at, receipts);
+                    self.outbox.push_back(Message::Receipts(receipts));
+                }
+            }
+        }
+    }
+
+    /// Counts stored frames, refuses the others, and gives those to confirm.
+    fn account(&mut self, source: SourceId, frames: Vec<Settled>) -> Vec<Sequence> {
+        let mut receipts = Vec::with_capacity(frames.len());
+        for settled in frames {
+            let totals = &mut self.lanes[usize::from(source.0)].totals;
+            match settled.outcome {
+                Outcome::Stored => {
+                    totals.stored += 1;
+                    totals.bytes += settled.bytes;
+                    totals.repaired += u64::from(settled.repaired);
+                    self.server.progress.stored(1, settled.bytes);
+                    receipts.push(settled.sequence);
+                }
+                Outcome::AlreadyStored => {
+                    totals.already_stored += 1;
+                    receipts.push(settled.sequence);
+                }
+                Outcome::Failed(error) => {
+                    tracing::warn!("not stored: {error}");
+                    let code = refusal_code(&error);
+                    self.refuse(Some((source, settled.sequence)), code, &error.to_string());
+                }
+            }
+        }
+        receipts
+    }
+
+    fn lane(&mut self, source: SourceId) -> Result<&mut Lane, Ending> {
+        let unknown = || protocol(format!("source number {} was not in the hello", source.0));
+        self.lanes.get_mut(usize::from(source.0)).ok_or_else(unknown)
+    }
+
+    fn report(self, report: &mut SessionReport) {
+        report.complete = self.lanes.iter().all(|lane| lane.ended);
+        report.sources = self.lanes.into_iter().map(|lane| lane.totals).collect();
+        report.refused_unnamed = self.refused_unnamed;
+    }
+}
+
+fn thread_gone() -> Ending {
+    let why = "a source's thread has failed; see the receiver's log".to_owned();
+    Ending { code: CloseCode::Store, why }
+}
