@@ -65,25 +65,48 @@ impl TestAuthority {
     }
 
     fn issue(&self, name: &str, folder: &std::path::Path) -> Identity {
-        use std::os::unix::fs::OpenOptionsExt;
         let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let folder = folder.join(name);
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join(CERTIFICATE_FILE), certificate.pem()).unwrap();
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(folder.join(KEY_FILE))
-            .unwrap();
-        std::io::Write::write_all(&mut file, key.serialize_pem().as_bytes()).unwrap();
-        Identity::load(&folder, SystemTime::now()).unwrap()
+        write_identity(&folder, &certificate, &key)
     }
 
     fn trust(&self) -> ReceiverTrust {
         let authority = Authority::load(&self.path).unwrap();
         ReceiverTrust::new(address(), Vec::new(), Some(authority), &KnownReceivers::default())
     }
+}
+
+/// What `openssl req -x509` makes unless told otherwise.
+#[tokio::test]
+async fn a_pinned_certificate_may_be_one_that_could_issue_others() {
+    let mut params = rcgen::CertificateParams::new(vec!["elsewhere".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = write_identity(folder.path(), &certificate, &key);
+    let case =
+        Case { trust: ReceiverTrust::pinned(address(), receiver.pin()), receiver, ..Case::new() };
+    assert_eq!(case.run().await.sender, Ok(()));
+}
+
+/// Certificate and key as a user would place them.
+fn write_identity(
+    folder: &std::path::Path,
+    certificate: &rcgen::Certificate,
+    key: &rcgen::KeyPair,
+) -> Identity {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::write(folder.join(CERTIFICATE_FILE), certificate.pem()).unwrap();
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(folder.join(KEY_FILE))
+        .unwrap();
+    std::io::Write::write_all(&mut file, key.serialize_pem().as_bytes()).unwrap();
+    Identity::load(folder, SystemTime::now()).unwrap()
 }
