@@ -66,7 +66,7 @@ pub(super) async fn serve(mut link: ReceiverLink, server: &Server) -> SessionRep
 async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Result<Hello, Ending> {
     let arrival = tokio::select! {
         arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
-        _ = stop.wait_for(|stop| *stop) => return Err(shutting_down()),
+        () = stopped(stop) => return Err(shutting_down()),
     };
     match arrival {
         Ok(Some(Arrival::Message(Message::Hello(hello)))) if hello.sources.is_empty() => {
@@ -80,6 +80,13 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
             let why = format!("no hello came within {seconds} s");
             Err(Ending { code: CloseCode::Stalled, why })
         }
+    }
+}
+
+/// Waits until `stop` turns true; for ever, where nobody can turn it any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -153,39 +160,36 @@ impl<'a> Session<'a> {
             let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG;
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),
-                permit = link.messages.reserve(), if !self.outbox.is_empty() => match permit {
-                    Ok(permit) => {
-                        if let Some(message) = self.outbox.pop_front() {
-                            permit.send(message);
-                        }
+                permit = link.messages.reserve(), if !self.outbox.is_empty() => {
+                    let Ok(permit) = permit else { break };
+                    if let Some(message) = self.outbox.pop_front() {
+                        permit.send(message);
                     }
-                    Err(_) => return Ok(self.ended(link).await),
-                },
-                arrival = link.arrivals.recv(), if takes_more => match arrival {
-                    Some(arrival) => self.take(arrival)?,
-                    None => return Ok(self.ended(link).await),
-                },
-                _ = stop.wait_for(|stop| *stop) => return self.stop(link).await,
+                }
+                arrival = link.arrivals.recv(), if takes_more => {
+                    let Some(arrival) = arrival else { break };
+                    self.take(arrival)?;
+                }
+                () = stopped(stop) => {
+                    self.flush(link).await;
+                    return Err(shutting_down());
+                }
             }
         }
-    }
-
-    /// The link is gone. What has arrived is stored all the same.
-    async fn ended(&mut self, link: &mut ReceiverLink) -> TransportError {
+        // The link is gone. What has arrived is stored all the same.
         let cause = link.end.cause().await;
         self.finish_storing().await;
-        cause
+        Ok(cause)
     }
 
-    /// The receiver is stopped: what has arrived is stored and confirmed, then the session ends.
-    async fn stop(&mut self, link: &mut ReceiverLink) -> Result<TransportError, Ending> {
+    /// What has arrived is stored and confirmed, before the receiver stops.
+    async fn flush(&mut self, link: &ReceiverLink) {
         self.finish_storing().await;
         while let Some(message) = self.outbox.pop_front() {
             if link.messages.send(message).await.is_err() {
-                break;
+                return;
             }
         }
-        Err(shutting_down())
     }
 
     async fn finish_storing(&mut self) {

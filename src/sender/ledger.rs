@@ -72,11 +72,6 @@ impl Ledger {
         batch
     }
 
-    /// True where nothing is left to begin.
-    pub(super) fn all_begun(&self) -> bool {
-        self.again.is_empty() && self.next == self.frames
-    }
-
     /// True where the frame is begun and not settled. A receipt for any other is not ours.
     pub(super) fn is_open(&self, sequence: Sequence) -> bool {
         self.open.contains_key(&sequence.0)

@@ -34,7 +34,7 @@ const LEAST_UNDERWAY: u64 = 4 << 20;
 
 /// How a session ended.
 #[derive(Debug)]
-pub enum SessionEnd {
+pub(super) enum SessionEnd {
     /// Every frame is settled, and both ends agree.
     Done,
     /// The user stopped it.

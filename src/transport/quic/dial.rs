@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
 use tokio::sync::mpsc;
 
-use super::{ExplainRefusal, close, keep, messages, send, settings, watch_path};
+use super::{close, keep, messages, send, settings, watch_path};
+use crate::identity::ClientTls;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
@@ -20,12 +20,11 @@ pub struct QuicDial {
     pub address: SocketAddr,
     /// The name that a certificate checked by `--ca` must carry.
     pub server_name: String,
-    /// Identity and trust, with the protocol's ALPN.
-    pub tls: Arc<QuicClientConfig>,
+    /// Identity and trust, with the protocol's ALPN. One for all attempts, so that a session ticket
+    /// of an earlier connection can be used.
+    pub tls: ClientTls,
     /// The congestion controller.
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
-    /// Words for what identity and trust refused.
-    pub explain: ExplainRefusal,
 }
 
 impl Dial for QuicDial {
@@ -61,9 +60,9 @@ impl QuicDial {
             reader.closed().await;
         });
         let path = watch_path(&connection);
-        let (address, explain) = (self.address, self.explain.clone());
+        let (address, explainer) = (self.address, self.tls.explainer().clone());
         tokio::spawn(async move {
-            keep(connection, keeper, address, explain).await;
+            keep(connection, keeper, address, explainer).await;
             // The close packet must leave before the socket goes.
             endpoint.wait_idle().await;
         });
@@ -86,7 +85,7 @@ impl QuicDial {
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
-        let mut config = ClientConfig::new(self.tls.clone());
+        let mut config = ClientConfig::new(self.tls.quic());
         config.transport_config(settings::transport(self.congestion.clone()));
         let connecting =
             endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
@@ -114,6 +113,6 @@ impl QuicDial {
     }
 
     fn cause(&self, error: &ConnectionError) -> TransportError {
-        super::cause_of(error, self.address, &self.explain)
+        super::cause_of(error, self.address, self.tls.explainer())
     }
 }

@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
-use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{ExplainRefusal, close, keep, messages, receive, settings, varint, watch_path};
+use super::{close, keep, messages, receive, settings, varint, watch_path};
+use crate::identity::{ServerTls, quinn_peer_pin};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
@@ -22,15 +21,11 @@ pub struct QuicListen {
     /// Where to listen; port 0 picks a free one.
     pub address: SocketAddr,
     /// Identity and trust, with the protocol's ALPN.
-    pub tls: Arc<QuicServerConfig>,
+    pub tls: ServerTls,
     /// The congestion controller for what the receiver sends, which is little.
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
     /// Limits.
     pub intake: Intake,
-    /// The text of a certificate's pin.
-    pub pin: fn(&[u8]) -> String,
-    /// Words for what identity and trust refused.
-    pub explain: ExplainRefusal,
 }
 
 /// Listens for QUIC sessions.
@@ -44,9 +39,10 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
         why: error.to_string(),
         advice: "choose another --listen port, or end what uses this one",
     };
-    let mut config = ServerConfig::with_crypto(setup.tls.clone());
+    let mut config = ServerConfig::with_crypto(setup.tls.quic().0);
     config.transport_config(settings::transport(setup.congestion.clone()));
     config.max_incoming(settings::MAX_HANDSHAKES);
+    let template = config.clone();
     let socket = settings::bind(setup.address).map_err(failed)?;
     let runtime = Arc::new(TokioRuntime);
     let endpoint =
@@ -56,19 +52,20 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     // Sessions wait here for the receiver; it takes them at once.
     let (ready, links) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(endpoint, setup, ready, stopped));
+    tokio::spawn(accept(endpoint, setup, template, ready, stopped));
     Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
 }
 
 async fn accept(
     endpoint: Endpoint,
     setup: QuicListen,
+    template: ServerConfig,
     ready: mpsc::Sender<ReceiverLink>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let handshakes = Arc::new(Semaphore::new(settings::MAX_HANDSHAKES));
     let sessions = Arc::new(Semaphore::new(setup.intake.max_sessions));
-    let setup = Arc::new(setup);
+    let shared = Arc::new((setup, template));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -87,8 +84,8 @@ async fn accept(
             let _ = incoming.retry();
             continue;
         }
-        let (setup, ready, sessions) = (setup.clone(), ready.clone(), sessions.clone());
-        tokio::spawn(async move { open(incoming, handshake, &setup, ready, sessions).await });
+        let (shared, ready, sessions) = (shared.clone(), ready.clone(), sessions.clone());
+        tokio::spawn(async move { open(incoming, handshake, &shared, ready, sessions).await });
     }
     // Open sessions end on their own; the last packets of each must leave before the socket goes.
     endpoint.set_server_config(None);
@@ -99,16 +96,21 @@ async fn accept(
 async fn open(
     incoming: Incoming,
     handshake: OwnedSemaphorePermit,
-    setup: &QuicListen,
+    (setup, template): &(QuicListen, ServerConfig),
     ready: mpsc::Sender<ReceiverLink>,
     sessions: Arc<Semaphore>,
 ) {
     let address = incoming.remote_address();
+    // Each connection is verified on its own, so that a refusal names the right sender.
+    let (crypto, explainer) = setup.tls.quic();
+    let mut config = template.clone();
+    config.crypto = crypto;
     let opening = async {
-        let connection = match incoming.accept()?.await {
+        let connection = match shake_hands(incoming, config).await {
             Ok(connection) => connection,
             Err(error) => {
-                let why = (setup.explain)(&error).unwrap_or_else(|| error.to_string());
+                let refusal = explainer.explain(&error);
+                let why = refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
                 tracing::warn!(%address, "refused a connection: {why}");
                 return Err(error);
             }
@@ -129,7 +131,7 @@ async fn open(
     let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
     let (end, keeper) = LinkEnd::new();
     let sources = SourceCount::default();
-    let pin = pin_of(&connection, setup.pin);
+    let pin = quinn_peer_pin(&connection).map(|pin| pin.to_string());
     let peer = Peer { address, pin, transport: Transport::Quic };
     let path = watch_path(&connection);
     let link = ReceiverLink { peer, arrivals, messages, sources: sources.clone(), end, path };
@@ -142,7 +144,7 @@ async fn open(
     tokio::spawn(reader);
     let intake = setup.intake.clone();
     tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
-    keep(connection, keeper, address, setup.explain.clone()).await;
+    keep(connection, keeper, address, explainer).await;
     drop(session);
 }
 
@@ -160,8 +162,9 @@ async fn read_messages(
     }
 }
 
-fn pin_of(connection: &Connection, pin: fn(&[u8]) -> String) -> Option<String> {
-    let identity = connection.peer_identity()?;
-    let chain = identity.downcast_ref::<Vec<CertificateDer<'static>>>()?;
-    chain.first().map(|certificate| pin(certificate))
+async fn shake_hands(
+    incoming: Incoming,
+    config: ServerConfig,
+) -> Result<Connection, quinn::ConnectionError> {
+    incoming.accept_with(Arc::new(config))?.await
 }

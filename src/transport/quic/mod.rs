@@ -7,27 +7,23 @@ mod receive;
 mod send;
 pub mod settings;
 
-use std::sync::Arc;
-
 use quinn::ConnectionError;
 
 pub use dial::QuicDial;
 pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};
+use crate::identity::Explainer;
 use crate::wire::CloseCode;
-
-/// Turns a failed connection into words about identity and trust, where that is what failed.
-pub type ExplainRefusal = Arc<dyn Fn(&ConnectionError) -> Option<String> + Send + Sync>;
 
 /// What the connection's end means to a session.
 fn cause_of(
     error: &ConnectionError,
     address: std::net::SocketAddr,
-    explain: &ExplainRefusal,
+    explainer: &Explainer,
 ) -> TransportError {
-    if let Some(text) = explain(error) {
-        return TransportError::Refused(text);
+    if let Some(refusal) = explainer.explain(error) {
+        return TransportError::Refused(refusal.to_string());
     }
     match error {
         ConnectionError::ApplicationClosed(close) => TransportError::ClosedByPeer {
@@ -72,10 +68,10 @@ async fn keep(
     connection: quinn::Connection,
     mut keeper: LinkKeeper,
     address: std::net::SocketAddr,
-    explain: ExplainRefusal,
+    explainer: Explainer,
 ) {
     let cause = tokio::select! {
-        error = connection.closed() => cause_of(&error, address, &explain),
+        error = connection.closed() => cause_of(&error, address, &explainer),
         request = keeper.close.recv() => {
             let (code, reason) = request.unwrap_or((CloseCode::Shutdown, "gone".to_owned()));
             close(&connection, code, &reason);
