@@ -8,4 +8,5 @@
 //!                  wire, identity             wire        manifest
 //! ```
 
+pub mod congestion;
 pub mod frame;
