@@ -62,9 +62,14 @@ fn single(
     let (mut forward, mut back) = (cell.forward(), cell.back());
     change(&mut forward, &mut back);
     let stop = (seconds * 1e9) as Nanos;
+    let start = match load {
+        Load::Bulk => 0,
+        Load::Frames(_) => (cell.rtt_ms * 3e6) as Nanos + 20 * MS,
+    };
     let controller = factory(&clock, choice, ring);
-    let flows = vec![FlowConfig { controller, load, start: 0, stop }];
-    run(Scenario { clock, forward, back, flows, duration: stop + SEC, seed: 1 })
+    let flows = vec![FlowConfig { controller, load, connect: 0, start, stop }];
+    let newest_first = std::env::var_os("NEWEST").is_some();
+    run(Scenario { clock, forward, back, flows, duration: stop + SEC, seed: 1, newest_first })
 }
 
 fn frames(pairs: &[(usize, f64)]) -> Load {
@@ -177,9 +182,9 @@ fn table_frames() {
             for loss in env_f64("LOSS", "0,0.02") {
                 let queue = (mbit * 1e6 / 8.0 * env_f64("QSEC", "0.1")[0]) as u64;
                 let cell = Cell { mbit, rtt_ms: rtt, loss, queue_bytes: queue.max(64_000) };
-                let load = frames(&[(60_000, 30.0), (20_000, 30.0)]);
+                let load = frames(&[(20_000, 30.0), (60_000, 30.0)]);
                 let name = format!("frames {mbit:5} Mbit {rtt:4} ms loss {loss:4}");
-                frame_line(&name, cell, seconds, load, &[60_000, 20_000]);
+                frame_line(&name, cell, seconds, load, &[20_000, 60_000]);
             }
         }
     }
@@ -202,8 +207,8 @@ fn table_share() {
                     let second = factory(&clock, other, None);
                     let start = (late * 1e9) as Nanos;
                     let flows = vec![
-                        FlowConfig { controller: first, load: Load::Bulk, start: 0, stop },
-                        FlowConfig { controller: second, load: Load::Bulk, start, stop },
+                        FlowConfig { controller: first, load: Load::Bulk, connect: 0, start: 0, stop },
+                        FlowConfig { controller: second, load: Load::Bulk, connect: start, start, stop },
                     ];
                     let out = run(Scenario {
                         clock,
@@ -211,7 +216,8 @@ fn table_share() {
                         back: cell.back(),
                         flows,
                         duration: stop,
-                        seed: 1,
+                        seed: env_f64("SEED", "1")[0] as u64,
+                        newest_first: false,
                     });
                     dump(&ring);
                     let a = out.flows[0].goodput(start, stop);

@@ -53,6 +53,8 @@ pub struct Sender {
     pub frames: Vec<FrameRecord>,
     by_stream: HashMap<StreamId, usize>,
     payload: Bytes,
+    /// Whether the newest frame is served first; otherwise the oldest.
+    pub newest_first: bool,
     start: Nanos,
     stop: Nanos,
 }
@@ -72,6 +74,7 @@ impl Sender {
             frames: Vec::new(),
             by_stream: HashMap::new(),
             payload: Bytes::from(vec![7u8; 1 << 20]),
+            newest_first: false,
             start,
             stop,
         }
@@ -129,8 +132,9 @@ impl Sender {
                     continue;
                 }
                 let Some(id) = connection.streams().open(Dir::Uni) else { break };
-                let age = (due / 1_000_000) as i32;
-                connection.send_stream(id).set_priority(-age).unwrap();
+                let age = (due / 1_000_000) as i32 * 8 + source as i32;
+                let priority = if self.newest_first { age } else { -age };
+                connection.send_stream(id).set_priority(priority).unwrap();
                 self.by_stream.insert(id, self.frames.len());
                 let bytes = spec.bytes;
                 self.frames.push(FrameRecord { source, bytes, due, delivered: None });

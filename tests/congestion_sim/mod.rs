@@ -52,6 +52,9 @@ impl SimClock {
 pub struct FlowConfig {
     pub controller: Arc<dyn ControllerFactory + Send + Sync>,
     pub load: Load,
+    /// When it connects.
+    pub connect: Nanos,
+    /// When the application begins.
     pub start: Nanos,
     pub stop: Nanos,
 }
@@ -64,6 +67,8 @@ pub struct Scenario {
     pub flows: Vec<FlowConfig>,
     pub duration: Nanos,
     pub seed: u64,
+    /// Whether newer frames go before older ones.
+    pub newest_first: bool,
 }
 
 /// What a flow did.
@@ -219,8 +224,9 @@ impl Sim {
             outgoing: Vec::new(),
         };
         for flow in 0..sim.flows.len() {
-            let start = sim.flows[flow].config.start;
-            sim.schedule(start, flow * 2);
+            sim.flows[flow].sender.newest_first = scenario.newest_first;
+            let connect = sim.flows[flow].config.connect;
+            sim.schedule(connect, flow * 2);
         }
         sim
     }

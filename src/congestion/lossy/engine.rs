@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::delay::DelayMeter;
 use super::filter::WindowedMax;
-use super::loss::LossMeter;
+use super::loss::{LossMeter, Pressure};
 use super::sent::{Flight, SentLog};
 use super::train::{TrainMeter, TrainSample};
 use crate::congestion::trace::{TraceEvent, TracePhase};
@@ -17,16 +17,21 @@ const MAX_WINDOW: u64 = 1 << 30;
 const MAX_RATE: f64 = 12.5e9;
 /// Packets the window may always hold.
 const MIN_WINDOW_PACKETS: u64 = 4;
-/// Packets beyond the product of rate and delay: acknowledgements come for every second packet.
-const SLACK_PACKETS: f64 = 4.0;
+/// Packets beyond the product of rate and delay: acknowledgements come for every second packet, and
+/// the window must exceed what is in flight by more than one.
+const SLACK_PACKETS: f64 = 2.0;
+/// Times the square root of the product in packets: what a flow keeps in the queue beyond a fixed
+/// share. As it grows slower than the product, the smaller of two flows gains on the larger.
+const SLACK_ROOT: f64 = 0.6;
 
 const STARTUP_GAIN: f64 = 2.0;
 const DRAIN_GAIN: f64 = 0.75;
-const CRUISE_GAIN: f64 = 1.05;
+const CRUISE_GAIN: f64 = 1.02;
 const DOWN_GAIN: f64 = 0.85;
 const UP_GAIN: f64 = 1.25;
 const MIN_UP_GAIN: f64 = 1.06;
-const COMPETE_GAIN: f64 = 2.0;
+const MAX_COMPETE_GAIN: f64 = 2.0;
+const MIN_COMPETE_GAIN: f64 = 1.1;
 
 /// Packets sent further apart than this (or than the pacer's bursts) are not one train.
 const TRAIN_GAP: Duration = Duration::from_millis(3);
@@ -96,7 +101,14 @@ pub(super) struct Engine {
     reference: f64,
     stalled_rounds: u32,
     saturated_trains: u32,
+    /// Rounds left in which delay is not heeded.
     competing: u32,
+    compete_gain: f64,
+    /// How much of the slack is used; less where the queue is too shallow for it.
+    headroom: f64,
+    /// Rounds a drain may take, and the queue it began with.
+    drain_rounds: u32,
+    drain_queue: Duration,
     queued_rounds: u32,
     /// Bandwidth before the drain that found the queue to be another's.
     before_drain: f64,
@@ -139,6 +151,10 @@ impl Engine {
             stalled_rounds: 0,
             saturated_trains: 0,
             competing: 0,
+            compete_gain: MAX_COMPETE_GAIN,
+            headroom: 1.0,
+            drain_rounds: 4,
+            drain_queue: Duration::ZERO,
             queued_rounds: 0,
             before_drain: 0.0,
             delivery_rate: 0.0,
@@ -175,12 +191,11 @@ impl Engine {
         self.log.push(Flight {
             sent: now,
             delivered: self.delivered,
-            lost: self.lost,
             delivered_at: self.delivered_at,
             acked_sent: self.acked_sent,
             train: self.train,
             sent_bytes: self.sent_bytes,
-            pressing: matches!(self.phase, TracePhase::Up | TracePhase::Startup),
+            pressure: self.pressure(),
         });
     }
 
@@ -223,6 +238,7 @@ impl Engine {
         }
         self.watch_startup_queue(now);
         self.watch_drain();
+        self.watch_up();
         self.log.expire(now);
         self.set_window();
     }
@@ -316,9 +332,9 @@ impl Engine {
             self.tick += 1;
             self.bandwidth.push(self.tick, rate.max(1.0));
         }
-        self.loss.on_round(flight.pressing, round.acked, round.lost, self.mtu);
+        self.loss.on_round(flight.pressure, round.acked, round.lost, self.mtu);
         self.phase_rounds += 1;
-        self.competing = self.competing.saturating_sub(1);
+        self.watch_competition(&round);
         if !limited {
             self.advance(rate, &round);
         }
@@ -328,7 +344,7 @@ impl Engine {
 
     /// The rate at which packets left, given the rate at which they arrived.
     fn compensated(&self, rate: f64) -> f64 {
-        rate / (1.0 - self.loss.base())
+        rate / (1.0 - self.loss.base(self.mtu))
     }
 
     /// The phase after a round in which the path was the limit.
@@ -339,12 +355,23 @@ impl Engine {
             TracePhase::Cruise => self.advance_cruise(rate),
             TracePhase::Up => self.advance_up(rate),
             TracePhase::Down => {
+                self.adapt_headroom();
                 if self.queue_is_long() {
                     self.on_long_queue(rate);
                 } else {
                     self.enter(TracePhase::Cruise);
                 }
             }
+        }
+    }
+
+    /// A queue too shallow even for the little that is kept in it is asked for less.
+    fn adapt_headroom(&mut self) {
+        if self.loss.even_exceeds(self.mtu) {
+            self.headroom *= 0.7;
+            self.loss.forget_even();
+        } else {
+            self.headroom = (self.headroom + 0.02).min(1.0);
         }
     }
 
@@ -395,15 +422,43 @@ impl Engine {
     }
 
     fn advance_drain(&mut self) {
-        if self.phase_rounds < 3 {
+        if self.phase_rounds < self.drain_rounds {
             return;
         }
-        if self.queue_is_long() {
+        if self.queue_is_long() && self.delay.queue() * 10 > self.drain_queue * 6 {
             // It is not ours: give way no further.
-            self.competing = 40;
+            self.competing = 32 + self.random(32);
+            self.compete_gain = MAX_COMPETE_GAIN;
             self.raise(self.before_drain);
         }
         self.enter(TracePhase::Cruise);
+    }
+
+    /// While another flow holds the queue full, loss beyond the path's own is the only signal left;
+    /// now and then the queue is tried again.
+    fn watch_competition(&mut self, round: &Round) {
+        if self.competing == 0 {
+            return;
+        }
+        self.competing -= 1;
+        let share = round.lost as f64 / (round.acked + round.lost).max(1) as f64;
+        if share > self.loss.base(self.mtu) + 0.02 {
+            self.compete_gain = (self.compete_gain * 0.85).max(MIN_COMPETE_GAIN);
+        } else {
+            self.compete_gain = (self.compete_gain + 0.03).min(MAX_COMPETE_GAIN);
+        }
+        if self.competing == 0 && self.phase != TracePhase::Startup {
+            self.before_drain = self.bandwidth.get().unwrap_or(0.0);
+            self.enter(TracePhase::Drain);
+        }
+    }
+
+    /// A number below `bound`; two flows that probe at the same time learn nothing.
+    fn random(&mut self, bound: u32) -> u32 {
+        self.rng ^= self.rng << 13;
+        self.rng ^= self.rng >> 7;
+        self.rng ^= self.rng << 17;
+        ((self.rng >> 32) % u64::from(bound.max(1))) as u32
     }
 
     fn advance_cruise(&mut self, rate: f64) {
@@ -426,9 +481,9 @@ impl Engine {
             return;
         }
         let grown = rate > self.reference * (1.0 + (self.up_gain - 1.0) * 0.5);
-        if self.loss.grows_with_gain(self.mtu) {
+        if self.loss.high_exceeds(self.mtu) {
             self.up_gain = (1.0 + (self.up_gain - 1.0) / 2.0).max(MIN_UP_GAIN);
-            self.loss.forget_pressing();
+            self.loss.forget_high();
         } else {
             self.up_gain = (self.up_gain + 0.02).min(UP_GAIN);
             if grown && !self.queue_is_long() {
@@ -438,6 +493,17 @@ impl Engine {
             }
         }
         self.enter(TracePhase::Down);
+    }
+
+    /// A trial has its answer as soon as every packet of a round waits.
+    fn watch_up(&mut self) {
+        if self.phase == TracePhase::Up
+            && self.competing == 0
+            && self.delay.round_samples() >= 8
+            && self.delay.queue() > self.queue_limit() * 3 / 4
+        {
+            self.enter(TracePhase::Down);
+        }
     }
 
     /// The queue is long though the window was no larger than what the path holds: the path has
@@ -458,7 +524,7 @@ impl Engine {
 
     fn queue_limit(&self) -> Duration {
         let base = self.delay.base().unwrap_or_default();
-        (base / 5).max(Duration::from_millis(8))
+        (base / 4).max(Duration::from_millis(10))
     }
 
     fn queue_is_long(&self) -> bool {
@@ -470,12 +536,10 @@ impl Engine {
         self.phase_rounds = 0;
         self.queued_rounds = 0;
         match phase {
-            TracePhase::Cruise => {
-                self.rng ^= self.rng << 13;
-                self.rng ^= self.rng >> 7;
-                self.rng ^= self.rng << 17;
-                // Two flows that probe at the same time learn nothing.
-                self.cruise_rounds = 4 + (self.rng % 5) as u32;
+            TracePhase::Cruise => self.cruise_rounds = 4 + self.random(5),
+            TracePhase::Drain => {
+                self.drain_rounds = 4 + self.random(5);
+                self.drain_queue = self.delay.queue();
             }
             TracePhase::Up => self.reference = self.bandwidth.get().unwrap_or(0.0),
             _ => {}
@@ -485,7 +549,7 @@ impl Engine {
 
     fn gain(&self) -> f64 {
         if self.competing > 0 && !matches!(self.phase, TracePhase::Drain | TracePhase::Startup) {
-            return COMPETE_GAIN;
+            return self.compete_gain;
         }
         match self.phase {
             TracePhase::Startup => STARTUP_GAIN,
@@ -496,6 +560,14 @@ impl Engine {
         }
     }
 
+    fn pressure(&self) -> Pressure {
+        match self.phase {
+            TracePhase::Drain | TracePhase::Down => Pressure::Low,
+            TracePhase::Cruise if self.competing == 0 => Pressure::Even,
+            _ => Pressure::High,
+        }
+    }
+
     fn set_window(&mut self) {
         let floor = MIN_WINDOW_PACKETS * self.mtu;
         let (Some(rate), Some(base)) = (self.bandwidth.get(), self.delay.base()) else {
@@ -503,7 +575,9 @@ impl Engine {
             return;
         };
         let product = rate * base.as_secs_f64();
-        let wanted = self.gain() * product + SLACK_PACKETS * self.mtu as f64;
+        let packets = product / self.mtu as f64;
+        let slack = (SLACK_PACKETS + SLACK_ROOT * packets.sqrt() * self.headroom).min(packets + 4.0);
+        let wanted = self.gain() * product + slack * self.mtu as f64;
         let mut window = (wanted.min(MAX_WINDOW as f64) as u64).max(floor);
         if self.phase == TracePhase::Startup && self.saturated_trains == 0 {
             window = window.max(self.initial_window);
@@ -527,7 +601,7 @@ impl Engine {
             base_rtt: self.delay.base().unwrap_or_default(),
             round_rtt: self.delay.round().unwrap_or_default(),
             smoothed_rtt: self.smoothed_rtt,
-            base_loss: self.loss.base(),
+            base_loss: self.loss.base(self.mtu),
             delivered: self.delivered,
             lost: self.lost,
             app_limited: self.last_app_limited,

@@ -6,6 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::loss::Pressure;
+
 /// Transmits remembered. At 10 packets each this is 80,000 packets in flight: 1 Gbit/s over 1 s.
 const MAX_FLIGHTS: usize = 8192;
 /// A packet unacknowledged for longer says nothing about the path of today.
@@ -18,8 +20,6 @@ pub(super) struct Flight {
     pub(super) sent: Instant,
     /// Bytes acknowledged by then.
     pub(super) delivered: u64,
-    /// Bytes lost by then.
-    pub(super) lost: u64,
     /// When the newest acknowledgement before had come.
     pub(super) delivered_at: Instant,
     /// When the packet acknowledged then had been sent.
@@ -28,8 +28,8 @@ pub(super) struct Flight {
     pub(super) train: u64,
     /// Bytes sent up to and with this transmit.
     pub(super) sent_bytes: u64,
-    /// Whether the controller was trying a rate above its estimate.
-    pub(super) pressing: bool,
+    /// Whether that was more or less than the path was thought to carry.
+    pub(super) pressure: Pressure,
 }
 
 /// The transmits in flight, oldest first.
