@@ -8,6 +8,7 @@
 //!                  wire, identity             wire        manifest
 //! ```
 
+pub mod congestion;
 pub mod frame;
 pub mod identity;
 pub mod manifest;

@@ -1,0 +1,101 @@
+//! What a controller reports about itself, for plots and for the live view.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What the controller is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TracePhase {
+    /// Finding the rate of the path, about doubling every round trip.
+    Startup,
+    /// Emptying a queue.
+    Drain,
+    /// Holding the rate.
+    Cruise,
+    /// Trying a higher rate for a round trip.
+    Up,
+    /// Giving back what the trial may have queued; the round in which the base delay is measured.
+    Down,
+}
+
+/// The controller's state at the end of a round trip or at a change of phase.
+///
+/// Rates are in bytes a second, sizes in bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TraceEvent {
+    /// When.
+    pub at: Instant,
+    /// What it is doing.
+    pub phase: TracePhase,
+    /// Whether another flow keeps the queue full, so that delay is not heeded.
+    pub competing: bool,
+    /// Bytes that may be in flight.
+    pub window: u64,
+    /// Bytes in flight, as far as the controller can tell.
+    pub in_flight: u64,
+    /// Estimated rate of the path.
+    pub bandwidth: f64,
+    /// Delivery rate of the last round trip.
+    pub delivery_rate: f64,
+    /// Smallest round-trip time within the base window.
+    pub base_rtt: Duration,
+    /// Smallest round-trip time within the last round trip.
+    pub round_rtt: Duration,
+    /// quinn's smoothed round-trip time.
+    pub smoothed_rtt: Duration,
+    /// Share of bytes lost when the controller was not pressing; taken for random.
+    pub base_loss: f64,
+    /// Bytes acknowledged so far.
+    pub delivered: u64,
+    /// Bytes lost so far.
+    pub lost: u64,
+    /// Whether the application was the limit in the last round trip.
+    pub app_limited: bool,
+}
+
+/// Takes events as they happen; called on the connection's own task, so it must not block.
+pub trait TraceSink: Send + Sync {
+    /// One event.
+    fn record(&self, event: &TraceEvent);
+}
+
+/// The newest events, at most a fixed number of them.
+#[derive(Debug)]
+pub struct TraceRing {
+    limit: usize,
+    events: Mutex<VecDeque<TraceEvent>>,
+}
+
+impl TraceRing {
+    /// A ring that keeps `limit` events, and drops the oldest beyond.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, events: Mutex::new(VecDeque::new()) }
+    }
+
+    /// The events held, oldest first; the ring keeps them.
+    pub fn snapshot(&self) -> Vec<TraceEvent> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().cloned().collect()
+    }
+
+    /// The newest event.
+    pub fn latest(&self) -> Option<TraceEvent> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.back().cloned()
+    }
+}
+
+impl TraceSink for TraceRing {
+    fn record(&self, event: &TraceEvent) {
+        if self.limit == 0 {
+            return;
+        }
+        // A reader that panicked has left the queue whole: it only copies.
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        while events.len() >= self.limit {
+            events.pop_front();
+        }
+        events.push_back(event.clone());
+    }
+}

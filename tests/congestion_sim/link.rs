@@ -1,0 +1,158 @@
+//! One direction of an emulated path: droptail queue, serialisation, random loss, propagation.
+//!
+//! The order is that of a real access link: the queue and the rate come first, so a packet that is
+//! then lost at random has used its share of the rate.
+
+use std::collections::VecDeque;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// Nanoseconds of virtual time.
+pub type Nanos = u64;
+
+/// Nanoseconds in a millisecond.
+pub const MS: Nanos = 1_000_000;
+/// Nanoseconds in a second.
+pub const SEC: Nanos = 1_000_000_000;
+
+/// IPv4 and UDP headers, which a link carries beside the UDP payload.
+const IP_UDP_BYTES: u64 = 28;
+
+/// What a direction does to packets.
+#[derive(Debug, Clone)]
+pub struct LinkConfig {
+    /// Bits per second from each point in time on; the first entry starts at 0. Zero stalls.
+    pub rate: Vec<(Nanos, u64)>,
+    /// One-way propagation delay from each point in time on.
+    pub delay: Vec<(Nanos, Nanos)>,
+    /// Bytes that may wait, the packet being sent included.
+    pub queue_bytes: u64,
+    /// Mean share of packets lost after the queue.
+    pub loss: f64,
+    /// Mean length of a loss run in packets; 1 is independent loss.
+    pub burst: f64,
+    /// Times during which every packet is lost, `[from, to)`.
+    pub outages: Vec<(Nanos, Nanos)>,
+}
+
+impl LinkConfig {
+    /// A link of constant rate and delay without random loss.
+    pub fn steady(rate: u64, delay: Nanos, queue_bytes: u64) -> Self {
+        Self {
+            rate: vec![(0, rate)],
+            delay: vec![(0, delay)],
+            queue_bytes,
+            loss: 0.0,
+            burst: 1.0,
+            outages: Vec::new(),
+        }
+    }
+}
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Arrives at this time, having waited this long behind others.
+    Arrives { at: Nanos, waited: Nanos },
+    /// The queue was full.
+    Overflow,
+    /// Lost at random or in an outage.
+    Lost,
+}
+
+/// One direction in operation.
+pub struct Link {
+    config: LinkConfig,
+    rng: StdRng,
+    waiting: VecDeque<(Nanos, u64)>,
+    backlog: u64,
+    busy_until: Nanos,
+    last_arrival: Nanos,
+    in_burst: bool,
+}
+
+impl Link {
+    /// A link whose losses follow from `seed`.
+    pub fn new(config: LinkConfig, seed: u64) -> Self {
+        Self {
+            config,
+            rng: StdRng::seed_from_u64(seed),
+            waiting: VecDeque::new(),
+            backlog: 0,
+            busy_until: 0,
+            last_arrival: 0,
+            in_burst: false,
+        }
+    }
+
+    /// Takes a UDP payload of `payload` bytes at `now`.
+    pub fn offer(&mut self, now: Nanos, payload: usize) -> Fate {
+        let size = payload as u64 + IP_UDP_BYTES;
+        while self.waiting.front().is_some_and(|(done, _)| *done <= now) {
+            self.backlog -= self.waiting.pop_front().expect("just seen").1;
+        }
+        if self.in_outage(now) {
+            return Fate::Lost;
+        }
+        if !self.waiting.is_empty() && self.backlog + size > self.config.queue_bytes {
+            return Fate::Overflow;
+        }
+        let start = now.max(self.busy_until);
+        let done = self.serialised(start, size * 8);
+        self.busy_until = done;
+        self.waiting.push_back((done, size));
+        self.backlog += size;
+        if self.in_outage(done) || self.lost_at_random() {
+            return Fate::Lost;
+        }
+        let at = (done + step(&self.config.delay, done)).max(self.last_arrival);
+        self.last_arrival = at;
+        Fate::Arrives { at, waited: start - now }
+    }
+
+    fn in_outage(&self, at: Nanos) -> bool {
+        self.config.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
+
+    /// When `bits` are out, starting at `start`, over the steps of the rate.
+    fn serialised(&self, start: Nanos, bits: u64) -> Nanos {
+        let mut at = start;
+        let mut left = bits as f64;
+        loop {
+            let rate = step(&self.config.rate, at) as f64;
+            let next = self.config.rate.iter().map(|(from, _)| *from).find(|from| *from > at);
+            let needed = if rate > 0.0 { left / rate * 1e9 } else { f64::INFINITY };
+            match next {
+                Some(next) if (next - at) as f64 <= needed => {
+                    left -= (next - at) as f64 * rate / 1e9;
+                    at = next;
+                }
+                _ => return at + needed.min(3600e9) as Nanos,
+            }
+        }
+    }
+
+    /// A two-state chain (Gilbert): runs of mean length `burst`, a share `loss` of all packets.
+    fn lost_at_random(&mut self) -> bool {
+        let p = self.config.loss;
+        if p <= 0.0 {
+            return false;
+        }
+        let draw: f64 = self.rng.random();
+        self.in_burst = if self.in_burst && self.config.burst > 1.0 {
+            draw >= 1.0 / self.config.burst
+        } else if self.config.burst > 1.0 {
+            draw < p / (1.0 - p) / self.config.burst
+        } else {
+            draw < p
+        };
+        self.in_burst
+    }
+}
+
+/// The value of a step function at `at`.
+fn step(steps: &[(Nanos, u64)], at: Nanos) -> u64 {
+    let index = steps.partition_point(|(from, _)| *from <= at);
+    steps[index.saturating_sub(1)].1
+}

@@ -1,0 +1,355 @@
+//! quinn-proto's real connections over a simulated path, in virtual time.
+//!
+//! Loss recovery, acknowledgements and pacing are the real ones; only the wire, the clock and the
+//! applications are simulated. A run follows from its seed, apart from the bytes TLS draws.
+
+pub mod app;
+pub mod link;
+mod peer;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use quinn_proto::congestion::ControllerFactory;
+use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
+
+use app::{FrameRecord, Load, Receiver, Sender};
+use link::{Fate, Link, LinkConfig, Nanos};
+use peer::{Outgoing, Peer};
+
+/// Virtual time, shared with whoever needs to read it.
+#[derive(Clone)]
+pub struct SimClock {
+    epoch: Instant,
+    nanos: Arc<AtomicU64>,
+}
+
+impl SimClock {
+    pub fn new() -> Self {
+        Self { epoch: Instant::now(), nanos: Arc::new(AtomicU64::new(0)) }
+    }
+
+    /// The virtual instant.
+    pub fn now(&self) -> Instant {
+        self.at(self.nanos.load(Ordering::Relaxed))
+    }
+
+    fn at(&self, nanos: Nanos) -> Instant {
+        self.epoch + Duration::from_nanos(nanos)
+    }
+
+    fn nanos_of(&self, at: Instant) -> Nanos {
+        at.saturating_duration_since(self.epoch).as_nanos() as Nanos
+    }
+}
+
+/// One connection and what it sends.
+pub struct FlowConfig {
+    pub controller: Arc<dyn ControllerFactory + Send + Sync>,
+    pub load: Load,
+    /// When it connects.
+    pub connect: Nanos,
+    /// When the application begins.
+    pub start: Nanos,
+    pub stop: Nanos,
+}
+
+/// A whole run.
+pub struct Scenario {
+    pub clock: SimClock,
+    pub forward: LinkConfig,
+    pub back: LinkConfig,
+    pub flows: Vec<FlowConfig>,
+    pub duration: Nanos,
+    pub seed: u64,
+    /// Whether newer frames go before older ones.
+    pub newest_first: bool,
+}
+
+/// What a flow did.
+pub struct FlowOutcome {
+    /// Bytes of streams read in each tenth of a second.
+    pub read: Vec<u64>,
+    pub frames: Vec<FrameRecord>,
+    pub packets_sent: u64,
+    /// (time, 1) for each packet lost to a full queue.
+    pub overflows: Vec<Nanos>,
+    /// When each packet was offered to the forward link.
+    pub offered: Vec<Nanos>,
+}
+
+/// What a run did.
+pub struct Outcome {
+    pub flows: Vec<FlowOutcome>,
+    /// (time, wait) of every packet that entered the forward queue.
+    pub waits: Vec<(Nanos, Nanos)>,
+}
+
+impl FlowOutcome {
+    /// Megabits of stream data a second, over `[from, to)`.
+    pub fn goodput(&self, from: Nanos, to: Nanos) -> f64 {
+        let bins = (from / 100_000_000) as usize..(to / 100_000_000) as usize;
+        let bytes: u64 = bins.filter_map(|bin| self.read.get(bin)).sum();
+        bytes as f64 * 8.0 / (to - from) as f64 * 1e3
+    }
+
+    /// The share of packets offered in `[from, to)` that a full queue dropped.
+    pub fn overflow_share(&self, from: Nanos, to: Nanos) -> f64 {
+        let within = |times: &[Nanos]| times.iter().filter(|at| (from..to).contains(at)).count();
+        within(&self.overflows) as f64 / within(&self.offered).max(1) as f64
+    }
+
+    /// Latencies in milliseconds of the frames of `source` due in `[from, to)`, sorted; a frame
+    /// that never came counts as infinite.
+    pub fn latencies(&self, source: usize, from: Nanos, to: Nanos) -> Vec<f64> {
+        let mut latencies: Vec<f64> = self
+            .frames
+            .iter()
+            .filter(|frame| frame.source == source && (from..to).contains(&frame.due))
+            .map(|frame| match frame.delivered {
+                Some(at) => (at - frame.due) as f64 / 1e6,
+                None => f64::INFINITY,
+            })
+            .collect();
+        latencies.sort_by(f64::total_cmp);
+        latencies
+    }
+}
+
+impl Outcome {
+    /// The `share` quantile, in milliseconds, of the waits of packets offered in `[from, to)`.
+    pub fn wait_quantile(&self, share: f64, from: Nanos, to: Nanos) -> f64 {
+        let mut waits: Vec<f64> = self
+            .waits
+            .iter()
+            .filter(|(at, _)| (from..to).contains(at))
+            .map(|(_, wait)| *wait as f64 / 1e6)
+            .collect();
+        waits.sort_by(f64::total_cmp);
+        quantile(&waits, share)
+    }
+}
+
+/// A quantile of sorted values; not a number when there are none.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    if sorted.is_empty() {
+        return f64::NAN;
+    }
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted[rank.clamp(1, sorted.len()) - 1]
+}
+
+/// Runs a scenario to its end.
+pub fn run(scenario: Scenario) -> Outcome {
+    let mut sim = Sim::new(scenario);
+    while let Some(Reverse((at, _, host))) = sim.events.pop() {
+        if at >= sim.duration {
+            break;
+        }
+        sim.clock.nanos.store(at, Ordering::Relaxed);
+        sim.handle(at, host);
+    }
+    sim.into_outcome()
+}
+
+/// Two hosts a flow: the sender is even, the receiver odd.
+struct Host {
+    peer: Option<Peer>,
+    inbox: BinaryHeap<Reverse<(Nanos, u64, Packet)>>,
+    wake: Option<Nanos>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Packet {
+    data: Vec<u8>,
+    ecn: Option<u8>,
+}
+
+struct Flow {
+    config: FlowConfig,
+    sender: Sender,
+    receiver: Receiver,
+    packets_sent: u64,
+    overflows: Vec<Nanos>,
+    offered: Vec<Nanos>,
+}
+
+struct Sim {
+    clock: SimClock,
+    duration: Nanos,
+    seed: u64,
+    sequence: u64,
+    forward: Link,
+    back: Link,
+    hosts: Vec<Host>,
+    flows: Vec<Flow>,
+    events: BinaryHeap<Reverse<(Nanos, u64, usize)>>,
+    waits: Vec<(Nanos, Nanos)>,
+    outgoing: Vec<Outgoing>,
+}
+
+impl Sim {
+    fn new(scenario: Scenario) -> Self {
+        let flows: Vec<Flow> = scenario
+            .flows
+            .into_iter()
+            .map(|config| Flow {
+                sender: Sender::new(config.load.clone(), config.start, config.stop),
+                receiver: Receiver::default(),
+                packets_sent: 0,
+                overflows: Vec::new(),
+                offered: Vec::new(),
+                config,
+            })
+            .collect();
+        let hosts = (0..flows.len() * 2)
+            .map(|_| Host { peer: None, inbox: BinaryHeap::new(), wake: None })
+            .collect();
+        let mut sim = Self {
+            clock: scenario.clock,
+            duration: scenario.duration,
+            seed: scenario.seed,
+            sequence: 0,
+            forward: Link::new(scenario.forward, scenario.seed ^ 0x5eed),
+            back: Link::new(scenario.back, scenario.seed ^ 0xbacc),
+            hosts,
+            flows,
+            events: BinaryHeap::new(),
+            waits: Vec::new(),
+            outgoing: Vec::new(),
+        };
+        for flow in 0..sim.flows.len() {
+            sim.flows[flow].sender.newest_first = scenario.newest_first;
+            let connect = sim.flows[flow].config.connect;
+            sim.schedule(connect, flow * 2);
+        }
+        sim
+    }
+
+    fn schedule(&mut self, at: Nanos, host: usize) {
+        self.sequence += 1;
+        self.events.push(Reverse((at, self.sequence, host)));
+    }
+
+    fn handle(&mut self, now: Nanos, host: usize) {
+        let instant = self.clock.at(now);
+        self.open(instant, host);
+        let Host { peer: Some(peer), inbox, .. } = &mut self.hosts[host] else { return };
+        while inbox.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, _, packet))) = inbox.pop() else { break };
+            let ecn = packet.ecn.and_then(EcnCodepoint::from_bits);
+            peer.receive(instant, ecn, BytesMut::from(&packet.data[..]));
+        }
+        peer.tick(instant);
+        self.drive_application(now, host);
+        let Some(peer) = &mut self.hosts[host].peer else { return };
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        peer.transmit(instant, &mut outgoing);
+        for packet in outgoing.drain(..) {
+            self.send(now, host, packet);
+        }
+        self.outgoing = outgoing;
+        self.set_wake(now, host);
+    }
+
+    /// Creates the endpoints when their time has come.
+    fn open(&mut self, now: Instant, host: usize) {
+        if self.hosts[host].peer.is_some() {
+            return;
+        }
+        let remote: SocketAddr = format!("10.0.0.{}:4433", (host ^ 1) + 1).parse().unwrap();
+        let seed = self.seed.wrapping_mul(31).wrapping_add(host as u64);
+        let transport = transport(self.flows[host / 2].config.controller.clone());
+        self.hosts[host].peer = Some(if host % 2 == 0 {
+            Peer::client(transport, remote, seed, now)
+        } else {
+            Peer::server(transport, remote, seed)
+        });
+    }
+
+    fn drive_application(&mut self, now: Nanos, host: usize) {
+        let Some(peer) = &mut self.hosts[host].peer else { return };
+        let flow = &mut self.flows[host / 2];
+        if host % 2 == 0 {
+            flow.sender.drive(now, peer);
+        } else {
+            for stream in flow.receiver.drive(now, peer) {
+                flow.sender.note_delivered(stream, now);
+            }
+        }
+    }
+
+    fn send(&mut self, now: Nanos, host: usize, packet: Outgoing) {
+        let forward = host % 2 == 0;
+        let link = if forward { &mut self.forward } else { &mut self.back };
+        let fate = link.offer(now, packet.data.len());
+        if forward {
+            let flow = &mut self.flows[host / 2];
+            flow.packets_sent += 1;
+            flow.offered.push(now);
+            if fate == Fate::Overflow {
+                flow.overflows.push(now);
+            }
+            if let Fate::Arrives { waited, .. } = fate {
+                self.waits.push((now, waited));
+            }
+        }
+        if let Fate::Arrives { at, .. } = fate {
+            let ecn = packet.ecn.map(|ecn| ecn as u8);
+            let sequence = self.sequence;
+            let packet = Packet { data: packet.data.to_vec(), ecn };
+            self.hosts[host ^ 1].inbox.push(Reverse((at, sequence, packet)));
+            self.schedule(at, host ^ 1);
+        }
+    }
+
+    fn set_wake(&mut self, now: Nanos, host: usize) {
+        let epoch = self.clock.epoch;
+        let Some(peer) = &mut self.hosts[host].peer else { return };
+        let timer = peer.wake_at(epoch).map(|at| self.clock.nanos_of(at));
+        let due = if host % 2 == 0 { self.flows[host / 2].sender.wake_at() } else { None };
+        let due = due.filter(|at| *at > now);
+        let Some(at) = timer.into_iter().chain(due).min() else { return };
+        let at = at.max(now);
+        if self.hosts[host].wake.is_none_or(|wake| wake <= now || at < wake) {
+            self.hosts[host].wake = Some(at);
+            self.schedule(at, host);
+        }
+    }
+
+    fn into_outcome(self) -> Outcome {
+        let flows = self
+            .flows
+            .into_iter()
+            .map(|flow| FlowOutcome {
+                read: flow.receiver.read,
+                frames: flow.sender.frames,
+                packets_sent: flow.packets_sent,
+                overflows: flow.overflows,
+                offered: flow.offered,
+            })
+            .collect();
+        Outcome { flows, waits: self.waits }
+    }
+}
+
+/// Windows and limits large enough that the congestion controller alone decides.
+fn transport(controller: Arc<dyn ControllerFactory + Send + Sync>) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(1472);
+    let mut config = TransportConfig::default();
+    config
+        .congestion_controller_factory(controller)
+        .max_concurrent_uni_streams(VarInt::from_u32(100_000))
+        .stream_receive_window(VarInt::from_u32(64 << 20))
+        .receive_window(VarInt::from_u32(256 << 20))
+        .send_window(48 << 20)
+        .initial_rtt(Duration::from_millis(100))
+        .mtu_discovery_config(Some(mtu));
+    config
+}
