@@ -5,6 +5,7 @@
 
 mod folder;
 mod natural;
+pub mod synthetic;
 
 use std::path::PathBuf;
 

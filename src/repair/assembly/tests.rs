@@ -1,0 +1,330 @@
+use proptest::prelude::*;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+
+use super::super::{encode, trailer};
+use super::*;
+
+const MARK: TrailerMark = *b"\x07mark\x80\xff\x00";
+const LIMITS: Limits = Limits { max_header: 64, max_body: 1 << 20 };
+/// A header of the tests: "hd", its length, body length, shard length and repair shards.
+const HEADER: usize = 2 + 1 + 8 + 2 + 2;
+
+fn header(body_len: u64, shard_len: u16, repair: u16) -> Vec<u8> {
+    let mut bytes = b"hd".to_vec();
+    bytes.push(HEADER as u8);
+    bytes.extend(body_len.to_be_bytes());
+    bytes.extend(shard_len.to_be_bytes());
+    bytes.extend(repair.to_be_bytes());
+    bytes
+}
+
+fn parse(bytes: &[u8]) -> Head {
+    if !b"hd".starts_with(&bytes[..bytes.len().min(2)]) {
+        return Head::Bad;
+    }
+    let Some(bytes) = bytes.first_chunk::<HEADER>() else { return Head::NeedMore };
+    let body_len = u64::from_be_bytes(bytes[3..11].try_into().unwrap());
+    let shard_len = u16::from_be_bytes(bytes[11..13].try_into().unwrap());
+    let repair = u16::from_be_bytes(bytes[13..15].try_into().unwrap());
+    let header_len = usize::from(bytes[2]);
+    if repair == 0 {
+        return Head::Found(Layout::plain(header_len, body_len));
+    }
+    match Plan::new(body_len, shard_len.into(), repair.into()) {
+        Ok(plan) => Head::Found(Layout::repaired(header_len, plan)),
+        Err(_) => Head::Bad,
+    }
+}
+
+fn body_of(len: usize) -> Vec<u8> {
+    let mut rng = StdRng::seed_from_u64(len as u64);
+    (0..len).map(|_| rng.random()).collect()
+}
+
+/// The whole stream of a frame.
+fn stream_of(body: &[u8], plan: &Plan) -> Vec<u8> {
+    let (shard_len, repair) = (plan.shard_len() as u16, plan.repair_shards() as u16);
+    let header = header(body.len() as u64, shard_len, repair);
+    let mut stream = header.clone();
+    stream.extend_from_slice(body);
+    stream.extend(encode(body, plan).unwrap());
+    stream.extend(trailer(&header, MARK).unwrap());
+    stream
+}
+
+/// Cuts a stream into packets of `size` bytes.
+fn packets(stream: &[u8], size: usize) -> Vec<(u64, &[u8])> {
+    stream.chunks(size).enumerate().map(|(index, chunk)| ((index * size) as u64, chunk)).collect()
+}
+
+/// Feeds chunks until the frame is there.
+fn feed<'a>(
+    assembly: &mut Assembly,
+    chunks: impl IntoIterator<Item = (u64, &'a [u8])>,
+) -> Option<Arrival> {
+    for (offset, chunk) in chunks {
+        if let Progress::Ready(arrival) = assembly.accept(offset, chunk, parse).unwrap() {
+            return Some(arrival);
+        }
+    }
+    None
+}
+
+#[test]
+fn a_plain_frame_in_order() {
+    let body = body_of(5_000);
+    let mut stream = header(5_000, 0, 0);
+    stream.extend_from_slice(&body);
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let arrival = feed(&mut assembly, packets(&stream, 1_410)).unwrap();
+    assert_eq!(arrival, Arrival { body: body.into(), mended_shards: 0 });
+    assert_eq!(assembly.header().unwrap(), &stream[..HEADER]);
+    assert!(!assembly.header_from_trailer());
+    assembly.finish().unwrap();
+}
+
+#[test]
+fn an_empty_body_is_a_frame() {
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let arrival = feed(&mut assembly, [(0, header(0, 0, 0).as_slice())]).unwrap();
+    assert!(arrival.body.is_empty());
+}
+
+#[test]
+fn every_loss_of_up_to_r_shards_is_mended() {
+    let plan = Plan::new(85, 8, 4).unwrap();
+    let body = body_of(85);
+    let stream = stream_of(&body, &plan);
+    // Chunks are: the header, 11 data shards, 4 repair shards, the trailer.
+    let mut chunks = vec![(0, &stream[..HEADER])];
+    chunks.extend(packets(&stream[HEADER..HEADER + 85], 8));
+    let repair_end = HEADER + 85 + plan.repair_len();
+    chunks.extend(packets(&stream[HEADER + 85..repair_end], 8));
+    let offsets = chunks.iter().scan(0, |at, (_, chunk)| {
+        *at += chunk.len();
+        Some((*at - chunk.len()) as u64)
+    });
+    let chunks: Vec<(u64, &[u8])> = offsets.zip(chunks.iter().map(|(_, chunk)| *chunk)).collect();
+    let (head, shards) = chunks.split_at(1);
+    for lost in 0u32..1 << 15 {
+        if lost.count_ones() > 4 {
+            continue;
+        }
+        let arrived = shards.iter().enumerate().filter(|(index, _)| lost & 1 << index == 0);
+        let arrived = head.iter().copied().chain(arrived.map(|(_, chunk)| *chunk));
+        let arrival = feed(&mut Assembly::new(LIMITS, MARK), arrived).expect("enough shards");
+        assert_eq!(arrival.body, body, "lost shards {lost:b}");
+        assert_eq!(arrival.mended_shards, (lost & 0x7ff).count_ones() as usize);
+    }
+}
+
+#[test]
+fn one_loss_too_many_waits_for_the_retransmission() {
+    let plan = Plan::new(60_000, 176, 18).unwrap();
+    let body = body_of(60_000);
+    let stream = stream_of(&body, &plan);
+    let all = packets(&stream, 1_410);
+    let lost = [3, 17, 30];
+    let arrived = all.iter().enumerate().filter(|(index, _)| !lost.contains(index));
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    assert_eq!(feed(&mut assembly, arrived.map(|(_, packet)| *packet)), None);
+    assert!(matches!(assembly.finish(), Err(RepairError::Truncated { .. })));
+    let arrival = feed(&mut assembly, [all[3]]).expect("two losses of 10 shards or less");
+    assert_eq!(arrival.body, body);
+    assert!((16..=18).contains(&arrival.mended_shards), "{}", arrival.mended_shards);
+    assembly.finish().unwrap();
+}
+
+#[test]
+fn the_trailer_stands_in_for_a_lost_header() {
+    let plan = Plan::new(20_000, 176, 12).unwrap();
+    let body = body_of(20_000);
+    let stream = stream_of(&body, &plan);
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let arrival = feed(&mut assembly, packets(&stream, 1_410).into_iter().skip(1)).unwrap();
+    assert_eq!(arrival.body, body);
+    assert!(assembly.header_from_trailer());
+    assert_eq!(assembly.header().unwrap(), &stream[..HEADER]);
+}
+
+#[test]
+fn a_trailer_cut_by_packets_is_found_in_any_order() {
+    let plan = Plan::new(500, 50, 10).unwrap();
+    let body = body_of(500);
+    let stream = stream_of(&body, &plan);
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    // The header is lost, and the rest comes backwards in pieces shorter than the trailer.
+    let arrived = packets(&stream, 21).into_iter().skip(1).rev();
+    assert_eq!(feed(&mut assembly, arrived).unwrap().body, body);
+    assert!(assembly.header_from_trailer());
+}
+
+#[test]
+fn a_trailer_that_does_not_fit_its_place_is_only_content() {
+    let forged = header(300, 0, 0);
+    let mut content = trailer(&forged, MARK).unwrap();
+    content.resize(600, 9);
+    let plan = Plan::new(600, 50, 4).unwrap();
+    let stream = stream_of(&content, &plan);
+    let forged_end = HEADER + trailer_len(HEADER);
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let middle = (HEADER as u64, &stream[HEADER..forged_end]);
+    assert_eq!(feed(&mut assembly, [middle]), None);
+    assert!(assembly.header().is_none());
+    assert_eq!(feed(&mut assembly, packets(&stream, 100)).unwrap().body, content);
+}
+
+#[test]
+fn a_wrong_repair_falls_back_to_the_whole_body() {
+    let plan = Plan::new(20_000, 176, 20).unwrap();
+    let body = body_of(20_000);
+    let mut stream = stream_of(&body, &plan);
+    stream[HEADER + 20_000 + 500] ^= 1;
+    let all = packets(&stream, 1_410);
+    let arrived = all.iter().enumerate().filter(|(index, _)| ![2, 5].contains(index));
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let wrong = feed(&mut assembly, arrived.map(|(_, packet)| *packet)).unwrap();
+    assert!(wrong.mended_shards > 0 && wrong.body != body);
+    assembly.distrust_repair();
+    assert_eq!(feed(&mut assembly, [all[2]]), None, "repair is not tried again");
+    let arrival = feed(&mut assembly, [all[5]]).unwrap();
+    assert_eq!(arrival, Arrival { body: body.into(), mended_shards: 0 });
+}
+
+#[test]
+fn hostile_offsets_and_lengths_are_refused() {
+    let accept = |offset, bytes: &[u8]| {
+        Assembly::new(LIMITS, MARK).accept(offset, bytes, parse).unwrap_err()
+    };
+    assert!(matches!(accept(1 << 40, b"x"), RepairError::BeyondEnd { .. }));
+    assert!(matches!(accept(u64::MAX, b"xx"), RepairError::BeyondEnd { .. }));
+    assert_eq!(accept(0, b"xx"), RepairError::BadHeader);
+    let long = header(LIMITS.max_body + 1, 0, 0);
+    assert!(matches!(accept(0, &long), RepairError::BodyTooLong { .. }));
+    assert!(matches!(accept(0, &header(u64::MAX, 0, 0)), RepairError::BodyTooLong { .. }));
+    // More repair than data, odd shards, more shards than the code has: not a header.
+    for (shard_len, repair) in [(176, 60_000), (177, 3), (0, 3), (60_000, 3)] {
+        assert_eq!(accept(0, &header(600, shard_len, repair)), RepairError::BadHeader);
+    }
+}
+
+#[test]
+fn bytes_behind_the_announced_end_are_refused() {
+    let mut stream = header(10, 0, 0);
+    stream.resize(HEADER + 9, 1);
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    assert_eq!(feed(&mut assembly, [(0, stream.as_slice())]), None);
+    let error = assembly.accept(HEADER as u64 + 9, b"ab", parse).unwrap_err();
+    let end = HEADER as u64 + 10;
+    assert_eq!(error, RepairError::BeyondEnd { reached: end + 1, end });
+    // The same when the excess came before the header did.
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    assert_eq!(feed(&mut assembly, [(500, b"late".as_slice())]), None);
+    let error = assembly.accept(0, &stream, parse).unwrap_err();
+    assert!(matches!(error, RepairError::BeyondEnd { reached: 504, .. }), "{error}");
+}
+
+#[test]
+fn a_header_that_never_ends_is_refused() {
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let error = assembly.accept(0, &[b'h'; 64], |_| Head::NeedMore).unwrap_err();
+    assert_eq!(error, RepairError::HeaderTooLong { limit: 64 });
+    // A parser that claims more header than there is gets no further either.
+    let lies = |_: &[u8]| Head::Found(Layout::plain(1_000, 10));
+    let error = Assembly::new(LIMITS, MARK).accept(0, b"hd", lies).unwrap_err();
+    assert_eq!(error, RepairError::BadHeader);
+}
+
+proptest! {
+    #[test]
+    fn any_losses_orders_and_overlaps_give_the_body_or_wait(
+        body_len in 1usize..12_000,
+        half_shard in 1usize..400,
+        repair in 1usize..60,
+        packet in 20usize..1_500,
+        loss in 0.0f64..0.5,
+        seed: u64,
+    ) {
+        let shard_len = 2 * half_shard;
+        let repair = repair.min(body_len.div_ceil(shard_len));
+        let plan = Plan::new(body_len as u64, shard_len, repair).unwrap();
+        let body = body_of(body_len);
+        let stream = stream_of(&body, &plan);
+        let mut rng = StdRng::seed_from_u64(seed);
+        // Packets that overlap their neighbours, some twice, in any order.
+        let mut arrived = Vec::new();
+        for start in (0..stream.len()).step_by(packet) {
+            let early = start.saturating_sub(rng.random_range(0..10));
+            let end = (start + packet + rng.random_range(0..10)).min(stream.len());
+            for _ in 0..rng.random_range(1..3) {
+                if !rng.random_bool(loss) {
+                    arrived.push((early as u64, &stream[early..end]));
+                }
+            }
+        }
+        arrived.shuffle(&mut rng);
+        let mut assembly = Assembly::new(LIMITS, MARK);
+        match feed_honest(&mut assembly, &arrived)? {
+            Some(arrival) => prop_assert_eq!(&arrival.body, &body),
+            None => {
+                prop_assert!(!decodable(&stream, &arrived, &plan), "it should have been decoded");
+                // The retransmission brings the rest.
+                let rest = feed_honest(&mut assembly, &packets(&stream, packet))?;
+                prop_assert_eq!(&rest.expect("everything arrived").body, &body);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_anywhere_never_panic(
+        chunks in proptest::collection::vec(
+            (prop_oneof![0u64..200, any::<u64>()], proptest::collection::vec(any::<u8>(), 0..60)),
+            0..30,
+        ),
+        repair in 0u16..40, shard_len in 0u16..40, body_len in 0u64..400,
+    ) {
+        let mut assembly = Assembly::new(LIMITS, MARK);
+        let _ = assembly.accept(0, &header(body_len, shard_len, repair), parse);
+        let mut forged = header(body_len, shard_len, repair);
+        forged.extend(trailer(&header(body_len, shard_len, repair), MARK).unwrap());
+        let mut other = Assembly::new(LIMITS, MARK);
+        for (offset, bytes) in &chunks {
+            let _ = assembly.accept(*offset, bytes, parse);
+            let _ = other.accept(*offset, &forged, parse);
+            let _ = other.accept(*offset, bytes, parse);
+        }
+    }
+}
+
+/// Like [`feed`]; a stream in crumbs may be refused, which is not what this test is about.
+fn feed_honest(
+    assembly: &mut Assembly,
+    chunks: &[(u64, &[u8])],
+) -> Result<Option<Arrival>, TestCaseError> {
+    for (offset, chunk) in chunks {
+        match assembly.accept(*offset, chunk, parse) {
+            Ok(Progress::Ready(arrival)) => return Ok(Some(arrival)),
+            Ok(Progress::NeedMore) => {}
+            Err(RepairError::TooScattered { .. }) => return Err(TestCaseError::reject("crumbs")),
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        }
+    }
+    Ok(None)
+}
+
+/// Counts byte by byte what `Assembly` works out from ranges.
+fn decodable(stream: &[u8], arrived: &[(u64, &[u8])], plan: &Plan) -> bool {
+    let mut have = vec![false; stream.len()];
+    for (offset, chunk) in arrived {
+        have[*offset as usize..][..chunk.len()].fill(true);
+    }
+    let whole = |bytes: &[bool]| bytes.iter().all(|&byte| byte);
+    let (head, rest) = have.split_at(HEADER);
+    let (body, rest) = rest.split_at(plan.body_len());
+    let (repair, trailer) = rest.split_at(plan.repair_len());
+    let shards = body.chunks(plan.shard_len()).chain(repair.chunks(plan.shard_len()));
+    let count = shards.filter(|shard| whole(shard)).count();
+    (whole(head) || whole(trailer)) && count >= plan.data_shards()
+}

@@ -1,0 +1,82 @@
+//! How much is being lost, from the transport's counters.
+
+/// Packets after which a measurement counts for 1/e. A second or so of two 30 frames/s sources;
+/// at 2 % loss the standard deviation of the estimate is then about 0.3 percentage points.
+const MEMORY_PACKETS: f64 = 1_024.0;
+/// Packets before there is anything to say: fewer cannot tell 1 % from none.
+const LEAST_PACKETS: f64 = 100.0;
+
+/// The share of packets lost, with exponential memory counted in packets.
+///
+/// It cannot tell random loss from bursts or from a queue that overflows; repair is sized for
+/// independent losses, and longer bursts are left to retransmission.
+#[derive(Debug, Clone, Default)]
+pub struct LossEstimator {
+    sent: f64,
+    lost: f64,
+    seen: f64,
+}
+
+impl LossEstimator {
+    /// One that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in the packets sent and found lost since the last call. Losses are found about a
+    /// round trip after they were sent, so the two need not belong together.
+    pub fn update(&mut self, sent: u64, lost: u64) {
+        let sent = sent as f64;
+        let keep = (-sent / MEMORY_PACKETS).exp();
+        self.sent = self.sent * keep + sent;
+        self.lost = self.lost * keep + lost as f64;
+        self.seen = (self.seen + sent).min(LEAST_PACKETS);
+    }
+
+    /// The share lost, 0 to 1; `None` before 100 packets were sent.
+    pub fn loss(&self) -> Option<f64> {
+        let measured = self.seen >= LEAST_PACKETS && self.sent > 0.0;
+        measured.then(|| (self.lost / self.sent).clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+
+    #[test]
+    fn silent_until_it_has_seen_enough() {
+        let mut estimator = LossEstimator::new();
+        assert_eq!(estimator.loss(), None);
+        estimator.update(99, 5);
+        assert_eq!(estimator.loss(), None);
+        estimator.update(1, 0);
+        assert!((estimator.loss().unwrap() - 0.05).abs() < 0.005);
+    }
+
+    #[test]
+    fn follows_a_change_within_three_memories() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut estimator = LossEstimator::new();
+        for (loss, low, high) in [(0.05, 0.03, 0.07), (0.0, 0.0, 0.005), (0.1, 0.07, 0.13)] {
+            for _ in 0..3 * 1_024 / 16 {
+                let lost = (0..16).filter(|_| rng.random_bool(loss)).count();
+                estimator.update(16, lost as u64);
+            }
+            let found = estimator.loss().unwrap();
+            assert!((low..=high).contains(&found), "{found} at {loss}");
+        }
+    }
+
+    #[test]
+    fn any_counters_give_a_share() {
+        let mut estimator = LossEstimator::new();
+        for (sent, lost) in [(0, 7), (u64::MAX, 0), (0, u64::MAX), (5, 500), (u64::MAX, u64::MAX)] {
+            estimator.update(sent, lost);
+            assert!(estimator.loss().is_none_or(|loss| (0.0..=1.0).contains(&loss)));
+        }
+    }
+}

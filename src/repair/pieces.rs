@@ -1,0 +1,220 @@
+//! The bytes of a stream that have arrived, in whatever order they came.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::RepairError;
+
+/// Pieces that any stream may be in, however little has arrived.
+const SPARE_PIECES: usize = 64;
+/// Bytes received that earn one more piece. A lost packet makes one piece more and packets carry
+/// above 1,000 bytes, so only a stream made of crumbs comes near this.
+const BYTES_PER_PIECE: u64 = 256;
+
+/// Received bytes, each held once. Memory is at most twice the bytes received plus a small
+/// constant for each piece, and pieces are limited; an offset alone costs nothing.
+///
+/// Chunks are copied: a chunk that quinn hands out keeps its whole datagram buffer alive, which a
+/// peer sending crumbs could use to hold a thousand times what it sent.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    /// What has arrived without a hole from offset 0.
+    prefix: Vec<u8>,
+    /// Pieces behind the first hole by offset; they do not overlap, but may touch.
+    later: BTreeMap<u64, Vec<u8>>,
+    received: u64,
+}
+
+impl Pieces {
+    /// Takes in `bytes` at `offset`; what is there already is left as it is.
+    /// The caller has checked that `offset + bytes.len()` does not overflow.
+    pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) -> Result<(), RepairError> {
+        let end = offset + bytes.len() as u64;
+        let mut cursor = offset.max(self.prefix.len() as u64);
+        while cursor < end {
+            if let Some(covered) = self.covered_until(cursor) {
+                cursor = covered;
+                continue;
+            }
+            let gap_end = self.later.range(cursor..).next().map_or(end, |(&start, _)| start);
+            let gap = cursor..gap_end.min(end);
+            let fresh = &bytes[(gap.start - offset) as usize..(gap.end - offset) as usize];
+            self.place(gap.start, fresh);
+            cursor = gap.end;
+        }
+        self.join_prefix();
+        self.check_scatter()
+    }
+
+    /// What has arrived without a hole from offset 0.
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    /// Gives the prefix away; nothing else can be asked afterwards.
+    pub(super) fn take_prefix(&mut self) -> Vec<u8> {
+        self.later.clear();
+        std::mem::take(&mut self.prefix)
+    }
+
+    /// Bytes received, each counted once.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The ranges without a hole, as long as possible, in order.
+    pub(super) fn runs(&self) -> Vec<Range<u64>> {
+        let prefix = 0..self.prefix.len() as u64;
+        let mut runs: Vec<Range<u64>> = Vec::new();
+        let later = self.later.iter().map(|(&start, piece)| start..start + piece.len() as u64);
+        for piece in std::iter::once(prefix).chain(later).filter(|piece| !piece.is_empty()) {
+            match runs.last_mut() {
+                Some(run) if run.end == piece.start => run.end = piece.end,
+                _ => runs.push(piece),
+            }
+        }
+        runs
+    }
+
+    /// The last range without a hole; it ends with the last byte seen of the stream.
+    pub(super) fn last_run(&self) -> Range<u64> {
+        let prefix = 0..self.prefix.len() as u64;
+        let mut last: Option<Range<u64>> = None;
+        for (&start, piece) in self.later.iter().rev() {
+            let end = start + piece.len() as u64;
+            match &mut last {
+                None => last = Some(start..end),
+                Some(run) if end == run.start => run.start = start,
+                Some(_) => break,
+            }
+        }
+        last.unwrap_or(prefix)
+    }
+
+    /// Copies the bytes from `start` on; `false` if some are missing.
+    pub(super) fn copy(&self, start: u64, out: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while filled < out.len() {
+            let rest = self.bytes_at(start + filled as u64);
+            if rest.is_empty() {
+                return false;
+            }
+            let count = rest.len().min(out.len() - filled);
+            out[filled..filled + count].copy_from_slice(&rest[..count]);
+            filled += count;
+        }
+        true
+    }
+
+    /// The bytes from `offset` to the end of their piece; none if there is a hole.
+    fn bytes_at(&self, offset: u64) -> &[u8] {
+        if offset < self.prefix.len() as u64 {
+            return &self.prefix[offset as usize..];
+        }
+        let Some((&start, piece)) = self.later.range(..=offset).next_back() else { return &[] };
+        usize::try_from(offset - start).ok().and_then(|at| piece.get(at..)).unwrap_or(&[])
+    }
+
+    /// The end of the later piece that covers `offset`, if one does.
+    fn covered_until(&self, offset: u64) -> Option<u64> {
+        let (&start, piece) = self.later.range(..=offset).next_back()?;
+        let end = start + piece.len() as u64;
+        (end > offset).then_some(end)
+    }
+
+    /// Puts bytes into a hole, at the end of the piece before it if they touch.
+    fn place(&mut self, start: u64, bytes: &[u8]) {
+        self.received += bytes.len() as u64;
+        if start == self.prefix.len() as u64 {
+            self.prefix.extend_from_slice(bytes);
+            return;
+        }
+        match self.later.range_mut(..start).next_back() {
+            Some((&before, piece)) if before + piece.len() as u64 == start => {
+                piece.extend_from_slice(bytes);
+            }
+            _ => {
+                self.later.insert(start, bytes.to_vec());
+            }
+        }
+    }
+
+    /// Moves the pieces that now touch the prefix into it. Every byte moves once at most.
+    fn join_prefix(&mut self) {
+        while let Some(piece) = self.later.remove(&(self.prefix.len() as u64)) {
+            self.prefix.extend_from_slice(&piece);
+        }
+    }
+
+    fn check_scatter(&self) -> Result<(), RepairError> {
+        let earned = usize::try_from(self.received / BYTES_PER_PIECE).unwrap_or(usize::MAX);
+        if self.later.len() > earned.saturating_add(SPARE_PIECES) {
+            let pieces = self.later.len();
+            return Err(RepairError::TooScattered { pieces, received: self.received });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn runs_join_pieces_that_touch() {
+        let mut pieces = Pieces::default();
+        for (offset, bytes) in [(20, "uvwx"), (10, "kl"), (16, "qrst"), (0, "ab")] {
+            pieces.insert(offset, bytes.as_bytes()).unwrap();
+        }
+        assert_eq!(pieces.runs(), [0..2, 10..12, 16..24]);
+        assert_eq!(pieces.last_run(), 16..24);
+        let mut out = [0; 8];
+        assert!(pieces.copy(16, &mut out));
+        assert_eq!(&out, b"qrstuvwx");
+        assert!(!pieces.copy(15, &mut out));
+        assert!(!pieces.copy(17, &mut out));
+    }
+
+    #[test]
+    fn crumbs_are_refused_before_they_cost_much() {
+        let mut pieces = Pieces::default();
+        let refused = (0..10_000u64).find(|&index| pieces.insert(index * 2 + 1, b"x").is_err());
+        assert_eq!(refused, Some(SPARE_PIECES as u64));
+    }
+
+    #[test]
+    fn a_byte_far_away_costs_a_byte() {
+        let mut pieces = Pieces::default();
+        pieces.insert(1 << 60, b"x").unwrap();
+        let held: usize = pieces.later.values().map(Vec::capacity).sum();
+        assert!(pieces.prefix.capacity() == 0 && held <= 8, "{held} bytes");
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_overlap_give_the_same_bytes(
+            chunks in proptest::collection::vec((0usize..400, 0usize..80), 0..60),
+        ) {
+            let stream: Vec<u8> = (0..480).map(|index| (index % 251) as u8).collect();
+            let mut pieces = Pieces::default();
+            let mut expected = vec![false; stream.len()];
+            for (start, len) in chunks {
+                pieces.insert(start as u64, &stream[start..start + len]).unwrap();
+                expected[start..start + len].fill(true);
+            }
+            prop_assert_eq!(pieces.received(), expected.iter().filter(|&&have| have).count() as u64);
+            let mut seen = vec![false; stream.len()];
+            for run in pieces.runs() {
+                let mut out = vec![0; (run.end - run.start) as usize];
+                prop_assert!(pieces.copy(run.start, &mut out));
+                let run = run.start as usize..run.end as usize;
+                prop_assert_eq!(&out, &stream[run.clone()]);
+                seen[run].fill(true);
+            }
+            prop_assert_eq!(pieces.last_run(), pieces.runs().last().cloned().unwrap_or(0..0));
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! How much repair a frame gets.
+//!
+//! Sized for independent losses: the fewest repair packets r for which more than r of the frame's
+//! packets, repair included, are lost in at most 1 % of frames. Bursts longer than that fall back
+//! to retransmission; sizing for them would cost more than it saves.
+
+use std::time::Duration;
+
+use super::chance::more_lost_than;
+use super::{MAX_REPAIRED_BODY, Plan, RepairMode, trailer_len};
+
+/// Loss below which repair stops, as a share of where it begins.
+const LOSS_OFF: f64 = 0.5;
+/// RTT below which repair stops, as a share of where it begins.
+const RTT_OFF: f64 = 0.8;
+/// Changes of loss within these factors leave the sizing alone: the estimate's own noise.
+const LOSS_BAND: std::ops::Range<f64> = 0.8..1.1;
+/// Repair may be at most this share of the frames' bytes up to a loss of 5 %, ...
+const OVERHEAD_TO_5_PERCENT: f64 = 0.20;
+/// ... and this from 10 % on; in proportion between.
+const OVERHEAD_FROM_10_PERCENT: f64 = 0.35;
+/// What one frame may take of what others left: a small frame needs a larger share.
+const FRAME_OVERHEAD: f64 = 2.0;
+/// Repair that may be saved up, in bytes: what a few small frames need.
+const MAX_SAVED: f64 = 65_536.0;
+/// How far the target gives way as the savings run out. Without it the large frames, whose need
+/// is the smaller share, would have all of theirs and the small ones what is left.
+const MOST_RELAXED: f64 = 8.0;
+/// The link's rate is known to a few percent only, and this much is left to that.
+const USABLE_LOAD: f64 = 0.95;
+/// Header and trailer of a typical frame, in bytes.
+const TYPICAL_FRAMING: usize = 120 + 130;
+/// Pieces of a packet that a shard is: see [`shard_len_for`].
+const SHARDS_PER_PACKET: usize = 8;
+
+/// What does not change while sending.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Frames that repair may leave to retransmission, 0 to 1.
+    pub residual: f64,
+    /// Loss from which repair begins, 0 to 1.
+    pub least_loss: f64,
+    /// RTT from which repair begins: below, a retransmission is as good.
+    pub least_rtt: Duration,
+    /// Loss assumed until one is measured, 0 to 1, so that the first frames are not the worst.
+    pub unmeasured_loss: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            residual: 0.01,
+            least_loss: 0.001,
+            least_rtt: Duration::from_millis(10),
+            unmeasured_loss: 0.01,
+        }
+    }
+}
+
+/// What the link is like as a frame is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Conditions {
+    /// Packets lost, 0 to 1; `None` if not measured yet (see [`LossEstimator`]).
+    ///
+    /// [`LossEstimator`]: super::LossEstimator
+    pub loss: Option<f64>,
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Share of the link's rate that the frames take without their repair; 1 or more if the link
+    /// has no room. 0 if the rate is not known yet.
+    pub load: f64,
+    /// The frame is one of a backlog, sent as fast as possible.
+    pub bulk: bool,
+    /// Stream bytes that a packet carries.
+    pub packet_len: usize,
+}
+
+/// Decides for one connection; keeps what hysteresis and the overhead's cap need.
+#[derive(Debug, Clone)]
+pub struct RepairPolicy {
+    mode: RepairMode,
+    settings: Settings,
+    active: bool,
+    /// The loss that frames are sized for now.
+    sized_for: f64,
+    /// Repair bytes that earlier frames were allowed and did not use.
+    saved: f64,
+}
+
+impl RepairPolicy {
+    /// One that has sent nothing.
+    pub fn new(mode: RepairMode, settings: Settings) -> Self {
+        Self { mode, settings, active: false, sized_for: 0.0, saved: MAX_SAVED }
+    }
+
+    /// The repair for a frame of `body_len` bytes that is sent now; `None` for none.
+    ///
+    /// `auto` gives none below the least loss or RTT, in bulk, without room on the link, for
+    /// bodies above 8 MiB, and for those of a packet or so, whose repair would mostly share the
+    /// fate of the body. A fixed share is given whatever the conditions.
+    pub fn plan(&mut self, body_len: u64, now: &Conditions) -> Option<Plan> {
+        let shard_len = shard_len_for(now.packet_len);
+        let shards = match self.mode {
+            RepairMode::Off => None,
+            RepairMode::Fixed(share) => {
+                let bytes = body_len as f64 * share.fraction();
+                Some((bytes / shard_len as f64).ceil() as usize)
+            }
+            RepairMode::Auto => self.automatic(body_len, shard_len, now),
+        };
+        let data_shards = usize::try_from(body_len).ok()?.div_ceil(shard_len);
+        Plan::new(body_len, shard_len, shards?.min(data_shards)).ok()
+    }
+
+    fn automatic(&mut self, body_len: u64, shard_len: usize, now: &Conditions) -> Option<usize> {
+        self.follow(now);
+        if !self.active || now.bulk || body_len > MAX_REPAIRED_BODY {
+            return None;
+        }
+        let body = body_len as f64;
+        let overhead = overhead_cap(self.sized_for).min(room(now.load));
+        let earned = overhead * body;
+        let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
+        let framing = trailer_len(TYPICAL_FRAMING / 2);
+        let most = ((allowed - framing as f64) / shard_len as f64).max(0.0) as usize;
+        let most = most.min(body_len as usize / shard_len);
+
+        let target = self.settings.residual * self.relaxation();
+        let shards =
+            shards_for(body_len as usize, now.packet_len, shard_len, self.sized_for, target, most);
+        let spent = shards.map_or(0, |shards| shards * shard_len + framing);
+        self.saved = (self.saved + earned - spent as f64).clamp(0.0, MAX_SAVED);
+        shards
+    }
+
+    /// 1 while half of the savings are there, rising to [`MOST_RELAXED`] without any.
+    fn relaxation(&self) -> f64 {
+        let short = (1.0 - 2.0 * self.saved / MAX_SAVED).max(0.0);
+        MOST_RELAXED.powf(short)
+    }
+
+    /// Switches on and off, and follows the loss, each with some inertia.
+    fn follow(&mut self, now: &Conditions) {
+        let loss = now.loss.unwrap_or(self.settings.unmeasured_loss).clamp(0.0, 1.0);
+        let (loss_factor, rtt_factor) = if self.active { (LOSS_OFF, RTT_OFF) } else { (1.0, 1.0) };
+        self.active = loss >= self.settings.least_loss * loss_factor
+            && now.rtt >= self.settings.least_rtt.mul_f64(rtt_factor);
+        let band = self.sized_for * LOSS_BAND.start..=self.sized_for * LOSS_BAND.end;
+        if !band.contains(&loss) {
+            self.sized_for = loss;
+        }
+    }
+}
+
+/// The shard length for packets that carry `packet_len` stream bytes: an eighth, even.
+///
+/// Packets do not align with shards, so a lost packet spoils its own length and a shard more: an
+/// eighth wastes 12 % of the repair, a quarter 25 %, a whole packet 100 %.
+pub fn shard_len_for(packet_len: usize) -> usize {
+    (packet_len / SHARDS_PER_PACKET / 2 * 2).clamp(64, super::MAX_SHARD_LEN)
+}
+
+/// The fewest repair shards, `most` at most, with which losses of `loss` leave at most `target`
+/// of the frames to retransmission; `most` if that many do not suffice. `None` if no repair is
+/// needed, or if `most` would not make up for a single lost packet.
+///
+/// A lost packet of P bytes spoils (P - 1) / L + 1 shards of L bytes on average, and the repair's
+/// own packets can be lost too.
+pub fn shards_for(
+    body_len: usize,
+    packet_len: usize,
+    shard_len: usize,
+    loss: f64,
+    target: f64,
+    most: usize,
+) -> Option<usize> {
+    let spoiled = packet_len.saturating_sub(1) as f64 / shard_len as f64 + 1.0;
+    let shards = |lost: usize| (lost as f64 * spoiled).round() as usize;
+    let suffices = |lost: usize| {
+        let framing = if lost == 0 { TYPICAL_FRAMING / 2 } else { TYPICAL_FRAMING };
+        let stream = body_len + shards(lost) * shard_len + framing;
+        more_lost_than(lost, stream.div_ceil(packet_len.max(1)), loss) <= target
+    };
+    let most_lost = (most as f64 / spoiled) as usize;
+    if most_lost == 0 || suffices(0) {
+        return None;
+    }
+    // Each further packet helps more than it can hurt, so the first that suffices is found by halving.
+    let (mut fails, mut holds) = (0, most_lost);
+    while holds - fails > 1 {
+        let middle = fails + (holds - fails) / 2;
+        match suffices(middle) {
+            true => holds = middle,
+            false => fails = middle,
+        }
+    }
+    let capped = holds == most_lost && !suffices(holds);
+    Some(if capped { most } else { shards(holds).min(most) })
+}
+
+/// The share of the frames' bytes that repair may take at a loss.
+fn overhead_cap(loss: f64) -> f64 {
+    let beyond = ((loss - 0.05) / 0.05).clamp(0.0, 1.0);
+    OVERHEAD_TO_5_PERCENT + beyond * (OVERHEAD_FROM_10_PERCENT - OVERHEAD_TO_5_PERCENT)
+}
+
+/// The share of the frames' bytes that the link has room for beside them.
+fn room(load: f64) -> f64 {
+    if load <= 0.0 {
+        return 1.0;
+    }
+    ((USABLE_LOAD - load) / load).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LOSSY: Conditions = Conditions {
+        loss: Some(0.02),
+        rtt: Duration::from_millis(50),
+        load: 0.4,
+        bulk: false,
+        packet_len: 1_410,
+    };
+
+    fn auto() -> RepairPolicy {
+        RepairPolicy::new(RepairMode::Auto, Settings::default())
+    }
+
+    /// Lost packets that the repair of a new policy's first frame makes up for.
+    fn packets(body_len: u64, now: Conditions) -> usize {
+        auto().plan(body_len, &now).map_or(0, |plan| plan.repair_shards() / 9)
+    }
+
+    #[test]
+    fn enough_for_one_percent() {
+        let at = |loss| Conditions { loss: Some(loss), ..LOSSY };
+        let needed = [0.001, 0.01, 0.02, 0.05, 0.10].map(|loss| packets(60_000, at(loss)));
+        assert_eq!(needed, [1, 3, 4, 7, 11]);
+        assert_eq!(packets(60_000, Conditions { loss: None, ..LOSSY }), 3);
+    }
+
+    #[test]
+    fn none_where_it_does_not_pay() {
+        assert!(packets(60_000, LOSSY) > 0);
+        for (why, now) in [
+            ("no loss", Conditions { loss: Some(0.0005), ..LOSSY }),
+            ("short RTT", Conditions { rtt: Duration::from_millis(9), ..LOSSY }),
+            ("bulk", Conditions { bulk: true, ..LOSSY }),
+            ("full link", Conditions { load: 0.95, ..LOSSY }),
+            ("overloaded link", Conditions { load: 3.0, ..LOSSY }),
+        ] {
+            assert_eq!(packets(60_000, now), 0, "{why}");
+        }
+        assert_eq!(packets(0, LOSSY), 0);
+        assert_eq!(packets(1_200, LOSSY), 0, "a single packet");
+        assert_eq!(packets(MAX_REPAIRED_BODY + 1, LOSSY), 0);
+        assert_eq!(
+            RepairPolicy::new(RepairMode::Off, Settings::default()).plan(60_000, &LOSSY),
+            None
+        );
+    }
+
+    #[test]
+    fn a_fixed_share_is_given_always() {
+        let mode = "20%".parse().unwrap();
+        let mut policy = RepairPolicy::new(mode, Settings::default());
+        let now = Conditions { loss: Some(0.0), bulk: true, load: 1.0, ..LOSSY };
+        let plan = policy.plan(60_000, &now).unwrap();
+        assert_eq!(plan.repair_shards(), 69);
+        let mut policy = RepairPolicy::new("100%".parse().unwrap(), Settings::default());
+        assert_eq!(policy.plan(100, &now).unwrap().repair_shards(), 1);
+    }
+
+    #[test]
+    fn noise_does_not_make_it_flap() {
+        let mut policy = auto();
+        let mut plan = |loss| policy.plan(60_000, &Conditions { loss: Some(loss), ..LOSSY });
+        let first = plan(0.02);
+        for loss in [0.0215, 0.017, 0.021, 0.0165] {
+            assert_eq!(plan(loss), first, "at {loss}");
+        }
+        assert_ne!(plan(0.05), first);
+        assert!(plan(0.0015).is_some());
+        assert!(plan(0.0008).is_some(), "still on");
+        assert!(plan(0.0004).is_none());
+        assert!(plan(0.0008).is_none(), "not on again");
+        assert!(plan(0.0011).is_some());
+    }
+
+    #[test]
+    fn a_link_with_little_room_carries_little_repair() {
+        let roomy = Conditions { loss: Some(0.05), ..LOSSY };
+        let tight = Conditions { load: 0.88, ..roomy };
+        let bytes = |now| {
+            let mut policy = auto();
+            let sent = |policy: &mut RepairPolicy| {
+                policy.plan(60_000, &now).map_or(0, |plan| plan.repair_len())
+            };
+            (0..100).map(|_| sent(&mut policy)).sum::<usize>() / 100
+        };
+        assert!(bytes(roomy) > 8_000);
+        assert!(bytes(tight) < 60_000 * 9 / 100);
+    }
+
+    #[test]
+    fn small_frames_use_what_large_ones_leave() {
+        let now = Conditions { loss: Some(0.02), ..LOSSY };
+        let mut policy = auto();
+        let mut repair = [0, 0];
+        for _ in 0..300 {
+            repair[0] += policy.plan(60_000, &now).map_or(0, |plan| plan.repair_shards());
+            repair[1] += policy.plan(20_000, &now).map_or(0, |plan| plan.repair_shards());
+        }
+        assert_eq!(repair.map(|shards| shards / 300 / 9), [4, 2]);
+    }
+
+    #[test]
+    fn large_frames_are_planned_quickly() {
+        let now = Conditions { loss: Some(0.1), ..LOSSY };
+        let plan = auto().plan(MAX_REPAIRED_BODY, &now).unwrap();
+        let share = plan.repair_len() as f64 / MAX_REPAIRED_BODY as f64;
+        assert!((0.12..0.2).contains(&share), "{share}");
+    }
+
+    proptest! {
+        #[test]
+        fn repair_stays_within_its_share(
+            bodies in proptest::collection::vec(1u64..300_000, 1..200), loss in 0.0f64..0.4,
+        ) {
+            let now = Conditions { loss: Some(loss), ..LOSSY };
+            let mut policy = auto();
+            let repair: usize = bodies
+                .iter()
+                .filter_map(|&body| policy.plan(body, &now))
+                .map(|plan| plan.repair_len())
+                .sum();
+            let bodies: u64 = bodies.iter().sum();
+            let cap = if loss <= 0.05 { 0.20 } else { 0.35 };
+            prop_assert!(repair as f64 <= cap * bodies as f64 + MAX_SAVED);
+        }
+
+        #[test]
+        fn any_conditions_give_a_sound_plan_or_none(
+            body_len: u64, near in 0u64..MAX_REPAIRED_BODY, loss in proptest::option::of(any::<f64>()),
+            load: f64, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
+        ) {
+            for (body_len, packet_len) in [(body_len, packet_len), (near, usual), (near, packet_len)] {
+                let rtt = Duration::from_micros(rtt);
+                let now = Conditions { loss, rtt, load, bulk: false, packet_len };
+                auto().plan(body_len, &now);
+            }
+        }
+    }
+}
