@@ -1,2 +1,7 @@
-//! The command line tool.
-fn main() {}
+//! The command line tool: parse, run, exit status.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    framelane::cli::main()
+}

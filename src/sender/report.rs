@@ -34,6 +34,9 @@ pub struct SourceReport {
     pub stored: u64,
     /// Frames that the receiver had before.
     pub already_stored: u64,
+    /// Frames that the receiver has and checked against their hash: all that are stored, but for
+    /// the stop-and-wait protocol, which carries no hash.
+    pub verified: u64,
     /// Payload bytes of the frames stored in this run.
     pub bytes: u64,
     /// How many frames are not stored.
@@ -57,6 +60,7 @@ impl SendReport {
     pub(super) fn new(
         sources: &[Arc<dyn Source>],
         ledgers: Vec<Ledger>,
+        proven: bool,
         elapsed: Duration,
         sessions: u32,
         error: Option<String>,
@@ -66,7 +70,7 @@ impl SendReport {
         let sources = sources
             .iter()
             .zip(ledgers)
-            .map(|(source, ledger)| source_report(source.as_ref(), ledger, &why))
+            .map(|(source, ledger)| source_report(source.as_ref(), ledger, proven, &why))
             .collect();
         Self { sources, seconds: elapsed.as_secs_f64(), sessions, error, interrupted }
     }
@@ -87,7 +91,12 @@ impl SendReport {
     }
 }
 
-fn source_report(source: &dyn Source, ledger: Ledger, why: &str) -> SourceReport {
+fn source_report(
+    source: &dyn Source,
+    ledger: Ledger,
+    proven: bool,
+    why: &str,
+) -> SourceReport {
     let missing = ledger.frames() - ledger.stored - ledger.already;
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
         sequence: sequence.0,
@@ -102,6 +111,7 @@ fn source_report(source: &dyn Source, ledger: Ledger, why: &str) -> SourceReport
         frames: ledger.frames(),
         stored: ledger.stored,
         already_stored: ledger.already,
+        verified: if proven { ledger.stored + ledger.already } else { 0 },
         bytes: ledger.bytes,
         missing,
         failed,

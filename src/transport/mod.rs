@@ -12,6 +12,7 @@
 
 mod budget;
 mod error;
+mod open;
 pub mod quic;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget};
 pub use error::TransportError;
+pub use open::{DialSetup, ListenSetup, dial, listen};
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
 use crate::wire::{CloseCode, FrameHeader, Message, RefusalCode, SourceId};
@@ -66,6 +68,12 @@ pub trait Dial: Send + Sync {
     ///
     /// Cancel safe: a dropped attempt leaves nothing behind.
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>>;
+
+    /// True where the receiver checks each frame against its hash before it confirms it. The
+    /// stop-and-wait protocol cannot carry one.
+    fn proves_content(&self) -> bool {
+        true
+    }
 }
 
 /// The sending end of a session.

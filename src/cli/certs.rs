@@ -1,0 +1,37 @@
+//! `framelane certs`: make an identity.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::{COMPLETE, Outcome, output};
+use crate::identity::{CERTIFICATE_FILE, DEFAULT_DAYS, Identity, KEY_FILE, NewCertificate};
+
+/// Make the identity of this machine: a self-signed certificate and its key
+#[derive(Debug, clap::Args)]
+pub(super) struct CertsArgs {
+    /// The folder to write cert.pem and key.pem to
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    out: PathBuf,
+    /// A host name or IP address for the certificate, beside those of this machine (repeatable)
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Days for which it is valid
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS)]
+    days: u32,
+    /// Replace an identity that is there; every peer then has to be told the new pin
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(args: &CertsArgs) -> Outcome {
+    let new =
+        NewCertificate { names: args.name.clone(), days: args.days, now: SystemTime::now() };
+    let identity = Identity::create(&args.out, &new, args.force)?;
+    let folder = args.out.display();
+    output::note(&format!(
+        "wrote {folder}/{CERTIFICATE_FILE} and {folder}/{KEY_FILE}, valid until {}",
+        identity.valid_until()
+    ));
+    output::result(&identity.pin().to_string());
+    Ok(COMPLETE)
+}

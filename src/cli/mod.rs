@@ -1,0 +1,128 @@
+//! The command line: arguments, made into validated configuration, and a call of the library.
+//!
+//! One file a subcommand. Progress and logs go to stderr, results to stdout. Only here errors lose
+//! their types and become text for people.
+
+mod certs;
+mod demo;
+mod output;
+mod receive;
+mod send;
+mod serve;
+mod sources;
+mod trust;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::sync::watch;
+
+/// Everything is stored and confirmed.
+const COMPLETE: u8 = 0;
+/// Something is missing or failed.
+const INCOMPLETE: u8 = 1;
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// The user stopped it.
+const INTERRUPTED: u8 = 130;
+
+/// Moves sequences of camera frames over links that lose packets, and proves that every frame arrived.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    talk: Talk,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, Args)]
+struct Talk {
+    /// Say nothing but errors and results
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say more; twice for everything (RUST_LOG chooses more finely)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Certs(certs::CertsArgs),
+    Receive(receive::ReceiveArgs),
+    Send(send::SendArgs),
+    Verify(verify::VerifyArgs),
+}
+
+/// An error that ends a subcommand, with its exit status.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    error: anyhow::Error,
+}
+
+/// What a subcommand comes to: an exit status.
+type Outcome = Result<u8, Failure>;
+
+impl Failure {
+    /// The command line asks for what cannot be.
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { status: USAGE, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { status: INCOMPLETE, error: error.into() }
+    }
+}
+
+/// Parses the command line, runs what it asks for, and gives the exit status.
+pub fn main() -> ExitCode {
+    let Cli { command, talk } = Cli::parse();
+    output::start_log(talk);
+    let outcome = match command {
+        Command::Demo(args) => demo::run(&args, talk),
+        Command::Certs(args) => certs::run(&args),
+        Command::Receive(args) => receive::run(&args, talk),
+        Command::Send(args) => send::run(&args, talk),
+        Command::Verify(args) => verify::run(&args, talk),
+    };
+    ExitCode::from(outcome.unwrap_or_else(|failure| {
+        output::say_error(&failure.error);
+        failure.status
+    }))
+}
+
+/// Starts the asynchronous runtime.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    use anyhow::Context;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")
+}
+
+/// Turns true at the first Ctrl-C or SIGTERM, so that everything can end cleanly. The second one
+/// ends the process at once; what was confirmed is stored even then.
+fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (tell, stop) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if tell.send_replace(true) {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,301 @@
+//! `framelane receive`: store what senders send.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use indicatif::ProgressBar;
+use tokio::sync::watch;
+
+use super::serve::{Place, Service, Serving};
+use super::{
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
+    trust,
+};
+use crate::frame::{ByteSize, Span};
+use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
+use crate::receiver::{ReceiveLimits, ReceiveReport, SessionReport};
+use crate::transport::Transport;
+
+/// The port that both ends use where none is named.
+const DEFAULT_PORT: u16 = 4433;
+
+/// The Python scripts' port.
+const STOP_AND_WAIT_PORT: u16 = 8000;
+
+/// How long `--once` waits for a next connection: the stop-and-wait protocol has one for each
+/// source, and the scripts open the next when the last has ended.
+const ONCE_LINGER: Duration = Duration::from_secs(1);
+
+/// Receive frames and store them
+#[derive(Debug, clap::Args)]
+pub(super) struct ReceiveArgs {
+    /// Where to listen; port 0 picks a free one
+    /// [default: 127.0.0.1:4433, with --allow 0.0.0.0:4433; stop-and-wait: port 8000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// The folder to store to
+    #[arg(long, value_name = "DIR", default_value = "received")]
+    out: PathBuf,
+    /// quic, tcp, tcp-per-frame or stop-and-wait; several may be served at once (repeatable).
+    /// T=ADDR:PORT gives one its own address
+    #[arg(long, value_name = "T", default_value = "quic")]
+    transport: Vec<TransportArg>,
+    /// Let the sender with this certificate send; `any` lets everybody (repeatable)
+    #[arg(long, value_name = "PIN")]
+    allow: Vec<Allow>,
+    /// End when a sender has sent all it has
+    #[arg(long)]
+    once: bool,
+    /// Confirm a frame only when the disk has it, not just the operating system
+    #[arg(long)]
+    durable: bool,
+    /// The longest frame to take
+    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    max_frame: ByteSize,
+    /// Memory for frames that are arriving or wait to be stored, all senders together
+    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
+    memory: ByteSize,
+    /// End a session that has frames open and makes no progress for this long
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    stall: Span,
+    /// The folder of this machine's identity; one is made where it is missing
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// A transport, and where it listens if not where the others do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TransportArg {
+    transport: Transport,
+    address: Option<SocketAddr>,
+}
+
+impl FromStr for TransportArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (name, address) = match text.split_once('=') {
+            Some((name, address)) => (name, Some(address)),
+            None => (text, None),
+        };
+        let transport = name.parse().map_err(|error: String| anyhow!(error))?;
+        let address = address.map(str::parse).transpose();
+        let address = address.map_err(|_| anyhow!("{text:?} has no ADDR:PORT behind the ="))?;
+        Ok(Self { transport, address })
+    }
+}
+
+pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
+    let policy: SenderPolicy = args.allow.iter().copied().collect();
+    let places = places(args, &policy)?;
+    let identity = trust::identity(&args.certs)?;
+    let limits = ReceiveLimits {
+        max_frame: args.max_frame,
+        memory: ByteSize(args.memory.0.max(args.max_frame.0)),
+        stall: args.stall.0,
+        ..ReceiveLimits::default()
+    };
+    let (durable, out) = (args.durable, args.out.as_path());
+    runtime()?.block_on(async {
+        let interrupted = stop_on_signal()?;
+        let (stop, stopping) = watch::channel(false);
+        let service =
+            Service { identity: &identity, policy: policy.clone(), places, out, durable, limits };
+        let mut serving = service.start(stopping)?;
+        announce(&serving.places, identity.pin(), &policy);
+        let bar = output::bar(talk, None);
+        let (report, was_interrupted) =
+            serve(&mut serving, args.once, interrupted, stop, &bar).await;
+        bar.finish_and_clear();
+        if args.json {
+            output::json(&report)?;
+        } else {
+            output::result(&summary(&report));
+        }
+        Ok(match (was_interrupted, report.is_complete()) {
+            (true, _) => INTERRUPTED,
+            (false, true) => COMPLETE,
+            (false, false) => INCOMPLETE,
+        })
+    })
+}
+
+/// Where each transport listens, checked against who may send.
+fn places(args: &ReceiveArgs, policy: &SenderPolicy) -> Result<Vec<Place>, Failure> {
+    let everywhere = *policy != SenderPolicy::Local;
+    let ip = if everywhere { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+    let mut places: Vec<Place> = Vec::new();
+    for asked in &args.transport {
+        let transport = asked.transport;
+        let plain = transport == Transport::StopAndWait;
+        let shares = args.transport.iter().any(|other| {
+            matches!(other.transport, Transport::Tcp | Transport::TcpPerFrame)
+                && other.address == asked.address
+        });
+        let address = match (asked.address, args.listen) {
+            (Some(own), _) => own,
+            (None, Some(address)) if !(plain && shares) => address,
+            (None, Some(address)) if plain => SocketAddr::new(address.ip(), own_port(address)),
+            (None, _) if plain => {
+                let any = *policy == SenderPolicy::Any;
+                let ip = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+                SocketAddr::from((ip, STOP_AND_WAIT_PORT))
+            }
+            (None, _) => SocketAddr::from((ip, DEFAULT_PORT)),
+        };
+        if plain {
+            check_plain(address, policy)?;
+        } else {
+            check_listen(address, policy).map_err(Failure::usage)?;
+        }
+        let place = Place { transport, address };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+/// The stop-and-wait protocol cannot share a TCP port with one that begins with TLS.
+fn own_port(listen: SocketAddr) -> u16 {
+    if listen.port() == 0 { 0 } else { STOP_AND_WAIT_PORT }
+}
+
+/// The stop-and-wait protocol authenticates nobody, so a list of pins cannot be kept with it.
+fn check_plain(address: SocketAddr, policy: &SenderPolicy) -> Result<(), Failure> {
+    let loopback = address.ip().to_canonical().is_loopback();
+    if loopback || *policy == SenderPolicy::Any {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow!(
+        "stop-and-wait on {address} would let every machine that reaches it write files here, \
+         for the protocol has no authentication. Listen on 127.0.0.1, or say --allow any"
+    )))
+}
+
+/// One line on stdout for each address, and on stderr what to paste at the other end.
+fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
+    let mut told: Vec<SocketAddr> = Vec::new();
+    for Place { transport, address } in places {
+        if !told.contains(address) {
+            let behind = if told.is_empty() { String::new() } else { format!(" ({transport})") };
+            output::result(&format!("listening on {address}{behind}"));
+            told.push(*address);
+        }
+        let host = if address.ip().is_unspecified() {
+            format!("THIS-MACHINE:{}", address.port())
+        } else {
+            address.to_string()
+        };
+        let command = match transport {
+            Transport::StopAndWait => {
+                output::note(crate::transport::stop_and_wait::WARNING);
+                format!("framelane send {host} visible=./visible --transport stop-and-wait")
+            }
+            Transport::Quic => format!("framelane send {host} visible=./visible --pin {pin}"),
+            other => {
+                format!("framelane send {host} visible=./visible --pin {pin} --transport {other}")
+            }
+        };
+        output::note(&format!("send with: {command}"));
+    }
+    if *policy == SenderPolicy::Any {
+        output::note("any machine that reaches this port may store frames here (--allow any)");
+    }
+}
+
+/// Serves until the user stops it, or with `once` until a sender has sent all it has.
+async fn serve(
+    serving: &mut Serving,
+    once: bool,
+    mut interrupted: watch::Receiver<bool>,
+    stop: watch::Sender<bool>,
+    bar: &ProgressBar,
+) -> (ReceiveReport, bool) {
+    let mut report = ReceiveReport::default();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let mut done_since: Option<Instant> = None;
+    let started = Instant::now();
+    let was_interrupted = loop {
+        tokio::select! {
+            Some(session) = serving.reports.recv() => {
+                bar.suspend(|| show(&session));
+                let finished = session.complete;
+                report.add(session);
+                done_since = (once && finished).then(Instant::now);
+            }
+            _ = tick.tick() => {
+                let progress = &serving.progress;
+                let (frames, bytes) = (progress.frames(), ByteSize(progress.bytes()));
+                let rate = output::rate(bytes.0, started.elapsed());
+                bar.set_message(format!(
+                    "{} stored, {bytes} ({rate}), {} sessions", output::frames(frames), progress.sessions()
+                ));
+                bar.tick();
+                let linger = match report.sessions.last() {
+                    Some(last) if last.transport == Transport::StopAndWait.name() => ONCE_LINGER,
+                    _ => Duration::ZERO,
+                };
+                let over = done_since.is_some_and(|since| since.elapsed() >= linger);
+                if over && progress.sessions() == 0 {
+                    break false;
+                }
+            }
+            Ok(_) = interrupted.wait_for(|stop| *stop) => break true,
+        }
+    };
+    stop.send_replace(true);
+    // A panic in the receiver has been printed by now.
+    let _ = (&mut serving.task).await;
+    while let Ok(session) = serving.reports.try_recv() {
+        show(&session);
+        report.add(session);
+    }
+    (report, was_interrupted)
+}
+
+/// A session's end, for people, on stderr.
+fn show(session: &SessionReport) {
+    let SessionReport { peer, transport, end, complete, .. } = session;
+    if session.sources.is_empty() {
+        tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
+        return;
+    }
+    let how = if *complete { "complete".to_owned() } else { format!("NOT complete: {end}") };
+    output::note(&format!("session with {peer} over {transport}: {how}"));
+    for source in &session.sources {
+        let known = source.frames.map_or(String::new(), |frames| format!(" of {frames}"));
+        output::note(&format!(
+            "  {}: stored {}{known} ({} before), missing {}",
+            source.name,
+            source.stored + source.already_stored,
+            source.already_stored,
+            source.missing
+        ));
+        for missing in &source.missing_frames {
+            output::note(&format!("    missing {} (frame {})", missing.name, missing.sequence));
+        }
+    }
+}
+
+fn summary(report: &ReceiveReport) -> String {
+    let missing = match report.missing {
+        0 => "missing 0".to_owned(),
+        missing => format!("missing {missing}, named above"),
+    };
+    let cut_short = match report.incomplete_sessions {
+        0 => String::new(),
+        sessions => format!(", {sessions} sessions cut short"),
+    };
+    format!(
+        "stored {} ({}), each checked against its hash where it has one, {missing}{cut_short}",
+        output::frames(report.stored),
+        ByteSize(report.bytes)
+    )
+}

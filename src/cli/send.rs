@@ -1,0 +1,192 @@
+//! `framelane send`: send folders of frames.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use indicatif::ProgressBar;
+
+use super::sources::SourceArg;
+use super::trust::TrustArgs;
+use super::{
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, sources,
+    stop_on_signal, trust,
+};
+use crate::congestion::Congestion;
+use crate::frame::{ByteSize, Span};
+use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::transport::{self, DialSetup, Transport, TransportError};
+use crate::wire::ALPN;
+
+/// Send the frames of one folder or more
+#[derive(Debug, clap::Args)]
+pub(super) struct SendArgs {
+    /// The receiver
+    #[arg(value_name = "HOST:PORT")]
+    receiver: ReceiverAddress,
+    /// NAME=PATH, or PATH whose last folder is the name
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<SourceArg>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// Frames a second from each source [default: as fast as the link takes them]
+    #[arg(long, value_name = "N", value_parser = parse_fps)]
+    fps: Option<f64>,
+    /// quic, tcp, tcp-per-frame or stop-and-wait
+    #[arg(long, value_name = "T", default_value = "quic")]
+    transport: Transport,
+    /// QUIC's congestion controller: lossy, cubic, bbr or newreno
+    #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
+    congestion: Congestion,
+    /// Replace frames that are stored with other content
+    #[arg(long)]
+    overwrite: bool,
+    /// Compare stored frames by their hash, even where length and modification time agree
+    #[arg(long)]
+    checksum: bool,
+    /// How long to go on trying without a connection; 0 gives up at once
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    retry_for: Span,
+    /// The folder of this machine's identity; one is made where it is missing
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_fps(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
+        _ => Err("a number of frames a second above 0, as in 30 or 0.5".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
+    let (sources, unusable) = sources::open(&args.sources)?;
+    let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
+    let identity = trust::identity(&args.certs)?;
+    if args.transport == Transport::StopAndWait {
+        output::note(transport::stop_and_wait::WARNING);
+    }
+    let options = SendOptions {
+        pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
+        overwrite: args.overwrite,
+        checksum: args.checksum,
+        retry_for: args.retry_for.0,
+        observer: None,
+    };
+    let report = runtime()?.block_on(async {
+        let stop = stop_on_signal()?;
+        let dial = transport::dial(&DialSetup {
+            transport: args.transport,
+            addresses: resolve(&args.receiver).await?,
+            host: args.receiver.host().to_owned(),
+            tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
+            congestion: args.congestion.factory(),
+        });
+        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
+        let showing = tokio::spawn(show_progress(progress.clone(), talk));
+        let report = sender::run(dial.as_ref(), sources, options, progress, stop).await;
+        showing.abort();
+        let _ = showing.await;
+        anyhow::Ok(report)
+    })?;
+    tell(&report, args.json)?;
+    Ok(match (report.interrupted, report.is_complete() && unusable == 0) {
+        (true, _) => INTERRUPTED,
+        (false, true) => COMPLETE,
+        (false, false) => INCOMPLETE,
+    })
+}
+
+/// Every address of the receiver, as the system prefers them.
+async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
+    let failed =
+        |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
+    let found = tokio::net::lookup_host((receiver.host(), receiver.port())).await;
+    let addresses: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    if addresses.is_empty() {
+        return Err(failed("it has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+/// Draws progress until it is aborted; what goes wrong is told in any case.
+async fn show_progress(progress: Arc<Progress>, talk: Talk) {
+    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
+        progress.sources.iter().map(count).sum()
+    };
+    let total = sum(|source| source.frames.load(Ordering::Relaxed));
+    let bar = Cleared(output::bar(talk, Some(total)));
+    let started = std::time::Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(125));
+    loop {
+        tick.tick().await;
+        if let Some(trouble) = progress.take_trouble().filter(|_| !talk.quiet) {
+            bar.0.suspend(|| output::note(&format!("framelane: {trouble}")));
+        }
+        let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
+        bar.0.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
+        let state = if progress.is_connected() { "" } else { "  (connecting)" };
+        let rate = output::rate(bytes, started.elapsed());
+        bar.0.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
+    }
+}
+
+/// A bar that leaves nothing behind.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// Prints what became of every source.
+pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
+    if json {
+        output::json(report)?;
+    } else {
+        report.sources.iter().for_each(tell_source);
+        let time = Duration::from_secs_f64(report.seconds);
+        output::result(&format!(
+            "{} in {:.2} s: {} ({})",
+            output::frames(report.stored()),
+            report.seconds,
+            ByteSize(report.bytes()),
+            output::rate(report.bytes(), time)
+        ));
+    }
+    if let Some(error) = &report.error {
+        output::say_error(&anyhow!("{error}"));
+    }
+    Ok(())
+}
+
+fn tell_source(source: &SourceReport) {
+    /// More names than this are not read by anybody; `--json` has them.
+    const NAMED: usize = 100;
+    let SourceReport { name, frames, stored, already_stored, verified, missing, failed, .. } =
+        source;
+    let before = match already_stored {
+        0 => String::new(),
+        before => format!(" ({before} before)"),
+    };
+    let all = stored + already_stored;
+    output::result(&format!(
+        "{name}: {}: sent {stored}, stored {all}{before}, verified {verified}, missing {missing}",
+        output::frames(*frames)
+    ));
+    for frame in failed.iter().take(NAMED) {
+        output::result(&format!("  missing {}: {}", frame.name, frame.reason));
+    }
+    let rest = missing.saturating_sub(failed.len().min(NAMED) as u64);
+    if rest > 0 {
+        output::result(&format!("  and {rest} more; --json names them"));
+    }
+}

@@ -1,0 +1,113 @@
+//! `NAME=PATH`, or `PATH` whose last folder is the name.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{anyhow, bail};
+
+use super::{Failure, output};
+use crate::frame::SourceName;
+use crate::source::{Folder, Source};
+use crate::wire::MAX_SOURCES;
+
+/// A source as the user names it.
+#[derive(Debug, Clone)]
+pub(super) struct SourceArg {
+    name: SourceName,
+    path: PathBuf,
+}
+
+impl FromStr for SourceArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        // `./a=b` is a path: a name has no separator.
+        if let Some((name, path)) = text.split_once('=')
+            && !name.contains('/')
+        {
+            if path.is_empty() {
+                bail!("{text:?} has no path behind the =; write {name}=./FOLDER");
+            }
+            let name = SourceName::parse(name).map_err(|error| anyhow!("in {text:?}: {error}"))?;
+            return Ok(Self { name, path: path.into() });
+        }
+        let path = PathBuf::from(text);
+        let name = last_folder(&path)
+            .ok_or_else(|| anyhow!("{text:?} ends in no folder name; write NAME={text}"))?;
+        let name = SourceName::parse(&name)
+            .map_err(|error| anyhow!("{error}; give it another, as in NAME={text}"))?;
+        Ok(Self { name, path })
+    }
+}
+
+/// The last folder of a path; of `.` and `..`, the folder that they mean.
+fn last_folder(path: &Path) -> Option<String> {
+    let name = match path.file_name() {
+        Some(name) => name.to_owned(),
+        None => path.canonicalize().ok()?.file_name()?.to_owned(),
+    };
+    name.into_string().ok()
+}
+
+/// Opens the sources. One that cannot be used is named, and does not keep the others from going;
+/// the second value says how many there were.
+pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), Failure> {
+    if args.len() > MAX_SOURCES {
+        return Err(Failure::usage(anyhow!(
+            "{} sources; one session carries at most {MAX_SOURCES}",
+            args.len()
+        )));
+    }
+    for (index, arg) in args.iter().enumerate() {
+        if args[..index].iter().any(|other| other.name == arg.name) {
+            return Err(Failure::usage(anyhow!(
+                "two sources are called {0}; give one another name, as in NAME={1}",
+                arg.name,
+                arg.path.display()
+            )));
+        }
+    }
+    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    for arg in args {
+        match Folder::open(arg.name.clone(), &arg.path) {
+            Ok(folder) => {
+                for path in folder.skipped() {
+                    tracing::warn!("not a frame, not sent: {}", path.display());
+                }
+                sources.push(Arc::new(folder));
+            }
+            Err(error) => output::note(&format!("framelane: source {}: {error}", arg.name)),
+        }
+    }
+    let failed = args.len() - sources.len();
+    if sources.is_empty() {
+        return Err(Failure::usage(anyhow!("no source to send")));
+    }
+    Ok((sources, failed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_a_name_and_a_path() {
+        for (text, name, path) in [
+            ("visible=./a/b", "visible", "./a/b"),
+            ("./frames/infrared/", "infrared", "./frames/infrared/"),
+            ("./a=b", "a=b", "./a=b"),
+            ("x=a=b", "x", "a=b"),
+        ] {
+            let arg: SourceArg = text.parse().unwrap();
+            assert_eq!((arg.name.as_str(), arg.path.to_str().unwrap()), (name, path));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_explained() {
+        for text in ["visible=", "/", "..=x", "con=x"] {
+            assert!(text.parse::<SourceArg>().is_err(), "{text:?} was taken");
+        }
+    }
+}
