@@ -186,7 +186,7 @@ fn ground_row(scene: &Scene, y: f32, row: &mut [[u8; 3]], height: usize) {
         if here != cell {
             cell = here;
             texture = ((mix(here ^ fine) >> 24) as f32 - 128.0) * clear / 128.0;
-            patch = ((mix(here / 7 ^ coarse) >> 24) as f32 - 128.0) * clear / 128.0;
+            patch = ((mix((here / 7) ^ coarse) >> 24) as f32 - 128.0) * clear / 128.0;
         }
         let colour = surface(x.abs(), dash, texture, patch);
         *pixel = [0, 1, 2].map(|c| (colour[c] + (f32::from(HAZE[c]) - colour[c]) * haze) as u8);
