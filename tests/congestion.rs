@@ -207,8 +207,20 @@ fn table_share() {
                     let second = factory(&clock, other, None);
                     let start = (late * 1e9) as Nanos;
                     let flows = vec![
-                        FlowConfig { controller: first, load: Load::Bulk, connect: 0, start: 0, stop },
-                        FlowConfig { controller: second, load: Load::Bulk, connect: start, start, stop },
+                        FlowConfig {
+                            controller: first,
+                            load: Load::Bulk,
+                            connect: 0,
+                            start: 0,
+                            stop,
+                        },
+                        FlowConfig {
+                            controller: second,
+                            load: Load::Bulk,
+                            connect: start,
+                            start,
+                            stop,
+                        },
                     ];
                     let out = run(Scenario {
                         clock,
@@ -248,10 +260,17 @@ fn table_outage() {
             let from = 3 * SEC + 7 * MS;
             let to = from + (gone * 1e9) as Nanos;
             let load = frames(&[(60_000, 30.0), (20_000, 30.0)]);
-            let out = single(cell, choice_from_env(), load, 3.0 + gone + 5.0, Some(ring.clone()), |f, b| {
-                f.outages.push((from, to));
-                b.outages.push((from, to));
-            });
+            let out = single(
+                cell,
+                choice_from_env(),
+                load,
+                3.0 + gone + 5.0,
+                Some(ring.clone()),
+                |f, b| {
+                    f.outages.push((from, to));
+                    b.outages.push((from, to));
+                },
+            );
             dump(&ring);
             let first = out.flows[0]
                 .frames
@@ -286,10 +305,16 @@ fn table_steps() {
                 let cell = Cell::bdp(mbit, rtt, loss, 1.0);
                 let ring = Arc::new(TraceRing::new(100_000));
                 let rate = (mbit * 1e6) as u64;
-                let out =
-                    single(cell, choice_from_env(), Load::Bulk, 15.0, Some(ring.clone()), |f, _| {
+                let out = single(
+                    cell,
+                    choice_from_env(),
+                    Load::Bulk,
+                    15.0,
+                    Some(ring.clone()),
+                    |f, _| {
                         f.rate = vec![(0, rate), (5 * SEC, rate / 2), (10 * SEC, rate)];
-                    });
+                    },
+                );
                 dump(&ring);
                 let flow = &out.flows[0];
                 let limit = 0.957 * mbit * (1.0 - loss);

@@ -24,8 +24,7 @@ pub(super) struct CertsArgs {
 }
 
 pub(super) fn run(args: &CertsArgs) -> Outcome {
-    let new =
-        NewCertificate { names: args.name.clone(), days: args.days, now: SystemTime::now() };
+    let new = NewCertificate { names: args.name.clone(), days: args.days, now: SystemTime::now() };
     let identity = Identity::create(&args.out, &new, args.force)?;
     let folder = args.out.display();
     output::note(&format!(

@@ -195,7 +195,7 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
         };
         let command = match transport {
             Transport::StopAndWait => {
-                output::note(crate::transport::stop_and_wait::WARNING);
+                output::note("plain");
                 format!("framelane send {host} visible=./visible --transport stop-and-wait")
             }
             Transport::Quic => format!("framelane send {host} visible=./visible --pin {pin}"),

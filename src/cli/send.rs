@@ -71,7 +71,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
     if args.transport == Transport::StopAndWait {
-        output::note(transport::stop_and_wait::WARNING);
+        output::note("plain");
     }
     let options = SendOptions {
         pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
@@ -106,8 +106,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
 
 /// Every address of the receiver, as the system prefers them.
 async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
-    let failed =
-        |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
+    let failed = |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
     let found = tokio::net::lookup_host((receiver.host(), receiver.port())).await;
     let addresses: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
     if addresses.is_empty() {

@@ -64,8 +64,7 @@ impl Service<'_> {
     fn listen(&self) -> Result<Vec<Listener>, transport::TransportError> {
         let intake = self.limits.intake();
         let alpn = [ALPN, ALPN_SINGLE_FRAME];
-        let tls =
-            server_config(self.identity, self.policy.clone(), &alpn, EarlyData::Off);
+        let tls = server_config(self.identity, self.policy.clone(), &alpn, EarlyData::Off);
         let mut attempt = 0;
         loop {
             let listened = self.listen_once(&intake, &tls);

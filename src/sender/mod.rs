@@ -102,7 +102,15 @@ pub async fn run(
     };
     let interrupted = matches!(error, Some(SessionEnd::Stopped));
     let error = error.map(|end| end.to_string());
-    SendReport::new(&sources, ledgers, dial.proves_content(), started.elapsed(), sessions, error, interrupted)
+    SendReport::new(
+        &sources,
+        ledgers,
+        dial.proves_content(),
+        started.elapsed(),
+        sessions,
+        error,
+        interrupted,
+    )
 }
 
 /// Waits until `stop` turns true; for ever, where nobody can turn it any more.

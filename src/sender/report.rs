@@ -91,12 +91,7 @@ impl SendReport {
     }
 }
 
-fn source_report(
-    source: &dyn Source,
-    ledger: Ledger,
-    proven: bool,
-    why: &str,
-) -> SourceReport {
+fn source_report(source: &dyn Source, ledger: Ledger, proven: bool, why: &str) -> SourceReport {
     let missing = ledger.frames() - ledger.stored - ledger.already;
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
         sequence: sequence.0,

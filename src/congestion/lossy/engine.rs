@@ -576,7 +576,8 @@ impl Engine {
         };
         let product = rate * base.as_secs_f64();
         let packets = product / self.mtu as f64;
-        let slack = (SLACK_PACKETS + SLACK_ROOT * packets.sqrt() * self.headroom).min(packets + 4.0);
+        let slack =
+            (SLACK_PACKETS + SLACK_ROOT * packets.sqrt() * self.headroom).min(packets + 4.0);
         let wanted = self.gain() * product + slack * self.mtu as f64;
         let mut window = (wanted.min(MAX_WINDOW as f64) as u64).max(floor);
         if self.phase == TracePhase::Startup && self.saturated_trains == 0 {

@@ -71,9 +71,10 @@ impl WindowedMin {
             self.rising.push_back((now, value));
         }
         while self.rising.len() > 1
-            && self.rising.front().is_some_and(|(at, _)| {
-                now.saturating_duration_since(*at) > self.span
-            })
+            && self
+                .rising
+                .front()
+                .is_some_and(|(at, _)| now.saturating_duration_since(*at) > self.span)
         {
             self.rising.pop_front();
         }
