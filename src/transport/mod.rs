@@ -12,6 +12,7 @@
 
 mod budget;
 mod error;
+pub mod stop_and_wait;
 
 use std::fmt;
 use std::future::Future;
