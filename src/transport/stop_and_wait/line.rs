@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 
 use super::Failure;
 use super::settings::{ACK_POLL, PROGRESS_POLL, RETRY_PAUSE, SenderSettings};
-use super::socket::{prepare, unacknowledged};
+use super::socket::{is_idle, prepare, unacknowledged};
 use crate::frame::Sequence;
 use crate::transport::OutgoingFrame;
 use crate::wire::stop_and_wait::{CONTINUE, Header, OVER, decode_ok};
@@ -19,7 +19,7 @@ use crate::wire::{Decoded, SourceId};
 
 /// What a line is to do next.
 pub(super) enum Job {
-    Frame(OutgoingFrame),
+    Frame(Box<OutgoingFrame>),
     /// Say `over` and close.
     End,
 }
@@ -78,7 +78,7 @@ impl Line {
             }
             first = false;
             let sequence = frame.header.meta.sequence;
-            talk.send_frame(frame).await?;
+            talk.send_frame(*frame).await?;
             self.tell(Event::Stored(self.source, sequence)).await?;
         }
         Ok(())
@@ -104,7 +104,8 @@ impl Line {
     }
 
     async fn open(&mut self) -> Result<Talk, Failure> {
-        let stream = match self.stream.take() {
+        // A source may have been quiet since the session began, for longer than a server waits.
+        let stream = match self.stream.take().filter(is_idle) {
             Some(stream) => stream,
             None => self.connect().await?,
         };
@@ -195,7 +196,11 @@ impl Talk {
             }
             sleep(ACK_POLL).await;
         }
-        sleep(self.shared.settings.gap).await;
+        let gap = self.shared.settings.gap;
+        // A timer rounds up to a tick, even where nothing is to be waited for.
+        if !gap.is_zero() {
+            sleep(gap).await;
+        }
         Ok(())
     }
 

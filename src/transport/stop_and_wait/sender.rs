@@ -244,7 +244,7 @@ impl Session {
         }
         let line = self.line(id)?;
         self.unconfirmed += 1;
-        hand(&line, Job::Frame(frame)).await
+        hand(&line, Job::Frame(Box::new(frame))).await
     }
 
     async fn on_end(&mut self, end: EndOfSource) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! What the two roles ask of a TCP socket beyond reading and writing.
 
 use std::io;
+use std::mem::MaybeUninit;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -42,6 +43,13 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// True where the peer has neither closed nor said anything.
+pub(super) fn is_idle(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    let peeked = SockRef::from(stream).peek(&mut byte);
+    matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Bytes that were written and that the peer's kernel has not acknowledged; `None` where the system

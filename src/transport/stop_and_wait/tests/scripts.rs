@@ -23,10 +23,18 @@ pub(super) fn shown(body: &[u8]) -> String {
 pub(super) fn server(connections: usize, saving: Duration) -> (SocketAddr, JoinHandle<Vec<Heard>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = std::thread::spawn(move || {
+    (address, server_on(listener, connections, saving))
+}
+
+/// As [`server`], on a socket that listens already.
+pub(super) fn server_on(
+    listener: TcpListener,
+    connections: usize,
+    saving: Duration,
+) -> JoinHandle<Vec<Heard>> {
+    std::thread::spawn(move || {
         (0..connections).map(|_| serve(listener.accept().unwrap().0, saving)).collect()
-    });
-    (address, serving)
+    })
 }
 
 fn serve(mut socket: TcpStream, saving: Duration) -> Heard {

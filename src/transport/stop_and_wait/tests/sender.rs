@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{SenderSettings, StopAndWaitDial};
 use super::in_time;
-use super::scripts::{STUCK, server, shown};
+use super::scripts::{STUCK, server, server_on, shown};
 use super::sessions::{Frames, Sent, frames, send};
 use crate::transport::{Dial, TransportError};
 
@@ -107,6 +107,20 @@ async fn a_source_without_frames_needs_no_connection() {
     let _welcome = in_time(incoming.recv()).await;
     let totals = crate::wire::Totals { source, stored: 0, already: 0 };
     assert_eq!(in_time(incoming.recv()).await, Some(crate::wire::Message::Totals(totals)));
+}
+
+#[tokio::test]
+async fn a_connection_that_waited_too_long_for_its_source_is_replaced() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let dial = StopAndWaitDial::new(address.to_string(), settings());
+    let link = dial.dial().await.unwrap();
+    drop(listener.accept().unwrap());
+    let server = server_on(listener, 1, Duration::ZERO);
+    let frames = frames(1, "png");
+    let sent = in_time(send(link, &[("visible", frames.clone())])).await;
+    assert_eq!(server.join().unwrap(), [expected("visible", &frames)]);
+    assert_eq!(sent.totals[&0], 1);
 }
 
 #[tokio::test]
