@@ -14,6 +14,7 @@ mod budget;
 mod error;
 mod open;
 pub mod quic;
+pub mod stop_and_wait;
 
 use std::fmt;
 use std::future::Future;

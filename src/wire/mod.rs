@@ -9,6 +9,7 @@ mod codec;
 mod header;
 mod message;
 pub mod record;
+pub mod stop_and_wait;
 
 pub use code::{CloseCode, RefusalCode};
 pub use codec::{Decoded, MAX_VARINT, Reader, WireError, Writer};
