@@ -15,13 +15,14 @@ use framelane::link::{Emulation, LinkSpec, available_congestion_controls, enter_
 
 type Test = fn(&Emulation) -> Result<()>;
 
-const TESTS: [(&str, Test); 9] = [
+const TESTS: [(&str, Test); 10] = [
     ("delay_is_within_a_millisecond", delay_is_within_a_millisecond),
-    ("tcp_gets_the_rate", tcp_gets_the_rate),
     ("udp_losses_are_inside_their_bounds", udp_losses_are_inside_their_bounds),
     ("a_seed_loses_the_same_packets_again", a_seed_loses_the_same_packets_again),
     ("the_queue_drops_what_does_not_fit", the_queue_drops_what_does_not_fit),
     ("an_outage_takes_the_link_down", an_outage_takes_the_link_down),
+    ("udp_gets_the_rate", udp_gets_the_rate),
+    ("tcp_gets_the_rate", tcp_gets_the_rate),
     ("segments_are_cut_before_the_link", segments_are_cut_before_the_link),
     ("every_congestion_control_can_be_chosen", every_congestion_control_can_be_chosen),
     ("loopback_works_at_both_ends", loopback_works_at_both_ends),
@@ -88,6 +89,8 @@ fn set(emulation: &Emulation, text: &str) -> Result<()> {
 fn udp_pair(emulation: &Emulation) -> Result<(UdpSocket, UdpSocket)> {
     let far = emulation.far().run(|| UdpSocket::bind((emulation.far_addr(), 0)))??;
     far.set_read_timeout(Some(Duration::from_secs(1)))?;
+    // The receiving thread may have to wait for a processor longer than the default holds.
+    socket2::SockRef::from(&far).set_recv_buffer_size(4 << 20)?;
     let near = emulation.near().run(|| UdpSocket::bind((emulation.near_addr(), 0)))??;
     near.connect(far.local_addr()?)?;
     Ok((near, far))
@@ -134,6 +137,8 @@ fn sleep_until(time: Instant) {
     thread::sleep(time.saturating_duration_since(Instant::now()));
 }
 
+/// The median is taken end to end; the tail by the link's own record of when it handed packets
+/// over, because end to end it is as much the test's threads waiting for a processor.
 fn delay_is_within_a_millisecond(emulation: &Emulation) -> Result<()> {
     for millis in [1, 25, 280] {
         set(emulation, &format!("rate=50mbit,delay={millis}ms"))?;
@@ -143,12 +148,48 @@ fn delay_is_within_a_millisecond(emulation: &Emulation) -> Result<()> {
         times.sort_unstable();
         // Sending 228 bytes at the rate takes 36 us, which belongs to the link.
         let planned = Duration::from_millis(millis) + Duration::from_micros(36);
-        let p99 = times[times.len() * 99 / 100];
-        println!("  planned {planned:?}: min {:?}, p50 {:?}, p99 {p99:?}", times[0], times[1_000]);
+        let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+        let punctuality = emulation.stats().punctuality;
+        println!("  {planned:?}: min {:?}, p50 {median:?}, p99 {p99:?}, {punctuality:?}", times[0]);
         ensure!(times[0] >= planned, "too early: {:?}", times[0]);
-        ensure!(p99 <= planned + Duration::from_millis(1), "too late: {p99:?}");
+        ensure!(median <= planned + Duration::from_millis(1), "too late: {median:?}");
+        ensure!(punctuality.released == 2_000 && punctuality.late <= 20, "{punctuality:?}");
     }
     Ok(())
+}
+
+/// Offers one and a half times the rate, and looks at how long what got through took.
+fn udp_gets_the_rate(emulation: &Emulation) -> Result<()> {
+    for mbit in [5u32, 50, 200] {
+        set(emulation, &format!("rate={mbit}mbit,queue=50ms"))?;
+        let (near, far) = udp_pair(emulation)?;
+        let clock = Instant::now();
+        let gap = Duration::from_secs_f64(1_500.0 * 8.0 / (1.5e6 * f64::from(mbit)));
+        let count = (2.0 / gap.as_secs_f64()) as u32;
+        let arrived = thread::scope(|scope| {
+            let receiving = scope.spawn(|| arrivals(&far, clock));
+            for number in 0..count {
+                sleep_until(clock + gap * number);
+                near.send(&[0; 1_472])?;
+            }
+            receiving.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
+        })?;
+        let (first, last) = (arrived[0], arrived[arrived.len() - 1]);
+        let bits = (arrived.len() - 1) as f64 * 12_000.0;
+        let rate = bits / (last - first).as_secs_f64() / 1e6;
+        println!("  {rate:.2} Mbit/s of {mbit}, {} of {count} packets", arrived.len());
+        ensure!((rate / f64::from(mbit) - 1.0).abs() < 0.02, "{rate} Mbit/s instead of {mbit}");
+    }
+    Ok(())
+}
+
+fn arrivals(socket: &UdpSocket, clock: Instant) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    while socket.recv(&mut [0; 2_000]).is_ok() {
+        times.push(clock.elapsed());
+    }
+    ensure!(times.len() > 100, "only {} datagrams arrived", times.len());
+    Ok(times)
 }
 
 /// A connection over the link: the near end's stream and the far end's.
@@ -192,7 +233,8 @@ fn tcp_gets_the_rate(emulation: &Emulation) -> Result<()> {
         // 1,448 bytes of payload in a packet of 1,500: timestamps take 12 bytes.
         let planned = mbit * 1e6 * 1_448.0 / 1_500.0;
         println!("  planned {:.2} Mbit/s of payload, got {:.2}", planned / 1e6, rate / 1e6);
-        ensure!((rate / planned - 1.0).abs() < 0.02, "{rate} instead of {planned} bit/s");
+        // Never more; and TCP itself leaves a few percent unused while it probes.
+        ensure!((0.93..=1.02).contains(&(rate / planned)), "{rate} instead of {planned} bit/s");
     }
     Ok(())
 }
@@ -234,7 +276,8 @@ fn the_queue_drops_what_does_not_fit(emulation: &Emulation) -> Result<()> {
     ensure!(stats.dropped_queue == 200 - arrived.len() as u64, "{stats:?}");
     ensure!(stats.max_queue_bytes == 30_000, "{stats:?}");
     let slowest = arrived.iter().map(|(_, time)| *time).max().unwrap_or_default();
-    ensure!(slowest >= Duration::from_millis(24), "the queue never was full: {slowest:?}");
+    // A full queue takes 24 ms, and the last one that fits was sent a moment after the first.
+    ensure!(slowest >= Duration::from_millis(23), "the queue never was full: {slowest:?}");
     Ok(())
 }
 

@@ -21,7 +21,7 @@ mod spec;
 
 pub use emulation::{
     Emulation, EmulationError, FAR_ADDR, LinkStats, MTU, NEAR_ADDR, NamespaceHandle, Privilege,
-    available_congestion_controls, enter_user_namespace,
+    Punctuality, available_congestion_controls, enter_user_namespace,
 };
 pub use pipe::{Direction, DirectionStats, Pipe};
 pub use spec::{

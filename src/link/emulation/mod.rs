@@ -38,4 +38,18 @@ pub struct LinkStats {
     pub up: DirectionStats,
     /// From receiver to sender.
     pub down: DirectionStats,
+    /// How well the emulation itself keeps time.
+    pub punctuality: Punctuality,
+}
+
+/// How well this machine keeps the link's time, both directions together. A run in which many
+/// packets were late says more about a busy machine than about the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Punctuality {
+    /// Packets handed to the receiving end's kernel.
+    pub released: u64,
+    /// Those handed over more than a millisecond after they were due.
+    pub late: u64,
+    /// The latest, in microseconds after it was due.
+    pub max_late_us: u64,
 }

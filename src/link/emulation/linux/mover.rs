@@ -11,13 +11,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::process::setpriority_process;
 use rustix::thread::set_current_timer_slack;
 use rustix::time::Timespec;
 
 use super::device::Device;
 use super::namespace::setup;
+use super::syscalls::{Scheduling, schedule};
 use super::{EmulationError, LinkStats};
+use crate::link::emulation::Punctuality;
 use crate::link::{MTU, Pipe};
 
 /// Packets read from a device before the other one, and what is due, have their turn.
@@ -28,9 +29,10 @@ const MAX_HELD_BYTES: u64 = 128 << 20;
 const MAX_SPARE: usize = 4_096;
 /// How often a busy thread makes its counts visible.
 const PUBLISH_EVERY: Duration = Duration::from_millis(2);
-/// Ahead of the endpoints, which share the processors with it, where that is allowed: a link does
-/// not become slower because its ends are busy.
-const NICENESS: i32 = -15;
+/// What counts as late: the accuracy that the link promises.
+const LATE: Duration = Duration::from_millis(1);
+/// The time slice asked for where real-time scheduling is not allowed.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// Both directions of a link.
 pub(super) struct Pipes {
@@ -135,6 +137,7 @@ struct State {
     inbox: Receiver<Replace>,
     published: Arc<Mutex<Published>>,
     published_at: Duration,
+    punctuality: Punctuality,
 }
 
 impl State {
@@ -148,14 +151,31 @@ impl State {
         let lanes = [Lane::new(pipes.up), Lane::new(pipes.down)];
         let (started, published_at) = (Instant::now(), Duration::ZERO);
         let (spare, count) = (Vec::new(), 0);
-        Self { devices, lanes, started, spare, count, wake, inbox, published, published_at }
+        let punctuality = Punctuality::default();
+        Self {
+            devices,
+            lanes,
+            started,
+            spare,
+            count,
+            wake,
+            inbox,
+            published,
+            published_at,
+            punctuality,
+        }
     }
 
     fn run(mut self) {
         // The default slack of 50 us would be added to every delay.
         let _ = set_current_timer_slack(NonZeroU64::new(1));
-        // For the calling thread alone, on Linux; refused without privilege, which is fine.
-        let _ = setpriority_process(None, NICENESS);
+        // Ahead of the ends, which share the processors with it: a link does not become slower
+        // because its ends are busy. Neither being allowed only makes it less punctual.
+        let scheduled =
+            schedule(Scheduling::RealTime).or_else(|_| schedule(Scheduling::Slices(SLICE)));
+        if let Err(error) = scheduled {
+            tracing::debug!(%error, "the link's thread is scheduled like any other");
+        }
         if let Err(error) = self.work() {
             let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
             published.failure = Some(error.to_string());
@@ -209,7 +229,8 @@ impl State {
     fn let_out(&mut self) {
         let mut now = self.started.elapsed();
         for side in 0..2 {
-            while let Some(packet) = self.lanes[side].next_due(now) {
+            while let Some((due, packet)) = self.lanes[side].next_due(now) {
+                self.note_lateness(now.saturating_sub(due));
                 if !self.devices[1 - side].write(&packet) {
                     self.lanes[side].overrun += 1;
                 }
@@ -217,6 +238,14 @@ impl State {
                 now = self.started.elapsed();
             }
         }
+    }
+
+    fn note_lateness(&mut self, late: Duration) {
+        let seen = &mut self.punctuality;
+        seen.released += 1;
+        seen.late += u64::from(late > LATE);
+        seen.max_late_us =
+            seen.max_late_us.max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// Sleeps until something is due, comes in, or is asked for; says whether the latter.
@@ -252,6 +281,7 @@ impl State {
 
     fn replace(&mut self, pipes: Pipes) {
         self.lanes = [Lane::new(pipes.up), Lane::new(pipes.down)];
+        self.punctuality = Punctuality::default();
         self.started = Instant::now();
         self.publish();
     }
@@ -265,7 +295,8 @@ impl State {
     fn publish(&mut self) {
         self.published_at = self.started.elapsed();
         let [up, down] = &self.lanes;
-        let stats = LinkStats { up: up.stats(), down: down.stats() };
+        let punctuality = self.punctuality;
+        let stats = LinkStats { up: up.stats(), down: down.stats(), punctuality };
         self.published.lock().unwrap_or_else(PoisonError::into_inner).stats = stats;
     }
 }
@@ -293,11 +324,11 @@ impl Lane {
         self.on_the_way.peek().map(|Reverse(next)| next.due)
     }
 
-    fn next_due(&mut self, now: Duration) -> Option<Vec<u8>> {
+    fn next_due(&mut self, now: Duration) -> Option<(Duration, Vec<u8>)> {
         self.due().filter(|&due| due <= now)?;
         let Reverse(next) = self.on_the_way.pop()?;
         self.held_bytes -= next.packet.len() as u64;
-        Some(next.packet)
+        Some((next.due, next.packet))
     }
 
     fn stats(&self) -> crate::link::DirectionStats {

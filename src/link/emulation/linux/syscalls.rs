@@ -1,9 +1,10 @@
-//! The system calls that have no safe wrapper: leaving a namespace for a new one, and the ioctls
-//! that make a TUN device and configure an interface.
-#![expect(unsafe_code, reason = "ioctl and unshare have no safe wrappers; all of them are here")]
+//! The system calls that have no safe wrapper: leaving a namespace for a new one, the ioctls that
+//! make a TUN device and configure an interface, and scheduling.
+#![expect(unsafe_code, reason = "these calls have no safe wrappers; all of them are here")]
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io;
 use rustix::ioctl::{Opcode, Updater, ioctl};
@@ -68,6 +69,51 @@ pub(super) fn new_user_namespace() -> io::Result<()> {
 pub(super) fn new_network_namespace() -> io::Result<()> {
     // SAFETY: as above.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// How the kernel is to schedule the calling thread.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Scheduling {
+    /// Before all ordinary threads (`SCHED_RR`, lowest priority); needs privilege.
+    RealTime,
+    /// As an ordinary thread, in slices of this length; a short slice gets a thread that mostly
+    /// sleeps on a processor soon after it wakes. Kernels before 6.12 ignore it.
+    Slices(Duration),
+}
+
+/// The first version of the kernel's `struct sched_attr` (sched_setattr(2)).
+#[repr(C)]
+struct SchedulingAttributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Changes how the calling thread is scheduled.
+pub(super) fn schedule(scheduling: Scheduling) -> std::io::Result<()> {
+    let (policy, priority, runtime) = match scheduling {
+        Scheduling::RealTime => (libc::SCHED_RR, 1, 0),
+        Scheduling::Slices(slice) => (libc::SCHED_OTHER, 0, slice.as_nanos() as u64),
+    };
+    let attributes = SchedulingAttributes {
+        size: size_of::<SchedulingAttributes>() as u32,
+        policy: policy.cast_unsigned(),
+        flags: 0,
+        nice: 0,
+        priority,
+        runtime,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the attributes outlive the call, which reads as many bytes as `size` says, and the
+    // thread 0 is the calling one.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 fn configure<const REQUEST: Opcode>(fd: impl AsFd, name: &str, value: &[u8]) -> io::Result<()> {
