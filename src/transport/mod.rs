@@ -12,6 +12,7 @@
 
 mod budget;
 mod error;
+pub mod tcp;
 
 use std::fmt;
 use std::future::Future;
