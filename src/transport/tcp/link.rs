@@ -187,3 +187,21 @@ pub(super) async fn nothing(stopped: oneshot::Receiver<()>) -> Result<(), Transp
         Err(_) => std::future::pending().await,
     }
 }
+
+/// Says one close record on a connection, and waits until the peer has had a chance to read it.
+pub(super) async fn answer<R, W>(
+    reader: &mut RecordReader<R>,
+    writer: &mut RecordWriter<W>,
+    code: CloseCode,
+    reason: &str,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let _ = timeout(settings::LINGER, async {
+        if writer.close(code, reason).await.is_ok() {
+            reader.drain().await;
+        }
+    })
+    .await;
+}

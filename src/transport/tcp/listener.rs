@@ -32,7 +32,8 @@ use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
 /// by those of both. `pin` names a sender's certificate. Must be called inside a tokio runtime.
 ///
 /// [`Peer::transport`] says `tcp` for both: what carries a session's frames is known only when they
-/// come.
+/// come. For the same reason a listener that was stopped turns new sessions away, and keeps its port
+/// until the last open session has ended.
 ///
 /// # Errors
 /// [`TransportError::Listen`] where the address cannot be had.
@@ -51,23 +52,20 @@ pub fn listen(
     tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
     let (stop, stopped) = oneshot::channel();
     let (accepted, links) = mpsc::channel(settings::LINK_QUEUE);
+    let places = u32::try_from(intake.max_sessions).unwrap_or(u32::MAX >> 4);
     let server = Arc::new(Server {
         tls: Arc::new(tls),
         handshakes: Arc::new(Semaphore::new(settings::HANDSHAKES)),
-        places: Arc::new(Semaphore::new(intake.max_sessions.min(Semaphore::MAX_PERMITS))),
+        places: Arc::new(Semaphore::new(places as usize)),
+        all_places: places,
         sessions: Sessions::default(),
         intake,
         pin,
         classify,
         options,
-        accepted,
+        accepted: accepted.downgrade(),
     });
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = stopped => {}
-            () = server.accept_all(socket) => {}
-        }
-    });
+    tokio::spawn(server.serve(socket, accepted, stopped));
     Ok(Listener { address: bound, transport: Transport::Tcp, links, stop: Some(stop) })
 }
 
@@ -86,15 +84,35 @@ struct Server {
     tls: Arc<ServerConfig>,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    all_places: u32,
     sessions: Sessions,
     intake: Intake,
     pin: PinOf,
     classify: Classify,
     options: TcpOptions,
-    accepted: mpsc::Sender<ReceiverLink>,
+    /// Gone once the listener was stopped.
+    accepted: mpsc::WeakSender<ReceiverLink>,
 }
 
 impl Server {
+    /// Accepts until it is stopped and, after that, until no session is open.
+    async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        accepted: mpsc::Sender<ReceiverLink>,
+        stopped: oneshot::Receiver<()>,
+    ) {
+        let ended = async {
+            let _ = stopped.await;
+            drop(accepted);
+            let _ = self.places.acquire_many(self.all_places).await;
+        };
+        tokio::select! {
+            () = ended => {}
+            () = self.clone().accept_all(listener) => {}
+        }
+    }
+
     async fn accept_all(self: Arc<Self>, listener: TcpListener) {
         // Strangers beyond this bound wait in the kernel's queue, where they cost next to nothing.
         while let Ok(handshake) = self.handshakes.clone().acquire_owned().await {
@@ -157,8 +175,13 @@ impl Server {
         pin: Option<String>,
         handshake: OwnedSemaphorePermit,
     ) {
+        let Some(accepted) = self.accepted.upgrade() else {
+            return self.turn_away(stream, CloseCode::Shutdown, "the receiver is stopping").await;
+        };
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            return self.turn_away(stream).await;
+            let limit = self.intake.max_sessions;
+            let reason = format!("the receiver serves its limit of {limit} sessions; try later");
+            return self.turn_away(stream, CloseCode::Busy, &reason).await;
         };
         let (end, keeper) = LinkEnd::new();
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
@@ -174,10 +197,10 @@ impl Server {
         };
         let peer = Peer { address, pin, transport: Transport::Tcp };
         let link = ReceiverLink { peer, arrivals, messages, sources, end, path: unknown_path() };
-        if self.accepted.send(link).await.is_err() {
+        if accepted.send(link).await.is_err() {
             return;
         }
-        drop(handshake);
+        drop((accepted, handshake));
         let blame = Blame { address, classify: self.classify.clone() };
         let blamed = blame.clone();
         let incoming = Incoming { server: self.clone(), session, blame: blamed, _alive: alive };
@@ -189,18 +212,11 @@ impl Server {
         drop(place);
     }
 
-    async fn turn_away(&self, stream: Stream) {
+    async fn turn_away(&self, stream: Stream, code: CloseCode, reason: &str) {
         let (input, output) = tokio::io::split(stream);
         let mut reader = RecordReader::new(input, self.intake.stall);
         let mut writer = RecordWriter::new(output);
-        let limit = self.intake.max_sessions;
-        let reason = format!("the receiver serves its limit of {limit} sessions; try again later");
-        let _ = timeout(settings::LINGER, async {
-            if writer.close(CloseCode::Busy, &reason).await.is_ok() {
-                reader.drain().await;
-            }
-        })
-        .await;
+        link::answer(&mut reader, &mut writer, code, reason).await;
     }
 }
 

@@ -9,13 +9,14 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::AsyncRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::dial::{TcpDial, with_alpn};
 use super::intake::{self, Taken};
+use super::link::answer;
 use super::reader::{ReadError, RecordReader};
 use super::settings;
 use super::socket::Stream;
@@ -283,21 +284,4 @@ fn unread(error: &ReadError) -> (CloseCode, String) {
         _ => CloseCode::Stalled,
     };
     (code, error.to_string())
-}
-
-async fn answer<R, W>(
-    reader: &mut RecordReader<R>,
-    writer: &mut RecordWriter<W>,
-    code: CloseCode,
-    reason: &str,
-) where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let _ = timeout(settings::LINGER, async {
-        if writer.close(code, reason).await.is_ok() {
-            reader.drain().await;
-        }
-    })
-    .await;
 }

@@ -8,7 +8,9 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
-use super::settings::{FIRST_BODY_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES};
+use super::settings::{
+    BODY_GROWTH, FIRST_BODY_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES,
+};
 use crate::transport::Claim;
 use crate::wire::{Decoded, WireError, record, record::Record};
 
@@ -125,10 +127,11 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         }
     }
 
-    /// Gives a body room for what arrives next: twice what has arrived, at least the first step.
+    /// Gives a body room for what arrives next: a multiple of what has arrived, at least the first
+    /// step.
     async fn grow(&mut self, body: &mut Vec<u8>, length: usize, claim: &mut Claim) {
         let first = FIRST_BODY_BYTES as usize;
-        let capacity = length.min(first.max(2 * body.len()));
+        let capacity = length.min(first.max(BODY_GROWTH * body.len()));
         // Waiting for our own memory is not the peer's stall.
         self.progress.pause();
         claim.grow_to(capacity as u64).await;

@@ -218,3 +218,23 @@ async fn frames_are_lost_with_the_receiver() {
     receiver.end.close(CloseCode::Shutdown, "bye").await;
     closed_with(&soon("the cause", sender.end.cause()).await, CloseCode::Shutdown, "bye");
 }
+
+#[tokio::test]
+async fn a_stopped_listener_keeps_its_port_for_the_frames_of_open_sessions() {
+    let mut world = World::new();
+    let (sender, mut receiver) = world.session(true).await;
+    drop(world.listener.stop.take());
+    assert!(soon("the last link", world.listener.links.recv()).await.is_none());
+    let late = soon("dialling", world.dial(&world.other).dial()).await.unwrap();
+    closed_with(&soon("the cause", late.end.cause()).await, CloseCode::Shutdown, "stopping");
+    sender.frames.send(frame(0, 1, 1_000)).await.unwrap();
+    arrived(&mut receiver).await;
+    soon("closing", sender.end.close(CloseCode::Done, "")).await;
+    soon("the end", end_of(&mut receiver)).await;
+    let rebound = async {
+        while super::super::socket::bind(world.listener.address).is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the port", rebound).await;
+}

@@ -66,11 +66,12 @@ pub(super) fn options() -> TcpOptions {
     TcpOptions::default()
 }
 
-/// Calls a refused certificate by its name, as the identity layer would.
+/// Explains alerts, as the identity layer would: which one a refused certificate leads to depends on
+/// what is wrong with it.
 pub(super) fn classify() -> Classify {
     Arc::new(|error| {
-        let text = error.to_string();
-        text.contains("ertificate").then(|| format!("refused: {text}"))
+        let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+        matches!(error, rustls::Error::AlertReceived(_)).then(|| format!("refused: {error}"))
     })
 }
 
