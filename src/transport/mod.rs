@@ -15,6 +15,7 @@ mod error;
 mod open;
 pub mod quic;
 pub mod stop_and_wait;
+pub mod tcp;
 
 use std::fmt;
 use std::future::Future;

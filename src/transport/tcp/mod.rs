@@ -1,0 +1,55 @@
+//! TLS 1.3 over TCP: one connection for everything (`tcp`), or one more for each frame
+//! (`tcp-per-frame`).
+//!
+//! What is here is the baseline that QUIC is compared with, so it is as good as TCP can be made:
+//! frames of all sources follow one another without a pause, small ones share TLS records and system
+//! calls, large ones are encrypted from where they lie, and receipts flow the other way meanwhile.
+//! What TCP cannot do is let a frame overtake a lost packet of another.
+//!
+//! `dial` and `listener` open connections, `link` runs one, `writer` and `reader` move its records,
+//! `intake` decides on frames that arrive, and `per_frame` is what `tcp-per-frame` adds.
+
+mod dial;
+mod intake;
+mod link;
+mod listener;
+mod per_frame;
+mod reader;
+mod settings;
+mod socket;
+mod writer;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use dial::TcpDial;
+pub use listener::listen;
+
+/// Says in a user's words what a TLS error means, where it is about identity or trust.
+pub type Classify = Arc<dyn Fn(&io::Error) -> Option<String> + Send + Sync>;
+
+/// The pin of a certificate, given as DER, as text.
+pub type PinOf = fn(&[u8]) -> String;
+
+/// What a user may choose about TCP.
+#[derive(Debug, Clone)]
+pub struct TcpOptions {
+    /// The kernel's congestion control by name, for instance `bbr`; `None` leaves the system's
+    /// choice. Linux only. It governs what this end sends: on a receiver next to nothing.
+    pub congestion: Option<String>,
+    /// Time for connecting and for the TLS handshake, each.
+    pub handshake: Duration,
+    /// At a sender: time in which a message from the receiver that has begun to arrive has to make
+    /// progress. At a receiver [`Intake::stall`](crate::transport::Intake::stall) rules.
+    pub stall: Duration,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self { congestion: None, handshake: settings::HANDSHAKE, stall: settings::SENDER_STALL }
+    }
+}
+
+#[cfg(test)]
+mod tests;

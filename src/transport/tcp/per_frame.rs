@@ -1,0 +1,287 @@
+//! What `tcp-per-frame` adds: a new connection for each frame.
+//!
+//! Such a connection starts with the name of its session, which the hello has made known on the
+//! session's own connection, and goes on with one frame record. The receiver answers with a close
+//! record once it has the frame, and closes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustls::ClientConfig;
+use tokio::io::AsyncRead;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::dial::{TcpDial, with_alpn};
+use super::intake::{self, Taken};
+use super::link::answer;
+use super::reader::{ReadError, RecordReader};
+use super::settings;
+use super::socket::Stream;
+use super::writer::{RecordWriter, SessionId, most_urgent};
+use crate::transport::{Arrival, Intake, OutgoingFrame, SourceCount, TransportError};
+use crate::wire::record::Record;
+use crate::wire::{ALPN_SINGLE_FRAME, CloseCode, SourceId};
+
+/// A sender's frames, each on its way to a connection of its own: one of a source at a time.
+pub(super) struct Pool {
+    dial: TcpDial,
+    tls: Arc<ClientConfig>,
+    frames: mpsc::Receiver<OutgoingFrame>,
+    session: watch::Receiver<Option<SessionId>>,
+    waiting: Vec<OutgoingFrame>,
+    busy: Vec<SourceId>,
+    sending: JoinSet<Result<SourceId, TransportError>>,
+}
+
+impl Pool {
+    pub(super) fn new(
+        dial: TcpDial,
+        frames: mpsc::Receiver<OutgoingFrame>,
+        session: watch::Receiver<Option<SessionId>>,
+    ) -> Self {
+        let tls = with_alpn(&dial.tls, ALPN_SINGLE_FRAME);
+        let (waiting, busy, sending) = (Vec::new(), Vec::new(), JoinSet::new());
+        Self { dial, tls, frames, session, waiting, busy, sending }
+    }
+
+    /// Sends frames until `stop` fires and none is left.
+    pub(super) async fn run(
+        mut self,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Result<(), TransportError> {
+        let mut stopping = false;
+        while !(stopping && self.waiting.is_empty() && self.sending.is_empty()) {
+            self.start();
+            let room = !stopping && self.waiting.len() < settings::FRAMES_WAITING;
+            tokio::select! {
+                Some(frame) = self.frames.recv(), if room => self.waiting.push(frame),
+                Some(done) = self.sending.join_next() => {
+                    let source = done.map_err(|error| self.lost(error.to_string()))??;
+                    self.busy.retain(|&busy| busy != source);
+                }
+                _ = &mut stop, if !stopping => {
+                    stopping = true;
+                    while let Ok(frame) = self.frames.try_recv() {
+                        self.waiting.push(frame);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts every frame whose source has none under way, the most urgent first.
+    fn start(&mut self) {
+        while self.sending.len() < settings::FRAME_CONNECTIONS {
+            let idle = |frame: &OutgoingFrame| !self.busy.contains(&frame.header.source);
+            let Some(place) = most_urgent(&self.waiting, idle) else { return };
+            let frame = self.waiting.remove(place);
+            self.busy.push(frame.header.source);
+            let (dial, tls, session) = (self.dial.clone(), self.tls.clone(), self.session.clone());
+            self.sending.spawn(send(dial, tls, session, frame));
+        }
+    }
+
+    fn lost(&self, why: String) -> TransportError {
+        TransportError::Lost { address: self.dial.address, why }
+    }
+}
+
+/// Sends one frame, with a few attempts.
+async fn send(
+    dial: TcpDial,
+    tls: Arc<ClientConfig>,
+    mut session: watch::Receiver<Option<SessionId>>,
+    mut frame: OutgoingFrame,
+) -> Result<SourceId, TransportError> {
+    let source = frame.header.source;
+    // A frame can only belong to a session whose hello is on its way.
+    let known = session.wait_for(Option::is_some).await.ok().and_then(|session| *session);
+    let Some(session) = known else { return Err(TransportError::Ended) };
+    let mut pause = settings::FRAME_BACKOFF;
+    for attempt in 1.. {
+        match attempt_to_send(&dial, &tls, &session, &mut frame).await {
+            Ok(()) => break,
+            Err(error) if attempt == settings::FRAME_ATTEMPTS || !error.may_pass() => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::debug!(%error, attempt, "a frame's connection failed; trying again");
+            }
+        }
+        sleep(pause).await;
+        pause *= 2;
+    }
+    Ok(source)
+}
+
+async fn attempt_to_send(
+    dial: &TcpDial,
+    tls: &Arc<ClientConfig>,
+    session: &SessionId,
+    frame: &mut OutgoingFrame,
+) -> Result<(), TransportError> {
+    let stream = dial.connect(tls, ALPN_SINGLE_FRAME).await?;
+    let (input, output) = tokio::io::split(stream);
+    let mut writer = RecordWriter::new(output);
+    let mut reader = RecordReader::new(input, dial.options.stall);
+    let blame = dial.blame();
+    let again = OutgoingFrame {
+        header: frame.header.clone(),
+        body: frame.body.clone(),
+        priority: frame.priority,
+        handing: None,
+    };
+    writer.put_raw(session);
+    let written = async {
+        writer.put_frame(again).await?;
+        writer.flush().await
+    };
+    let written = written.await;
+    if written.is_ok() {
+        // From here on the body's bytes are the kernel's, whatever becomes of them.
+        frame.handing = None;
+    }
+    let patience = if written.is_ok() { settings::FRAME_ANSWER } else { settings::LAST_WORDS };
+    let answer = match (timeout(patience, reader.record()).await, written) {
+        (Ok(Ok(answer)), _) => answer,
+        (_, Err(error)) => return Err(blame.io(&error)),
+        (Ok(Err(error)), Ok(())) => return Err(blame.read(error).cause),
+        (Err(_), Ok(())) => {
+            let why = format!("a frame was sent and not answered within {patience:?}");
+            return Err(TransportError::Lost { address: dial.address, why });
+        }
+    };
+    match answer {
+        Record::Close { code, .. } if code == CloseCode::Done.number() => Ok(()),
+        Record::Close { code, reason } => Err(blame.closed(code, reason).cause),
+        _ => Err(blame.protocol("a frame was answered with something else".to_owned()).cause),
+    }
+}
+
+/// A receiver's open sessions, by name.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions(Arc<Mutex<HashMap<SessionId, Session>>>);
+
+/// Where the frames of a session's other connections go.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    /// The certificate's pin, which those connections must share.
+    pub(super) pin: Option<String>,
+    pub(super) sources: SourceCount,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+    /// Bounds the connections read at once.
+    pub(super) readers: Arc<Semaphore>,
+    /// Closed when the session is over.
+    pub(super) alive: watch::Receiver<()>,
+}
+
+/// Takes a session off the list when it is over.
+#[derive(Debug)]
+pub(super) struct Registered {
+    sessions: Sessions,
+    id: SessionId,
+    readers: Arc<Semaphore>,
+}
+
+impl Sessions {
+    /// Makes a session known by the name in its hello. A sender that opens its session anew replaces
+    /// what is left of the old one; nobody else can.
+    pub(super) fn register(&self, id: SessionId, session: Session) -> Option<Registered> {
+        let readers = session.readers.clone();
+        match self.lock().entry(id) {
+            Entry::Occupied(known) if known.get().pin != session.pin => return None,
+            Entry::Occupied(mut known) => {
+                known.insert(session);
+            }
+            Entry::Vacant(free) => {
+                free.insert(session);
+            }
+        }
+        Some(Registered { sessions: self.clone(), id, readers })
+    }
+
+    fn find(&self, id: &SessionId, pin: Option<&str>) -> Option<Session> {
+        self.lock().get(id).filter(|session| session.pin.as_deref() == pin).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Session>> {
+        // The map is whole at every moment, so another thread's panic does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut sessions = self.sessions.lock();
+        let ours = |session: &Session| Arc::ptr_eq(&session.readers, &self.readers);
+        if sessions.get(&self.id).is_some_and(ours) {
+            sessions.remove(&self.id);
+        }
+    }
+}
+
+/// Serves a connection for one frame. `handshake` is given back once its session is known.
+pub(super) async fn receive(
+    stream: Stream,
+    pin: Option<String>,
+    sessions: Sessions,
+    intake: Intake,
+    patience: std::time::Duration,
+    handshake: OwnedSemaphorePermit,
+) {
+    let (input, output) = tokio::io::split(stream);
+    let mut reader = RecordReader::new(input, intake.stall);
+    let mut writer = RecordWriter::new(output);
+    let Ok(Ok(id)) = timeout(patience, reader.array()).await else { return };
+    let Some(mut session) = sessions.find(&id, pin.as_deref()) else {
+        // The hello may still be on its way on the other connection: the sender tries again.
+        return answer(&mut reader, &mut writer, CloseCode::Busy, "no such session").await;
+    };
+    let readers = session.readers.clone();
+    let Ok(Ok(_reading)) = timeout(patience, readers.acquire_owned()).await else {
+        return answer(&mut reader, &mut writer, CloseCode::Busy, "too many connections").await;
+    };
+    drop(handshake);
+    let mut alive = session.alive.clone();
+    let (code, reason) = tokio::select! {
+        answer = frame(&mut reader, &intake, &mut session) => answer,
+        _ = alive.changed() => (CloseCode::Shutdown, "the session is over".to_owned()),
+    };
+    // The session must be able to end while the sender takes its time to read the answer.
+    drop(session);
+    answer(&mut reader, &mut writer, code, &reason).await;
+}
+
+/// Reads the one frame; returns what the sender is told.
+async fn frame<R: AsyncRead + Unpin>(
+    reader: &mut RecordReader<R>,
+    intake: &Intake,
+    session: &mut Session,
+) -> (CloseCode, String) {
+    let header = match timeout(intake.stall, reader.record()).await {
+        Ok(Ok(Record::Frame(header))) => header,
+        Ok(Ok(_)) => return (CloseCode::Protocol, "not a frame".to_owned()),
+        Ok(Err(error)) => return unread(&error),
+        Err(_) => return (CloseCode::Stalled, "no frame came".to_owned()),
+    };
+    let arrival = match intake::take(reader, header, intake, &session.sources).await {
+        Ok(Taken::Whole(arrival) | Taken::Endless(arrival, _)) => arrival,
+        Err(error) => return unread(&error),
+    };
+    match session.arrivals.send(arrival).await {
+        Ok(()) => (CloseCode::Done, String::new()),
+        Err(_) => (CloseCode::Shutdown, "the session is over".to_owned()),
+    }
+}
+
+fn unread(error: &ReadError) -> (CloseCode, String) {
+    let code = match error {
+        ReadError::Wire(_) => CloseCode::Protocol,
+        _ => CloseCode::Stalled,
+    };
+    (code, error.to_string())
+}

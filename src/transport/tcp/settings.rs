@@ -1,0 +1,126 @@
+//! Every number of the TCP transports, with its reason.
+
+use std::time::Duration;
+
+/// Time for connecting, for the TLS handshake and, on a connection for one frame, for the session's
+/// token. A SYN that is lost three times is sent again after 1, 3 and 7 s, so this rides out three
+/// losses in a row.
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long a sender waits for the rest of a message that has begun to arrive. Messages are at most
+/// 512 KiB, which the slowest link worth using (100 kbit/s) brings in 42 s, at over 1 kB a second.
+pub(super) const SENDER_STALL: Duration = Duration::from_secs(30);
+
+/// Bytes that count as progress. Fewer than this within the stall time is a peer that drips bytes to
+/// hold a session open, or a link that is of no use.
+pub(super) const PROGRESS_BYTES: u64 = 1_000;
+
+/// Handshakes at once. Each costs about 1 ms of CPU and holds about 300 kB while it lasts, so this
+/// bounds strangers to some 40 MB.
+pub(super) const HANDSHAKES: usize = 128;
+
+/// Where more than half of the handshakes are taken, newcomers get this part of the usual time, so
+/// that silent connections cannot shut others out for long.
+pub(super) const CROWDED_PART: u32 = 5;
+
+/// Connections that the kernel keeps until they are accepted; the system's own limit
+/// (`net.core.somaxconn`, 4096 on Linux) may be lower.
+pub(super) const BACKLOG: i32 = 1_024;
+
+/// Sessions accepted and not yet taken by their consumer.
+pub(super) const LINK_QUEUE: usize = 16;
+
+/// Pause after an accept that failed, for instance because file descriptors ran out: they come back
+/// when sessions end, and asking without a pause would burn a core.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that has been silent for this long is probed, and given up after
+/// [`KEEPALIVE_PROBES`] unanswered probes: 10 + 4 x 5 s.
+pub(super) const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+/// Between two probes.
+pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Unanswered probes that end the connection.
+pub(super) const KEEPALIVE_PROBES: u32 = 4;
+
+/// Bytes sent and not acknowledged for this long end the connection, rather than after the kernel's
+/// 15 minutes. Outages shorter than this are ridden out without a new session.
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes that may wait unsent in the kernel's send buffer (`TCP_NOTSENT_LOWAT`). The buffer itself
+/// grows to megabytes, and what is in it can no longer be overtaken by an urgent frame or a message:
+/// at 10 Mbit/s, 4 MB are 3 s of a queue that nobody sees. What is in flight does not count, so the
+/// congestion window stays full; at 10 Gbit/s half of it, where the kernel asks for more, lasts
+/// 100 us, which is enough to be scheduled in.
+pub(super) const NOT_SENT_LOWAT: u32 = 256 * 1024;
+
+// SO_SNDBUF and SO_RCVBUF are not set. Setting them switches the kernel's autotuning off and caps
+// them at `net.core.{w,r}mem_max`, 208 KiB by default, far below the `tcp_{w,r}mem` limits of
+// several MB that autotuning grows to. A link with a bandwidth-delay product over 4 MB (500 Mbit/s
+// at over 64 ms) needs `sysctl net.ipv4.tcp_wmem` raised, by the system's administrator.
+
+/// Bytes gathered before they are encrypted and written: 16 TLS records of the largest size. Larger
+/// batches do not lower the cost of a byte any more, and fit the caches worse.
+pub(super) const BATCH_BYTES: usize = 256 * 1024;
+
+/// Bodies up to this length are copied into the batch, so that many small frames share TLS records
+/// and system calls. Longer ones are encrypted from where they are.
+pub(super) const COPIED_BODY_BYTES: usize = 32 * 1024;
+
+/// The largest TLS record's payload (RFC 8446, section 5.1). Records cut at multiples of it carry
+/// the least overhead.
+pub(super) const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// What one read asks the kernel for. rustls alone would ask for 4 KiB at a time, which makes 256
+/// system calls for a frame of 1 MB.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+
+/// The read buffer for the starts of records and for small frames. It grows to a message's length
+/// where it must, which is bounded by [`crate::wire::MAX_MESSAGE_BYTES`].
+pub(super) const RECORD_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Memory that a body gets at first. A peer that announces much and sends little holds this much.
+pub(super) const FIRST_BODY_BYTES: u64 = 64 * 1024;
+
+/// A body that has filled its memory gets this multiple, up to its length. A frame of 1 MB is moved
+/// twice while it grows, a third of its bytes in all; with 2 it would be every byte once.
+pub(super) const BODY_GROWTH: usize = 4;
+
+/// A reader or writer that always has something to do lets the other directions run after this many
+/// bytes: under a millisecond of encryption.
+pub(super) const TURN_BYTES: usize = 1024 * 1024;
+
+/// Bodies that are refused are read and thrown away up to this multiple of the longest allowed body.
+/// Beyond it the session ends, because reading on would cost more than a new session.
+pub(super) const DISCARD_MULTIPLE: u64 = 4;
+
+/// After a request to close: time to write what is queued.
+pub(super) const FLUSH: Duration = Duration::from_secs(3);
+
+/// After the last byte: time to wait for the peer's end, so that a reset for bytes that arrive later
+/// cannot overtake the reason for closing.
+pub(super) const LINGER: Duration = Duration::from_millis(1_500);
+
+/// After a write has failed: time to find the peer's reason among the bytes that have arrived.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// `tcp-per-frame`: connections for frames at once, one a source at most. Enough that eight sources
+/// do not wait for one another's round trips; the habit that this transport stands for has one.
+pub(super) const FRAME_CONNECTIONS: usize = 8;
+
+/// `tcp-per-frame`: connections of one session that a receiver reads at once. Twice the sender's, for
+/// those that the sender has given up already.
+pub(super) const FRAME_CONNECTIONS_READ: usize = 2 * FRAME_CONNECTIONS;
+
+/// `tcp-per-frame`: frames taken from the session that wait for their source's turn.
+pub(super) const FRAMES_WAITING: usize = crate::wire::MAX_SOURCES;
+
+/// `tcp-per-frame`: attempts at one frame before the link is given up, and the first pause between
+/// them, which doubles. A receiver that is out of connections for a moment is survived: 0.7 s.
+pub(super) const FRAME_ATTEMPTS: u32 = 4;
+/// See [`FRAME_ATTEMPTS`].
+pub(super) const FRAME_BACKOFF: Duration = Duration::from_millis(100);
+
+/// `tcp-per-frame`: how long a sender waits for the receiver to have read a frame that was written.
+/// The kernel's own timeout for bytes that are not acknowledged, and the same again for a receiver
+/// whose memory budget is used up.
+pub(super) const FRAME_ANSWER: Duration = Duration::from_secs(60);

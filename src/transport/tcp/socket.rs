@@ -1,0 +1,118 @@
+//! Sockets with their options, and TLS over them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use super::settings;
+
+/// A TLS connection. The buffer below TLS makes few large reads of its many small ones.
+pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
+
+/// Connects, with every option set.
+pub(super) async fn connect(
+    address: SocketAddr,
+    congestion: Option<&str>,
+) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    tune(&SockRef::from(&socket), congestion)?;
+    socket.connect(address).await
+}
+
+/// Listens, on a port that the system chooses where `address` has port 0.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // A receiver that is started again must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(settings::BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets what every connection has at either end.
+pub(super) fn tune(socket: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
+    // Writes are gathered here already; Nagle's algorithm would only hold back their ends.
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings::KEEPALIVE_IDLE)
+        .with_interval(settings::KEEPALIVE_INTERVAL);
+    #[cfg(target_os = "linux")]
+    let keepalive = keepalive.with_retries(settings::KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    tune_on_linux(socket, congestion)
+}
+
+#[cfg(target_os = "linux")]
+fn tune_on_linux(socket: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(settings::USER_TIMEOUT))?;
+    socket.set_tcp_notsent_lowat(settings::NOT_SENT_LOWAT)?;
+    if let Some(name) = congestion {
+        socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+            let advice = "see /proc/sys/net/ipv4/tcp_allowed_congestion_control";
+            let why = format!("no TCP congestion control {name:?}: {error}; {advice}");
+            io::Error::new(error.kind(), why)
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn tune_on_linux(_: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
+    match congestion {
+        None => Ok(()),
+        Some(_) => Err(io::Error::other("TCP congestion control can be chosen on Linux only")),
+    }
+}
+
+/// The client's side of the TLS handshake.
+pub(super) async fn secure(
+    socket: TcpStream,
+    tls: &Arc<ClientConfig>,
+    name: &ServerName<'static>,
+) -> io::Result<Stream> {
+    let io = BufReader::with_capacity(settings::READ_BYTES, socket);
+    let mut stream = TlsConnector::from(tls.clone()).connect(name.clone(), io).await?;
+    stream.get_mut().1.set_buffer_limit(Some(settings::BATCH_BYTES));
+    Ok(stream.into())
+}
+
+/// The server's side of the TLS handshake. A client that is refused gets the alert that says why.
+pub(super) async fn accept(socket: TcpStream, tls: &Arc<ServerConfig>) -> io::Result<Stream> {
+    let io = BufReader::with_capacity(settings::READ_BYTES, socket);
+    match TlsAcceptor::from(tls.clone()).accept(io).into_fallible().await {
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(settings::BATCH_BYTES));
+            Ok(stream.into())
+        }
+        Err((error, io)) => {
+            let_the_alert_arrive(io.into_inner()).await;
+            Err(error)
+        }
+    }
+}
+
+/// Closing a socket with unread bytes resets the connection, and the reset may overtake the alert.
+async fn let_the_alert_arrive(mut socket: TcpStream) {
+    const PATIENCE: Duration = settings::LAST_WORDS;
+    let _ = socket.shutdown().await;
+    let mut scratch = [0; 4096];
+    let reading = async { while let Ok(1..) = socket.read(&mut scratch).await {} };
+    let _ = tokio::time::timeout(PATIENCE, reading).await;
+}
+
+/// The protocol that both ends agreed on.
+pub(super) fn alpn(stream: &Stream) -> Option<&[u8]> {
+    stream.get_ref().1.alpn_protocol()
+}

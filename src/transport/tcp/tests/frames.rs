@@ -1,0 +1,172 @@
+//! What is sent is what arrives.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::super::reader::RecordReader;
+use super::super::writer::{Outbox, RecordWriter};
+use super::support::*;
+use crate::frame::ByteSize;
+use crate::transport::{FRAME_QUEUE, Intake, MemoryBudget, OutgoingFrame};
+use crate::wire::record::Record;
+use crate::wire::{CloseCode, Message};
+
+/// Around every size at which the code goes another way.
+const LENGTHS: [usize; 16] = [
+    0, 1, 4_000, 16_383, 16_384, 16_385, 32_768, 32_769, 65_535, 65_536, 65_537, 131_073, 262_144,
+    300_001, 1_000_000, 3_000_000,
+];
+
+async fn frames_of_every_size_arrive(per_frame: bool) {
+    // Less memory than the longest frame, so that its claim has to go over the budget.
+    let budget = MemoryBudget::new(ByteSize(1 << 20));
+    let mut world = World::with(Intake { budget, ..intake() }, options());
+    let (sender, mut receiver) = world.session(per_frame).await;
+    let count = LENGTHS.len() as u64 * 3;
+    let length = |sequence: u64| LENGTHS[sequence as usize % LENGTHS.len()];
+    let frames = sender.frames.clone();
+    let sending = tokio::spawn(async move {
+        for sequence in 0..count {
+            let frame = frame((sequence % 3) as u8, sequence, length(sequence));
+            frames.send(frame).await.unwrap();
+        }
+    });
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        let arrived = arrived(&mut receiver).await;
+        let sequence = arrived.frame.meta.sequence.0;
+        assert_eq!(arrived.frame.body, body(sequence, length(sequence)));
+        assert_eq!(u64::from(arrived.source.0), sequence % 3);
+        seen.push((arrived.source, sequence));
+    }
+    sending.await.unwrap();
+    for source in 0..3 {
+        let of = seen.iter().filter(|(of, _)| of.0 == source).map(|(_, sequence)| *sequence);
+        assert!(of.is_sorted(), "frames of one source changed places");
+    }
+    seen.sort_by_key(|(_, sequence)| *sequence);
+    assert!(seen.iter().map(|(_, sequence)| *sequence).eq(0..count), "each frame once");
+    assert_eq!(world.intake.budget.in_use(), 0, "memory was not given back");
+}
+
+#[tokio::test]
+async fn over_one_connection() {
+    frames_of_every_size_arrive(false).await;
+}
+
+#[tokio::test]
+async fn over_a_connection_each() {
+    frames_of_every_size_arrive(true).await;
+}
+
+#[tokio::test]
+async fn messages_go_both_ways_while_frames_flow() {
+    for per_frame in [false, true] {
+        let mut world = World::new();
+        let (mut sender, mut receiver) = world.session(per_frame).await;
+        for round in 0..20 {
+            sender.messages.send(Message::ClockProbe(round)).await.unwrap();
+            assert_eq!(message(&mut receiver).await, Message::ClockProbe(round));
+            sender.frames.send(frame(0, round, 50_000)).await.unwrap();
+            assert_eq!(arrived(&mut receiver).await.frame.meta.sequence.0, round);
+            let reply = Message::ClockReply { asked: round, arrived: 1, replied: 2 };
+            receiver.messages.send(reply.clone()).await.unwrap();
+            assert_eq!(soon("a reply", sender.incoming.recv()).await, Some(reply));
+        }
+    }
+}
+
+#[tokio::test]
+async fn permits_come_back_once_a_body_is_handed_over() {
+    for per_frame in [false, true] {
+        let mut world = World::new();
+        let (sender, mut receiver) = world.session(per_frame).await;
+        let handing = Arc::new(Semaphore::new(1));
+        for (sequence, length) in LENGTHS.into_iter().enumerate() {
+            let permit = soon("a permit", handing.clone().acquire_owned()).await.unwrap();
+            let frame = frame(0, sequence as u64, length);
+            sender.frames.send(OutgoingFrame { handing: Some(permit), ..frame }).await.unwrap();
+            arrived(&mut receiver).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_many_small_frames() {
+    let mut world = World::new();
+    let (sender, mut receiver) = world.session(false).await;
+    let sending = tokio::spawn(async move {
+        for sequence in 0..5_000 {
+            sender.frames.send(frame(1, sequence, 40 + sequence as usize % 500)).await.unwrap();
+        }
+        sender
+    });
+    for sequence in 0..5_000 {
+        let arrived = arrived(&mut receiver).await;
+        assert_eq!(arrived.frame.body, body(sequence, 40 + sequence as usize % 500));
+    }
+    drop(sending.await.unwrap());
+}
+
+/// What a writer makes of its queues, by a reader that gets it in pieces of `pipe` bytes at most.
+async fn through_a_pipe(pipe: usize, frames: Vec<OutgoingFrame>) -> Vec<(u64, bytes::Bytes)> {
+    let (input, output) = tokio::io::duplex(pipe);
+    let (_messages, messages) = mpsc::channel(1);
+    let (queue, queued) = mpsc::channel(frames.len().max(1));
+    let (close, closing) = oneshot::channel();
+    for frame in frames {
+        queue.send(frame).await.unwrap();
+    }
+    close.send((CloseCode::Done, String::new())).unwrap();
+    let (session, _) = watch::channel(None);
+    let outbox = Outbox { messages, frames: Some(queued), closing, session };
+    let writing = tokio::spawn(async move { RecordWriter::new(input).run(outbox).await });
+    let mut reader = RecordReader::new(output, Duration::from_secs(10));
+    let mut got = Vec::new();
+    loop {
+        match reader.record().await.unwrap() {
+            Record::Frame(header) => {
+                let mut claim = intake().budget.claim();
+                let length = header.meta.bytes as usize;
+                got.push((header.meta.sequence.0, reader.body(length, &mut claim).await.unwrap()));
+            }
+            Record::Close { .. } => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    writing.await.unwrap().unwrap();
+    got
+}
+
+#[tokio::test]
+async fn the_most_urgent_of_those_that_wait_goes_first() {
+    let urgent = |sequence, priority| OutgoingFrame { priority, ..frame(0, sequence, 10) };
+    let frames = vec![urgent(0, 0), urgent(1, 5), urgent(2, 5), urgent(3, -1)];
+    assert_eq!(FRAME_QUEUE, 2, "the order below is that of two frames to choose from");
+    let order = through_a_pipe(1_000, frames).await.into_iter().map(|(sequence, _)| sequence);
+    assert_eq!(order.collect::<Vec<_>>(), [1, 2, 0, 3]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn frames_survive_any_split(
+        pipe in 1_usize..100_000,
+        lengths in proptest::collection::vec(0_usize..200_000, 0..6),
+    ) {
+        // A pipe of a few bytes wakes both ends for each of them.
+        let most = pipe.saturating_mul(2_000);
+        let lengths: Vec<usize> = lengths.into_iter().map(|length| length.min(most)).collect();
+        let numbered = || (0_u64..).zip(lengths.iter().copied());
+        let frames = numbered().map(|(sequence, length)| frame(0, sequence, length)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let got = runtime.block_on(through_a_pipe(pipe, frames));
+        let sent: Vec<_> =
+            numbered().map(|(sequence, length)| (sequence, body(sequence, length))).collect();
+        prop_assert_eq!(got, sent);
+    }
+}

@@ -1,0 +1,6 @@
+//! Both ends against each other over loopback, and the receiver against peers that mean harm.
+
+mod ends;
+mod frames;
+mod hostile;
+mod support;
