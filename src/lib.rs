@@ -8,17 +8,17 @@
 //!                  wire, identity             wire        manifest
 //! ```
 
-pub mod frame;
-pub mod congestion;
-pub mod repair;
-pub mod wire;
-pub mod identity;
-pub mod source;
-pub mod manifest;
-pub mod sink;
-pub mod verify;
-pub mod transport;
-pub mod sender;
-pub mod receiver;
-pub mod link;
 pub mod cli;
+pub mod congestion;
+pub mod frame;
+pub mod identity;
+pub mod link;
+pub mod manifest;
+pub mod receiver;
+pub mod repair;
+pub mod sender;
+pub mod sink;
+pub mod source;
+pub mod transport;
+pub mod verify;
+pub mod wire;

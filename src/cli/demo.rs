@@ -23,6 +23,8 @@ use crate::receiver::ReceiveLimits;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport};
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Folder, Source};
+use crate::transport::stop_and_wait::SenderSettings;
+use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
 use crate::verify::{VerifyOptions, verify};
 
@@ -134,6 +136,8 @@ async fn transfer(
         host: receiver.host().to_owned(),
         tls: client_config(identity, trust, &[crate::wire::ALPN], EarlyData::Off),
         congestion: Congestion::default().factory(),
+        tcp: TcpOptions::default(),
+        stop_and_wait: SenderSettings::default(),
     });
     let options = SendOptions {
         pace: Pace::Bulk,

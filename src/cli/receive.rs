@@ -17,13 +17,10 @@ use super::{
 use crate::frame::{ByteSize, Span};
 use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
 use crate::receiver::{ReceiveLimits, ReceiveReport, SessionReport};
-use crate::transport::Transport;
+use crate::transport::{self, Transport};
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
-
-/// The Python scripts' port.
-const STOP_AND_WAIT_PORT: u16 = 8000;
 
 /// How long `--once` waits for a next connection: the stop-and-wait protocol has one for each
 /// source, and the scripts open the next when the last has ended.
@@ -145,7 +142,7 @@ fn places(args: &ReceiveArgs, policy: &SenderPolicy) -> Result<Vec<Place>, Failu
             (None, _) if plain => {
                 let any = *policy == SenderPolicy::Any;
                 let ip = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-                SocketAddr::from((ip, STOP_AND_WAIT_PORT))
+                SocketAddr::from((ip, transport::stop_and_wait::DEFAULT_PORT))
             }
             (None, _) => SocketAddr::from((ip, DEFAULT_PORT)),
         };
@@ -164,7 +161,7 @@ fn places(args: &ReceiveArgs, policy: &SenderPolicy) -> Result<Vec<Place>, Failu
 
 /// The stop-and-wait protocol cannot share a TCP port with one that begins with TLS.
 fn own_port(listen: SocketAddr) -> u16 {
-    if listen.port() == 0 { 0 } else { STOP_AND_WAIT_PORT }
+    if listen.port() == 0 { 0 } else { transport::stop_and_wait::DEFAULT_PORT }
 }
 
 /// The stop-and-wait protocol authenticates nobody, so a list of pins cannot be kept with it.
@@ -195,7 +192,7 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
         };
         let command = match transport {
             Transport::StopAndWait => {
-                output::note("plain");
+                output::note(transport::stop_and_wait::UNPROTECTED);
                 format!("framelane send {host} visible=./visible --transport stop-and-wait")
             }
             Transport::Quic => format!("framelane send {host} visible=./visible --pin {pin}"),

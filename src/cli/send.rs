@@ -19,6 +19,8 @@ use crate::congestion::Congestion;
 use crate::frame::{ByteSize, Span};
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::transport::stop_and_wait::SenderSettings;
+use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport, TransportError};
 use crate::wire::ALPN;
 
@@ -42,6 +44,9 @@ pub(super) struct SendArgs {
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
+    /// The kernel's congestion control for the TCP transports, as in bbr [default: the system's]
+    #[arg(long, value_name = "NAME")]
+    tcp_congestion: Option<String>,
     /// Replace frames that are stored with other content
     #[arg(long)]
     overwrite: bool,
@@ -71,7 +76,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
     if args.transport == Transport::StopAndWait {
-        output::note("plain");
+        output::note(transport::stop_and_wait::UNPROTECTED);
     }
     let options = SendOptions {
         pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
@@ -88,6 +93,8 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             host: args.receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
+            tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
+            stop_and_wait: SenderSettings::default(),
         });
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));

@@ -1,11 +1,16 @@
 //! One place that knows every transport: making a [`Dial`] or a [`Listener`] by name.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::quic::{self, QuicDial, QuicListen};
+use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
+use super::tcp::{self, Classify, TcpDial, TcpOptions};
 use super::{BoxFuture, Dial, Intake, Listener, SenderLink, Transport, TransportError};
 use crate::congestion::SharedFactory;
-use crate::identity::{ClientTls, ServerTls};
+use crate::identity::{ClientTls, Explainer, Pin, ServerTls};
 
 /// What it takes to reach a receiver.
 #[derive(Clone)]
@@ -20,6 +25,10 @@ pub struct DialSetup {
     pub tls: ClientTls,
     /// QUIC's congestion controller.
     pub congestion: SharedFactory,
+    /// TCP's settings, its congestion control among them.
+    pub tcp: TcpOptions,
+    /// The stop-and-wait protocol's times.
+    pub stop_and_wait: SenderSettings,
 }
 
 /// What it takes to listen.
@@ -51,10 +60,24 @@ fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
             tls: setup.tls.clone(),
             congestion: setup.congestion.clone(),
         }),
-        Transport::Tcp | Transport::TcpPerFrame | Transport::StopAndWait => {
-            unimplemented!("merged with the transport")
+        Transport::Tcp => Box::new(dial_tcp(setup, address)),
+        Transport::TcpPerFrame => Box::new(dial_tcp(setup, address).per_frame()),
+        Transport::StopAndWait => {
+            Box::new(StopAndWaitDial::new(address.to_string(), setup.stop_and_wait.clone()))
         }
     }
+}
+
+fn dial_tcp(setup: &DialSetup, address: SocketAddr) -> TcpDial {
+    // Only an authority vouches for names; a pin is the certificate itself.
+    let name = ServerName::try_from(setup.host.clone())
+        .unwrap_or_else(|_| ServerName::IpAddress(address.ip().into()));
+    let classify = classify(setup.tls.explainer().clone());
+    TcpDial::new(address, name, &setup.tls.tcp(), classify, setup.tcp.clone())
+}
+
+fn classify(explainer: Explainer) -> Classify {
+    Arc::new(move |error| explainer.explain(error).map(|refusal| refusal.to_string()))
 }
 
 /// Listens for sessions.
@@ -65,8 +88,15 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
     let ListenSetup { transport, address, tls, congestion, intake } = setup;
     match transport {
         Transport::Quic => quic::listen(QuicListen { address, tls, congestion, intake }),
-        Transport::Tcp | Transport::TcpPerFrame | Transport::StopAndWait => {
-            unimplemented!("merged with the transport")
+        // One listener takes both: a session says by what it does which of the two it is.
+        Transport::Tcp | Transport::TcpPerFrame => {
+            let (tls, explainer) = tls.tcp();
+            let pin = |der: &[u8]| Pin::of(&CertificateDer::from(der)).to_string();
+            let options = TcpOptions::default();
+            tcp::listen(address, &tls, intake, pin, classify(explainer), options)
+        }
+        Transport::StopAndWait => {
+            stop_and_wait::listen(address, intake, ReceiverSettings::default())
         }
     }
 }

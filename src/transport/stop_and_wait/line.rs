@@ -205,7 +205,7 @@ impl Talk {
     }
 
     async fn send_frame(&mut self, frame: OutgoingFrame) -> Result<(), Failure> {
-        let OutgoingFrame { header, body, handing, .. } = frame;
+        let OutgoingFrame { header, body, .. } = frame;
         let name = header.meta.name.clone();
         let header = Header { bytes: header.meta.bytes, name: header.meta.name }.encode()?;
         let reply = self.shared.settings.reply;
@@ -215,7 +215,6 @@ impl Talk {
         for piece in body.chunks((body.len() / 2).max(1)) {
             self.write(piece).await?;
         }
-        drop(handing);
         self.await_ok(name.as_str(), Some(reply)).await
     }
 

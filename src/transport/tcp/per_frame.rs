@@ -122,7 +122,7 @@ async fn attempt_to_send(
     dial: &TcpDial,
     tls: &Arc<ClientConfig>,
     session: &SessionId,
-    frame: &mut OutgoingFrame,
+    frame: &OutgoingFrame,
 ) -> Result<(), TransportError> {
     let stream = dial.connect(tls, ALPN_SINGLE_FRAME).await?;
     let (input, output) = tokio::io::split(stream);
@@ -133,7 +133,6 @@ async fn attempt_to_send(
         header: frame.header.clone(),
         body: frame.body.clone(),
         priority: frame.priority,
-        handing: None,
     };
     writer.put_raw(session);
     let written = async {
@@ -141,10 +140,6 @@ async fn attempt_to_send(
         writer.flush().await
     };
     let written = written.await;
-    if written.is_ok() {
-        // From here on the body's bytes are the kernel's, whatever becomes of them.
-        frame.handing = None;
-    }
     let patience = if written.is_ok() { settings::FRAME_ANSWER } else { settings::LAST_WORDS };
     let answer = match (timeout(patience, reader.record()).await, written) {
         (Ok(Ok(answer)), _) => answer,

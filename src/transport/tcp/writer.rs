@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::settings::{BATCH_BYTES, COPIED_BODY_BYTES, TLS_RECORD_BYTES, TURN_BYTES};
 use crate::transport::{FRAME_QUEUE, OutgoingFrame};
@@ -34,7 +34,6 @@ pub(super) struct RecordWriter<W> {
     io: W,
     batch: Vec<u8>,
     /// Held until the bodies that were copied into the batch are written.
-    permits: Vec<OwnedSemaphorePermit>,
     /// True while a write is under way: given up there, no other record may follow.
     torn: bool,
     since_turn: usize,
@@ -42,7 +41,7 @@ pub(super) struct RecordWriter<W> {
 
 impl<W: AsyncWrite + Unpin> RecordWriter<W> {
     pub(super) fn new(io: W) -> Self {
-        Self { io, batch: Vec::new(), permits: Vec::new(), torn: false, since_turn: 0 }
+        Self { io, batch: Vec::new(), torn: false, since_turn: 0 }
     }
 
     /// Writes what the outbox holds and will hold, until it is asked to close; the close record and
@@ -124,7 +123,6 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
         }
         self.batch.extend_from_slice(&body);
         self.torn = false;
-        self.permits.extend(frame.handing);
         if self.batch.len() >= BATCH_BYTES {
             self.write_batch().await?;
         }
@@ -152,7 +150,6 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
         self.torn = false;
         let written = self.batch.len();
         self.batch.clear();
-        self.permits.clear();
         self.turn(written).await;
         Ok(())
     }

@@ -1,10 +1,9 @@
 //! What is sent is what arrives.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::reader::RecordReader;
 use super::super::writer::{Outbox, RecordWriter};
@@ -75,21 +74,6 @@ async fn messages_go_both_ways_while_frames_flow() {
             let reply = Message::ClockReply { asked: round, arrived: 1, replied: 2 };
             receiver.messages.send(reply.clone()).await.unwrap();
             assert_eq!(soon("a reply", sender.incoming.recv()).await, Some(reply));
-        }
-    }
-}
-
-#[tokio::test]
-async fn permits_come_back_once_a_body_is_handed_over() {
-    for per_frame in [false, true] {
-        let mut world = World::new();
-        let (sender, mut receiver) = world.session(per_frame).await;
-        let handing = Arc::new(Semaphore::new(1));
-        for (sequence, length) in LENGTHS.into_iter().enumerate() {
-            let permit = soon("a permit", handing.clone().acquire_owned()).await.unwrap();
-            let frame = frame(0, sequence as u64, length);
-            sender.frames.send(OutgoingFrame { handing: Some(permit), ..frame }).await.unwrap();
-            arrived(&mut receiver).await;
         }
     }
 }
