@@ -20,6 +20,7 @@ use crate::identity::{
     client_config,
 };
 use crate::receiver::ReceiveLimits;
+use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport};
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Folder, Source};
@@ -136,6 +137,7 @@ async fn transfer(
         host: receiver.host().to_owned(),
         tls: client_config(identity, trust, &[crate::wire::ALPN], EarlyData::Off),
         congestion: Congestion::default().factory(),
+        repair: RepairMode::Auto,
         tcp: TcpOptions::default(),
         stop_and_wait: SenderSettings::default(),
     });

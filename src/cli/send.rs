@@ -18,6 +18,7 @@ use super::{
 use crate::congestion::Congestion;
 use crate::frame::{ByteSize, Span};
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
@@ -44,6 +45,9 @@ pub(super) struct SendArgs {
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
+    /// Forward repair of frames sent over QUIC with --fps: auto, off, or a share as in 10%
+    #[arg(long, value_name = "MODE", default_value_t = RepairMode::Auto)]
+    repair: RepairMode,
     /// The kernel's congestion control for the TCP transports, as in bbr [default: the system's]
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
@@ -93,6 +97,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             host: args.receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
+            repair: args.repair,
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
             stop_and_wait: SenderSettings::default(),
         });

@@ -104,6 +104,14 @@ pub struct OutgoingFrame {
     pub priority: i32,
 }
 
+impl OutgoingFrame {
+    /// True for a frame that fell due at its own time, false for one of a backlog. Live frames have
+    /// a positive priority.
+    pub fn is_live(&self) -> bool {
+        self.priority > 0
+    }
+}
+
 /// The receiving end of a session.
 #[derive(Debug)]
 pub struct ReceiverLink {
@@ -212,6 +220,8 @@ pub struct PathStats {
     pub packets_lost: u64,
     /// UDP or TCP payload bytes sent, retransmissions included where they can be counted.
     pub bytes_sent: u64,
+    /// Bytes of forward repair among them.
+    pub repair_bytes: u64,
 }
 
 /// How a link ended, and the way to end it.

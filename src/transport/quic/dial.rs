@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use quinn::congestion::ControllerFactory;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::{close, keep, messages, send, settings, watch_path};
 use crate::identity::ClientTls;
+use crate::repair::RepairMode;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
@@ -25,6 +27,8 @@ pub struct QuicDial {
     pub tls: ClientTls,
     /// The congestion controller.
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
+    /// How much forward repair frames carry.
+    pub repair: RepairMode,
 }
 
 impl Dial for QuicDial {
@@ -46,7 +50,10 @@ impl QuicDial {
         let (end, keeper) = LinkEnd::new();
 
         tokio::spawn(messages::write(session_out, queued_messages));
-        tokio::spawn(send::frames(connection.clone(), queued_frames));
+        let repair_bytes = Arc::new(AtomicU64::new(0));
+        let sending =
+            send::frames(connection.clone(), queued_frames, self.repair, repair_bytes.clone());
+        tokio::spawn(sending);
         let reader = connection.clone();
         tokio::spawn(async move {
             let take = |message| {
@@ -59,7 +66,7 @@ impl QuicDial {
             // Keep `incoming` open until the keeper can tell why the link has ended.
             reader.closed().await;
         });
-        let path = watch_path(&connection);
+        let path = watch_path(&connection, repair_bytes);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
         tokio::spawn(async move {
             keep(connection, keeper, address, explainer).await;

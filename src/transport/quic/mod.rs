@@ -1,11 +1,16 @@
 //! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
 
 mod dial;
+mod incoming;
 mod listen;
 mod messages;
 mod receive;
+mod repairing;
 mod send;
 pub mod settings;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quinn::ConnectionError;
 
@@ -48,7 +53,7 @@ fn cause_of(
 }
 
 /// Reads quinn's figures of the connection's path.
-fn watch_path(connection: &quinn::Connection) -> PathWatch {
+fn watch_path(connection: &quinn::Connection, repair_bytes: Arc<AtomicU64>) -> PathWatch {
     // A weak handle would be better, but quinn has none; the watch lives as long as its link.
     let connection = connection.clone();
     PathWatch::new(move || {
@@ -59,6 +64,7 @@ fn watch_path(connection: &quinn::Connection) -> PathWatch {
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
             bytes_sent: stats.udp_tx.bytes,
+            repair_bytes: repair_bytes.load(Ordering::Relaxed),
         }
     })
 }
