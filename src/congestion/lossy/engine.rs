@@ -15,6 +15,11 @@ const BANDWIDTH_ROUNDS: u64 = 10;
 const MAX_WINDOW: u64 = 1 << 30;
 /// No rate is believed beyond 100 Gbit/s.
 const MAX_RATE: f64 = 12.5e9;
+/// Bytes a second at which a path is tried first: over a long path, more may be in flight for the
+/// same rate.
+const START_RATE: f64 = 3e6;
+/// The first window is never larger, however long the path.
+const MAX_START_WINDOW: u64 = 1 << 20;
 /// Packets the window may always hold.
 const MIN_WINDOW_PACKETS: u64 = 4;
 /// Packets beyond the product of rate and delay: acknowledgements come for every second packet, and
@@ -231,6 +236,7 @@ impl Engine {
             self.delay.on_sample(now, now.saturating_duration_since(newest));
         }
         if let Some(flight) = self.log.find(newest) {
+            self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
             if newer && newest >= self.round.start {
                 self.end_round(now, flight);
@@ -248,6 +254,9 @@ impl Engine {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.lost = self.lost.saturating_add(bytes);
         self.round.lost = self.round.lost.saturating_add(bytes);
+        if let Some(flight) = self.log.find(sent) {
+            self.loss.add(flight.pressure, 0, bytes, self.mtu);
+        }
         if bytes == 0 && sent >= self.round.start {
             self.back_off(0.85);
         }
@@ -332,7 +341,6 @@ impl Engine {
             self.tick += 1;
             self.bandwidth.push(self.tick, rate.max(1.0));
         }
-        self.loss.on_round(flight.pressure, round.acked, round.lost, self.mtu);
         self.phase_rounds += 1;
         self.watch_competition(&round);
         if !limited {
@@ -562,7 +570,8 @@ impl Engine {
 
     fn pressure(&self) -> Pressure {
         match self.phase {
-            TracePhase::Drain | TracePhase::Down => Pressure::Low,
+            TracePhase::Startup | TracePhase::Drain => Pressure::Unsettled,
+            TracePhase::Down => Pressure::Low,
             TracePhase::Cruise if self.competing == 0 => Pressure::Even,
             _ => Pressure::High,
         }
@@ -576,11 +585,22 @@ impl Engine {
         };
         let product = rate * base.as_secs_f64();
         let packets = product / self.mtu as f64;
-        let slack = (SLACK_PACKETS + SLACK_ROOT * packets.sqrt() * self.headroom).min(packets + 4.0);
-        let wanted = self.gain() * product + slack * self.mtu as f64;
+        // What the path holds if none of the loss is its own: to see what it loses by itself, the
+        // window must now and then be surely too small for a queue.
+        let surely = product * (1.0 - self.loss.base(self.mtu));
+        let mtu = self.mtu as f64;
+        let wanted = match self.phase {
+            TracePhase::Down | TracePhase::Drain => self.gain() * surely + SLACK_PACKETS * mtu,
+            _ => {
+                let slack = SLACK_ROOT * packets.sqrt() * mtu;
+                let full = self.gain() * product + slack;
+                surely + self.headroom * (full - surely).max(0.0) + SLACK_PACKETS * mtu
+            }
+        };
         let mut window = (wanted.min(MAX_WINDOW as f64) as u64).max(floor);
         if self.phase == TracePhase::Startup && self.saturated_trains == 0 {
-            window = window.max(self.initial_window);
+            let start = (START_RATE * base.as_secs_f64()) as u64;
+            window = window.max(self.initial_window).max(start.min(MAX_START_WINDOW));
         }
         self.window = window;
     }
