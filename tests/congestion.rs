@@ -44,6 +44,7 @@ fn factory(clock: &SimClock, choice: Congestion, ring: Option<Arc<TraceRing>>) -
     }
     let clock = clock.clone();
     Arc::new(LossyConfig {
+        seed: env_f64("SEED", "1")[0] as u64 + if ring.is_some() { 0 } else { 1000 },
         clock: Arc::new(move || clock.now()),
         trace: ring.map(|ring| ring as _),
         ..LossyConfig::default()
@@ -207,8 +208,20 @@ fn table_share() {
                     let second = factory(&clock, other, None);
                     let start = (late * 1e9) as Nanos;
                     let flows = vec![
-                        FlowConfig { controller: first, load: Load::Bulk, connect: 0, start: 0, stop },
-                        FlowConfig { controller: second, load: Load::Bulk, connect: start, start, stop },
+                        FlowConfig {
+                            controller: first,
+                            load: Load::Bulk,
+                            connect: 0,
+                            start: 0,
+                            stop,
+                        },
+                        FlowConfig {
+                            controller: second,
+                            load: Load::Bulk,
+                            connect: start,
+                            start,
+                            stop,
+                        },
                     ];
                     let out = run(Scenario {
                         clock,
@@ -248,10 +261,17 @@ fn table_outage() {
             let from = 3 * SEC + 7 * MS;
             let to = from + (gone * 1e9) as Nanos;
             let load = frames(&[(60_000, 30.0), (20_000, 30.0)]);
-            let out = single(cell, choice_from_env(), load, 3.0 + gone + 5.0, Some(ring.clone()), |f, b| {
-                f.outages.push((from, to));
-                b.outages.push((from, to));
-            });
+            let out = single(
+                cell,
+                choice_from_env(),
+                load,
+                3.0 + gone + 5.0,
+                Some(ring.clone()),
+                |f, b| {
+                    f.outages.push((from, to));
+                    b.outages.push((from, to));
+                },
+            );
             dump(&ring);
             let first = out.flows[0]
                 .frames
@@ -286,10 +306,16 @@ fn table_steps() {
                 let cell = Cell::bdp(mbit, rtt, loss, 1.0);
                 let ring = Arc::new(TraceRing::new(100_000));
                 let rate = (mbit * 1e6) as u64;
-                let out =
-                    single(cell, choice_from_env(), Load::Bulk, 15.0, Some(ring.clone()), |f, _| {
+                let out = single(
+                    cell,
+                    choice_from_env(),
+                    Load::Bulk,
+                    15.0,
+                    Some(ring.clone()),
+                    |f, _| {
                         f.rate = vec![(0, rate), (5 * SEC, rate / 2), (10 * SEC, rate)];
-                    });
+                    },
+                );
                 dump(&ring);
                 let flow = &out.flows[0];
                 let limit = 0.957 * mbit * (1.0 - loss);
@@ -346,9 +372,16 @@ fn table_mobile() {
                 let trace = mobile_trace(30, seed as u64);
                 let ring = Arc::new(TraceRing::new(100_000));
                 let offered = offered_by(&trace, 0, 30 * SEC) * 0.957 * (1.0 - loss);
-                let out = single(cell, choice_from_env(), Load::Bulk, 30.0, Some(ring.clone()), |f, _| {
-                    f.rate = trace;
-                });
+                let out = single(
+                    cell,
+                    choice_from_env(),
+                    Load::Bulk,
+                    30.0,
+                    Some(ring.clone()),
+                    |f, _| {
+                        f.rate = trace;
+                    },
+                );
                 dump(&ring);
                 println!(
                     "mobile Mbit rtt {rtt} loss {loss} seed {seed}: {:.3} of offer {offered:.1} Mbit/s, wait p50 {:.1} p95 {:.1}, overflow {:.3}",
@@ -392,14 +425,15 @@ fn table_rtt_change() {
         for (before, after) in [(20.0, 80.0), (80.0, 20.0), (50.0, 100.0)] {
             let cell = Cell { mbit, rtt_ms: before, loss: 0.01, queue_bytes: 500_000 };
             let ring = Arc::new(TraceRing::new(100_000));
-            let out = single(cell, choice_from_env(), Load::Bulk, 25.0, Some(ring.clone()), |f, b| {
-                for link in [f, b] {
-                    link.delay = vec![
-                        (0, (before / 2.0 * 1e6) as Nanos),
-                        (5 * SEC, (after / 2.0 * 1e6) as Nanos),
-                    ];
-                }
-            });
+            let out =
+                single(cell, choice_from_env(), Load::Bulk, 25.0, Some(ring.clone()), |f, b| {
+                    for link in [f, b] {
+                        link.delay = vec![
+                            (0, (before / 2.0 * 1e6) as Nanos),
+                            (5 * SEC, (after / 2.0 * 1e6) as Nanos),
+                        ];
+                    }
+                });
             dump(&ring);
             let limit = 0.957 * mbit * 0.99;
             println!(

@@ -47,12 +47,7 @@ impl Peer {
     }
 
     /// The end that connects.
-    pub fn client(
-        transport: TransportConfig,
-        remote: SocketAddr,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
+    pub fn client(transport: TransportConfig, remote: SocketAddr, seed: u64, now: Instant) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(identity().0.clone()).unwrap();
         let mut config = ClientConfig::with_root_certificates(Arc::new(roots)).unwrap();

@@ -11,6 +11,8 @@ use crate::congestion::trace::{TraceEvent, TracePhase};
 
 /// Rounds for which the highest delivery rate counts.
 const BANDWIDTH_ROUNDS: u64 = 10;
+/// Tenths of a second for which the rate counts that was once the path's.
+const LASTING_TICKS: u64 = 300;
 /// No window is larger: 1 GB in flight is 10 Gbit/s over 0.8 s.
 const MAX_WINDOW: u64 = 1 << 30;
 /// No rate is believed beyond 100 Gbit/s.
@@ -35,8 +37,18 @@ const CRUISE_GAIN: f64 = 1.02;
 const DOWN_GAIN: f64 = 0.85;
 const UP_GAIN: f64 = 1.25;
 const MIN_UP_GAIN: f64 = 1.06;
-const MAX_COMPETE_GAIN: f64 = 2.0;
-const MIN_COMPETE_GAIN: f64 = 1.1;
+/// When nothing near the base delay has been seen for long, one round must surely show it.
+const DEEP_DOWN_GAIN: f64 = 0.5;
+/// Once a trial has found more, it goes on in larger steps.
+const CLIMB_GAIN: f64 = 1.5;
+/// As often in a row packets may wait though less was in flight than the path holds.
+const MURKY_DOWNS: u32 = 3;
+/// Against another flow: kept after a loss event, and added each round (at least, in packets).
+const COMPETE_CUT: f64 = 0.8;
+const COMPETE_STEP: f64 = 0.005;
+const COMPETE_STEP_PACKETS: f64 = 2.0;
+/// Time between trials on a long path; on a short one they are bound by round trips.
+const CRUISE_TIME: Duration = Duration::from_millis(500);
 
 /// Packets sent further apart than this (or than the pacer's bursts) are not one train.
 const TRAIN_GAP: Duration = Duration::from_millis(3);
@@ -108,7 +120,13 @@ pub(super) struct Engine {
     saturated_trains: u32,
     /// Rounds left in which delay is not heeded.
     competing: u32,
-    compete_gain: f64,
+    compete_window: f64,
+    climbing: bool,
+    murky_downs: u32,
+    /// The highest rate of the last half minute.
+    lasting: WindowedMax,
+    begun: Instant,
+    deep: bool,
     /// How much of the slack is used; less where the queue is too shallow for it.
     headroom: f64,
     /// Rounds a drain may take, and the queue it began with.
@@ -125,7 +143,7 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    pub(super) fn new(now: Instant, mtu: u16, initial_packets: u64) -> Self {
+    pub(super) fn new(now: Instant, mtu: u16, initial_packets: u64, seed: u64) -> Self {
         let mtu = u64::from(mtu.max(1));
         let initial_window = (initial_packets.max(MIN_WINDOW_PACKETS) * mtu).min(MAX_WINDOW);
         Self {
@@ -156,7 +174,12 @@ impl Engine {
             stalled_rounds: 0,
             saturated_trains: 0,
             competing: 0,
-            compete_gain: MAX_COMPETE_GAIN,
+            compete_window: 0.0,
+            climbing: false,
+            murky_downs: 0,
+            lasting: WindowedMax::new(LASTING_TICKS),
+            begun: now,
+            deep: false,
             headroom: 1.0,
             drain_rounds: 4,
             drain_queue: Duration::ZERO,
@@ -165,7 +188,8 @@ impl Engine {
             delivery_rate: 0.0,
             smoothed_rtt: Duration::ZERO,
             last_app_limited: true,
-            rng: 0x9e37_79b9_7f4a_7c15,
+            // Any state but zero: xorshift would stay there.
+            rng: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             dirty: false,
         }
     }
@@ -342,6 +366,9 @@ impl Engine {
             self.bandwidth.push(self.tick, rate.max(1.0));
         }
         self.phase_rounds += 1;
+        self.deep |= self.phase != TracePhase::Down && self.delay.base_is_stale(now);
+        let tenths = now.saturating_duration_since(self.begun).as_millis() / 100;
+        self.lasting.push(u64::try_from(tenths).unwrap_or(u64::MAX), self.delivery_rate);
         self.watch_competition(&round);
         if !limited {
             self.advance(rate, &round);
@@ -364,8 +391,15 @@ impl Engine {
             TracePhase::Up => self.advance_up(rate),
             TracePhase::Down => {
                 self.adapt_headroom();
-                if self.queue_is_long() {
+                self.deep = false;
+                self.murky_downs = if self.queue_is_clear() { 0 } else { self.murky_downs + 1 };
+                if self.competing == 0 && self.queue_is_long() {
                     self.on_long_queue(rate);
+                } else if self.competing == 0 && self.murky_downs >= MURKY_DOWNS {
+                    // Less than what the path holds was in flight, time and again, and still
+                    // packets waited.
+                    self.before_drain = self.bandwidth.get().unwrap_or(rate);
+                    self.enter(TracePhase::Drain);
                 } else {
                     self.enter(TracePhase::Cruise);
                 }
@@ -423,7 +457,7 @@ impl Engine {
         if self.phase == TracePhase::Drain
             && self.phase_rounds >= 1
             && self.delay.round_samples() > 0
-            && self.delay.queue() < self.queue_limit() / 3
+            && self.queue_is_clear()
         {
             self.enter(TracePhase::Cruise);
         }
@@ -433,11 +467,16 @@ impl Engine {
         if self.phase_rounds < self.drain_rounds {
             return;
         }
-        if self.queue_is_long() && self.delay.queue() * 10 > self.drain_queue * 6 {
+        if !self.queue_is_clear() && self.delay.queue() * 10 > self.drain_queue * 6 {
             // It is not ours: give way no further.
             self.competing = 32 + self.random(32);
-            self.compete_gain = MAX_COMPETE_GAIN;
             self.raise(self.before_drain);
+            let rtt = self.delay.round().unwrap_or_default().as_secs_f64();
+            let fair = self.lasting.get().unwrap_or(0.0) / 2.0;
+            let held = (self.before_drain.max(fair) * rtt).max(self.compete_window);
+            self.compete_window = held.min(MAX_WINDOW as f64);
+        } else {
+            self.compete_window = 0.0;
         }
         self.enter(TracePhase::Cruise);
     }
@@ -449,11 +488,19 @@ impl Engine {
             return;
         }
         self.competing -= 1;
-        let share = round.lost as f64 / (round.acked + round.lost).max(1) as f64;
-        if share > self.loss.base(self.mtu) + 0.02 {
-            self.compete_gain = (self.compete_gain * 0.85).max(MIN_COMPETE_GAIN);
+        let mtu = self.mtu as f64;
+        let packets = (round.acked + round.lost) as f64 / mtu;
+        let expected = self.loss.base(self.mtu) * packets;
+        if round.lost as f64 / mtu > expected + 2.0 * expected.sqrt() + 1.5 {
+            self.compete_window *= COMPETE_CUT;
         } else {
-            self.compete_gain = (self.compete_gain + 0.03).min(MAX_COMPETE_GAIN);
+            let step = (self.compete_window * COMPETE_STEP).max(COMPETE_STEP_PACKETS * mtu);
+            self.compete_window = (self.compete_window + step).min(MAX_WINDOW as f64);
+        }
+        if self.queue_is_clear() {
+            self.competing = 0;
+            self.compete_window = 0.0;
+            return;
         }
         if self.competing == 0 && self.phase != TracePhase::Startup {
             self.before_drain = self.bandwidth.get().unwrap_or(0.0);
@@ -489,6 +536,7 @@ impl Engine {
             return;
         }
         let grown = rate > self.reference * (1.0 + (self.up_gain - 1.0) * 0.5);
+        self.climbing = false;
         if self.loss.high_exceeds(self.mtu) {
             self.up_gain = (1.0 + (self.up_gain - 1.0) / 2.0).max(MIN_UP_GAIN);
             self.loss.forget_high();
@@ -497,6 +545,7 @@ impl Engine {
             if grown && !self.queue_is_long() {
                 self.reference = self.bandwidth.get().unwrap_or(0.0);
                 self.phase_rounds = 1;
+                self.climbing = true;
                 return;
             }
         }
@@ -532,7 +581,18 @@ impl Engine {
 
     fn queue_limit(&self) -> Duration {
         let base = self.delay.base().unwrap_or_default();
-        (base / 4).max(Duration::from_millis(10))
+        let rate = self.bandwidth.get().unwrap_or(f64::INFINITY).max(1.0);
+        let packets = rate * base.as_secs_f64() / self.mtu as f64;
+        let slack = (SLACK_PACKETS + SLACK_ROOT * packets.sqrt()) * self.mtu as f64 / rate;
+        base / 5 + Duration::from_secs_f64((2.0 * slack).min(1.0)) + Duration::from_millis(1)
+    }
+
+    /// Whether no more waits than the few packets that are always on their way.
+    fn queue_is_clear(&self) -> bool {
+        let base = self.delay.base().unwrap_or_default();
+        let rate = self.bandwidth.get().unwrap_or(f64::INFINITY).max(1.0);
+        let few = (3.0 * self.mtu as f64 / rate).min(0.01);
+        self.delay.queue() <= base / 12 + Duration::from_millis(1) + Duration::from_secs_f64(few)
     }
 
     fn queue_is_long(&self) -> bool {
@@ -542,9 +602,14 @@ impl Engine {
     fn enter(&mut self, phase: TracePhase) {
         self.phase = phase;
         self.phase_rounds = 0;
+        self.climbing = false;
         self.queued_rounds = 0;
         match phase {
-            TracePhase::Cruise => self.cruise_rounds = 4 + self.random(5),
+            TracePhase::Cruise => {
+                let base = self.delay.base().unwrap_or_default().as_secs_f64();
+                let rounds = CRUISE_TIME.as_secs_f64() / base.max(1e-3);
+                self.cruise_rounds = rounds.clamp(2.0, 5.0) as u32 + self.random(4);
+            }
             TracePhase::Drain => {
                 self.drain_rounds = 4 + self.random(5);
                 self.drain_queue = self.delay.queue();
@@ -556,14 +621,13 @@ impl Engine {
     }
 
     fn gain(&self) -> f64 {
-        if self.competing > 0 && !matches!(self.phase, TracePhase::Drain | TracePhase::Startup) {
-            return self.compete_gain;
-        }
         match self.phase {
             TracePhase::Startup => STARTUP_GAIN,
             TracePhase::Drain => DRAIN_GAIN,
             TracePhase::Cruise => CRUISE_GAIN,
+            TracePhase::Up if self.climbing => CLIMB_GAIN,
             TracePhase::Up => self.up_gain,
+            TracePhase::Down if self.deep => DEEP_DOWN_GAIN,
             TracePhase::Down => DOWN_GAIN,
         }
     }
@@ -590,6 +654,9 @@ impl Engine {
         let surely = product * (1.0 - self.loss.base(self.mtu));
         let mtu = self.mtu as f64;
         let wanted = match self.phase {
+            TracePhase::Cruise | TracePhase::Up | TracePhase::Down if self.competing > 0 => {
+                self.compete_window
+            }
             TracePhase::Down | TracePhase::Drain => self.gain() * surely + SLACK_PACKETS * mtu,
             _ => {
                 let slack = SLACK_ROOT * packets.sqrt() * mtu;

@@ -109,8 +109,7 @@ impl LossMeter {
 }
 
 fn exceeds(share: &LossShare, base: f64, mtu: u64) -> bool {
-    share.packets(mtu) >= MIN_PACKETS
-        && share.share() > base + EXCESS + deviation(share, base, mtu)
+    share.packets(mtu) >= MIN_PACKETS && share.share() > base + EXCESS + deviation(share, base, mtu)
 }
 
 /// Two standard deviations of the share seen in as many packets when `p` are lost.

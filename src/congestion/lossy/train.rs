@@ -53,9 +53,10 @@ impl TrainMeter {
         bytes: u64,
         mtu: u64,
     ) -> Option<TrainSample> {
-        let ended = self.train.as_ref().is_none_or(|train| {
-            train.id != flight.train || train.bytes >= MAX_PACKETS * mtu
-        });
+        let ended = self
+            .train
+            .as_ref()
+            .is_none_or(|train| train.id != flight.train || train.bytes >= MAX_PACKETS * mtu);
         if ended {
             let sample = self.train.take().and_then(|train| train.sample(mtu));
             self.train = Some(Train::begin(now, flight));
