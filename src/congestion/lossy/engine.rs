@@ -579,20 +579,31 @@ impl Engine {
         }
     }
 
+    /// A queue longer than this is not the one that the window's slack makes.
     fn queue_limit(&self) -> Duration {
         let base = self.delay.base().unwrap_or_default();
-        let rate = self.bandwidth.get().unwrap_or(f64::INFINITY).max(1.0);
-        let packets = rate * base.as_secs_f64() / self.mtu as f64;
-        let slack = (SLACK_PACKETS + SLACK_ROOT * packets.sqrt()) * self.mtu as f64 / rate;
-        base / 5 + Duration::from_secs_f64((2.0 * slack).min(1.0)) + Duration::from_millis(1)
+        let packets = self.path_rate() * base.as_secs_f64() / self.mtu as f64;
+        let slack = SLACK_PACKETS + SLACK_ROOT * packets.sqrt();
+        base / 5 + self.transmission(2.0 * slack) + Duration::from_millis(1)
     }
 
     /// Whether no more waits than the few packets that are always on their way.
     fn queue_is_clear(&self) -> bool {
         let base = self.delay.base().unwrap_or_default();
-        let rate = self.bandwidth.get().unwrap_or(f64::INFINITY).max(1.0);
-        let few = (3.0 * self.mtu as f64 / rate).min(0.01);
-        self.delay.queue() <= base / 12 + Duration::from_millis(1) + Duration::from_secs_f64(few)
+        self.delay.queue() <= base / 12 + self.transmission(3.0) + Duration::from_millis(1)
+    }
+
+    /// How long the path takes to send `packets`.
+    fn transmission(&self, packets: f64) -> Duration {
+        let seconds = packets * self.mtu as f64 / self.path_rate();
+        Duration::from_secs_f64(seconds.clamp(0.0, 1.0))
+    }
+
+    /// The rate the path once had: when others take a share, what is left to this flow says nothing
+    /// about how long a packet takes.
+    fn path_rate(&self) -> f64 {
+        let best = self.bandwidth.get().unwrap_or(0.0);
+        best.max(self.lasting.get().unwrap_or(0.0)).max(1.0)
     }
 
     fn queue_is_long(&self) -> bool {
