@@ -44,6 +44,7 @@ fn factory(clock: &SimClock, choice: Congestion, ring: Option<Arc<TraceRing>>) -
     }
     let clock = clock.clone();
     Arc::new(LossyConfig {
+        seed: env_f64("SEED", "1")[0] as u64 + if ring.is_some() { 0 } else { 1000 },
         clock: Arc::new(move || clock.now()),
         trace: ring.map(|ring| ring as _),
         ..LossyConfig::default()
@@ -329,6 +330,121 @@ fn table_steps() {
                     out.wait_quantile(0.95, 5 * SEC, 10 * SEC),
                 );
             }
+        }
+    }
+}
+
+/// A mobile link: a random walk over 1 to 40 Mbit/s in steps of 100 ms, with short gaps.
+fn mobile_trace(seconds: u64, seed: u64) -> Vec<(Nanos, u64)> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let mut level: f64 = 15.0;
+    let mut steps = Vec::new();
+    for step in 0..seconds * 10 {
+        level = (level * (0.4 * (random() - 0.5)).exp() + 0.6 * (random() - 0.5)).clamp(1.0, 40.0);
+        let now = if random() < 0.01 { 0.2 } else { level };
+        steps.push((step * 100 * MS, (now * 1e6) as u64));
+    }
+    steps
+}
+
+fn offered_by(trace: &[(Nanos, u64)], from: Nanos, to: Nanos) -> f64 {
+    let bits: f64 = trace
+        .iter()
+        .filter(|(at, _)| (from..to).contains(at))
+        .map(|(_, rate)| *rate as f64 * 0.1)
+        .sum();
+    bits / 1e6 / ((to - from) as f64 / 1e9)
+}
+
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_mobile() {
+    for rtt in env_f64("RTT", "20,50,100") {
+        for loss in env_f64("LOSS", "0,0.01") {
+            for seed in env_f64("SEED", "1,2") {
+                let cell = Cell { mbit: 20.0, rtt_ms: rtt, loss, queue_bytes: 500_000 };
+                let trace = mobile_trace(30, seed as u64);
+                let ring = Arc::new(TraceRing::new(100_000));
+                let offered = offered_by(&trace, 0, 30 * SEC) * 0.957 * (1.0 - loss);
+                let out = single(
+                    cell,
+                    choice_from_env(),
+                    Load::Bulk,
+                    30.0,
+                    Some(ring.clone()),
+                    |f, _| {
+                        f.rate = trace;
+                    },
+                );
+                dump(&ring);
+                println!(
+                    "mobile Mbit rtt {rtt} loss {loss} seed {seed}: {:.3} of offer {offered:.1} Mbit/s, wait p50 {:.1} p95 {:.1}, overflow {:.3}",
+                    out.flows[0].goodput(0, 30 * SEC) / offered,
+                    out.wait_quantile(0.5, 0, 30 * SEC),
+                    out.wait_quantile(0.95, 0, 30 * SEC),
+                    out.flows[0].overflow_share(0, 30 * SEC),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_bloat() {
+    for mbit in env_f64("MBIT", "27.4,50,100") {
+        for rtt in env_f64("RTT", "10,50,100") {
+            let queue_bytes = (mbit * 1e6 / 8.0) as u64;
+            let cell = Cell { mbit, rtt_ms: rtt, loss: 0.0, queue_bytes };
+            let share = mbit * 0.7 / 19.2;
+            let sizes = [(20_000.0 * share) as usize, (60_000.0 * share) as usize];
+            let load = frames(&[(sizes[0], 30.0), (sizes[1], 30.0)]);
+            frame_line(&format!("bloat {mbit} Mbit {rtt} ms"), cell, 10.0, load, &sizes);
+            let out = single(cell, choice_from_env(), Load::Bulk, 15.0, None, |_, _| {});
+            println!(
+                "  bulk Mbit: wait p50 {:.1} p95 {:.1} after 1 s [<= {:.0}], whole run p95 {:.1}",
+                out.wait_quantile(0.5, SEC, 15 * SEC),
+                out.wait_quantile(0.95, SEC, 15 * SEC),
+                f64::max(15.0, 0.3 * rtt),
+                out.wait_quantile(0.95, 0, 15 * SEC),
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_rtt_change() {
+    for mbit in env_f64("MBIT", "20,100") {
+        for (before, after) in [(20.0, 80.0), (80.0, 20.0), (50.0, 100.0)] {
+            let cell = Cell { mbit, rtt_ms: before, loss: 0.01, queue_bytes: 500_000 };
+            let ring = Arc::new(TraceRing::new(100_000));
+            let out =
+                single(cell, choice_from_env(), Load::Bulk, 25.0, Some(ring.clone()), |f, b| {
+                    for link in [f, b] {
+                        link.delay = vec![
+                            (0, (before / 2.0 * 1e6) as Nanos),
+                            (5 * SEC, (after / 2.0 * 1e6) as Nanos),
+                        ];
+                    }
+                });
+            dump(&ring);
+            let limit = 0.957 * mbit * 0.99;
+            println!(
+                "rtt {mbit} Mbit {before} -> {after}: {:.3}, after {:.3} then {:.3}; overflow {:.3}; wait p50 {:.1} then {:.1}",
+                out.flows[0].goodput(0, 5 * SEC) / limit,
+                out.flows[0].goodput(5 * SEC, 15 * SEC) / limit,
+                out.flows[0].goodput(15 * SEC, 25 * SEC) / limit,
+                out.flows[0].overflow_share(5 * SEC, 25 * SEC),
+                out.wait_quantile(0.5, 5 * SEC, 15 * SEC),
+                out.wait_quantile(0.5, 17 * SEC, 25 * SEC),
+            );
         }
     }
 }

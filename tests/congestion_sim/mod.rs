@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quinn_proto::congestion::ControllerFactory;
+use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
 use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use app::{FrameRecord, Load, Receiver, Sender};
@@ -264,7 +264,12 @@ impl Sim {
         }
         let remote: SocketAddr = format!("10.0.0.{}:4433", (host ^ 1) + 1).parse().unwrap();
         let seed = self.seed.wrapping_mul(31).wrapping_add(host as u64);
-        let transport = transport(self.flows[host / 2].config.controller.clone());
+        // What a receiver sends is too little to be controlled, and would mix into the trace.
+        let controller = match host % 2 {
+            0 => self.flows[host / 2].config.controller.clone(),
+            _ => Arc::new(NewRenoConfig::default()),
+        };
+        let transport = transport(controller);
         self.hosts[host].peer = Some(if host % 2 == 0 {
             Peer::client(transport, remote, seed, now)
         } else {
