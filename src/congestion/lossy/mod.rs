@@ -80,6 +80,12 @@ pub struct Lossy {
 }
 
 impl Lossy {
+    /// The rate that the path was measured to deliver, in bytes a second; `None` before there is a
+    /// measurement.
+    pub fn bandwidth(&self) -> Option<f64> {
+        self.engine.bandwidth()
+    }
+
     fn report(&mut self, now: Instant) {
         if let Some(event) = self.engine.take_event(now)
             && let Some(sink) = &self.config.trace

@@ -157,6 +157,10 @@ impl Engine {
         }
     }
 
+    pub(super) fn bandwidth(&self) -> Option<f64> {
+        self.bandwidth.get()
+    }
+
     pub(super) fn initial_window(&self) -> u64 {
         self.initial_window
     }
