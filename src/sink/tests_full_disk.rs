@@ -14,14 +14,14 @@ fn small_file_system(name: &str, bytes: u64) -> Option<PathBuf> {
     if let Some(mounted) = std::env::var_os(MOUNTED) {
         return Some(mounted.into());
     }
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let script =
         r#"mount -t tmpfs -o "size=$1" none "$2" || exit 77; exec "$3" --exact "$4" --nocapture"#;
     let run = Command::new("unshare")
         .args(["-Urm", "sh", "-c", script, "sh"])
         .arg(bytes.to_string())
         .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("this test program"))
         .arg(format!("sink::tests_full_disk::{name}"))
         .env(MOUNTED, folder.path())
         .output();
