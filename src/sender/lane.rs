@@ -104,9 +104,11 @@ impl Lane {
         }
     }
 
-    /// Starts whatever can be started, and says what the receiver has to be told.
-    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Share) -> Option<Message> {
+    /// Starts whatever can be started, and says what the receiver has to be told. Before the
+    /// welcome (`share` is `None`) frames are offered, which saves a round trip, but not sent.
+    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Option<Share>) -> Option<Message> {
         self.look_up_more(ledger);
+        let share = share?;
         self.take_up_again();
         while let Some(&(sequence, bytes)) = self.wanted.front() {
             let first = self.unconfirmed.is_empty();

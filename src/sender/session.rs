@@ -52,7 +52,7 @@ struct State<'a> {
     lanes: Vec<Lane>,
     ledgers: &'a mut [Ledger],
     options: &'a SendOptions,
-    schedule: Schedule,
+    schedule: &'a mut Option<Schedule>,
     progress: &'a Progress,
     results: mpsc::UnboundedReceiver<(usize, Done)>,
     outbox: VecDeque<Message>,
@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
         sources: &[Arc<dyn Source>],
         ledgers: &'a mut [Ledger],
         options: &'a SendOptions,
-        schedule: Schedule,
+        schedule: &'a mut Option<Schedule>,
         progress: &'a Progress,
     ) -> Self {
         let (report, results) = mpsc::unbounded_channel();
@@ -176,9 +176,8 @@ impl State<'_> {
             self.next_probe = Some(now + CLOCK_INTERVAL);
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
-        let Some(share) = self.share else { return };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let message = lane.pump(&mut self.ledgers[index], share);
+            let message = lane.pump(&mut self.ledgers[index], self.share);
             self.outbox.extend(message);
         }
     }
@@ -199,14 +198,16 @@ impl State<'_> {
         }
         let lanes = self.lanes.iter().enumerate();
         let ready = lanes.filter_map(|(index, lane)| Some((index, lane.next_ready()?)));
+        let schedule = self.schedule.as_ref()?;
         let most_urgent = ready.max_by_key(|(index, ready)| {
             let bytes = ready.content.body.len() as u64;
-            self.schedule.priority(ready.slot, bytes, self.lanes[*index].handed_bytes + bytes)
+            schedule.priority(ready.slot, bytes, self.lanes[*index].handed_bytes + bytes)
         });
-        most_urgent.map(|(index, ready)| (index, self.schedule.due(ready.slot)))
+        most_urgent.map(|(index, ready)| (index, schedule.due(ready.slot)))
     }
 
     fn take_frame(&mut self, lane: usize) -> Option<OutgoingFrame> {
+        let schedule = (*self.schedule)?;
         let ready = self.lanes[lane].take_ready(&mut self.ledgers[lane])?;
         let description = ready.content.description;
         let bytes = ready.content.body.len() as u64;
@@ -216,10 +217,10 @@ impl State<'_> {
             name: description.name,
             bytes,
             hash: Some(ready.content.hash),
-            captured: Some(self.schedule.captured(ready.slot)),
+            captured: Some(schedule.captured(ready.slot)),
             modified: description.modified,
         };
-        let priority = self.schedule.priority(ready.slot, bytes, self.lanes[lane].handed_bytes);
+        let priority = schedule.priority(ready.slot, bytes, self.lanes[lane].handed_bytes);
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
         Some(OutgoingFrame { header, body: ready.content.body, priority })
     }
@@ -237,6 +238,9 @@ impl State<'_> {
             Message::Answer(answer) => {
                 let lane = self.lane(answer.source)?;
                 self.heard_of_frames = true;
+                // Frames fall due from the moment on at which the receiver is ready for the first,
+                // and go on doing so when the connection is lost.
+                self.schedule.get_or_insert_with(|| Schedule::start(self.options.pace));
                 self.lanes[lane].answered(answer, &mut self.ledgers[lane])?;
                 self.show(lane);
                 Ok(())
@@ -246,10 +250,10 @@ impl State<'_> {
                 self.heard_of_frames = true;
                 let slots: Vec<_> = self.observed_slots(lane, &receipts);
                 let news = self.lanes[lane].confirmed(&receipts, &mut self.ledgers[lane])?;
-                if let Some(observer) = &self.options.observer {
+                if let (Some(observer), Some(schedule)) = (&self.options.observer, &*self.schedule)
+                {
                     for ((sequence, bytes), slot) in news.into_iter().zip(slots) {
-                        let (due, captured) =
-                            (self.schedule.due(slot), self.schedule.captured(slot));
+                        let (due, captured) = (schedule.due(slot), schedule.captured(slot));
                         observer.confirmed(
                             receipts.source,
                             sequence,
