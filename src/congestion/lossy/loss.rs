@@ -14,7 +14,7 @@ struct LossShare {
 
 impl LossShare {
     fn add(&mut self, acked: u64, lost: u64, mtu: u64, memory: f64) {
-        let packets = (acked + lost) as f64 / mtu.max(1) as f64;
+        let packets = acked.saturating_add(lost) as f64 / mtu.max(1) as f64;
         let keep = (1.0 - packets / memory).clamp(0.25, 1.0);
         self.acked = self.acked * keep + acked as f64;
         self.lost = self.lost * keep + lost as f64;

@@ -124,12 +124,12 @@ impl Controller for Lossy {
 
     fn on_congestion_event(
         &mut self,
-        now: Instant,
+        _now: Instant,
         sent: Instant,
         _is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.engine.on_loss(now, sent, lost_bytes);
+        self.engine.on_loss(sent, lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {

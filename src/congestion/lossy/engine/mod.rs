@@ -2,6 +2,8 @@
 
 mod phases;
 mod rivals;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::time::{Duration, Instant};
@@ -21,6 +23,10 @@ const BANDWIDTH_ROUNDS: u64 = 10;
 const LASTING_TICKS: u64 = 300;
 /// No rate is believed beyond 100 Gbit/s.
 const MAX_RATE: f64 = 12.5e9;
+/// Losses of an outage, which say nothing of the rate, are found in this many rounds after it.
+const OUTAGE_ROUNDS: u32 = 3;
+/// A transmit below this part of a packet holds no data to speak of.
+const SMALL_SHARE: u64 = 4;
 /// Packets sent further apart than this (or than the pacer's bursts) are not one train.
 const TRAIN_GAP: Duration = Duration::from_millis(3);
 /// The pacer's smallest burst, in packets.
@@ -40,6 +46,15 @@ impl Round {
     fn new(start: Instant) -> Self {
         Self { start, acked: 0, lost: 0, batches: 0, limited_batches: 0 }
     }
+
+    /// Bytes of which the fate became known.
+    fn resolved(&self) -> u64 {
+        self.acked.saturating_add(self.lost)
+    }
+
+    fn lost_share(&self) -> f64 {
+        self.lost as f64 / self.resolved().max(1) as f64
+    }
 }
 
 /// The acknowledgements of one packet, gathered.
@@ -57,7 +72,10 @@ pub(super) struct Engine {
     mtu: u64,
     initial_window: u64,
     window: u64,
+    /// Bytes of data in flight, as far as the controller can tell.
     in_flight: u64,
+    /// Bytes of small packets since the last acknowledgement; some may be in flight.
+    small: u64,
     sent_bytes: u64,
     delivered: u64,
     lost: u64,
@@ -86,6 +104,9 @@ pub(super) struct Engine {
     compete_window: f64,
     climbing: bool,
     murky_downs: u32,
+    heavy_pause: u32,
+    /// Rounds left in which an outage's losses may still come to light.
+    outage_rounds: u32,
     /// The highest rate of the last half minute.
     lasting: WindowedMax,
     begun: Instant,
@@ -108,12 +129,14 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn new(now: Instant, mtu: u16, initial_packets: u64, seed: u64) -> Self {
         let mtu = u64::from(mtu.max(1));
-        let initial_window = (initial_packets.max(MIN_WINDOW_PACKETS) * mtu).min(MAX_WINDOW);
+        let initial_window =
+            initial_packets.max(MIN_WINDOW_PACKETS).saturating_mul(mtu).min(MAX_WINDOW);
         Self {
             mtu,
             initial_window,
             window: initial_window,
             in_flight: 0,
+            small: 0,
             sent_bytes: 0,
             delivered: 0,
             lost: 0,
@@ -140,6 +163,8 @@ impl Engine {
             compete_window: 0.0,
             climbing: false,
             murky_downs: 0,
+            heavy_pause: 0,
+            outage_rounds: 0,
             lasting: WindowedMax::new(LASTING_TICKS),
             begun: now,
             deep: false,
@@ -172,6 +197,24 @@ impl Engine {
 
     /// `bytes` left at `now`.
     pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) {
+        if bytes < self.mtu / SMALL_SHARE {
+            // Most likely acknowledgements alone, which nobody acknowledges and nothing limits.
+            self.small = self.small.saturating_add(bytes);
+        } else {
+            self.on_data_sent(now, bytes);
+        }
+        self.log.push(Flight {
+            sent: now,
+            delivered: self.delivered,
+            delivered_at: self.delivered_at,
+            acked_sent: self.acked_sent,
+            train: self.train,
+            sent_bytes: self.sent_bytes,
+            pressure: self.pressure(),
+        });
+    }
+
+    fn on_data_sent(&mut self, now: Instant, bytes: u64) {
         if self.in_flight == 0 {
             // Idle time is nobody's delivery time.
             self.delivered_at = now;
@@ -183,15 +226,6 @@ impl Engine {
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_add(bytes);
         self.last_sent = self.last_sent.max(now);
-        self.log.push(Flight {
-            sent: now,
-            delivered: self.delivered,
-            delivered_at: self.delivered_at,
-            acked_sent: self.acked_sent,
-            train: self.train,
-            sent_bytes: self.sent_bytes,
-            pressure: self.pressure(),
-        });
     }
 
     /// A packet sent at `sent` was acknowledged.
@@ -210,9 +244,13 @@ impl Engine {
 
     /// The acknowledgements of one packet are all in.
     pub(super) fn on_end_acks(&mut self, now: Instant, in_flight: u64) {
-        self.in_flight = in_flight;
         let batch = std::mem::take(&mut self.batch);
         let Some(newest) = batch.newest else { return };
+        if self.in_outage(now) {
+            self.outage_rounds = OUTAGE_ROUNDS;
+        }
+        self.in_flight = in_flight;
+        self.small = 0;
         self.smoothed_rtt = batch.smoothed_rtt;
         self.last_app_limited = batch.app_limited;
         self.delivered = self.delivered.saturating_add(batch.bytes);
@@ -240,11 +278,13 @@ impl Engine {
     }
 
     /// Bytes sent up to `sent` were lost; none means that the path marked packets (ECN).
-    pub(super) fn on_loss(&mut self, _now: Instant, sent: Instant, bytes: u64) {
+    pub(super) fn on_loss(&mut self, sent: Instant, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.lost = self.lost.saturating_add(bytes);
         self.round.lost = self.round.lost.saturating_add(bytes);
-        if let Some(flight) = self.log.find(sent) {
+        if let Some(flight) = self.log.find(sent)
+            && self.outage_rounds == 0
+        {
             self.loss.add(flight.pressure, 0, bytes, self.mtu);
         }
         if bytes == 0 && sent >= self.round.start {
@@ -300,7 +340,7 @@ impl Engine {
             .max(flight.sent.saturating_duration_since(flight.acked_sent))
             .as_secs_f64();
         let bytes = self.delivered.saturating_sub(flight.delivered) as f64;
-        let limited = round.limited_batches * 5 >= round.batches;
+        let limited = u64::from(round.limited_batches) * 5 >= u64::from(round.batches);
         if interval > 0.0 {
             self.delivery_rate = (bytes / interval).min(MAX_RATE);
         }
@@ -316,9 +356,12 @@ impl Engine {
         let tenths = now.saturating_duration_since(self.begun).as_millis() / 100;
         self.lasting.push(u64::try_from(tenths).unwrap_or(u64::MAX), self.delivery_rate);
         self.watch_competition(&round);
-        if !limited {
+        if limited {
+            self.settle();
+        } else if !self.loss_is_heavy(&round) {
             self.advance(rate, &round);
         }
+        self.outage_rounds = self.outage_rounds.saturating_sub(1);
         self.delay.end_round();
         self.dirty = true;
     }

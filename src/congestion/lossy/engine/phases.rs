@@ -8,6 +8,12 @@ use crate::congestion::trace::TracePhase;
 
 /// As often in a row packets may wait though less was in flight than the path holds.
 const MURKY_DOWNS: u32 = 3;
+/// Loss above this share is congestion even where it is random: nothing useful gets through.
+const HEAVY_LOSS: f64 = 0.35;
+/// Fewer packets in a round do not show heavy loss.
+const HEAVY_PACKETS: u64 = 30;
+/// Rounds between two answers to heavy loss, so that trials can undo the first.
+const HEAVY_PAUSE: u32 = 10;
 /// Time between trials on a long path; on a short one they are bound by round trips.
 const CRUISE_TIME: Duration = Duration::from_millis(500);
 
@@ -37,6 +43,33 @@ impl Engine {
         }
     }
 
+    /// What was begun to learn about a full path ends when the application leaves room.
+    pub(super) fn settle(&mut self) {
+        if !matches!(self.phase, TracePhase::Startup | TracePhase::Cruise) && self.phase_rounds >= 2
+        {
+            self.enter(TracePhase::Cruise);
+        }
+    }
+
+    /// Backs off from heavy loss; says whether it did.
+    pub(super) fn loss_is_heavy(&mut self, round: &Round) -> bool {
+        self.heavy_pause = self.heavy_pause.saturating_sub(1);
+        let heavy = round.lost_share() > HEAVY_LOSS && round.resolved() > HEAVY_PACKETS * self.mtu;
+        if !heavy || self.outage_rounds > 0 || self.heavy_pause > 0 || self.startup_is_blind() {
+            return false;
+        }
+        self.heavy_pause = HEAVY_PAUSE;
+        self.bandwidth.reset(self.tick, self.delivery_rate.max(1.0));
+        self.competing = 0;
+        self.enter(TracePhase::Drain);
+        true
+    }
+
+    /// Whether startup has yet to see the rate at which the path delivers.
+    fn startup_is_blind(&self) -> bool {
+        self.phase == TracePhase::Startup && self.stalled_rounds == 0
+    }
+
     /// A queue too shallow even for the little that is kept in it is asked for less.
     fn adapt_headroom(&mut self) {
         if self.loss.even_exceeds(self.mtu) {
@@ -55,9 +88,8 @@ impl Engine {
         } else {
             self.stalled_rounds += 1;
         }
-        let packets = ((round.acked + round.lost) / self.mtu) as f64;
-        let share = round.lost as f64 / ((round.acked + round.lost).max(1)) as f64;
-        let heavy = packets >= 20.0 && share > 0.12 + 3.0 * (0.1 / packets).sqrt();
+        let packets = (round.resolved() / self.mtu) as f64;
+        let heavy = packets >= 20.0 && round.lost_share() > 0.12 + 3.0 * (0.1 / packets).sqrt();
         if self.stalled_rounds >= 3 || (heavy && self.stalled_rounds >= 1) {
             self.enter(TracePhase::Drain);
         }

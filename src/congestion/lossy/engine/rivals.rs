@@ -45,7 +45,7 @@ impl Engine {
         }
         self.competing -= 1;
         let mtu = self.mtu as f64;
-        let packets = (round.acked + round.lost) as f64 / mtu;
+        let packets = round.resolved() as f64 / mtu;
         let expected = self.loss.base(self.mtu) * packets;
         if round.lost as f64 / mtu > expected + 2.0 * expected.sqrt() + 1.5 {
             self.compete_window *= COMPETE_CUT;

@@ -51,11 +51,12 @@ impl Engine {
         if now.saturating_duration_since(self.last_sent) < PROBE_INTERVAL {
             return self.in_flight.max(self.mtu);
         }
-        self.in_flight.saturating_add((PROBE_PACKETS + 1) * self.mtu).min(u64::from(u32::MAX))
+        let probe = self.small.saturating_add((PROBE_PACKETS + 1) * self.mtu);
+        self.in_flight.saturating_add(probe).min(u64::from(u32::MAX))
     }
 
     pub(super) fn in_outage(&self, now: Instant) -> bool {
-        let patience = self.smoothed_rtt.saturating_mul(2) + SILENCE;
+        let patience = self.smoothed_rtt.saturating_mul(2).saturating_add(SILENCE);
         self.delivered > 0
             && self.in_flight > 0
             && now.saturating_duration_since(self.delivered_at) > patience
