@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use quinn::congestion::ControllerFactory;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
@@ -50,9 +49,9 @@ impl QuicDial {
         let (end, keeper) = LinkEnd::new();
 
         tokio::spawn(messages::write(session_out, queued_messages));
-        let repair_bytes = Arc::new(AtomicU64::new(0));
+        let counters = Arc::new(send::Sending::default());
         let sending =
-            send::frames(connection.clone(), queued_frames, self.repair, repair_bytes.clone());
+            send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
         tokio::spawn(sending);
         let reader = connection.clone();
         tokio::spawn(async move {
@@ -66,7 +65,7 @@ impl QuicDial {
             // Keep `incoming` open until the keeper can tell why the link has ended.
             reader.closed().await;
         });
-        let path = watch_path(&connection, repair_bytes);
+        let path = watch_path(&connection, counters);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
         tokio::spawn(async move {
             keep(connection, keeper, address, explainer).await;

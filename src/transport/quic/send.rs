@@ -1,11 +1,13 @@
 //! Frames out: a stream for each, with repair behind the body where that pays.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::repairing::{self, Repairing};
 use super::varint;
@@ -13,13 +15,44 @@ use crate::repair::{Plan, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
 use crate::wire::{FrameHeader, RefusalCode, RepairLayout};
 
+/// Counters of the frames of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    /// Bytes of forward repair sent.
+    pub(super) repair: AtomicU64,
+    /// Bytes of bodies whose streams are not through.
+    pub(super) underway: AtomicU64,
+    /// Notified when `underway` falls.
+    pub(super) drained: Arc<Notify>,
+}
+
+/// Counts a body as underway for as long as it lives.
+struct Underway {
+    counters: Arc<Sending>,
+    bytes: u64,
+}
+
+impl Underway {
+    fn new(counters: &Arc<Sending>, bytes: u64) -> Self {
+        counters.underway.fetch_add(bytes, Ordering::Relaxed);
+        Self { counters: counters.clone(), bytes }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.counters.underway.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters.drained.notify_one();
+    }
+}
+
 /// Gives each frame a stream of its own and writes it, many at once, until the session has no more
 /// or the connection is gone.
 pub(super) async fn frames(
     connection: Connection,
     mut queue: mpsc::Receiver<OutgoingFrame>,
     mode: RepairMode,
-    repair_bytes: Arc<AtomicU64>,
+    counters: Arc<Sending>,
 ) {
     let mark = repairing::mark(&connection);
     let mut repairing = Repairing::new(mode);
@@ -29,8 +62,10 @@ pub(super) async fn frames(
         let Ok(stream) = connection.open_uni().await else { return };
         let _ = stream.set_priority(frame.priority);
         let plan = mark.and_then(|mark| Some((repairing.plan(&connection, &frame)?, mark)));
-        let pieces = pieces(frame, plan, &repair_bytes);
-        tokio::spawn(write_frame(stream, pieces));
+        let underway = Underway::new(&counters, frame.body.len() as u64);
+        let late = frame.late;
+        let pieces = pieces(frame, plan, &counters.repair);
+        tokio::spawn(write_frame(stream, pieces, late, underway));
     }
 }
 
@@ -70,7 +105,12 @@ fn with_repair(
 }
 
 /// Writes one frame and stays until the receiver's transport has it, or wants no more of it.
-async fn write_frame(mut stream: SendStream, pieces: Option<Vec<Bytes>>) {
+async fn write_frame(
+    mut stream: SendStream,
+    pieces: Option<Vec<Bytes>>,
+    late: Option<(Instant, i32)>,
+    _underway: Underway,
+) {
     let Some(pieces) = pieces else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
         return;
@@ -85,7 +125,21 @@ async fn write_frame(mut stream: SendStream, pieces: Option<Vec<Bytes>>) {
         return;
     }
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.
-    if let Ok(Some(code)) = stream.stopped().await {
+    let mut stopped = pin!(stream.stopped());
+    let ended = match late {
+        Some((when, priority)) => {
+            match tokio::time::timeout_at(when.into(), &mut stopped).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    // Frames that have fallen due since are of more use than this one.
+                    let _ = stream.set_priority(priority);
+                    stopped.await
+                }
+            }
+        }
+        None => stopped.await,
+    };
+    if let Ok(Some(code)) = ended {
         let _ = stream.reset(code);
     }
 }

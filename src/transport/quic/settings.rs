@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Silence after which the connection is taken for lost. Longer than the outages that a satellite
@@ -65,12 +65,24 @@ pub fn transport(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<Tr
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW))
         .send_window(SEND_WINDOW)
         .initial_rtt(INITIAL_RTT)
+        .ack_frequency_config(Some(acknowledgements()))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         // Nothing is sent as datagrams, so nothing has to be kept for them.
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(congestion);
     Arc::new(config)
+}
+
+/// What is asked of the peer for what this end sends (draft-ietf-quic-ack-frequency).
+///
+/// The last packet of a frame is acknowledged after 5 ms at the latest instead of 25, which takes
+/// 20 ms off every probe timeout (RFC 9002, section 6.2.1) and lets the congestion controller see
+/// where a burst ended.
+fn acknowledgements() -> AckFrequencyConfig {
+    let mut config = AckFrequencyConfig::default();
+    config.max_ack_delay(Some(Duration::from_millis(5)));
+    config
 }
 
 /// Binds a UDP socket with large buffers, as far as the kernel grants them.
