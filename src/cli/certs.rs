@@ -6,19 +6,19 @@ use std::time::SystemTime;
 use super::{COMPLETE, Outcome, output};
 use crate::identity::{CERTIFICATE_FILE, DEFAULT_DAYS, Identity, KEY_FILE, NewCertificate};
 
-/// Make the identity of this machine: a self-signed certificate and its key
+/// Make the identity of this machine, a self-signed certificate and its key, and print its pin
 #[derive(Debug, clap::Args)]
 pub(super) struct CertsArgs {
     /// The folder to write cert.pem and key.pem to
     #[arg(long, value_name = "DIR", default_value = "certs")]
     out: PathBuf,
-    /// A host name or IP address for the certificate, beside those of this machine (repeatable)
+    /// A further host name or IP address for the certificate; it matters for --ca only (repeatable)
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
     /// Days for which it is valid
     #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS)]
     days: u32,
-    /// Replace an identity that is there; every peer then has to be told the new pin
+    /// Replace the identity that is there; every peer then has to be told the new pin
     #[arg(long)]
     force: bool,
 }

@@ -29,13 +29,13 @@ use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
 use crate::verify::{VerifyOptions, verify};
 
-/// Make two sources, send them over QUIC on this machine, store them, and verify every file
+/// Generate two sources, send them over QUIC on this machine, store them, and verify every file
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
     /// The folder to work in
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
-    /// Frames of each source
+    /// Frames to generate for each source
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     frames: u64,
     /// The folder of this machine's identity; one is made where it is missing

@@ -40,11 +40,11 @@ struct Cli {
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, Args)]
 struct Talk {
-    /// Say nothing but errors and results
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Print errors and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
-    /// Say more; twice for everything (RUST_LOG chooses more finely)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Print more; twice for everything (RUST_LOG chooses more finely)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 901)]
     verbose: u8,
 }
 

@@ -25,21 +25,28 @@ use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport, TransportError};
 use crate::wire::ALPN;
 
+const AFTER_HELP: &str = "\
+Run it again after any interruption: it sends what is missing, and nothing twice.
+
+Exit status: 0 every frame is stored and confirmed, 1 something is missing, 2 wrong usage,
+130 interrupted.";
+
 /// Send the frames of one folder or more
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct SendArgs {
     /// The receiver
     #[arg(value_name = "HOST:PORT")]
     receiver: ReceiverAddress,
-    /// NAME=PATH, or PATH whose last folder is the name
+    /// A folder of frames: NAME=PATH, or PATH alone, whose last folder is then the name
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<SourceArg>,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Frames a second from each source [default: as fast as the link takes them]
+    /// Send this many frames a second from each source [default: as fast as the link takes them]
     #[arg(long, value_name = "N", value_parser = parse_fps)]
     fps: Option<f64>,
-    /// quic, tcp, tcp-per-frame or stop-and-wait
+    /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Transport,
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
@@ -48,16 +55,16 @@ pub(super) struct SendArgs {
     /// Forward repair of frames sent over QUIC with --fps: auto, off, or a share as in 10%
     #[arg(long, value_name = "MODE", default_value_t = RepairMode::Auto)]
     repair: RepairMode,
-    /// The kernel's congestion control for the TCP transports, as in bbr [default: the system's]
+    /// The kernel's congestion control for the TCP transports, such as bbr [default: the system's]
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
-    /// Replace frames that are stored with other content
+    /// Replace frames that the receiver has with other content
     #[arg(long)]
     overwrite: bool,
     /// Compare stored frames by their hash, even where length and modification time agree
     #[arg(long)]
     checksum: bool,
-    /// How long to go on trying without a connection; 0 gives up at once
+    /// Go on trying for this long without a connection; 0 gives up at once
     #[arg(long, value_name = "TIME", default_value = "30s")]
     retry_for: Span,
     /// The folder of this machine's identity; one is made where it is missing
