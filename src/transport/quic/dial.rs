@@ -53,6 +53,7 @@ impl QuicDial {
         let sending =
             send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
         tokio::spawn(sending);
+        tokio::spawn(send::nudge(connection.clone(), counters.clone()));
         let reader = connection.clone();
         tokio::spawn(async move {
             let take = |message| {

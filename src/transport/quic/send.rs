@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::{Connection, SendStream};
+use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
 use super::repairing::{self, Repairing};
-use super::varint;
+use super::{settings, varint};
 use crate::repair::{Plan, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
 use crate::wire::{FrameHeader, RefusalCode, RepairLayout};
@@ -43,6 +43,23 @@ impl Drop for Underway {
     fn drop(&mut self) {
         self.counters.underway.fetch_sub(self.bytes, Ordering::Relaxed);
         self.counters.drained.notify_one();
+    }
+}
+
+/// Wakes the connection every few milliseconds while frames are underway, until it has ended.
+///
+/// After an outage nothing is sent before quinn's probe timeout, which has doubled all along and has
+/// no upper bound. The congestion controller would admit a packet or two far sooner, but is asked
+/// only when something wakes the connection, and with the window full nothing does.
+pub(super) async fn nudge(connection: Connection, counters: Arc<Sending>) {
+    let mut tick = tokio::time::interval(settings::NUDGE_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while connection.close_reason().is_none() {
+        tick.tick().await;
+        if counters.underway.load(Ordering::Relaxed) > 0 {
+            // The limit that is set already: all that this does is to wake the connection.
+            connection.set_max_concurrent_bi_streams(VarInt::from_u32(1));
+        }
     }
 }
 

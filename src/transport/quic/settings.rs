@@ -24,6 +24,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long an attempt to connect may take. Round trips of satellites and a few lost packets fit.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How often a connection with frames underway is woken, so that it notices the end of an outage:
+/// with the congestion controller's pace of probing, two packets every 25 ms.
+pub const NUDGE_INTERVAL: Duration = Duration::from_millis(25);
+
 /// How long a peer may take from its first packet to its session stream.
 pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 
