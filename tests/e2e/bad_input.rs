@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::support::{Place, Receiver};
+use crate::support::{Place, Process, Receiver};
 
 #[test]
 fn folders_that_are_missing_or_empty_are_named_and_others_go() {
@@ -64,43 +65,109 @@ fn a_file_that_cannot_be_read_is_named_and_others_go() {
 #[test]
 fn a_file_that_vanishes_before_it_is_read_is_named_at_both_ends() {
     let place = Place::new();
-    place.frames("visible", 3, 2_000);
-    let receiver = Receiver::start(&place, &[]);
-    // Frames 1 and 2 fall due tomorrow. Those that are read already still go.
-    let sending = receiver.sending(&["visible"], &["--fps", "1", "--checksum"]);
-    sending.finish().expect(0);
-
-    // One that is gone from the start of the run on is left out by the listing, so it has to go
-    // in between: a link whose target is removed once the sender has listed the folder.
-    place.frames("infrared", 1, 2_000);
-    let target = place.file("target", b"soon gone");
-    symlink(&target, place.path("infrared/1.bin")).unwrap();
-    let other = Receiver::start(&place, &["--out", "other", "--transport", "tcp"]);
-    let address = other.address().to_string();
-    let _keep = other;
-    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (pin, hold) = (place.pin("receiver"), listening.local_addr().unwrap().to_string());
-    let args =
-        ["send", &hold, "infrared", "--certs", "sender", "--transport", "tcp", "--pin", &pin];
-    let sending = crate::support::Process::start(place.command(&args));
-    // It has listed its sources when it connects; then the target goes, and the connection is
-    // handed on to the receiver.
-    let (mut near, _) = listening.accept().unwrap();
-    fs::remove_file(target).unwrap();
-    let mut far = std::net::TcpStream::connect(address).unwrap();
-    let (mut near_in, mut far_out) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-    std::thread::spawn(move || std::io::copy(&mut near_in, &mut far_out));
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut far, &mut near);
-        let _ = near.flush();
-        let _ = near.shutdown(std::net::Shutdown::Both);
-    });
+    place.frames("visible", 2, 2_000);
+    let vanishing = place.file("visible/soon-gone.bin", b"soon gone");
+    let receiver = Receiver::start(&place, &["--transport", "tcp"]);
+    // The sender has listed its folder when it connects. It gets through to the receiver when the
+    // file is gone.
+    let gate = Gate::new(receiver.address());
+    let (pin, address) = (place.pin("receiver"), gate.address());
+    let args = ["send", &address, "visible", "--certs", "sender", "--pin", &pin];
+    let sending = Process::start(place.command(&[&args[..], &["--transport", "tcp"]].concat()));
+    gate.open_when_somebody_came(|| fs::remove_file(vanishing).unwrap());
     let sent = sending.finish().expect(1);
-    sent.prints("missing 1.bin: cannot read infrared/1.bin").prints("stored 1, verified 1");
-    let told = _keep.process().stderr_line(|line| {
-        line.contains("missing 1.bin").then(|| line.to_owned())
+    sent.prints("missing soon-gone.bin: cannot read visible/soon-gone.bin").prints("stored 2");
+    receiver.process().stderr_line(|line| line.contains("missing soon-gone.bin").then_some(()));
+    place.assert_stored("visible");
+    receiver.assert_serves(&["--transport", "tcp"]);
+}
+
+#[test]
+fn a_file_that_grows_or_shrinks_while_it_is_read_fails_by_name() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    // The kernel's own files have another length than they say: what is read from the first is more
+    // and from the second less.
+    let grows = "/proc/self/status";
+    let shrinks = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if !Path::new(shrinks).is_file() {
+        eprintln!("SKIPPED: there is no {shrinks}");
+        return;
+    }
+    symlink(grows, place.path("visible/grows.bin")).unwrap();
+    symlink(shrinks, place.path("visible/shrinks.bin")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["visible"], &[]).expect(1);
+    sent.prints("missing grows.bin: visible/grows.bin changed while it was read (it grew")
+        .prints("missing shrinks.bin: visible/shrinks.bin changed while it was read (it shrank")
+        .prints("sent 3, stored 3");
+    assert_eq!(place.manifest("visible").len(), 3);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_file_that_is_written_all_the_time_is_never_stored_torn() {
+    let place = Place::new();
+    place.frames("visible", 20, 2_000);
+    let path = place.path("visible/busy.bin");
+    let content = crate::support::frame("busy", 0, 400_000);
+    fs::write(&path, &content).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let receiver = Receiver::start(&place, &[]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            let mut length = 1;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                length = (length * 7_919 + 1) % content.len();
+                file.set_len(0).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &content[..length], 0).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            // Whether it is caught while it changes is a matter of chance; that the others go is not.
+            let sent = receiver.send(&["visible"], &["--overwrite"]);
+            assert!(matches!(sent.status, Some(0 | 1)), "{sent}");
+            let missing = sent.stdout.lines().find(|line| line.contains("  missing "));
+            assert!(missing.is_none_or(|line| line.contains("missing busy.bin")), "{sent}");
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-    assert!(told.contains("frame 1"), "{told}");
+    // What is stored was there at one moment: the beginning of the content, of some length.
+    if let Ok(stored) = fs::read(place.store().join("visible/busy.bin")) {
+        assert!(content.starts_with(&stored), "a torn frame of {} bytes", stored.len());
+    }
+    place.run(&["verify", "store"]).expect(0);
+}
+
+/// A TCP port through which somebody gets to a receiver, once it is opened.
+struct Gate {
+    listener: TcpListener,
+    behind: SocketAddr,
+}
+
+impl Gate {
+    fn new(behind: SocketAddr) -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), behind }
+    }
+
+    fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    /// Waits for a connection, does something, and lets the connection through.
+    fn open_when_somebody_came(&self, first: impl FnOnce()) {
+        let (near, _) = self.listener.accept().unwrap();
+        first();
+        let far = TcpStream::connect(self.behind).unwrap();
+        for (from, to) in [(&near, &far), (&far, &near)] {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,6 @@ mod place;
 mod process;
 mod receiver;
 
-pub(crate) use place::{Place, Snapshot, frame};
+pub(crate) use place::{Place, assert_same_frames, frame};
 pub(crate) use process::{Finished, Process, Signal};
 pub(crate) use receiver::Receiver;

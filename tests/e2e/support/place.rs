@@ -121,8 +121,9 @@ pub(crate) fn frame(source: &str, index: u64, bytes: usize) -> Vec<u8> {
     content
 }
 
+/// Checks that a folder holds exactly the frames of another, each with one line in its manifest.
 #[track_caller]
-fn assert_same_frames(source: &Path, stored: &Path) {
+pub(crate) fn assert_same_frames(source: &Path, stored: &Path) {
     let (sent, mut found) = (contents(source), contents(stored));
     found.remove("manifest.jsonl");
     let names = |frames: &BTreeMap<String, Vec<u8>>| frames.keys().cloned().collect::<Vec<_>>();
