@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::{COMPLETE, Outcome, output};
-use crate::identity::{CERTIFICATE_FILE, DEFAULT_DAYS, Identity, KEY_FILE, NewCertificate};
+use crate::identity::{
+    CERTIFICATE_FILE, DEFAULT_DAYS, Identity, KEY_FILE, MAX_DAYS, NewCertificate,
+};
 
 /// Make the identity of this machine, a self-signed certificate and its key, and print its pin
 #[derive(Debug, clap::Args)]
@@ -16,7 +18,8 @@ pub(super) struct CertsArgs {
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
     /// Days for which it is valid
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: u32,
     /// Replace the identity that is there; every peer then has to be told the new pin
     #[arg(long)]

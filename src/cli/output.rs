@@ -37,16 +37,26 @@ pub(super) fn say_error(error: &anyhow::Error) {
     note(&format!("framelane: {error:#}"));
 }
 
-/// A line on stderr.
+/// A line on stderr, or several.
 pub(super) fn note(text: &str) {
     // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", harmless(text));
+}
+
+/// Text whose words may be a peer's, without what a terminal would take for a command.
+fn harmless(text: &str) -> String {
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// A name that may be a peer's, on one line.
+pub(super) fn printable(text: &str) -> String {
+    crate::frame::printable(text).into_owned()
 }
 
 /// A line on stdout.
 pub(super) fn result(text: &str) {
     let mut out = io::stdout();
-    let _ = writeln!(out, "{text}");
+    let _ = writeln!(out, "{}", harmless(text));
     let _ = out.flush();
 }
 

@@ -284,7 +284,8 @@ fn show(session: &SessionReport) {
             source.missing
         ));
         for missing in &source.missing_frames {
-            output::note(&format!("    missing {} (frame {})", missing.name, missing.sequence));
+            let name = output::printable(&missing.name);
+            output::note(&format!("    missing {name} (frame {})", missing.sequence));
         }
     }
 }

@@ -83,11 +83,9 @@ impl Service<'_> {
     ) -> Result<Vec<Listener>, transport::TransportError> {
         let mut listeners: Vec<Listener> = Vec::new();
         for place in &self.places {
-            // The first port that the system picks is everybody's.
-            let shared = listeners.first().filter(|_| place.address.port() == 0);
             let mut address = place.address;
-            if let Some(first) = shared.filter(|first| first.address.ip() == address.ip()) {
-                address.set_port(first.address.port());
+            if let Some(shared) = shared_port(place, &listeners) {
+                address.set_port(shared);
             }
             // One TCP listener serves both ways of sending frames over TLS.
             let served = place.transport == Transport::TcpPerFrame
@@ -106,4 +104,25 @@ impl Service<'_> {
         }
         Ok(listeners)
     }
+}
+
+/// The port that the system has picked for others and that this transport, which leaves it to the
+/// system as well, can share: so that users have to remember one number.
+fn shared_port(place: &Place, listeners: &[Listener]) -> Option<u16> {
+    let same_host = |other: &Listener| other.address.ip() == place.address.ip();
+    if place.address.port() != 0 {
+        return None;
+    }
+    let ports = listeners.iter().filter(|other| same_host(other)).map(|other| other.address.port());
+    ports.into_iter().find(|&port| {
+        let users = listeners.iter().filter(|other| other.address.port() == port);
+        users.into_iter().all(|other| can_share(place.transport, other.transport))
+    })
+}
+
+/// A port can be shared over UDP and TCP, and by what begins with TLS.
+fn can_share(one: Transport, other: Transport) -> bool {
+    let is_udp = |transport| transport == Transport::Quic;
+    let is_tls = |transport| matches!(transport, Transport::Tcp | Transport::TcpPerFrame);
+    is_udp(one) != is_udp(other) || is_tls(one) && is_tls(other)
 }

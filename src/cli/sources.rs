@@ -73,7 +73,8 @@ pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), 
         match Folder::open(arg.name.clone(), &arg.path) {
             Ok(folder) => {
                 for path in folder.skipped() {
-                    tracing::warn!("not a frame, not sent: {}", path.display());
+                    let path = output::printable(&path.to_string_lossy());
+                    tracing::warn!("not a frame, not sent: {path}");
                 }
                 sources.push(Arc::new(folder));
             }

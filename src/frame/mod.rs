@@ -7,7 +7,7 @@
 mod name;
 mod units;
 
-pub use name::{FrameName, MediaType, NameError, RESERVED_PREFIX, SourceName};
+pub use name::{FrameName, MediaType, NameError, RESERVED_PREFIX, SourceName, printable};
 pub use units::{BitRate, ByteSize, Share, Span, UnitError, UnixNanos};
 
 use bytes::Bytes;

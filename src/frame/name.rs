@@ -1,5 +1,6 @@
 //! Names that are safe to use as one path component, on any common file system.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
@@ -142,6 +143,20 @@ impl MediaType {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Text for people to read on one line: control characters are written as escapes, so that neither
+/// a file's name nor a peer's words can move a terminal's cursor or pass for a line of ours.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| {
+        let (plain, escaped) =
+            if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+        plain.into_iter().chain(escaped.into_iter().flatten())
+    };
+    Cow::Owned(text.chars().flat_map(escape).collect())
 }
 
 /// The one place that decides which names can be a path component.

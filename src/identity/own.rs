@@ -57,6 +57,28 @@ pub enum Origin {
 pub struct Identity {
     certified: Arc<CertifiedKey>,
     pin: Pin,
+    derived: Derived,
+}
+
+/// A secret that follows from the private key and does not tell it.
+#[derive(Clone, Copy)]
+pub(super) struct Derived([u8; 32]);
+
+impl Derived {
+    fn of(key: &PrivateKeyDer<'_>) -> Self {
+        Self(blake3::derive_key("framelane 2026-11 secrets of a receiver", key.secret_der()))
+    }
+
+    /// A secret for one purpose.
+    pub(super) fn secret(&self, purpose: &str) -> [u8; 32] {
+        *blake3::keyed_hash(&self.0, purpose.as_bytes()).as_bytes()
+    }
+}
+
+impl fmt::Debug for Derived {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Derived(..)")
+    }
 }
 
 impl Identity {
@@ -150,10 +172,15 @@ impl Identity {
         &self.certified
     }
 
+    /// What other secrets are made of.
+    pub(super) fn derived(&self) -> Derived {
+        self.derived
+    }
+
     /// A certificate with somebody else's key.
     #[cfg(test)]
     pub(super) fn forged(certified: CertifiedKey, pin: Pin) -> Self {
-        Self { certified: Arc::new(certified), pin }
+        Self { certified: Arc::new(certified), pin, derived: Derived([0; 32]) }
     }
 
     /// Pairs a chain, which must not be empty, with its key.
@@ -162,8 +189,9 @@ impl Identity {
         key: PrivateKeyDer<'static>,
     ) -> Result<Self, rustls::Error> {
         let pin = chain.first().map(Pin::of).ok_or(rustls::Error::NoCertificatesPresented)?;
+        let derived = Derived::of(&key);
         let certified = Arc::new(CertifiedKey::from_der(chain, key, &provider())?);
-        Ok(Self { certified, pin })
+        Ok(Self { certified, pin, derived })
     }
 
     fn check_validity(&self, folder: &Path, now: SystemTime) -> Result<(), IdentityError> {

@@ -1,5 +1,6 @@
 //! rustls as this crate uses it: TLS 1.3, certificates at both ends, one crypto provider.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -10,7 +11,7 @@ use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 
-use super::own::Identity;
+use super::own::{Derived, Identity};
 use super::pin::Pin;
 use super::refusal::{Explainer, Role, Verdict};
 use super::senders::{SenderPolicy, SenderVerifier};
@@ -61,6 +62,7 @@ pub struct ServerTls {
     provider: Arc<CryptoProvider>,
     certificate: Arc<SingleCertAndKey>,
     own: Pin,
+    derived: Derived,
     policy: SenderPolicy,
     alpn: Vec<Vec<u8>>,
     early_data: EarlyData,
@@ -107,6 +109,7 @@ pub fn server_config(
         provider: Arc::new(provider()),
         certificate: Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified()))),
         own: identity.pin(),
+        derived: identity.derived(),
         policy,
         alpn: owned(alpn),
         early_data,
@@ -155,6 +158,15 @@ impl ServerTls {
         }
         let config = QuicServerConfig::try_from(config);
         (Arc::new(config.expect("the provider has TLS13_AES_128_GCM_SHA256")), explainer)
+    }
+
+    /// A secret for stateless resets (RFC 9000, section 10.3) of whoever listens at `address`.
+    ///
+    /// It is the same after a restart, so that a receiver can tell its senders at once that it has
+    /// forgotten their connections. It is another at every address, because whoever knows the
+    /// secret of one receiver's connections could end those of another with it (section 21.11).
+    pub fn reset_secret(&self, address: SocketAddr) -> [u8; 32] {
+        self.derived.secret(&format!("stateless reset at {address}"))
     }
 
     /// Each connection has a verifier of its own, so that a refusal is told of the right sender.

@@ -131,6 +131,13 @@ struct Server {
     stop: watch::Receiver<bool>,
 }
 
+impl Server {
+    /// Frames of one session that may wait to be stored. No good sender has more unconfirmed.
+    fn max_storing(&self) -> usize {
+        usize::try_from(self.limits.max_unconfirmed_frames).unwrap_or(usize::MAX)
+    }
+}
+
 async fn accept(mut listener: Listener, server: Server) {
     let mut stop = server.stop.clone();
     let mut sessions = JoinSet::new();

@@ -1,6 +1,7 @@
 //! One session with a sender: a single task that owns all of its state.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +19,10 @@ use crate::wire::{
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
 /// is taken from the sender: one that does not listen is not answered without end.
 const MAX_BACKLOG: usize = 256;
+
+/// How long a receiver that is stopping waits for a sender to take its last receipts. One that does
+/// not listen asks again when it comes back, and must not keep the receiver from ending.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why a session is ended from this side.
 struct Ending {
@@ -157,7 +162,9 @@ impl<'a> Session<'a> {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<TransportError, Ending> {
         loop {
-            let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG;
+            // Empty frames take none of the memory budget, so frames are counted as well.
+            let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG
+                && self.storing < self.server.max_storing();
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),
                 permit = link.messages.reserve(), if !self.outbox.is_empty() => {
@@ -185,11 +192,15 @@ impl<'a> Session<'a> {
     /// What has arrived is stored and confirmed, before the receiver stops.
     async fn flush(&mut self, link: &ReceiverLink) {
         self.finish_storing().await;
-        while let Some(message) = self.outbox.pop_front() {
-            if link.messages.send(message).await.is_err() {
-                return;
+        let outbox = std::mem::take(&mut self.outbox);
+        let say_all = async {
+            for message in outbox {
+                if link.messages.send(message).await.is_err() {
+                    return;
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(LAST_WORDS, say_all).await;
     }
 
     async fn finish_storing(&mut self) {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{Content, Description, Source, SourceError, natural};
-use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
+use crate::frame::{FrameName, Sequence, SourceName, UnixNanos, printable};
 
 /// Our own record beside the frames: in a folder that is itself a store it is not a frame.
 const MANIFEST: &[u8] = b"manifest.jsonl";
@@ -102,7 +102,7 @@ impl Source for Folder {
     }
 
     fn label(&self, sequence: Sequence) -> String {
-        String::from_utf8_lossy(self.raw_name(sequence)).into_owned()
+        printable(&String::from_utf8_lossy(self.raw_name(sequence))).into_owned()
     }
 }
 

@@ -14,7 +14,12 @@ use thiserror::Error;
 
 pub use folder::Folder;
 
-use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos};
+use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable};
+
+/// A path as it is told to people.
+fn shown(path: &std::path::Path) -> String {
+    printable(&path.to_string_lossy()).into_owned()
+}
 
 /// A numbered list of frames.
 pub trait Source: Send + Sync {
@@ -67,7 +72,7 @@ pub struct Content {
 #[derive(Debug, Clone, Error)]
 pub enum SourceError {
     /// The folder does not exist, is not a folder, or cannot be listed.
-    #[error("cannot list {}: {why}", path.display())]
+    #[error("cannot list {}: {why}", shown(path))]
     List {
         /// The folder.
         path: PathBuf,
@@ -75,13 +80,13 @@ pub enum SourceError {
         why: String,
     },
     /// Nothing to send.
-    #[error("{} holds no files to send", path.display())]
+    #[error("{} holds no files to send", shown(path))]
     Empty {
         /// The folder.
         path: PathBuf,
     },
     /// The frame's name cannot travel.
-    #[error("{} cannot be sent: {why}; rename it", path.display())]
+    #[error("{} cannot be sent: {why}; rename it", shown(path))]
     Name {
         /// The file.
         path: PathBuf,
@@ -89,7 +94,7 @@ pub enum SourceError {
         why: NameError,
     },
     /// The file cannot be read.
-    #[error("cannot read {}: {why}", path.display())]
+    #[error("cannot read {}: {why}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -97,7 +102,10 @@ pub enum SourceError {
         why: String,
     },
     /// The file changed while it was read.
-    #[error("{} changed while it was read ({what}); send it again when it is complete", path.display())]
+    #[error(
+        "{} changed while it was read ({what}); send it again when it is complete",
+        shown(path)
+    )]
     Changed {
         /// The file.
         path: PathBuf,
@@ -105,7 +113,10 @@ pub enum SourceError {
         what: String,
     },
     /// The frame is longer than the receiver takes.
-    #[error("{} has {bytes} bytes; the receiver takes at most {limit} (its --max-frame)", path.display())]
+    #[error(
+        "{} has {bytes} bytes; the receiver takes at most {limit} (its --max-frame)",
+        shown(path)
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,

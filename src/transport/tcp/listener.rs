@@ -146,9 +146,11 @@ impl Server {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 let why = (self.classify)(&error).unwrap_or_else(|| error.to_string());
-                return tracing::info!(why, "no TLS handshake");
+                return tracing::warn!(%address, "refused a connection: {why}");
             }
-            Err(_) => return tracing::info!("no TLS handshake within {patience:?}"),
+            Err(_) => {
+                return tracing::warn!(%address, "no TLS handshake came within {patience:?}");
+            }
         };
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let pin = certificate.map(|certificate| (self.pin)(certificate));

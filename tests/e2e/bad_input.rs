@@ -1,0 +1,230 @@
+//! Sources that cannot be sent as they are: what is wrong is named, and the rest still goes.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::support::{Place, Process, Receiver};
+
+#[test]
+fn folders_that_are_missing_or_empty_are_named_and_others_go() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    fs::create_dir(place.path("empty")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let before = place.snapshot();
+    let sent = receiver.send(&["missing", "empty", "visible"], &[]).expect(1);
+    sent.says("source missing: cannot list missing")
+        .says("source empty: empty holds no files to send")
+        .prints("visible: 3 frames: sent 3, stored 3");
+    place.assert_stored("visible");
+    // With nothing left to send it is wrong usage.
+    for source in ["missing", "empty"] {
+        receiver.send(&[source], &[]).expect(2).says(source).says("no source to send");
+    }
+    assert_eq!(place.snapshot(), before);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn what_is_no_file_in_a_source_is_named_and_others_go() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let visible = place.path("visible");
+    fs::create_dir(visible.join("folder")).unwrap();
+    symlink("nowhere", visible.join("dangling.bin")).unwrap();
+    mknodat(CWD, visible.join("pipe.bin"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["visible"], &[]).expect(0);
+    sent.says("visible/folder").says("visible/dangling.bin").says("visible/pipe.bin");
+    assert_eq!(place.manifest("visible").len(), 3);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_others_go() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let unreadable = place.path("visible/1.bin");
+    fs::set_permissions(&unreadable, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    if fs::File::open(&unreadable).is_ok() {
+        eprintln!("SKIPPED: this user can read every file");
+        return;
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["visible"], &[]).expect(1);
+    sent.prints("missing 1.bin: cannot read visible/1.bin").prints("sent 2, stored 2");
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_file_that_vanishes_before_it_is_read_is_named_at_both_ends() {
+    let place = Place::new();
+    place.frames("visible", 2, 2_000);
+    let vanishing = place.file("visible/soon-gone.bin", b"soon gone");
+    let receiver = Receiver::start(&place, &["--transport", "tcp"]);
+    // The sender has listed its folder when it connects. It gets through to the receiver when the
+    // file is gone.
+    let gate = Gate::new(receiver.address());
+    let (pin, address) = (place.pin("receiver"), gate.address());
+    let args = ["send", &address, "visible", "--certs", "sender", "--pin", &pin];
+    let sending = Process::start(place.command(&[&args[..], &["--transport", "tcp"]].concat()));
+    gate.open_when_somebody_came(|| fs::remove_file(vanishing).unwrap());
+    let sent = sending.finish().expect(1);
+    sent.prints("missing soon-gone.bin: cannot read visible/soon-gone.bin").prints("stored 2");
+    receiver.process().stderr_line(|line| line.contains("missing soon-gone.bin").then_some(()));
+    place.assert_stored("visible");
+    receiver.assert_serves(&["--transport", "tcp"]);
+}
+
+#[test]
+fn a_file_that_grows_or_shrinks_while_it_is_read_fails_by_name() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    // The kernel's own files have another length than they say: what is read from the first is more
+    // and from the second less.
+    let grows = "/proc/self/status";
+    let shrinks = "/sys/kernel/mm/transparent_hugepage/enabled";
+    if !Path::new(shrinks).is_file() {
+        eprintln!("SKIPPED: there is no {shrinks}");
+        return;
+    }
+    symlink(grows, place.path("visible/grows.bin")).unwrap();
+    symlink(shrinks, place.path("visible/shrinks.bin")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["visible"], &[]).expect(1);
+    sent.prints("missing grows.bin: visible/grows.bin changed while it was read (it grew")
+        .prints("missing shrinks.bin: visible/shrinks.bin changed while it was read (it shrank")
+        .prints("sent 3, stored 3");
+    assert_eq!(place.manifest("visible").len(), 3);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_file_that_is_written_all_the_time_is_never_stored_torn() {
+    let place = Place::new();
+    place.frames("visible", 20, 2_000);
+    let path = place.path("visible/busy.bin");
+    let content = crate::support::frame("busy", 0, 400_000);
+    fs::write(&path, &content).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let receiver = Receiver::start(&place, &[]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            let mut length = 1;
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                length = (length * 7_919 + 1) % content.len();
+                file.set_len(0).unwrap();
+                std::os::unix::fs::FileExt::write_all_at(&file, &content[..length], 0).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            // Whether it is caught while it changes is a matter of chance; that the others go is not.
+            let sent = receiver.send(&["visible"], &["--overwrite"]);
+            assert!(matches!(sent.status, Some(0 | 1)), "{sent}");
+            let missing = sent.stdout.lines().find(|line| line.contains("  missing "));
+            assert!(missing.is_none_or(|line| line.contains("missing busy.bin")), "{sent}");
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    // What is stored was there at one moment: the beginning of the content, of some length.
+    if let Ok(stored) = fs::read(place.store().join("visible/busy.bin")) {
+        assert!(content.starts_with(&stored), "a torn frame of {} bytes", stored.len());
+    }
+    place.run(&["verify", "store"]).expect(0);
+}
+
+/// A TCP port through which somebody gets to a receiver, once it is opened.
+struct Gate {
+    listener: TcpListener,
+    behind: SocketAddr,
+}
+
+impl Gate {
+    fn new(behind: SocketAddr) -> Self {
+        Self { listener: TcpListener::bind("127.0.0.1:0").unwrap(), behind }
+    }
+
+    fn address(&self) -> String {
+        self.listener.local_addr().unwrap().to_string()
+    }
+
+    /// Waits for a connection, does something, and lets the connection through.
+    fn open_when_somebody_came(&self, first: impl FnOnce()) {
+        let (near, _) = self.listener.accept().unwrap();
+        first();
+        let far = TcpStream::connect(self.behind).unwrap();
+        for (from, to) in [(&near, &far), (&far, &near)] {
+            let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    }
+}
+
+#[test]
+fn names_that_cannot_travel_are_refused_by_name_and_others_go() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let visible = place.path("visible");
+    for name in [&b"not\xffutf8.bin"[..], b"line\nbreak.bin", b"colour\x1b[31m.bin", b"con.bin"] {
+        fs::write(visible.join(OsStr::from_bytes(name)), b"frame").unwrap();
+    }
+    fs::write(visible.join("back\\slash.bin"), b"frame").unwrap();
+    fs::write(visible.join(".framelane-0.part"), b"frame").unwrap();
+    // Any other name travels.
+    for name in ["Überwärmung 42 °C.bin", "相机.bin", "-rf.bin", " .bin", "a'b\"c.bin"] {
+        fs::write(visible.join(name), b"frame").unwrap();
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let before = place.snapshot();
+    let sent = receiver.send(&["visible"], &[]).expect(1);
+    assert!(sent.stdout.contains("sent 8, stored 8, verified 8, missing 6"), "{sent}");
+    assert!(!sent.stdout.contains('\x1b') && !sent.stderr.contains('\x1b'), "{sent:?}");
+    assert!(!sent.stdout.contains("line\nbreak"), "a name broke the line: {sent}");
+    sent.prints("is not valid UTF-8")
+        .prints("con.bin")
+        .prints("back\\\\slash.bin")
+        .prints("reserved")
+        .prints("rename it");
+    assert_eq!(place.manifest("visible").len(), 8);
+    assert_eq!(place.snapshot(), before);
+    let received = receiver.interrupt().expect(130);
+    assert!(!received.stderr.contains('\x1b'), "{received:?}");
+    assert!(!received.stderr.contains("line\nbreak"), "a name broke the line: {received}");
+}
+
+#[test]
+fn a_source_name_that_cannot_be_a_folder_is_wrong_usage() {
+    let place = Place::new();
+    place.frames("visible", 1, 10);
+    for name in ["..", ".", "a\\b", "con", ".framelane", "a\nb", &"x".repeat(256)] {
+        let source = format!("{name}=visible");
+        let refused = place.run(&["send", "127.0.0.1:9", &source]).expect(2);
+        assert!(refused.stderr.contains("the name"), "{refused}");
+    }
+}
+
+#[test]
+fn a_frame_over_the_receivers_limit_is_named_and_others_go() {
+    for transport in ["quic", "tcp", "tcp-per-frame"] {
+        let place = Place::new();
+        place.frames("visible", 3, 2_000);
+        place.file("visible/large.bin", &[0; 20_001]);
+        let args = ["--max-frame", "20kB", "--transport", transport];
+        let receiver = Receiver::start(&place, &args);
+        let sent = receiver.send(&["visible"], &["--transport", transport]).expect(1);
+        sent.prints("missing large.bin: visible/large.bin has 20001 bytes")
+            .prints("at most 20000 (its --max-frame)")
+            .prints("sent 3, stored 3");
+        receiver.assert_serves(&["--transport", transport]);
+    }
+}

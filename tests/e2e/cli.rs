@@ -1,0 +1,262 @@
+//! The command line's contract: exit statuses, what goes to stdout and what to stderr, JSON.
+
+use std::net::{TcpListener, UdpSocket};
+
+use crate::support::{Place, Process, Receiver, Signal};
+
+#[test]
+fn a_transfer_ends_with_0_at_both_ends_and_both_sum_up() {
+    let place = Place::new();
+    place.frames("visible", 12, 20_000);
+    place.frames("infrared", 7, 9_000);
+    let receiver = Receiver::start(&place, &["--once"]);
+    let sent = receiver.send(&["visible=./visible", "infrared"], &[]).expect(0);
+    sent.prints("visible: 12 frames: sent 12, stored 12, verified 12, missing 0")
+        .prints("infrared: 7 frames: sent 7, stored 7, verified 7, missing 0");
+    let received = receiver.finish().expect(0);
+    received.prints("stored 19 frames").prints("missing 0");
+    place.assert_stored("visible");
+    place.assert_stored("infrared");
+    place.run(&["verify", "store"]).expect(0).prints("every frame is as it was stored");
+}
+
+#[test]
+fn every_transport_stores_the_same_frames() {
+    for transport in ["quic", "tcp", "tcp-per-frame", "stop-and-wait"] {
+        let place = Place::new();
+        place.frames("visible", 12, 20_000);
+        place.frames("infrared", 7, 9_000);
+        let receiver = Receiver::start(&place, &["--once", "--transport", transport]);
+        let sent = receiver.send(&["visible", "infrared"], &["--transport", transport]);
+        sent.expect(0).prints("missing 0");
+        receiver.finish().expect(0).prints("stored 19 frames");
+        place.assert_stored("visible");
+        place.assert_stored("infrared");
+        place.run(&["verify", "store"]).expect(0);
+    }
+}
+
+#[test]
+fn several_transports_are_served_at_once_into_one_store() {
+    let place = Place::new();
+    let transports = ["quic", "tcp", "tcp-per-frame", "stop-and-wait=127.0.0.1:0"];
+    let args: Vec<&str> = transports.iter().flat_map(|name| ["--transport", name]).collect();
+    // QUIC and TCP share a port; stop-and-wait has its own.
+    let mut receiver = Receiver::start_several(&place, &args, 2);
+    let own = receiver.addresses[1];
+    for transport in ["quic", "tcp", "tcp-per-frame"] {
+        place.frames(transport, 3, 3_000);
+        receiver.send(&[transport], &["--transport", transport]).expect(0);
+        place.assert_stored(transport);
+    }
+    place.frames("plain", 3, 3_000);
+    receiver.addresses = vec![own];
+    receiver.send(&["plain"], &["--transport", "stop-and-wait"]).expect(0);
+    place.assert_stored("plain");
+    receiver.interrupt().expect(130).prints("stored 12 frames");
+}
+
+#[test]
+fn the_command_that_receive_prints_works_as_it_is() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    let receiver = Receiver::start(&place, &["--once"]);
+    let command = receiver
+        .process()
+        .stderr_line(|line| Some(line.strip_prefix("send with: framelane ")?.to_owned()));
+    let args: Vec<&str> = command.split(' ').collect();
+    place.run(&args).expect(0).prints("stored 2");
+    receiver.finish().expect(0);
+    place.assert_stored("visible");
+}
+
+#[test]
+fn json_is_one_object_on_stdout_and_quiet_is_quiet() {
+    let place = Place::new();
+    place.frames("visible", 5, 1_000);
+    let receiver = Receiver::start(&place, &["--once", "--json"]);
+    let sent = receiver.send(&["visible"], &["--json", "-q"]).expect(0);
+    assert_eq!(sent.stderr, "", "-q says nothing where nothing is wrong");
+    let report = sent.json();
+    assert_eq!(report["sources"][0]["name"], "visible");
+    assert_eq!(report["sources"][0]["frames"], 5);
+    assert_eq!(report["sources"][0]["stored"], 5);
+    assert_eq!(report["sources"][0]["verified"], 5);
+    assert_eq!(report["sources"][0]["missing"], 0);
+    assert_eq!(report["sessions"], 1);
+
+    // What `receive --json` prints behind the line that says where it listens is one object.
+    let received = receiver.finish().expect(0);
+    let object = received.stdout.split_once('\n').expect("more than one line").1;
+    let report: serde_json::Value = serde_json::from_str(object).expect("an object");
+    assert_eq!(report["stored"], 5);
+    assert_eq!(report["sessions"][0]["complete"], true);
+
+    let verified = place.run(&["verify", "store", "--json"]).expect(0).json();
+    assert_eq!(verified["sources"][0]["verified"], 5);
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let place = Place::new();
+    let file = place.file("file", b"x");
+    let file = file.to_str().unwrap();
+    place.frames("visible", 1, 10);
+    for (args, says) in [
+        (vec![], "Usage"),
+        (vec!["fly"], "unrecognized subcommand"),
+        (vec!["send"], "required"),
+        (vec!["send", "127.0.0.1:4433"], "SOURCE"),
+        (vec!["send", "127.0.0.1", "visible"], "PORT"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--pin", "sha256:12"], "pin"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--fps", "0"], "--fps"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--retry-for", "30"], "--retry-for"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--transport", "smoke"], "stop-and-wait"),
+        (vec!["send", "127.0.0.1:4433", "visible", "visible=visible"], "two sources are called"),
+        (vec!["send", "127.0.0.1:4433", "../x/..=visible"], "cannot list"),
+        (vec!["receive", "--listen", "127.0.0.1"], "--listen"),
+        (vec!["receive", "--max-frame", "12"], "--max-frame"),
+        (vec!["receive", "--transport", "tcp=somewhere"], "ADDR:PORT"),
+        (vec!["certs", "--days", "0"], "--days"),
+    ] {
+        let finished = place.run(&args);
+        assert_eq!(finished.status, Some(2), "{args:?}: {finished}");
+        assert!(finished.stderr.contains(says), "{args:?} does not say {says:?}: {finished}");
+    }
+    // A file where a folder should be.
+    place.run(&["verify", file]).expect(1);
+    place.run(&["send", "127.0.0.1:9", &format!("x={file}")]).expect(2).says("cannot list");
+}
+
+#[test]
+fn receive_can_be_interrupted_and_terminated() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        let receiver = Receiver::start(&place, &[]);
+        receiver.assert_serves(&[]);
+        receiver.process().signal(signal);
+        receiver.finish().expect(130).prints("stored 3 frames");
+    }
+}
+
+#[test]
+fn send_can_be_interrupted_and_terminated_and_goes_on_later() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let place = Place::new();
+        place.frames("visible", 20, 1_000);
+        let receiver = Receiver::start(&place, &[]);
+        // Twenty frames at this pace take until tomorrow.
+        let sending = receiver.sending(&["visible"], &["--fps", "0.0001"]);
+        wait_for_file(&place.store().join("visible/0.bin"));
+        sending.signal(signal);
+        let sent = sending.finish().expect(130);
+        sent.prints("missing 19").prints("missing 19.bin");
+        receiver.send(&["visible"], &[]).expect(0).prints("sent 19, stored 20 (1 before)");
+        place.assert_stored("visible");
+    }
+}
+
+#[test]
+fn a_sender_without_a_receiver_can_be_interrupted() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let sending =
+        Process::start(place.command(&["send", &address, "visible", "--certs", "sender"]));
+    // It is trying once its first packet is here.
+    silent.recv_from(&mut [0; 2_000]).unwrap();
+    sending.signal(Signal::INT);
+    sending.finish().expect(130).prints("missing 1");
+}
+
+#[test]
+fn a_port_in_use_is_named_for_either_protocol() {
+    let place = Place::new();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for (transport, address) in
+        [("tcp", tcp.local_addr()), ("quic", udp.local_addr()), ("stop-and-wait", tcp.local_addr())]
+    {
+        let address = address.unwrap().to_string();
+        let args = Receiver::arguments(&["--listen", &address, "--transport", transport]);
+        let finished = place.run(&args).expect(1);
+        finished
+            .says(&format!("cannot listen on {address} for {transport}"))
+            .says("choose another");
+    }
+}
+
+#[test]
+fn one_store_has_one_receiver() {
+    let place = Place::new();
+    let first = Receiver::start(&place, &[]);
+    let second = place.run(&Receiver::arguments(&["--listen", "127.0.0.1:0"])).expect(1);
+    second.says("in use by another receiver").says("--out");
+    first.assert_serves(&[]);
+}
+
+#[test]
+fn an_unresolvable_host_is_named() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let args = ["send", "no-such-host.invalid:4433", "visible", "--certs", "sender"];
+    let finished = place.run(&[&args[..], &["--retry-for", "0"]].concat()).expect(1);
+    finished.says("cannot resolve \"no-such-host.invalid\"").says("check the spelling");
+}
+
+#[test]
+fn a_silent_udp_port_brings_the_advice_to_try_tcp() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let args = ["send", &address, "visible", "--certs", "sender", "--retry-for", "0"];
+    let finished = place.run(&args).expect(1);
+    finished.says(&format!("no answer from {address}")).says("--transport tcp");
+}
+
+#[test]
+fn nobody_listening_is_said() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    // Bound and not listening: a connection is refused, and nobody else can get the port.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+    for transport in ["tcp", "tcp-per-frame", "stop-and-wait"] {
+        let args = ["send", &address, "visible", "--certs", "sender", "--transport", transport];
+        let finished = place.run(&[&args[..], &["--retry-for", "0"]].concat()).expect(1);
+        finished.says(&address).says("is `framelane receive` running there");
+    }
+}
+
+#[test]
+fn a_sender_that_was_first_waits_for_its_receiver() {
+    let place = Place::new();
+    place.frames("visible", 3, 1_000);
+    // A free port, found by a receiver that then ends.
+    let address = {
+        let receiver = Receiver::start(&place, &["--transport", "tcp"]);
+        let address = receiver.address().to_string();
+        receiver.interrupt().expect(130);
+        address
+    };
+    let pin = place.pin("receiver");
+    let args = ["send", &address, "visible", "--certs", "sender", "--transport", "tcp"];
+    let sending = Process::start(place.command(&[&args[..], &["--pin", &pin]].concat()));
+    sending.stderr_line(|line| line.contains("trying again").then_some(()));
+    let receiver = Receiver::start(&place, &["--transport", "tcp", "--listen", &address, "--once"]);
+    sending.finish().expect(0);
+    receiver.finish().expect(0);
+    place.assert_stored("visible");
+}
+
+/// Waits until a file is there, which another process makes.
+fn wait_for_file(path: &std::path::Path) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !path.exists() {
+        assert!(std::time::Instant::now() < deadline, "{} does not come", path.display());
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,13 @@
+//! The real binary, end to end over loopback, and real receivers against peers that misbehave.
+//!
+//! Every test has a folder of its own with its own identities and configuration, listens on ports
+//! that the system picks, and waits for events, never for time to pass.
+
+mod bad_input;
+mod cli;
+mod crash;
+mod hostile;
+mod resume;
+mod store_trouble;
+mod support;
+mod trust;

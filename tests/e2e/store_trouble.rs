@@ -1,0 +1,149 @@
+//! Stores in which something is in the way, and stores without room.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Place, Process, Receiver, assert_same_frames};
+
+#[test]
+fn a_link_in_the_place_of_a_source_is_not_followed() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let outside = place.path("outside");
+    fs::create_dir_all(place.store()).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, place.store().join("visible")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let before = place.snapshot();
+    let sent = receiver.send(&["visible"], &["--overwrite"]).expect(1);
+    sent.says("store/visible is a symbolic link").says("follows no links").prints("missing 3");
+    assert_eq!(place.snapshot(), before);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_manifest_is_not_followed() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let outside = place.file("outside", b"somebody's");
+    fs::create_dir_all(place.store().join("visible")).unwrap();
+    symlink(&outside, place.store().join("visible/manifest.jsonl")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let before = place.snapshot();
+    let sent = receiver.send(&["visible"], &["--overwrite"]).expect(1);
+    sent.says("manifest.jsonl is not a regular file").prints("missing 3");
+    assert_eq!(place.snapshot(), before);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn links_and_folders_in_the_place_of_frames_are_kept_and_others_go() {
+    let place = Place::new();
+    place.frames("visible", 5, 2_000);
+    let outside = place.file("outside", b"somebody's");
+    let folder = place.store().join("visible");
+    fs::create_dir_all(folder.join("1.bin")).unwrap();
+    symlink(&outside, folder.join("0.bin")).unwrap();
+    symlink("nowhere", folder.join("2.bin")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let before = place.snapshot();
+    for args in [&[][..], &["--overwrite"]] {
+        let sent = receiver.send(&["visible"], args).expect(1);
+        sent.prints("missing 3")
+            .prints("missing 0.bin: stored with other content: visible/0.bin is not a regular file")
+            .prints("missing 1.bin")
+            .prints("missing 2.bin");
+    }
+    assert_eq!(place.snapshot(), before);
+    assert!(!folder.join("nowhere").exists());
+    assert_eq!(place.manifest("visible").len(), 2);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn a_full_disk_is_told_and_leaves_nothing_half_written() {
+    let place = Place::new();
+    place.frames("visible", 12, 300_000);
+    let Some(small) = SmallStore::start(&place) else { return };
+    let before = place.snapshot();
+    let sent = small.receiver.send(&["visible"], &["--retry-for", "0"]).expect(1);
+    sent.prints("no space left at the receiver: no room to store visible/")
+        .prints("make room at the receiver");
+    // What was confirmed is there, whole; of the rest there is nothing.
+    let folder = small.folder.join("visible");
+    let listed = fs::read_to_string(folder.join("manifest.jsonl")).unwrap().lines().count();
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).unwrap() {
+        let name = entry.unwrap().file_name();
+        if name != "manifest.jsonl" {
+            files += 1;
+            let sent = fs::read(place.path("visible").join(&name)).unwrap();
+            assert_eq!(fs::read(folder.join(&name)).unwrap(), sent, "{name:?} is not whole");
+        }
+    }
+    assert_eq!(files, listed);
+    assert!((1..12).contains(&files), "{files} frames are stored");
+    assert_eq!(place.snapshot(), before);
+    // With room it goes on where it was.
+    small.make_room();
+    let rest = small.receiver.send(&["visible"], &[]).expect(0);
+    rest.prints(&format!("sent {}, stored 12 ({files} before)", 12 - files));
+    assert_same_frames(&place.path("visible"), &folder);
+}
+
+#[test]
+fn a_sender_waits_for_room_and_goes_on_by_itself() {
+    let place = Place::new();
+    place.frames("visible", 12, 300_000);
+    let Some(small) = SmallStore::start(&place) else { return };
+    let sending = small.receiver.sending(&["visible"], &[]);
+    sending.stderr_line(|line| line.contains("no space left at the receiver").then_some(()));
+    small.make_room();
+    sending.finish().expect(0).prints("sent 12, stored 12");
+    assert_same_frames(&place.path("visible"), &small.folder.join("visible"));
+}
+
+/// A receiver whose store is a file system of 5 MB, most of which is taken.
+struct SmallStore<'a> {
+    receiver: Receiver<'a>,
+    /// The store, as it is seen from here.
+    folder: PathBuf,
+}
+
+const BALLAST: usize = 3_500_000;
+
+impl<'a> SmallStore<'a> {
+    /// `None`, and a word about it, where this machine lets nobody make a namespace.
+    fn start(place: &'a Place) -> Option<Self> {
+        fs::create_dir_all(place.store()).unwrap();
+        let mount = "mount -t tmpfs -o size=5000000 tmpfs store";
+        let possible = Command::new("unshare")
+            .args(["-Urm", "sh", "-c", mount])
+            .current_dir(place.path("."))
+            .output()
+            .is_ok_and(|output| output.status.success());
+        if !possible {
+            eprintln!("SKIPPED: no small file system can be mounted here (unshare -Urm)");
+            return None;
+        }
+        let receive = place.command(&Receiver::arguments(&[]));
+        let mut command = Command::new("unshare");
+        let script =
+            format!("{mount} && head -c {BALLAST} /dev/zero > store/ballast && exec \"$@\"");
+        command.args(["-Urm", "sh", "-c", &script, "sh"]);
+        command.arg(receive.get_program()).args(receive.get_args());
+        command.current_dir(place.path("."));
+        command.envs(receive.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let receiver = Receiver::of(place, Process::start(command), 1);
+        // Its mounts are seen through its root folder.
+        let inside = place.store().strip_prefix("/").unwrap().to_owned();
+        let root = Path::new("/proc").join(receiver.process().pid().to_string()).join("root");
+        Some(Self { receiver, folder: root.join(inside) })
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.folder.join("ballast")).unwrap();
+    }
+}

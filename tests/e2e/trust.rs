@@ -1,0 +1,240 @@
+//! Who is let in, who is not, and what is said about it. Nothing here reaches the store.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, SystemTime};
+
+use framelane::identity::{Identity, NewCertificate};
+
+use crate::support::{Finished, Place, Process, Receiver};
+
+const ENCRYPTED: [&str; 3] = ["quic", "tcp", "tcp-per-frame"];
+
+#[test]
+fn without_a_pin_send_prints_the_pin_that_then_works() {
+    for transport in ENCRYPTED {
+        let place = Place::new();
+        place.frames("visible", 2, 1_000);
+        let receiver = Receiver::start(&place, &["--transport", transport]);
+        let refused = send(&place, &receiver, &["--transport", transport]).expect(1);
+        let pin = refused
+            .stderr
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("--pin "))
+            .unwrap_or_else(|| panic!("no pin in {refused}"))
+            .to_owned();
+        assert_eq!(pin, place.pin("receiver"));
+        assert!(refused.stdout.contains("missing 2"), "{refused}");
+        assert_nothing_stored(&place);
+        send(&place, &receiver, &["--transport", transport, "--pin", &pin]).expect(0);
+        place.assert_stored("visible");
+    }
+}
+
+#[test]
+fn a_receiver_in_the_known_receivers_file_is_trusted() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    let receiver = Receiver::start(&place, &[]);
+    let line = format!("{} {}\n", receiver.address(), place.pin("receiver"));
+    place.file("config/framelane/known_receivers", line.as_bytes());
+    send(&place, &receiver, &[]).expect(0);
+    place.assert_stored("visible");
+}
+
+#[test]
+fn a_wrong_pin_is_refused_before_any_frame() {
+    for transport in ENCRYPTED {
+        let place = Place::new();
+        place.frames("visible", 2, 1_000);
+        let receiver = Receiver::start(&place, &["--transport", transport]);
+        let wrong = place.pin("sender");
+        let args = ["--transport", transport, "--pin", &wrong];
+        let refused = send(&place, &receiver, &args).expect(1);
+        refused.says(&place.pin("receiver")).says("but --pin says").says("ask for the pin");
+        assert_nothing_stored(&place);
+        receiver.assert_serves(&["--transport", transport]);
+    }
+}
+
+#[test]
+fn a_sender_that_is_not_allowed_is_told_its_pin() {
+    for transport in ENCRYPTED {
+        let place = Place::new();
+        place.frames("visible", 2, 1_000);
+        let other = place.pin("other");
+        let args = ["--transport", transport, "--allow", &other, "--allow", &place.pin("third")];
+        let receiver = Receiver::start(&place, &args);
+        let advice = format!("--allow {}", place.pin("sender"));
+        let refused = receiver.send(&["visible"], &["--transport", transport]).expect(1);
+        refused.says("does not allow this sender").says(&advice);
+        let log = receiver
+            .process()
+            .stderr_line(|line| line.contains("is not allowed").then(|| line.to_owned()));
+        assert!(log.contains(&advice), "{log}");
+        assert_nothing_stored(&place);
+        // One that is on the list gets in.
+        receiver.assert_serves(&["--transport", transport, "--certs", "other"]);
+    }
+}
+
+#[test]
+fn an_expired_receiver_is_refused_and_an_expired_sender_too() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    // Expired at the time of the test, by a whole day; in force when it was made.
+    let before = SystemTime::now() - Duration::from_secs(10 * 24 * 3600);
+    let new = NewCertificate { names: Vec::new(), days: 9, now: before };
+    Identity::create(&place.path("expired"), &new, false).unwrap();
+    // The program does not use its own expired certificate, and says what to do.
+    let receiver = Receiver::start(&place, &[]);
+    let refused = receiver.send(&["visible"], &["--certs", "expired"]).expect(1);
+    refused.says("expired").says("framelane certs");
+    let args = ["receive", "--listen", "127.0.0.1:0", "--out", "store-2", "--certs", "expired"];
+    place.run(&args).expect(1).says("expired").says("framelane certs");
+    assert_nothing_stored(&place);
+    receiver.assert_serves(&[]);
+}
+
+#[test]
+fn listening_to_the_network_needs_allow() {
+    let place = Place::new();
+    for transport in ["quic", "tcp", "tcp-per-frame", "stop-and-wait"] {
+        let args = Receiver::arguments(&["--listen", "0.0.0.0:0", "--transport", transport]);
+        let refused = place.run(&args).expect(2);
+        refused.says("0.0.0.0:0").says("--allow");
+    }
+    // A list of pins means nothing to a protocol that authenticates nobody.
+    let pin = place.pin("sender");
+    let listed = ["--listen", "0.0.0.0:0", "--allow", &pin, "--transport", "stop-and-wait"];
+    place.run(&Receiver::arguments(&listed)).expect(2).says("no authentication");
+    assert!(!place.store().exists(), "the store was made all the same");
+}
+
+#[test]
+fn a_peer_of_another_protocol_is_named_as_such() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let pin = place.pin("receiver");
+    let echo = echo_over_tcp();
+    for transport in ["tcp", "tcp-per-frame"] {
+        let args = ["send", &echo, "visible", "--certs", "sender", "--transport", transport];
+        let end = ["--pin", &pin, "--retry-for", "0"];
+        let refused = place.run(&[&args[..], &end].concat()).expect(1);
+        refused.says("does not speak TLS 1.3").says("--transport");
+    }
+    let args = ["send", &echo_over_udp(), "visible", "--certs", "sender", "--pin", &pin];
+    let refused = place.run(&[&args[..], &["--retry-for", "0"]].concat()).expect(1);
+    refused.says("no answer").says("--transport tcp");
+}
+
+#[test]
+fn a_receiver_that_speaks_another_version_is_named_as_such() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _guard = runtime.enter();
+    let tls = framelane::identity::server_config(
+        &place.identity("receiver"),
+        framelane::identity::SenderPolicy::Any,
+        &[b"framelane/9"],
+        framelane::identity::EarlyData::Off,
+    );
+    let config = quinn::ServerConfig::with_crypto(tls.quic().0);
+    let endpoint = quinn::Endpoint::server(config, ([127, 0, 0, 1], 0).into()).unwrap();
+    let address = endpoint.local_addr().unwrap().to_string();
+    runtime.spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let _ = incoming.await;
+        }
+    });
+    let pin = place.pin("receiver");
+    let args = ["send", &address, "visible", "--certs", "sender", "--pin", &pin];
+    let refused = place.run(&args).expect(1);
+    refused.says("does not speak this version of the framelane protocol").says("same version");
+}
+
+#[test]
+fn certs_prints_the_pin_and_never_overwrites_unasked() {
+    let place = Place::new();
+    let made = place.run(&["certs", "--out", "new", "--name", "camera.local"]).expect(0);
+    let pin = made.stdout.trim().to_owned();
+    assert!(pin.starts_with("sha256:") && pin.len() == 7 + 64, "{pin}");
+    assert_eq!(pin, place.pin("new"));
+    let key = place.path("new/key.pem");
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let before = place.snapshot();
+    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    assert_eq!(place.snapshot(), before);
+    // Half an identity is not completed or replaced either.
+    fs::remove_file(place.path("new/cert.pem")).unwrap();
+    let before = place.snapshot();
+    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    place.frames("visible", 1, 10);
+    let before_send = place.snapshot();
+    place.run(&["send", "127.0.0.1:9", "visible", "--certs", "new"]).expect(1).says("cert.pem");
+    assert_eq!(place.snapshot(), before_send);
+    assert!(before != before_send);
+
+    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    assert_ne!(forced.stdout.trim(), pin);
+    assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_missing_identity_is_made_and_told() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    let receiver = Receiver::start(&place, &["--certs", "fresh"]);
+    let told = receiver
+        .process()
+        .stderr_line(|line| line.starts_with("made an identity in fresh").then(|| line.to_owned()));
+    assert!(told.ends_with(&place.pin("fresh")), "{told}");
+    let sent = receiver.send(&["visible"], &["--pin", &place.pin("fresh"), "--certs", "another"]);
+    sent.expect(0).says("made an identity in another");
+}
+
+/// Sends `visible` without saying whom to trust, but for what `args` say.
+fn send(place: &Place, receiver: &Receiver<'_>, args: &[&str]) -> Finished {
+    let address = receiver.address().to_string();
+    let all = [&["send", &address, "visible", "--certs", "sender"], args].concat();
+    Process::start(place.command(&all)).finish()
+}
+
+#[track_caller]
+fn assert_nothing_stored(place: &Place) {
+    let stored = fs::read_dir(place.store()).map(|entries| entries.count()).unwrap_or(0);
+    assert_eq!(stored, 0, "something was stored");
+}
+
+fn echo_over_tcp() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let mut buffer = [0; 4_096];
+            while let Ok(read) = stream.read(&mut buffer) {
+                if read == 0 || stream.write_all(&buffer[..read]).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    address
+}
+
+fn echo_over_udp() -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4_096];
+        while let Ok((read, from)) = socket.recv_from(&mut buffer) {
+            let _ = socket.send_to(&buffer[..read], from);
+        }
+    });
+    address
+}
