@@ -9,6 +9,7 @@
 //! ```
 
 pub mod cli;
+pub mod compare;
 pub mod congestion;
 pub mod frame;
 pub mod identity;
@@ -16,6 +17,7 @@ pub mod link;
 pub mod manifest;
 pub mod receiver;
 pub mod repair;
+pub mod report;
 pub mod sender;
 pub mod sink;
 pub mod source;

@@ -64,7 +64,7 @@ pub(super) struct SendArgs {
     json: bool,
 }
 
-fn parse_fps(text: &str) -> Result<f64, String> {
+pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
         _ => Err("a number of frames a second above 0, as in 30 or 0.5".to_owned()),
@@ -94,7 +94,10 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings::default(),
+            stop_and_wait: SenderSettings {
+                congestion: args.tcp_congestion.clone(),
+                ..SenderSettings::default()
+            },
         });
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));
