@@ -111,6 +111,7 @@
 //! [stop-and-wait]: transport::stop_and_wait
 
 pub mod cli;
+pub mod compare;
 pub mod congestion;
 pub mod frame;
 pub mod identity;
@@ -118,6 +119,7 @@ pub mod link;
 pub mod manifest;
 pub mod receiver;
 pub mod repair;
+pub mod report;
 pub mod sender;
 pub mod sink;
 pub mod source;

@@ -4,6 +4,7 @@
 //! their types and become text for people.
 
 mod certs;
+mod compare;
 mod demo;
 mod output;
 mod receive;
@@ -55,6 +56,7 @@ enum Command {
     Receive(receive::ReceiveArgs),
     Send(send::SendArgs),
     Verify(verify::VerifyArgs),
+    Compare(compare::CompareArgs),
 }
 
 /// An error that ends a subcommand, with its exit status.
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Receive(args) => receive::run(&args, talk),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
+        Command::Compare(args) => compare::run(&args, talk),
     };
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         output::say_error(&failure.error);

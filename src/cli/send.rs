@@ -75,7 +75,7 @@ pub(super) struct SendArgs {
     json: bool,
 }
 
-fn parse_fps(text: &str) -> Result<f64, String> {
+pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
         _ => Err("a number of frames a second above 0, as in 30 or 0.5".to_owned()),
@@ -106,7 +106,10 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             congestion: args.congestion.factory(),
             repair: args.repair,
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings::default(),
+            stop_and_wait: SenderSettings {
+                congestion: args.tcp_congestion.clone(),
+                ..SenderSettings::default()
+            },
         });
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));

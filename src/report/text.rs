@@ -1,0 +1,240 @@
+//! A table for each link, and what it comes to in words.
+
+use std::io;
+
+use super::{Report, warnings};
+use crate::compare::outcome::{
+    Comparison, LatencySummary, LinkOutcome, Offered, Row, SourceSummary, Summary,
+};
+use crate::compare::statistics::Spread;
+use crate::compare::verdict;
+
+/// Text for a terminal of 120 columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Text;
+
+impl Report for Text {
+    fn write(&self, comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+        writeln!(out, "{}", heading(comparison))?;
+        for link in &comparison.links {
+            writeln!(out)?;
+            write_link(link, &comparison.offered, out)?;
+        }
+        writeln!(out)?;
+        write_words(comparison, out)
+    }
+}
+
+/// What was done, in a line or two.
+fn heading(comparison: &Comparison) -> String {
+    let Offered { fps, sources, mbit, generated } = &comparison.offered;
+    let each: Vec<String> = sources
+        .iter()
+        .map(|source| {
+            let kilobytes = source.bytes as f64 / source.frames.max(1) as f64 / 1e3;
+            format!("{} {} x {kilobytes:.0} kB", source.name, source.frames)
+        })
+        .collect();
+    let made = if *generated { " (generated)" } else { "" };
+    let pace = match (fps, mbit) {
+        (Some(fps), Some(mbit)) => format!("{fps} frames/s each, {mbit:.1} Mbit/s"),
+        _ => "as fast as it goes".to_owned(),
+    };
+    let repeat = match comparison.repeat {
+        1 => "once".to_owned(),
+        times => format!("{times} times, interleaved"),
+    };
+    format!("{}{made}, {pace}; {repeat}; seed {}", each.join(", "), comparison.seed)
+}
+
+fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) -> io::Result<()> {
+    if link.label == link.spec {
+        writeln!(out, "{}", link.label)?;
+    } else {
+        writeln!(out, "{}: {}", link.label, link.spec)?;
+    }
+    let lines = match offered.fps {
+        Some(_) => live_lines(link),
+        None => bulk_lines(link),
+    };
+    write_aligned(&lines, out)
+}
+
+const LIVE: [&str; 14] = [
+    "transport",
+    "source",
+    "stored",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "max ms",
+    "x limit",
+    "stalls",
+    "Mbit/s",
+    "wire/payload",
+    "resent",
+    "mended",
+    "CPU s",
+];
+
+fn live_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let mut lines = vec![LIVE.map(str::to_owned).to_vec()];
+    lines.extend(limit_lines(link));
+    for row in &link.rows {
+        for (index, source) in row.summary.sources.iter().enumerate() {
+            let mut line = vec![if index == 0 { row.variant.to_string() } else { String::new() }];
+            line.extend([source.name.clone(), stored(source)]);
+            line.extend(latency_cells(source.latency.as_ref(), &row.summary));
+            line.push(stalls(source));
+            line.extend(if index == 0 { cell_figures(&row.summary) } else { Vec::new() });
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// What an ideal sender reaches, above the others.
+fn limit_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let first = link.rows.first().and_then(|row| row.runs.first());
+    let sources = first.iter().flat_map(|run| &run.sources).enumerate();
+    sources
+        .map(|(index, source)| {
+            let limit = source.limit;
+            let name = if index == 0 { "limit" } else { "" };
+            let mut line = vec![name.to_owned(), source.name.clone(), String::new()];
+            line.extend([limit.p50, limit.p95, limit.p99].map(millis));
+            line
+        })
+        .collect()
+}
+
+fn stored(source: &SourceSummary) -> String {
+    format!("{}/{}", source.stored, source.offered)
+}
+
+fn latency_cells(latency: Option<&LatencySummary>, summary: &Summary) -> Vec<String> {
+    let Some(LatencySummary { p50, p95, p99, max, ratio, .. }) = latency else {
+        let how = match (summary.steady, summary.runs) {
+            (0, _) => "diverges".to_owned(),
+            (steady, runs) => format!("diverges {}/{runs}", runs - steady),
+        };
+        return vec![how, String::new(), String::new(), String::new(), String::new()];
+    };
+    let ratio = ratio.map(|ratio| format!("{ratio:.1}")).join("/");
+    vec![spread(p50, millis), spread(p95, millis), spread(p99, millis), millis(max.max), ratio]
+}
+
+fn stalls(source: &SourceSummary) -> String {
+    let Some(stalls) = source.stalls.filter(|stalls| stalls.max > 0.0) else {
+        return "0".to_owned();
+    };
+    format!("{:.0} (<={:.0} ms)", stalls.median, source.longest_stall_ms)
+}
+
+/// What there is one of for each run: goodput, bytes on the wire, retransmission, processor time.
+fn cell_figures(summary: &Summary) -> Vec<String> {
+    let percent = |share: Option<Spread>| match share {
+        Some(share) => format!("{:.1} %", share.median * 100.0),
+        None => "-".to_owned(),
+    };
+    let median = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
+    vec![
+        spread(&summary.goodput_mbit.unwrap_or_default(), |mbit| format!("{mbit:.1}")),
+        match (summary.wire_ratio, summary.back_ratio) {
+            (Some(up), Some(down)) => format!("{:.2}+{:.2}", up.median, down.median),
+            _ => "-".to_owned(),
+        },
+        percent(summary.resent),
+        percent(summary.repaired),
+        format!("{:.2}+{:.2}", median(summary.cpu_sender), median(summary.cpu_receiver)),
+    ]
+}
+
+const BULK: [&str; 8] =
+    ["transport", "stored", "Mbit/s", "of limit", "wire/payload", "resent", "mended", "CPU s"];
+
+fn bulk_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let mut lines = vec![BULK.map(str::to_owned).to_vec()];
+    if let Some(limit) = link.limit_mbit {
+        lines.push(vec!["limit".to_owned(), String::new(), format!("{limit:.1}")]);
+    }
+    for row in &link.rows {
+        let sources = row.summary.sources.iter();
+        let (stored, offered) =
+            sources.fold((0, 0), |sum, source| (sum.0 + source.stored, sum.1 + source.offered));
+        let ratio = row.summary.goodput_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let mut line = vec![row.variant.to_string(), format!("{stored}/{offered}")];
+        let mut figures = cell_figures(&row.summary).into_iter();
+        line.extend(figures.next());
+        line.push(ratio);
+        line.extend(figures);
+        lines.push(line);
+    }
+    lines
+}
+
+/// A median, and behind it how far the repetitions lie apart.
+fn spread(spread: &Spread, show: fn(f64) -> String) -> String {
+    let (median, min, max) = (show(spread.median), show(spread.min), show(spread.max));
+    if min == max { median } else { format!("{median} ({min}-{max})") }
+}
+
+/// Milliseconds, with a decimal where it matters.
+fn millis(value: f64) -> String {
+    match value {
+        value if !value.is_finite() => "none".to_owned(),
+        value if value < 10.0 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
+}
+
+/// Columns as wide as they have to be; numbers to the right, names to the left.
+fn write_aligned(lines: &[Vec<String>], out: &mut dyn io::Write) -> io::Result<()> {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for line in lines {
+        let mut text = String::from(" ");
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            match column {
+                0 | 1 if widths.len() > BULK.len() || column == 0 => {
+                    text.push_str(&format!(" {cell:<width$} "));
+                }
+                _ => text.push_str(&format!(" {cell:>width$} ")),
+            }
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Who wins, where QUIC loses, and what is wrong.
+fn write_words(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    for verdict in verdict::verdicts(comparison) {
+        writeln!(out, "{verdict}")?;
+    }
+    let losses = verdict::losses(comparison);
+    if !losses.is_empty() {
+        writeln!(out, "QUIC is worse here (theirs against QUIC's):")?;
+        losses.iter().try_for_each(|loss| writeln!(out, "  {loss}"))?;
+    }
+    let rows = || comparison.links.iter().flat_map(|link| &link.rows);
+    let sum = |of: fn(&Row) -> u64| rows().map(of).sum::<u64>();
+    let unfinished = match sum(|row| row.summary.unfinished) {
+        0 => String::new(),
+        frames => format!("; {frames} had not arrived when runs that did not keep up were stopped"),
+    };
+    writeln!(
+        out,
+        "frames lost {}, altered {}{unfinished}",
+        sum(|row| row.summary.lost),
+        sum(|row| row.summary.altered)
+    )?;
+    for failure in comparison.failures() {
+        writeln!(out, "failed: {failure}")?;
+    }
+    warnings(comparison).iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
+}
