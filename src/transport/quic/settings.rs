@@ -9,11 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{AckFrequencyConfig, TransportConfig, VarInt};
-    config
-}
-
-use quinn::{EndpointConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, EndpointConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
