@@ -47,7 +47,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     repeat: u32,
     /// Frames of each source in each run
-    #[arg(long, value_name = "N", default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     frames: u64,
     /// Repeat the losses of an earlier comparison
     #[arg(long, value_name = "N")]

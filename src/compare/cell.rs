@@ -119,7 +119,6 @@ impl Cell<'_> {
         let is_finished = || sender.task.is_finished();
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
         let ended_at = UnixNanos::now();
-        let (stats, segments) = (link.stats(), segments(link.near()));
         let path = witness.path();
         sender.stop.send_replace(true);
         let report = near.wait_briefly(sender.task, GOODBYE);
@@ -129,6 +128,7 @@ impl Cell<'_> {
         while let Ok(report) = receiver.reports.try_recv() {
             received.push(report);
         }
+        let (stats, segments) = (link.stats(), segments(link.near()));
         let (cpu_sender, cpu_receiver) = (near.stop(), far.stop());
         let confirmed = witness.take();
         Ok(Observed {

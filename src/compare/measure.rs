@@ -91,8 +91,10 @@ impl Context<'_> {
             .flat_map(|(found, clip)| found.good.iter().map(|frame| clip.bytes_of(frame.sequence)));
         let payload_bytes: u64 = good.sum();
         let stored = found.iter().flat_map(|found| &found.good).map(|frame| frame.stored);
-        let last = if verdict == RunVerdict::Steady { stored.max() } else { None };
-        let seconds = millis_between(first_due, last.unwrap_or(seen.ended_at)) / 1e3;
+        // A run that was stopped went on to its end without storing anything, perhaps.
+        let stopped = (verdict != RunVerdict::Steady).then_some(seen.ended_at);
+        let end = stored.chain(stopped).max().unwrap_or(seen.ended_at);
+        let seconds = millis_between(first_due, end) / 1e3;
         let mbit = payload_bytes as f64 * 8e-6 / seconds.max(1e-3);
         Run {
             repetition: self.repetition,

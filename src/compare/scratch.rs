@@ -26,15 +26,10 @@ const PREFIX: &str = "framelane-compare-";
 #[derive(Debug)]
 pub struct Scratch {
     root: PathBuf,
-    keeper: Keeper,
-}
-
-#[derive(Debug)]
-enum Keeper {
-    /// An unnamed tmpfs.
-    Unnamed(OwnedFd),
-    /// A folder, locked as long as it is in use.
-    Folder(File),
+    /// A folder to remove at the end, rather than an unnamed tmpfs.
+    named: bool,
+    /// The tmpfs itself, or the locked folder.
+    _open: OwnedFd,
 }
 
 impl Scratch {
@@ -52,7 +47,7 @@ impl Scratch {
         match unnamed() {
             Ok(mount) => {
                 let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
-                Ok(Self { root, keeper: Keeper::Unnamed(mount) })
+                Ok(Self { root, named: false, _open: mount })
             }
             Err(error) => {
                 tracing::debug!(%error, "no unnamed tmpfs; a folder is used");
@@ -72,7 +67,7 @@ impl Scratch {
         let folder = File::open(&root).map_err(failed)?;
         flock(&folder, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed(error.into()))?;
-        Ok(Self { root: root.clone(), keeper: Keeper::Folder(folder) })
+        Ok(Self { root: root.clone(), named: true, _open: folder.into() })
     }
 
     /// A new folder in it.
@@ -93,12 +88,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        match &self.keeper {
-            Keeper::Unnamed(mount) => tracing::trace!(fd = mount.as_raw_fd(), "tmpfs closed"),
-            Keeper::Folder(_) => {
-                // Whatever stays is removed by the next comparison.
-                let _ = fs::remove_dir_all(&self.root);
-            }
+        if self.named {
+            // Whatever stays is removed by the next comparison.
+            let _ = fs::remove_dir_all(&self.root);
         }
     }
 }

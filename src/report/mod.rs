@@ -2,6 +2,7 @@
 
 mod html;
 mod json;
+mod table;
 mod text;
 
 use std::io;
