@@ -1,5 +1,7 @@
 //! What became of a session, and of a run of receiving.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 /// One session from its hello to its end.
@@ -82,8 +84,15 @@ impl ReceiveReport {
         self.sessions.push(session);
     }
 
-    /// True where the last session of each kind of trouble left nothing missing.
+    /// True where the last session of each source ended it with nothing missing: what an earlier
+    /// one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        self.missing == 0 && self.sessions.last().is_none_or(|session| session.complete)
+        let mut left = HashMap::new();
+        for session in &self.sessions {
+            for source in &session.sources {
+                left.insert(&source.name, source.frames.is_none() || source.missing > 0);
+            }
+        }
+        !left.into_values().any(|incomplete| incomplete)
     }
 }
