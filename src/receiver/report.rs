@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::transport::Transport;
+
 /// One session from its hello to its end.
 #[derive(Debug, Clone, Serialize)]
 pub struct SessionReport {
@@ -21,6 +23,13 @@ pub struct SessionReport {
     pub end: String,
     /// Frames that were refused without it being known which: at most one a broken stream.
     pub refused_unnamed: u64,
+}
+
+impl SessionReport {
+    /// True where every frame came with its hash, which the stop-and-wait protocol cannot carry.
+    pub fn has_hashes(&self) -> bool {
+        self.transport != Transport::StopAndWait.name()
+    }
 }
 
 /// What became of one source of a session.
@@ -62,6 +71,9 @@ pub struct ReceiveReport {
     pub sessions: Vec<SessionReport>,
     /// Frames stored.
     pub stored: u64,
+    /// Those of them that were checked against the hash that came with them: all, but for the
+    /// stop-and-wait protocol, which carries none.
+    pub verified: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Frames that senders said will not come.
@@ -74,7 +86,9 @@ impl ReceiveReport {
     /// Adds an ended session.
     pub fn add(&mut self, session: SessionReport) {
         const KEPT: usize = 1_000;
-        self.stored += session.sources.iter().map(|source| source.stored).sum::<u64>();
+        let stored = session.sources.iter().map(|source| source.stored).sum::<u64>();
+        self.stored += stored;
+        self.verified += if session.has_hashes() { stored } else { 0 };
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
         self.missing += session.sources.iter().map(|source| source.missing).sum::<u64>();
         self.incomplete_sessions += u64::from(!session.complete);
