@@ -18,9 +18,9 @@ pub(super) struct CertsArgs {
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
     /// Days for which it is valid [default: 3650]
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS,
+    #[arg(long, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
-    days: u32,
+    days: Option<u32>,
     /// Replace the identity that is there; every peer then has to be told the new pin
     #[arg(long)]
     force: bool,
