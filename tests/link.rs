@@ -96,27 +96,32 @@ fn udp_pair(emulation: &Emulation) -> Result<(UdpSocket, UdpSocket)> {
     Ok((near, far))
 }
 
-/// Sends numbered datagrams from the near end, one every `gap`, and gives number and one-way time
-/// of each that arrives at the far end.
-fn one_way(
-    emulation: &Emulation,
-    count: u32,
-    bytes: usize,
-    gap: Duration,
-) -> Result<Vec<(u32, Duration)>> {
+/// What became of a series of datagrams.
+struct Series {
+    /// Number and one-way time of each that arrived.
+    arrived: Vec<(u32, Duration)>,
+    /// How many the sending thread sent more than a millisecond late: how busy the machine is.
+    sent_late: u64,
+}
+
+/// Sends numbered datagrams from the near end to the far end, one every `gap`.
+fn one_way(emulation: &Emulation, count: u32, bytes: usize, gap: Duration) -> Result<Series> {
     let (near, far) = udp_pair(emulation)?;
     let clock = Instant::now();
     thread::scope(|scope| {
         let receiving = scope.spawn(|| receive_all(&far, clock));
-        let mut datagram = vec![0; bytes];
+        let (mut datagram, mut sent_late) = (vec![0; bytes], 0);
         for number in 0..count {
-            sleep_until(clock + gap * number);
+            let due = clock + gap * number;
+            sleep_until(due);
+            sent_late += u64::from(due.elapsed() > Duration::from_millis(1));
             datagram[..4].copy_from_slice(&number.to_be_bytes());
             let now = u64::try_from(clock.elapsed().as_nanos())?;
             datagram[4..12].copy_from_slice(&now.to_be_bytes());
             near.send(&datagram)?;
         }
-        receiving.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))?
+        let arrived = receiving.join().map_err(|_| anyhow::anyhow!("the receiver panicked"))??;
+        Ok(Series { arrived, sent_late })
     })
 }
 
@@ -138,11 +143,13 @@ fn sleep_until(time: Instant) {
 }
 
 /// The median is taken end to end; the tail by the link's own record of when it handed packets
-/// over, because end to end it is as much the test's threads waiting for a processor.
+/// over, because end to end it is as much the test's threads waiting for a processor. When the
+/// machine is so busy that the sending thread is late as well, the link may be late as often.
 fn delay_is_within_a_millisecond(emulation: &Emulation) -> Result<()> {
     for millis in [1, 25, 280] {
         set(emulation, &format!("rate=50mbit,delay={millis}ms"))?;
-        let arrived = one_way(emulation, 2_000, 200, Duration::from_millis(1))?;
+        let Series { arrived, sent_late } =
+            one_way(emulation, 2_000, 200, Duration::from_millis(1))?;
         ensure!(arrived.len() == 2_000, "{} of 2000 arrived", arrived.len());
         let mut times: Vec<_> = arrived.into_iter().map(|(_, time)| time).collect();
         times.sort_unstable();
@@ -153,7 +160,8 @@ fn delay_is_within_a_millisecond(emulation: &Emulation) -> Result<()> {
         println!("  {planned:?}: min {:?}, p50 {median:?}, p99 {p99:?}, {punctuality:?}", times[0]);
         ensure!(times[0] >= planned, "too early: {:?}", times[0]);
         ensure!(median <= planned + Duration::from_millis(1), "too late: {median:?}");
-        ensure!(punctuality.released == 2_000 && punctuality.late <= 20, "{punctuality:?}");
+        ensure!(punctuality.released == 2_000, "{punctuality:?}");
+        ensure!(punctuality.late <= 20 + sent_late, "{punctuality:?}, {sent_late} sent late");
     }
     Ok(())
 }
@@ -242,7 +250,7 @@ fn tcp_gets_the_rate(emulation: &Emulation) -> Result<()> {
 fn udp_losses_are_inside_their_bounds(emulation: &Emulation) -> Result<()> {
     set(emulation, "loss=2%,delay=1ms")?;
     let count = 20_000;
-    let arrived = one_way(emulation, count, 1_472, Duration::from_micros(100))?;
+    let arrived = one_way(emulation, count, 1_472, Duration::from_micros(100))?.arrived;
     let stats = emulation.stats().up;
     let lost = f64::from(count) - arrived.len() as f64;
     println!("  {lost} of {count} lost, {stats:?}");
@@ -257,7 +265,7 @@ fn udp_losses_are_inside_their_bounds(emulation: &Emulation) -> Result<()> {
 fn a_seed_loses_the_same_packets_again(emulation: &Emulation) -> Result<()> {
     let numbers = || -> Result<Vec<u32>> {
         set(emulation, "loss=10%,burst=3,seed=42")?;
-        let arrived = one_way(emulation, 1_000, 100, Duration::from_micros(100))?;
+        let arrived = one_way(emulation, 1_000, 100, Duration::from_micros(100))?.arrived;
         Ok(arrived.into_iter().map(|(number, _)| number).collect())
     };
     let (first, second) = (numbers()?, numbers()?);
@@ -268,7 +276,7 @@ fn a_seed_loses_the_same_packets_again(emulation: &Emulation) -> Result<()> {
 
 fn the_queue_drops_what_does_not_fit(emulation: &Emulation) -> Result<()> {
     set(emulation, "rate=10mbit,queue=30000B")?;
-    let arrived = one_way(emulation, 200, 1_472, Duration::ZERO)?;
+    let arrived = one_way(emulation, 200, 1_472, Duration::ZERO)?.arrived;
     let stats = emulation.stats().up;
     println!("  {} of 200 arrived, {stats:?}", arrived.len());
     // 20 fit, and one more for every 1.2 ms that sending takes.
@@ -283,7 +291,7 @@ fn the_queue_drops_what_does_not_fit(emulation: &Emulation) -> Result<()> {
 
 fn an_outage_takes_the_link_down(emulation: &Emulation) -> Result<()> {
     set(emulation, "outage=300ms+200ms")?;
-    let arrived = one_way(emulation, 1_000, 100, Duration::from_millis(1))?;
+    let arrived = one_way(emulation, 1_000, 100, Duration::from_millis(1))?.arrived;
     let lost = 1_000 - arrived.len();
     println!("  {lost} of 1000 lost in 200 ms, one sent each millisecond");
     ensure!((150..=215).contains(&lost), "{lost} lost");

@@ -8,20 +8,20 @@ use crate::identity::{
     CERTIFICATE_FILE, DEFAULT_DAYS, Identity, KEY_FILE, MAX_DAYS, NewCertificate,
 };
 
-/// Make the identity of this machine: a self-signed certificate and its key
+/// Make the identity of this machine, a self-signed certificate and its key, and print its pin
 #[derive(Debug, clap::Args)]
 pub(super) struct CertsArgs {
     /// The folder to write cert.pem and key.pem to
     #[arg(long, value_name = "DIR", default_value = "certs")]
     out: PathBuf,
-    /// A host name or IP address for the certificate, beside those of this machine (repeatable)
+    /// A further host name or IP address for the certificate; it matters for --ca only (repeatable)
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
     /// Days for which it is valid
     #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: u32,
-    /// Replace an identity that is there; every peer then has to be told the new pin
+    /// Replace the identity that is there; every peer then has to be told the new pin
     #[arg(long)]
     force: bool,
 }

@@ -20,6 +20,7 @@ use crate::identity::{
     client_config,
 };
 use crate::receiver::ReceiveLimits;
+use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport};
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Folder, Source};
@@ -28,13 +29,13 @@ use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
 use crate::verify::{VerifyOptions, verify};
 
-/// Make two sources, send them over QUIC on this machine, store them, and verify every file
+/// Generate two sources, send them over QUIC on this machine, store them, and verify every file
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
     /// The folder to work in
     #[arg(long, value_name = "DIR", default_value = "demo")]
     out: PathBuf,
-    /// Frames of each source
+    /// Frames to generate for each source
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     frames: u64,
     /// The folder of this machine's identity; one is made where it is missing
@@ -136,6 +137,7 @@ async fn transfer(
         host: receiver.host().to_owned(),
         tls: client_config(identity, trust, &[crate::wire::ALPN], EarlyData::Off),
         congestion: Congestion::default().factory(),
+        repair: RepairMode::Auto,
         tcp: TcpOptions::default(),
         stop_and_wait: SenderSettings::default(),
     });

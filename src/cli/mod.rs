@@ -4,6 +4,7 @@
 //! their types and become text for people.
 
 mod certs;
+mod compare;
 mod demo;
 mod output;
 mod receive;
@@ -40,11 +41,11 @@ struct Cli {
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, Args)]
 struct Talk {
-    /// Say nothing but errors and results
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    /// Print errors and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
-    /// Say more; twice for everything (RUST_LOG chooses more finely)
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    /// Print more; twice for everything (RUST_LOG chooses more finely)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 901)]
     verbose: u8,
 }
 
@@ -55,6 +56,7 @@ enum Command {
     Receive(receive::ReceiveArgs),
     Send(send::SendArgs),
     Verify(verify::VerifyArgs),
+    Compare(compare::CompareArgs),
 }
 
 /// An error that ends a subcommand, with its exit status.
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Receive(args) => receive::run(&args, talk),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
+        Command::Compare(args) => compare::run(&args, talk),
     };
     ExitCode::from(outcome.unwrap_or_else(|failure| {
         output::say_error(&failure.error);

@@ -19,6 +19,12 @@ use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
 use crate::receiver::{ReceiveLimits, ReceiveReport, SessionReport};
 use crate::transport::{self, Transport};
 
+const AFTER_HELP: &str = "\
+When it is ready it prints `listening on ADDR:PORT` on stdout, and on stderr the `send` command to
+paste at the other end.
+
+Exit status: 0 everything is stored, 1 something is missing, 2 wrong usage, 130 interrupted.";
+
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
 
@@ -26,36 +32,38 @@ const DEFAULT_PORT: u16 = 4433;
 /// source, and the scripts open the next when the last has ended.
 const ONCE_LINGER: Duration = Duration::from_secs(1);
 
-/// Receive frames and store them
+/// Receive frames from senders and store them
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct ReceiveArgs {
-    /// Where to listen; port 0 picks a free one
-    /// [default: 127.0.0.1:4433, with --allow 0.0.0.0:4433; stop-and-wait: port 8000]
+    /// Where to listen; port 0 picks a free one [default: port 4433 (stop-and-wait: 8000) of
+    /// 127.0.0.1, or of every address where --allow says who may send]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
-    /// The folder to store to
+    /// The folder to store to, one folder a source
     #[arg(long, value_name = "DIR", default_value = "received")]
     out: PathBuf,
-    /// quic, tcp, tcp-per-frame or stop-and-wait; several may be served at once (repeatable).
-    /// T=ADDR:PORT gives one its own address
+    /// What to serve: quic, tcp, tcp-per-frame or stop-and-wait (repeatable). T=ADDR:PORT gives one
+    /// an address of its own
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Vec<TransportArg>,
-    /// Let the sender with this certificate send; `any` lets everybody (repeatable)
+    /// Let the sender with this pin send, as `framelane certs` printed it there; `any` lets everybody
+    /// (repeatable)
     #[arg(long, value_name = "PIN")]
     allow: Vec<Allow>,
-    /// End when a sender has sent all it has
+    /// End when a sender has sent all that it has
     #[arg(long)]
     once: bool,
-    /// Confirm a frame only when the disk has it, not just the operating system
+    /// Confirm a frame only when it is synced to the disk, so that it survives a power cut; slower
     #[arg(long)]
     durable: bool,
-    /// The longest frame to take
+    /// Refuse frames longer than this
     #[arg(long, value_name = "SIZE", default_value = "64MiB")]
     max_frame: ByteSize,
     /// Memory for frames that are arriving or wait to be stored, all senders together
     #[arg(long, value_name = "SIZE", default_value = "128MiB")]
     memory: ByteSize,
-    /// End a session that has frames open and makes no progress for this long
+    /// End a session whose frames make no progress for this long
     #[arg(long, value_name = "TIME", default_value = "30s")]
     stall: Span,
     /// The folder of this machine's identity; one is made where it is missing

@@ -18,42 +18,53 @@ use super::{
 use crate::congestion::Congestion;
 use crate::frame::{ByteSize, Span};
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport, TransportError};
 use crate::wire::ALPN;
 
+const AFTER_HELP: &str = "\
+Run it again after any interruption: it sends what is missing, and nothing twice.
+
+Exit status: 0 every frame is stored and confirmed, 1 something is missing, 2 wrong usage,
+130 interrupted.";
+
 /// Send the frames of one folder or more
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct SendArgs {
     /// The receiver
     #[arg(value_name = "HOST:PORT")]
     receiver: ReceiverAddress,
-    /// NAME=PATH, or PATH whose last folder is the name
+    /// A folder of frames: NAME=PATH, or PATH alone, whose last folder is then the name
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<SourceArg>,
     #[command(flatten)]
     trust: TrustArgs,
-    /// Frames a second from each source [default: as fast as the link takes them]
+    /// Send this many frames a second from each source [default: as fast as the link takes them]
     #[arg(long, value_name = "N", value_parser = parse_fps)]
     fps: Option<f64>,
-    /// quic, tcp, tcp-per-frame or stop-and-wait
+    /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Transport,
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
-    /// The kernel's congestion control for the TCP transports, as in bbr [default: the system's]
+    /// Forward repair of frames sent over QUIC with --fps: auto, off, or a share as in 10%
+    #[arg(long, value_name = "MODE", default_value_t = RepairMode::Auto)]
+    repair: RepairMode,
+    /// The kernel's congestion control for the TCP transports, such as bbr [default: the system's]
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
-    /// Replace frames that are stored with other content
+    /// Replace frames that the receiver has with other content
     #[arg(long)]
     overwrite: bool,
     /// Compare stored frames by their hash, even where length and modification time agree
     #[arg(long)]
     checksum: bool,
-    /// How long to go on trying without a connection; 0 gives up at once
+    /// Go on trying for this long without a connection; 0 gives up at once
     #[arg(long, value_name = "TIME", default_value = "30s")]
     retry_for: Span,
     /// The folder of this machine's identity; one is made where it is missing
@@ -64,7 +75,7 @@ pub(super) struct SendArgs {
     json: bool,
 }
 
-fn parse_fps(text: &str) -> Result<f64, String> {
+pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
         _ => Err("a number of frames a second above 0, as in 30 or 0.5".to_owned()),
@@ -93,8 +104,12 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             host: args.receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
+            repair: args.repair,
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings::default(),
+            stop_and_wait: SenderSettings {
+                congestion: args.tcp_congestion.clone(),
+                ..SenderSettings::default()
+            },
         });
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));

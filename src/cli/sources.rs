@@ -14,8 +14,8 @@ use crate::wire::MAX_SOURCES;
 /// A source as the user names it.
 #[derive(Debug, Clone)]
 pub(super) struct SourceArg {
-    name: SourceName,
-    path: PathBuf,
+    pub(super) name: SourceName,
+    pub(super) path: PathBuf,
 }
 
 impl FromStr for SourceArg {
@@ -53,21 +53,7 @@ fn last_folder(path: &Path) -> Option<String> {
 /// Opens the sources. One that cannot be used is named, and does not keep the others from going;
 /// the second value says how many there were.
 pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), Failure> {
-    if args.len() > MAX_SOURCES {
-        return Err(Failure::usage(anyhow!(
-            "{} sources; one session carries at most {MAX_SOURCES}",
-            args.len()
-        )));
-    }
-    for (index, arg) in args.iter().enumerate() {
-        if args[..index].iter().any(|other| other.name == arg.name) {
-            return Err(Failure::usage(anyhow!(
-                "two sources are called {0}; give one another name, as in NAME={1}",
-                arg.name,
-                arg.path.display()
-            )));
-        }
-    }
+    check_names(args)?;
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     for arg in args {
         match Folder::open(arg.name.clone(), &arg.path) {
@@ -86,6 +72,26 @@ pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), 
         return Err(Failure::usage(anyhow!("no source to send")));
     }
     Ok((sources, failed))
+}
+
+/// Refuses more sources than a session carries, and two of the same name.
+pub(super) fn check_names(args: &[SourceArg]) -> Result<(), Failure> {
+    if args.len() > MAX_SOURCES {
+        return Err(Failure::usage(anyhow!(
+            "{} sources; one session carries at most {MAX_SOURCES}",
+            args.len()
+        )));
+    }
+    for (index, arg) in args.iter().enumerate() {
+        if args[..index].iter().any(|other| other.name == arg.name) {
+            return Err(Failure::usage(anyhow!(
+                "two sources are called {0}; give one another name, as in NAME={1}",
+                arg.name,
+                arg.path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -25,14 +25,15 @@ pub(super) fn identity(folder: &Path) -> anyhow::Result<Identity> {
 /// How a sender comes to trust its receiver.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct TrustArgs {
-    /// Trust the receiver with this certificate: sha256: and 64 hex digits, as `receive` prints it
+    /// Trust the receiver with this pin: sha256: and 64 hex digits, as `receive` prints it there
+    /// (repeatable)
     #[arg(long, value_name = "PIN", conflicts_with = "ca")]
     pin: Vec<Pin>,
     /// Trust a receiver whose certificate these authorities (PEM) vouch for
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Receivers known by HOST:PORT and pin, one a line
-    /// [default: framelane/known_receivers in the configuration folder]
+    /// A file of trusted receivers, HOST:PORT and pin on each line, used where there is no --pin and
+    /// no --ca [default: ~/.config/framelane/known_receivers]
     #[arg(long, value_name = "FILE")]
     known_receivers: Option<PathBuf>,
 }

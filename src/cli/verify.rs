@@ -7,10 +7,13 @@ use super::{COMPLETE, INCOMPLETE, Outcome, Talk, output};
 use crate::frame::ByteSize;
 use crate::verify::{Alteration, SourceReport, VerifyOptions, VerifyReport, verify};
 
-/// Hash every stored frame again and compare it with the manifest
+/// Read every stored frame again and compare its hash with the manifest
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Nothing is changed. Exit status: 0 every frame is as it was stored, 1 one is not."
+)]
 pub(super) struct VerifyArgs {
-    /// The store (what `receive` calls --out), or the folder of one source
+    /// The store (the folder that `receive` stored to), or the folder of one source in it
     dir: PathBuf,
     /// Print the findings as one JSON object
     #[arg(long)]

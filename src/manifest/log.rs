@@ -315,3 +315,7 @@ impl Window {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;

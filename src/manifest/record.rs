@@ -138,8 +138,8 @@ pub(crate) mod tests {
         Record {
             sequence: Sequence(sequence),
             name: FrameName::parse(name).unwrap(),
-            bytes: 5,
-            blake3: blake3::hash(b"frame"),
+            bytes: 3,
+            blake3: blake3::hash(b"abc"),
             captured: Some(UnixNanos(1_700_000_000_000_000_001)),
             received: UnixNanos(1_700_000_000_000_000_002),
             stored: UnixNanos(1_700_000_000_000_000_003),
@@ -153,8 +153,8 @@ pub(crate) mod tests {
         let mut line = Vec::new();
         sample(7, "7 \"é\".jpg").write_line(&mut line);
         let golden = concat!(
-            r#"{"sequence":7,"name":"7 \"é\".jpg","bytes":5,"#,
-            r#""blake3":"f4e1d39c4950b83ce88bf9f4d14ac2181afac182731a3408391c9fd94ca0e49d","#,
+            r#"{"sequence":7,"name":"7 \"é\".jpg","bytes":3,"#,
+            r#""blake3":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","#,
             r#""captured_unix_ns":1700000000000000001,"#,
             r#""received_unix_ns":1700000000000000002,"stored_unix_ns":1700000000000000003,"#,
             r#""media_type":"image/jpeg","modified_unix_ns":null}"#,
@@ -183,9 +183,9 @@ pub(crate) mod tests {
         for (from, to) in [
             ("1.jpg", "../1.jpg"),
             ("1.jpg", "manifest.jsonl"),
-            ("f4e1", "f4"),
-            ("\"bytes\":5", "\"bytes\":-5"),
-            ("\"bytes\":5", "\"bytes\":5,\"bytes\":6"),
+            ("6437", "64"),
+            ("\"bytes\":3", "\"bytes\":-5"),
+            ("\"bytes\":3", "\"bytes\":3,\"bytes\":6"),
             ("image/jpeg", "image"),
             ("{", ""),
         ] {

@@ -104,9 +104,11 @@ impl Lane {
         }
     }
 
-    /// Starts whatever can be started, and says what the receiver has to be told.
-    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Share) -> Option<Message> {
+    /// Starts whatever can be started, and says what the receiver has to be told. Before the
+    /// welcome (`share` is `None`) frames are offered, which saves a round trip, but not sent.
+    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Option<Share>) -> Option<Message> {
         self.look_up_more(ledger);
+        let share = share?;
         self.take_up_again();
         while let Some(&(sequence, bytes)) = self.wanted.front() {
             let first = self.unconfirmed.is_empty();
@@ -238,14 +240,18 @@ impl Lane {
         Ok(())
     }
 
-    /// The most urgent frame that waits to be handed over.
-    pub(super) fn next_ready(&self) -> Option<&Ready> {
-        self.ready.front()
+    /// The frame that goes next: the oldest that is still fresh, or else the oldest of all.
+    /// `is_late` tells for a place in the schedule; places go up along the queue, but for frames
+    /// that a lost session has left over, which are late first of all.
+    pub(super) fn next_ready(&self, is_late: impl Fn(u64) -> bool) -> Option<(usize, &Ready)> {
+        let fresh = self.ready.partition_point(|ready| is_late(ready.slot));
+        let index = if fresh < self.ready.len() { fresh } else { 0 };
+        Some((index, self.ready.get(index)?))
     }
 
-    /// Takes it.
-    pub(super) fn take_ready(&mut self, ledger: &mut Ledger) -> Option<Ready> {
-        let ready = self.ready.pop_front()?;
+    /// Takes the frame at that place of the queue.
+    pub(super) fn take_ready(&mut self, index: usize, ledger: &mut Ledger) -> Option<Ready> {
+        let ready = self.ready.remove(index)?;
         ledger.sent(ready.sequence);
         if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
             known.handed = true;
@@ -331,12 +337,6 @@ impl Lane {
     /// When something has to be taken up again without anything arriving.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         self.later.front().map(|&(when, ..)| when)
-    }
-
-    /// Bytes handed to the transport and not confirmed.
-    pub(super) fn bytes_underway(&self) -> u64 {
-        let waiting: u64 = self.ready.iter().map(|ready| ready.content.body.len() as u64).sum();
-        self.unconfirmed_bytes.saturating_sub(waiting)
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {

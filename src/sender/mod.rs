@@ -72,10 +72,8 @@ pub async fn run(
             Ok(link) => {
                 sessions += 1;
                 progress.connected(true);
-                // Frames fall due from the first connection on, and go on doing so without one.
-                let schedule = *schedule.get_or_insert_with(|| Schedule::start(options.pace));
                 let session =
-                    Session::new(link, &sources, &mut ledgers, &options, schedule, &progress);
+                    Session::new(link, &sources, &mut ledgers, &options, &mut schedule, &progress);
                 let (ended, confirmed) = session.run(&mut stop).await;
                 progress.connected(false);
                 if confirmed {

@@ -30,6 +30,13 @@ const REFERENCE_RATE: u64 = 16;
 /// for 12 days of one session. Behind that all frames share alike.
 const DEADLINE_GRAIN: u64 = 512;
 
+/// A live frame is fresh for this long at least, ...
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// ... and for this many round trips, in which even a frame whose retransmission is lost as well
+/// gets through. Only an outage or an overloaded link makes frames later than that.
+const PATIENCE_RTTS: u32 = 4;
+
 /// Bulk frames compare by the bytes of their source before them, in this many bytes.
 const BULK_GRAIN: u64 = 1 << 16;
 
@@ -58,6 +65,20 @@ impl Schedule {
                 Duration::try_from_secs_f64(slot as f64 / rate).unwrap_or(Duration::MAX / 4)
             }
         }
+    }
+
+    /// When a live frame that is not through has become part of the backlog: fresh frames are then
+    /// of more use. `None` in bulk, where everything is backlog.
+    pub fn late_at(&self, slot: u64, rtt: Duration) -> Option<Instant> {
+        match self.pace {
+            Pace::Bulk => None,
+            Pace::PerSecond(_) => Some(self.due(slot) + LEAST_PATIENCE.max(PATIENCE_RTTS * rtt)),
+        }
+    }
+
+    /// The urgency of a live frame that is late: below every fresh one, and the oldest first.
+    pub fn late_priority(&self, slot: u64) -> i32 {
+        -i32::try_from(slot).unwrap_or(i32::MAX)
     }
 
     /// The urgency of a frame; higher goes first. `before` is the number of bytes that its source
@@ -99,6 +120,17 @@ mod tests {
         assert!(live.priority(5, 20_000, 0) > live.priority(5, 60_000, 0));
         // A large frame is overtaken by small ones for a while, not for ever.
         assert!(live.priority(0, 1_000_000, 0) > live.priority(3, 20_000, 0));
+    }
+
+    #[test]
+    fn a_late_frame_goes_behind_every_fresh_one() {
+        let live = Schedule::start(Pace::PerSecond(30.0));
+        assert!(live.late_priority(0) < live.priority(u64::MAX, u64::MAX, 0));
+        assert!(live.late_priority(0) > live.late_priority(1));
+        let rtt = Duration::from_millis(50);
+        assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(500)));
+        let rtt = Duration::from_millis(600);
+        assert_eq!(live.late_at(30, rtt), Some(live.due(0) + Duration::from_millis(3_400)));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::worker::Done;
 use super::{SendOptions, stopped};
 use crate::frame::{FrameMeta, UnixNanos};
 use crate::source::Source;
-use crate::transport::{LinkEnd, OutgoingFrame, SenderLink, TransportError};
+use crate::transport::{LinkEnd, OutgoingFrame, PathStats, SenderLink, TransportError};
 use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
 
 /// How long a receiver may take to answer the hello.
@@ -24,13 +24,14 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 /// How often the receiver's clock is asked for, while somebody observes.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Bytes that may be with the transport and unconfirmed, as a multiple of its congestion window.
-/// One window is on the way at any time and a receipt takes a round trip and the time of storing;
-/// more than this would only be a queue at this end, in which nothing can be reordered any more.
-const WINDOWS_UNDERWAY: u64 = 4;
+/// Bytes that may be with the transport and not through, as a multiple of its congestion window: one
+/// window is on the way, another waits to follow it. More would only be a queue at this end, in
+/// which a fresh frame cannot overtake and nothing can be held back any more.
+const WINDOWS_UNDERWAY: u64 = 2;
 
-/// The least of it, so that a small window does not make large frames wait for each other.
-const LEAST_UNDERWAY: u64 = 4 << 20;
+/// Beyond that, so that a small window does not make large frames wait for one another's last
+/// acknowledgements.
+const SPARE_UNDERWAY: u64 = 1 << 20;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ struct State<'a> {
     lanes: Vec<Lane>,
     ledgers: &'a mut [Ledger],
     options: &'a SendOptions,
-    schedule: Schedule,
+    schedule: &'a mut Option<Schedule>,
     progress: &'a Progress,
     results: mpsc::UnboundedReceiver<(usize, Done)>,
     outbox: VecDeque<Message>,
@@ -62,13 +63,25 @@ struct State<'a> {
     heard_of_frames: bool,
 }
 
+/// The frame that goes next.
+#[derive(Clone, Copy)]
+struct Next {
+    lane: usize,
+    /// Its place in the lane's queue.
+    place: usize,
+    due: Instant,
+    priority: i32,
+    /// When it will be late, and its priority from then on.
+    late: Option<(Instant, i32)>,
+}
+
 impl<'a> Session<'a> {
     pub(super) fn new(
         link: SenderLink,
         sources: &[Arc<dyn Source>],
         ledgers: &'a mut [Ledger],
         options: &'a SendOptions,
-        schedule: Schedule,
+        schedule: &'a mut Option<Schedule>,
         progress: &'a Progress,
     ) -> Self {
         let (report, results) = mpsc::unbounded_channel();
@@ -116,10 +129,10 @@ impl<'a> Session<'a> {
                 end.close(CloseCode::Done, "done").await;
                 return SessionEnd::Done;
             }
-            let next = state.next_frame(path.look().window);
+            let next = state.next_frame(&path.look());
             let (sendable, wake) = match next {
-                Some((lane, due)) if due <= Instant::now() => (Some(lane), state.wakes_at()),
-                Some((_, due)) => (None, earlier(Some(due), state.wakes_at())),
+                Some(next) if next.due <= Instant::now() => (Some(next), state.wakes_at()),
+                Some(next) => (None, earlier(Some(next.due), state.wakes_at())),
                 None => (None, state.wakes_at()),
             };
             tokio::select! {
@@ -142,12 +155,13 @@ impl<'a> Session<'a> {
                 },
                 permit = frames.reserve(), if sendable.is_some() => match permit {
                     Ok(permit) => {
-                        if let Some(frame) = sendable.and_then(|lane| state.take_frame(lane)) {
+                        if let Some(frame) = sendable.and_then(|next| state.take_frame(&next)) {
                             permit.send(frame);
                         }
                     }
                     Err(_) => return SessionEnd::Link(end.cause().await),
                 },
+                () = path.drained(), if next.is_none() => {}
                 () = sleep_until(wake) => {
                     if let Some(why) = state.unwelcome() {
                         end.close(CloseCode::Shutdown, &why).await;
@@ -176,9 +190,8 @@ impl State<'_> {
             self.next_probe = Some(now + CLOCK_INTERVAL);
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
-        let Some(share) = self.share else { return };
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let message = lane.pump(&mut self.ledgers[index], share);
+            let message = lane.pump(&mut self.ledgers[index], self.share);
             self.outbox.extend(message);
         }
     }
@@ -187,41 +200,47 @@ impl State<'_> {
         self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
     }
 
-    /// The lane whose frame goes next, and when that frame is due.
-    fn next_frame(&self, window: u64) -> Option<(usize, Instant)> {
-        let limit = match window {
-            0 => u64::MAX, // a transport that does not know; its own queue is short
-            window => (window.saturating_mul(WINDOWS_UNDERWAY)).max(LEAST_UNDERWAY),
-        };
-        let underway: u64 = self.lanes.iter().map(Lane::bytes_underway).sum();
-        if underway > limit {
+    /// The frame that goes next; `None` where there is none, or where the transport has enough.
+    fn next_frame(&self, path: &PathStats) -> Option<Next> {
+        let schedule = self.schedule.as_ref()?;
+        let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(SPARE_UNDERWAY);
+        if path.with_transport > limit {
             return None;
         }
-        let lanes = self.lanes.iter().enumerate();
-        let ready = lanes.filter_map(|(index, lane)| Some((index, lane.next_ready()?)));
-        let most_urgent = ready.max_by_key(|(index, ready)| {
+        let now = Instant::now();
+        let is_late = |slot| schedule.late_at(slot, path.rtt).is_some_and(|late_at| late_at <= now);
+        let candidate = |(lane, queue): (usize, &Lane)| {
+            let (place, ready) = queue.next_ready(is_late)?;
             let bytes = ready.content.body.len() as u64;
-            self.schedule.priority(ready.slot, bytes, self.lanes[*index].handed_bytes + bytes)
-        });
-        most_urgent.map(|(index, ready)| (index, self.schedule.due(ready.slot)))
+            let late_at = schedule.late_at(ready.slot, path.rtt);
+            let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.slot)));
+            let priority = match late {
+                Some((late_at, priority)) if late_at <= now => priority,
+                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes + bytes),
+            };
+            Some(Next { lane, place, due: schedule.due(ready.slot), priority, late })
+        };
+        let candidates = self.lanes.iter().enumerate().filter_map(candidate);
+        candidates.max_by_key(|next| next.priority)
     }
 
-    fn take_frame(&mut self, lane: usize) -> Option<OutgoingFrame> {
-        let ready = self.lanes[lane].take_ready(&mut self.ledgers[lane])?;
+    fn take_frame(&mut self, next: &Next) -> Option<OutgoingFrame> {
+        let schedule = (*self.schedule)?;
+        let lane = next.lane;
+        let ready = self.lanes[lane].take_ready(next.place, &mut self.ledgers[lane])?;
         let description = ready.content.description;
-        let bytes = ready.content.body.len() as u64;
         let meta = FrameMeta {
             sequence: ready.sequence,
             media: description.name.media_type(),
             name: description.name,
-            bytes,
+            bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: Some(self.schedule.captured(ready.slot)),
+            captured: Some(schedule.captured(ready.slot)),
             modified: description.modified,
         };
-        let priority = self.schedule.priority(ready.slot, bytes, self.lanes[lane].handed_bytes);
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
-        Some(OutgoingFrame { header, body: ready.content.body, priority })
+        let (priority, late) = (next.priority, next.late);
+        Some(OutgoingFrame { header, body: ready.content.body, priority, late })
     }
 
     fn worked(&mut self, lane: usize, done: Done) {
@@ -237,6 +256,9 @@ impl State<'_> {
             Message::Answer(answer) => {
                 let lane = self.lane(answer.source)?;
                 self.heard_of_frames = true;
+                // Frames fall due from the moment on at which the receiver is ready for the first,
+                // and go on doing so when the connection is lost.
+                self.schedule.get_or_insert_with(|| Schedule::start(self.options.pace));
                 self.lanes[lane].answered(answer, &mut self.ledgers[lane])?;
                 self.show(lane);
                 Ok(())
@@ -246,10 +268,10 @@ impl State<'_> {
                 self.heard_of_frames = true;
                 let slots: Vec<_> = self.observed_slots(lane, &receipts);
                 let news = self.lanes[lane].confirmed(&receipts, &mut self.ledgers[lane])?;
-                if let Some(observer) = &self.options.observer {
+                if let (Some(observer), Some(schedule)) = (&self.options.observer, &*self.schedule)
+                {
                     for ((sequence, bytes), slot) in news.into_iter().zip(slots) {
-                        let (due, captured) =
-                            (self.schedule.due(slot), self.schedule.captured(slot));
+                        let (due, captured) = (schedule.due(slot), schedule.captured(slot));
                         observer.confirmed(
                             receipts.source,
                             sequence,

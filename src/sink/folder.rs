@@ -1,5 +1,6 @@
 //! The store as a whole: the folder, locked, and the sources in it.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -68,7 +69,7 @@ pub enum SinkError {
 /// The lock is on the folder itself; it leaves no file behind and ends with the process.
 #[derive(Debug)]
 pub struct FolderSink {
-    out: Arc<Directory>,
+    out: Arc<Locked>,
     path: PathBuf,
     options: StoreOptions,
 }
@@ -91,11 +92,10 @@ impl FolderSink {
             _ => failed("make", Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         })?;
         let out = Directory::open(path).map_err(|cause| failed("open", cause))?;
-        match lock(&out) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(SinkError::Locked { path: path.to_owned() }),
-            Err(cause) => return Err(failed("lock", cause)),
-        }
+        let out = Locked::take(out).map_err(|cause| match cause {
+            Errno::WOULDBLOCK => SinkError::Locked { path: path.to_owned() },
+            cause => failed("lock", cause),
+        })?;
         Ok(Self { out: Arc::new(out), path: path.to_owned(), options })
     }
 
@@ -112,11 +112,10 @@ impl FolderSink {
     pub fn source(&self, source: &SourceName) -> Result<SourceStore, SinkError> {
         let path = self.path.join(source.as_str());
         let directory = self.source_folder(source, &path)?;
-        match lock(&directory) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(SinkError::SourceInUse { path }),
-            Err(cause) => return Err(SinkError::Io { doing: "lock", path, cause }),
-        }
+        let directory = Locked::take(directory).map_err(|cause| match cause {
+            Errno::WOULDBLOCK => SinkError::SourceInUse { path: path.clone() },
+            cause => SinkError::Io { doing: "lock", path: path.clone(), cause },
+        })?;
         SourceStore::open(Arc::clone(&self.out), directory, source, &path, self.options)
     }
 
@@ -134,16 +133,38 @@ impl FolderSink {
     }
 }
 
-/// Takes the lock on a folder. File systems that know no locks on folders (NFS, some FUSE ones)
-/// go without: a store there is better than none.
-fn lock(directory: &Directory) -> Result<(), Errno> {
-    match flock(directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::BADF | Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
-            tracing::warn!(
-                "this file system cannot lock the store: start no second receiver on it"
-            );
-            Ok(())
+/// A folder that nobody else can lock until this is dropped.
+#[derive(Debug)]
+pub(super) struct Locked(Directory);
+
+impl Locked {
+    /// Takes the lock on a folder; `EWOULDBLOCK` if somebody has it. File systems that know no locks
+    /// on folders (NFS, some FUSE ones) go without: a store there is better than none.
+    fn take(directory: Directory) -> Result<Self, Errno> {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::BADF | Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
+                tracing::warn!(
+                    "this file system cannot lock the store: start no second receiver on it"
+                );
+                Ok(Self(directory))
+            }
+            locked => locked.map(|()| Self(directory)),
         }
-        locked => locked,
+    }
+}
+
+impl Deref for Locked {
+    type Target = Directory;
+
+    fn deref(&self) -> &Directory {
+        &self.0
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child process that another thread has forked
+        // and that has not yet executed its program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }

@@ -145,3 +145,8 @@ impl FrameError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(all(test, target_os = "linux"))]
+mod tests_full_disk;

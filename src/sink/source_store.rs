@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::content::hash_file;
 use super::directory::{Directory, Kind};
-use super::folder::{SinkError, StoreOptions};
+use super::folder::{Locked, SinkError, StoreOptions};
 use super::{FrameError, Outcome, ReceivedFrame, Taken};
 use crate::frame::{ContentHash, FrameName, RESERVED_PREFIX, Sequence, SourceName, UnixNanos};
 use crate::manifest::{FILE_NAME, Manifest, ManifestError, Opened, Record};
@@ -36,13 +36,13 @@ pub struct StoredInfo {
 #[derive(Debug)]
 pub struct SourceStore {
     source: SourceName,
-    directory: Directory,
+    directory: Locked,
     manifest: Manifest,
     options: StoreOptions,
     opened: Opened,
     parts: u64,
     /// Keeps the store locked.
-    _out: Arc<Directory>,
+    _out: Arc<Locked>,
 }
 
 /// What the store has under a name.
@@ -74,8 +74,8 @@ enum Step {
 impl SourceStore {
     /// Opens the folder's manifest and removes temporary files of a receiver that was killed.
     pub(super) fn open(
-        out: Arc<Directory>,
-        directory: Directory,
+        out: Arc<Locked>,
+        directory: Locked,
         source: &SourceName,
         path: &Path,
         options: StoreOptions,

@@ -24,10 +24,10 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget};
 pub use error::TransportError;
@@ -100,8 +100,19 @@ pub struct OutgoingFrame {
     pub header: FrameHeader,
     /// `header.meta.bytes` bytes.
     pub body: Bytes,
-    /// Higher goes first, where the transport can choose.
+    /// Higher goes first, where the transport can choose. Live frames have a positive one.
     pub priority: i32,
+    /// When a live frame that is still not through has become part of the backlog, and the priority
+    /// that it has from then on.
+    pub late: Option<(Instant, i32)>,
+}
+
+impl OutgoingFrame {
+    /// True for a frame that fell due at its own time, false for one of a backlog. Live frames have
+    /// a positive priority.
+    pub fn is_live(&self) -> bool {
+        self.priority > 0
+    }
 }
 
 /// The receiving end of a session.
@@ -197,7 +208,10 @@ pub struct SourceCount(Arc<AtomicUsize>);
 
 /// Reads what a transport knows of its path, at the moment of the call.
 #[derive(Clone)]
-pub struct PathWatch(Arc<dyn Fn() -> PathStats + Send + Sync>);
+pub struct PathWatch {
+    look: Arc<dyn Fn() -> PathStats + Send + Sync>,
+    drained: Arc<Notify>,
+}
 
 /// What a transport knows of its path. Zero where it does not know.
 #[derive(Debug, Clone, Copy, Default)]
@@ -212,6 +226,10 @@ pub struct PathStats {
     pub packets_lost: u64,
     /// UDP or TCP payload bytes sent, retransmissions included where they can be counted.
     pub bytes_sent: u64,
+    /// Bytes of forward repair among them.
+    pub repair_bytes: u64,
+    /// Bytes of bodies that were handed to the transport and are not known to have arrived.
+    pub with_transport: u64,
 }
 
 /// How a link ended, and the way to end it.
@@ -284,12 +302,24 @@ impl SourceCount {
 impl PathWatch {
     /// Wraps a transport's way to look.
     pub fn new(look: impl Fn() -> PathStats + Send + Sync + 'static) -> Self {
-        Self(Arc::new(look))
+        Self { look: Arc::new(look), drained: Arc::default() }
+    }
+
+    /// The same, with what the transport notifies when [`PathStats::with_transport`] has fallen.
+    pub fn with_notice(mut self, drained: Arc<Notify>) -> Self {
+        self.drained = drained;
+        self
+    }
+
+    /// Waits until bytes handed to the transport have arrived; for ever, where it does not count
+    /// them. Cancel safe: a notice that nobody waits for is kept for the next who does.
+    pub async fn drained(&self) {
+        self.drained.notified().await;
     }
 
     /// Looks.
     pub fn look(&self) -> PathStats {
-        (self.0)()
+        (self.look)()
     }
 }
 

@@ -11,6 +11,7 @@ use super::tcp::{self, Classify, TcpDial, TcpOptions};
 use super::{BoxFuture, Dial, Intake, Listener, SenderLink, Transport, TransportError};
 use crate::congestion::SharedFactory;
 use crate::identity::{ClientTls, Explainer, Pin, ServerTls};
+use crate::repair::RepairMode;
 
 /// What it takes to reach a receiver.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct DialSetup {
     pub tls: ClientTls,
     /// QUIC's congestion controller.
     pub congestion: SharedFactory,
+    /// How much forward repair QUIC's frames carry.
+    pub repair: RepairMode,
     /// TCP's settings, its congestion control among them.
     pub tcp: TcpOptions,
     /// The stop-and-wait protocol's times.
@@ -59,6 +62,7 @@ fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
             server_name: setup.host.clone(),
             tls: setup.tls.clone(),
             congestion: setup.congestion.clone(),
+            repair: setup.repair,
         }),
         Transport::Tcp => Box::new(dial_tcp(setup, address)),
         Transport::TcpPerFrame => Box::new(dial_tcp(setup, address).per_frame()),

@@ -122,3 +122,6 @@ fn source_names(
 fn has_manifest(folder: &Directory) -> Result<bool, Errno> {
     Ok(matches!(folder.kind(FILE_NAME)?, Some(Kind::File(_))))
 }
+
+#[cfg(test)]
+mod tests;

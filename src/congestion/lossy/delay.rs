@@ -8,6 +8,11 @@ use super::filter::WindowedMin;
 /// known for what it is after this.
 const BASE_WINDOW: Duration = Duration::from_secs(10);
 
+/// A base this old is looked for anew.
+const BASE_STALE: Duration = Duration::from_secs(5);
+/// A sample within this share above the base confirms it.
+const CONFIRMS: u32 = 16;
+
 /// Tracks the delay of the path and of the round under way.
 #[derive(Debug, Clone)]
 pub(super) struct DelayMeter {
@@ -15,6 +20,7 @@ pub(super) struct DelayMeter {
     round_min: Option<Duration>,
     round_samples: u32,
     last_round: Option<Duration>,
+    confirmed: Option<Instant>,
 }
 
 impl DelayMeter {
@@ -24,12 +30,16 @@ impl DelayMeter {
             round_min: None,
             round_samples: 0,
             last_round: None,
+            confirmed: None,
         }
     }
 
     /// A round-trip time measured at `now`.
     pub(super) fn on_sample(&mut self, now: Instant, rtt: Duration) {
         self.base.push(now, rtt);
+        if self.base.get().is_none_or(|base| rtt <= base + base / CONFIRMS) {
+            self.confirmed = Some(now);
+        }
         self.round_samples += 1;
         self.round_min = Some(self.round_min.map_or(rtt, |min| min.min(rtt)));
     }
@@ -45,6 +55,11 @@ impl DelayMeter {
     /// The path's own round-trip time.
     pub(super) fn base(&self) -> Option<Duration> {
         self.base.get()
+    }
+
+    /// Whether nothing near the base has been seen for long.
+    pub(super) fn base_is_stale(&self, now: Instant) -> bool {
+        self.confirmed.is_some_and(|at| now.saturating_duration_since(at) > BASE_STALE)
     }
 
     /// The smallest round-trip time of the round under way, or of the last one.

@@ -27,8 +27,11 @@ impl WindowedMax {
         while self.falling.back().is_some_and(|(_, other)| *other <= value) {
             self.falling.pop_back();
         }
-        self.falling.push_back((tick, value));
-        while self.falling.front().is_some_and(|(at, _)| at + self.span <= tick) {
+        // One value a tick is enough, which bounds the memory.
+        if self.falling.back().is_none_or(|(at, _)| *at < tick) {
+            self.falling.push_back((tick, value));
+        }
+        while self.falling.front().is_some_and(|(at, _)| at.saturating_add(self.span) <= tick) {
             self.falling.pop_front();
         }
     }

@@ -2,6 +2,8 @@
 
 /// A share is taken over about this many packets.
 const MEMORY_PACKETS: f64 = 400.0;
+/// Low pressure is rare, so its share must do with fewer packets to be of today.
+const LOW_MEMORY_PACKETS: f64 = 150.0;
 
 /// A share of lost bytes, the recent ones weighing most.
 #[derive(Debug, Clone, Default)]
@@ -11,9 +13,9 @@ struct LossShare {
 }
 
 impl LossShare {
-    fn add(&mut self, acked: u64, lost: u64, mtu: u64) {
-        let packets = (acked + lost) as f64 / mtu.max(1) as f64;
-        let keep = (1.0 - packets / MEMORY_PACKETS).clamp(0.25, 1.0);
+    fn add(&mut self, acked: u64, lost: u64, mtu: u64, memory: f64) {
+        let packets = acked.saturating_add(lost) as f64 / mtu.max(1) as f64;
+        let keep = (1.0 - packets / memory).clamp(0.25, 1.0);
         self.acked = self.acked * keep + acked as f64;
         self.lost = self.lost * keep + lost as f64;
     }
@@ -31,6 +33,8 @@ impl LossShare {
 /// How hard the controller pressed when a packet was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pressure {
+    /// A queue was being filled or emptied, so that its losses say nothing.
+    Unsettled,
     /// Less than the path was thought to carry.
     Low,
     /// About what the path was thought to carry.
@@ -56,14 +60,14 @@ const EXCESS: f64 = 0.015;
 const MIN_PACKETS: f64 = 40.0;
 
 impl LossMeter {
-    /// A round trip ended with `acked` and `lost` bytes.
-    pub(super) fn on_round(&mut self, pressure: Pressure, acked: u64, lost: u64, mtu: u64) {
-        let share = match pressure {
-            Pressure::Low => &mut self.low,
-            Pressure::Even => &mut self.even,
-            Pressure::High => &mut self.high,
-        };
-        share.add(acked, lost, mtu);
+    /// Bytes sent under `pressure` were acknowledged or lost.
+    pub(super) fn add(&mut self, pressure: Pressure, acked: u64, lost: u64, mtu: u64) {
+        match pressure {
+            Pressure::Unsettled => {}
+            Pressure::Low => self.low.add(acked, lost, mtu, LOW_MEMORY_PACKETS),
+            Pressure::Even => self.even.add(acked, lost, mtu, MEMORY_PACKETS),
+            Pressure::High => self.high.add(acked, lost, mtu, MEMORY_PACKETS),
+        }
     }
 
     /// The share of bytes the path loses whatever the controller does.

@@ -38,13 +38,20 @@ pub struct LossyConfig {
     pub initial_packets: u64,
     /// The present time, to notice that nothing is coming back.
     pub clock: Clock,
+    /// Seeds the times of trials, which differ between flows so that two of them do not try at once.
+    pub seed: u64,
     /// Who is told of changes of state.
     pub trace: Option<Arc<dyn TraceSink>>,
 }
 
 impl Default for LossyConfig {
     fn default() -> Self {
-        Self { initial_packets: 200, clock: Arc::new(Instant::now), trace: None }
+        Self {
+            initial_packets: 200,
+            clock: Arc::new(Instant::now),
+            seed: rand::random(),
+            trace: None,
+        }
     }
 }
 
@@ -52,6 +59,7 @@ impl fmt::Debug for LossyConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LossyConfig")
             .field("initial_packets", &self.initial_packets)
+            .field("seed", &self.seed)
             .field("traced", &self.trace.is_some())
             .finish_non_exhaustive()
     }
@@ -59,7 +67,7 @@ impl fmt::Debug for LossyConfig {
 
 impl ControllerFactory for LossyConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
-        let engine = Engine::new(now, current_mtu, self.initial_packets);
+        let engine = Engine::new(now, current_mtu, self.initial_packets, self.seed);
         Box::new(Lossy { engine, config: self })
     }
 }
@@ -72,6 +80,12 @@ pub struct Lossy {
 }
 
 impl Lossy {
+    /// The rate that the path was measured to deliver, in bytes a second; `None` before there is a
+    /// measurement.
+    pub fn bandwidth(&self) -> Option<f64> {
+        self.engine.bandwidth()
+    }
+
     fn report(&mut self, now: Instant) {
         if let Some(event) = self.engine.take_event(now)
             && let Some(sink) = &self.config.trace
@@ -110,12 +124,12 @@ impl Controller for Lossy {
 
     fn on_congestion_event(
         &mut self,
-        now: Instant,
+        _now: Instant,
         sent: Instant,
         _is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.engine.on_loss(now, sent, lost_bytes);
+        self.engine.on_loss(sent, lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {

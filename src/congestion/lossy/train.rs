@@ -92,7 +92,7 @@ impl Train {
         if span <= CLUMP {
             return;
         }
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
         if flight.sent > self.last.sent {
             self.last = flight;
         }

@@ -26,8 +26,8 @@ pub enum EmulationError {
     /// `/dev/net/tun` may not be opened.
     #[error(
         "an emulated link needs /dev/net/tun, which this user may not open ({source}); allow it \
-         with `sudo chmod 0666 /dev/net/tun` (the default of most distributions: a device made \
-         with it still needs rights over a network namespace), or run the command as root"
+         with `sudo chmod 0666 /dev/net/tun` (as most distributions have it: opening it gives no \
+         power over networks of others), or run the command as root"
     )]
     TunForbidden {
         /// The system's words.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{close, keep, messages, send, settings, watch_path};
 use crate::identity::ClientTls;
+use crate::repair::RepairMode;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
@@ -25,6 +26,8 @@ pub struct QuicDial {
     pub tls: ClientTls,
     /// The congestion controller.
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
+    /// How much forward repair frames carry.
+    pub repair: RepairMode,
 }
 
 impl Dial for QuicDial {
@@ -46,7 +49,11 @@ impl QuicDial {
         let (end, keeper) = LinkEnd::new();
 
         tokio::spawn(messages::write(session_out, queued_messages));
-        tokio::spawn(send::frames(connection.clone(), queued_frames));
+        let counters = Arc::new(send::Sending::default());
+        let sending =
+            send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
+        tokio::spawn(sending);
+        tokio::spawn(send::nudge(connection.clone(), counters.clone()));
         let reader = connection.clone();
         tokio::spawn(async move {
             let take = |message| {
@@ -59,7 +66,7 @@ impl QuicDial {
             // Keep `incoming` open until the keeper can tell why the link has ended.
             reader.closed().await;
         });
-        let path = watch_path(&connection);
+        let path = watch_path(&connection, counters);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
         tokio::spawn(async move {
             keep(connection, keeper, address, explainer).await;

@@ -133,7 +133,7 @@ async fn open(
     let sources = SourceCount::default();
     let pin = quinn_peer_pin(&connection).map(|pin| pin.to_string());
     let peer = Peer { address, pin, transport: Transport::Quic };
-    let path = watch_path(&connection);
+    let path = watch_path(&connection, Arc::default());
     let link = ReceiverLink { peer, arrivals, messages, sources: sources.clone(), end, path };
     if ready.send(link).await.is_err() {
         close(&connection, CloseCode::Shutdown, "the receiver is shutting down");

@@ -1,11 +1,16 @@
 //! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
 
 mod dial;
+mod incoming;
 mod listen;
 mod messages;
 mod receive;
+mod repairing;
 mod send;
 pub mod settings;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quinn::ConnectionError;
 
@@ -48,10 +53,11 @@ fn cause_of(
 }
 
 /// Reads quinn's figures of the connection's path.
-fn watch_path(connection: &quinn::Connection) -> PathWatch {
+fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> PathWatch {
     // A weak handle would be better, but quinn has none; the watch lives as long as its link.
     let connection = connection.clone();
-    PathWatch::new(move || {
+    let drained = counters.drained.clone();
+    let watch = PathWatch::new(move || {
         let stats = connection.stats();
         PathStats {
             rtt: stats.path.rtt,
@@ -59,8 +65,11 @@ fn watch_path(connection: &quinn::Connection) -> PathWatch {
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
             bytes_sent: stats.udp_tx.bytes,
+            repair_bytes: counters.repair.load(Ordering::Relaxed),
+            with_transport: counters.underway.load(Ordering::Relaxed),
         }
-    })
+    });
+    watch.with_notice(drained)
 }
 
 /// Waits for the connection's end or for the session's wish to close it, and reports the cause.

@@ -1,36 +1,140 @@
-//! Frames out: a stream for each.
+//! Frames out: a stream for each, with repair behind the body where that pays.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
-use quinn::{Connection, SendStream};
-use tokio::sync::mpsc;
+use quinn::{Connection, SendStream, VarInt};
+use tokio::sync::{Notify, mpsc};
 
-use super::varint;
+use super::repairing::{self, Repairing};
+use super::{settings, varint};
+use crate::repair::{Plan, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
-use crate::wire::RefusalCode;
+use crate::wire::{FrameHeader, RefusalCode, RepairLayout};
+
+/// Counters of the frames of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Sending {
+    /// Bytes of forward repair sent.
+    pub(super) repair: AtomicU64,
+    /// Bytes of bodies whose streams are not through.
+    pub(super) underway: AtomicU64,
+    /// Notified when `underway` falls.
+    pub(super) drained: Arc<Notify>,
+}
+
+/// Counts a body as underway for as long as it lives.
+struct Underway {
+    counters: Arc<Sending>,
+    bytes: u64,
+}
+
+impl Underway {
+    fn new(counters: &Arc<Sending>, bytes: u64) -> Self {
+        counters.underway.fetch_add(bytes, Ordering::Relaxed);
+        Self { counters: counters.clone(), bytes }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.counters.underway.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counters.drained.notify_one();
+    }
+}
+
+/// Wakes the connection every few milliseconds while frames are underway, until it has ended.
+///
+/// After an outage nothing is sent before quinn's probe timeout, which has doubled all along and has
+/// no upper bound. The congestion controller would admit a packet or two far sooner, but is asked
+/// only when something wakes the connection, and with the window full nothing does.
+pub(super) async fn nudge(connection: Connection, counters: Arc<Sending>) {
+    let mut tick = tokio::time::interval(settings::NUDGE_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while connection.close_reason().is_none() {
+        tick.tick().await;
+        if counters.underway.load(Ordering::Relaxed) > 0 {
+            // The limit that is set already: all that this does is to wake the connection.
+            connection.set_max_concurrent_bi_streams(VarInt::from_u32(1));
+        }
+    }
+}
 
 /// Gives each frame a stream of its own and writes it, many at once, until the session has no more
 /// or the connection is gone.
-pub(super) async fn frames(connection: Connection, mut queue: mpsc::Receiver<OutgoingFrame>) {
+pub(super) async fn frames(
+    connection: Connection,
+    mut queue: mpsc::Receiver<OutgoingFrame>,
+    mode: RepairMode,
+    counters: Arc<Sending>,
+) {
+    let mark = repairing::mark(&connection);
+    let mut repairing = Repairing::new(mode);
     while let Some(frame) = queue.recv().await {
         // Waits only where the receiver allows fewer streams than frames; the session's window is
         // set so that this does not happen between two framelanes.
         let Ok(stream) = connection.open_uni().await else { return };
         let _ = stream.set_priority(frame.priority);
-        tokio::spawn(write_frame(stream, frame));
+        let plan = mark.and_then(|mark| Some((repairing.plan(&connection, &frame)?, mark)));
+        let underway = Underway::new(&counters, frame.body.len() as u64);
+        let late = frame.late;
+        let pieces = pieces(frame, plan, &counters.repair);
+        tokio::spawn(write_frame(stream, pieces, late, underway));
     }
 }
 
+/// The stream's bytes in order: header, body, and repair with its trailer. `None` where the frame
+/// cannot be encoded, which only a frame without a hash cannot, and sources always hash.
+fn pieces(
+    frame: OutgoingFrame,
+    plan: Option<(Plan, TrailerMark)>,
+    repair_bytes: &AtomicU64,
+) -> Option<Vec<Bytes>> {
+    let OutgoingFrame { mut header, body, .. } = frame;
+    if let Some((plan, mark)) = plan
+        && let Some((encoded, repair)) = with_repair(&mut header, &body, &plan, mark)
+    {
+        repair_bytes.fetch_add(repair.len() as u64, Ordering::Relaxed);
+        return Some(vec![encoded, body, repair]);
+    }
+    header.repair = None;
+    Some(vec![header.encode().ok()?, body])
+}
+
+/// The header that announces the repair, and the repair with the trailer behind it.
+fn with_repair(
+    header: &mut FrameHeader,
+    body: &[u8],
+    plan: &Plan,
+    mark: TrailerMark,
+) -> Option<(Bytes, Bytes)> {
+    header.repair = Some(RepairLayout {
+        shard_bytes: u32::try_from(plan.shard_len()).ok()?,
+        repair_shards: u32::try_from(plan.repair_shards()).ok()?,
+    });
+    let encoded = header.encode().ok()?;
+    let mut repair = crate::repair::encode(body, plan).ok()?;
+    repair.extend_from_slice(&crate::repair::trailer(&encoded, mark).ok()?);
+    Some((encoded, repair.into()))
+}
+
 /// Writes one frame and stays until the receiver's transport has it, or wants no more of it.
-async fn write_frame(mut stream: SendStream, frame: OutgoingFrame) {
-    let OutgoingFrame { header, body, .. } = frame;
-    let Ok(header) = header.encode() else {
-        // Only a frame without a hash has no header, and sources always hash.
+async fn write_frame(
+    mut stream: SendStream,
+    pieces: Option<Vec<Bytes>>,
+    late: Option<(Instant, i32)>,
+    _underway: Underway,
+) {
+    let Some(pieces) = pieces else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
         return;
     };
     let stopped = stream.stopped();
     let written = tokio::select! {
-        written = write_all(&mut stream, header, body) => written,
+        written = write_all(&mut stream, pieces) => written,
         _ = stopped => false,
     };
     if !written {
@@ -38,11 +142,25 @@ async fn write_frame(mut stream: SendStream, frame: OutgoingFrame) {
         return;
     }
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.
-    if let Ok(Some(code)) = stream.stopped().await {
+    let mut stopped = pin!(stream.stopped());
+    let ended = match late {
+        Some((when, priority)) => {
+            match tokio::time::timeout_at(when.into(), &mut stopped).await {
+                Ok(ended) => ended,
+                Err(_) => {
+                    // Frames that have fallen due since are of more use than this one.
+                    let _ = stream.set_priority(priority);
+                    stopped.await
+                }
+            }
+        }
+        None => stopped.await,
+    };
+    if let Ok(Some(code)) = ended {
         let _ = stream.reset(code);
     }
 }
 
-async fn write_all(stream: &mut SendStream, header: Bytes, body: Bytes) -> bool {
-    stream.write_all_chunks(&mut [header, body]).await.is_ok() && stream.finish().is_ok()
+async fn write_all(stream: &mut SendStream, mut pieces: Vec<Bytes>) -> bool {
+    stream.write_all_chunks(&mut pieces).await.is_ok() && stream.finish().is_ok()
 }

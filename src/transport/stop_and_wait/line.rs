@@ -11,7 +11,7 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 
 use super::Failure;
 use super::settings::{ACK_POLL, PROGRESS_POLL, RETRY_PAUSE, SenderSettings};
-use super::socket::{is_idle, prepare, unacknowledged};
+use super::socket::{choose_congestion, is_idle, prepare, unacknowledged};
 use crate::frame::Sequence;
 use crate::transport::OutgoingFrame;
 use crate::wire::stop_and_wait::{CONTINUE, Header, OVER, decode_ok};
@@ -121,6 +121,9 @@ impl Line {
             match TcpStream::connect(self.shared.address).await {
                 Ok(stream) => {
                     prepare(&stream)?;
+                    if let Some(name) = &self.shared.settings.congestion {
+                        choose_congestion(&stream, name)?;
+                    }
                     return Ok(stream);
                 }
                 // A full backlog answers nothing at all.

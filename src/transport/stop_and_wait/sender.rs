@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::Failure;
 use super::line::{Event, Job, Line, Shared};
 use super::settings::{MAX_FRAME_BYTES, SenderSettings, UNCONFIRMED_BYTES, UNCONFIRMED_PER_SOURCE};
-use super::socket::prepare;
+use super::socket::{choose_congestion, prepare};
 use crate::frame::{FrameMeta, UnixNanos};
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
@@ -75,6 +75,9 @@ impl StopAndWaitDial {
         })?;
         let stream = stream.map_err(refused)?;
         prepare(&stream).map_err(refused)?;
+        if let Some(name) = &self.settings.congestion {
+            choose_congestion(&stream, name).map_err(refused)?;
+        }
         Ok(stream)
     }
 }

@@ -24,6 +24,9 @@ pub struct SenderSettings {
     /// How long the first connection may take. 10 s leave room for three retransmissions (1 s, 2 s,
     /// 4 s).
     pub connect: Duration,
+    /// The kernel's congestion control by name, for instance `bbr`; `None` leaves the system's
+    /// choice. Linux only.
+    pub congestion: Option<String>,
 }
 
 /// How the receiver's role goes about it.
@@ -61,6 +64,7 @@ impl Default for SenderSettings {
             gap: Duration::from_millis(10),
             reply: Duration::from_secs(60),
             connect: Duration::from_secs(10),
+            congestion: None,
         }
     }
 }

@@ -133,6 +133,7 @@ async fn attempt_to_send(
         header: frame.header.clone(),
         body: frame.body.clone(),
         priority: frame.priority,
+        late: frame.late,
     };
     writer.put_raw(session);
     let written = async {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::namespace::setup;
 use super::privilege::open_tun;
+use super::queue_length::set_queue_length;
 use super::{EmulationError, syscalls};
 use crate::link::MTU;
 
@@ -29,7 +30,7 @@ pub(super) fn create(control: BorrowedFd<'_>, address: Ipv4Addr) -> Result<Devic
     let step =
         |step, result: rustix::io::Result<()>| result.map_err(|error| setup(step)(error.into()));
     step("make a TUN device", syscalls::make_tun(&file, NAME))?;
-    step("set the queue", syscalls::set_queue_length(control, NAME, QUEUE_PACKETS))?;
+    set_queue_length(control, NAME, QUEUE_PACKETS).map_err(setup("set the device's queue"))?;
     step("set the MTU", syscalls::set_mtu(control, NAME, MTU))?;
     step("set the address", syscalls::set_address(control, NAME, address))?;
     step("set the network mask", syscalls::set_netmask(control, NAME, NETMASK))?;

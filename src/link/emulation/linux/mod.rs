@@ -8,6 +8,7 @@ mod device;
 mod mover;
 mod namespace;
 mod privilege;
+mod queue_length;
 mod syscalls;
 
 use std::net::Ipv4Addr;
@@ -45,7 +46,9 @@ impl Emulation {
     ///
     /// Both ends have loopback, an MTU of 1,500 bytes, TCP buffers of up to 16 MiB, and a TCP that
     /// remembers nothing of earlier connections. UDP buffers are another matter: the largest one
-    /// (`net.core.rmem_max`) is the whole machine's and cannot be set from here.
+    /// (`net.core.rmem_max`, `net.core.wmem_max`) is the whole machine's and cannot be set from
+    /// here, so asking for 8 MB of `SO_RCVBUF` may give less: read it back. A fast burst into a
+    /// smaller buffer is dropped by the receiving socket, which no count of the link shows.
     ///
     /// # Errors
     /// [`EmulationError`], saying what the system forbids and how to allow it.

@@ -46,12 +46,6 @@ pub(super) fn set_mtu(socket: impl AsFd, name: &str, bytes: u32) -> io::Result<(
     configure::<SIOCSIFMTU>(socket, name, &bytes.to_ne_bytes())
 }
 
-/// Sets how many packets may wait in an interface for this process to read them.
-pub(super) fn set_queue_length(socket: impl AsFd, name: &str, packets: u32) -> io::Result<()> {
-    const SIOCSIFTXQLEN: Opcode = 0x8943;
-    configure::<SIOCSIFTXQLEN>(socket, name, &packets.to_ne_bytes())
-}
-
 /// Takes an interface up.
 pub(super) fn set_up(socket: impl AsFd, name: &str) -> io::Result<()> {
     const SIOCSIFFLAGS: Opcode = 0x8914;

@@ -18,42 +18,48 @@ const MAX_SEGMENTS: usize = 10;
 const TIMER_GRANULARITY: Duration = Duration::from_millis(1);
 
 /// A datagram on its way out.
-pub struct Outgoing {
-    pub data: BytesMut,
-    pub ecn: Option<EcnCodepoint>,
+pub(crate) struct Outgoing {
+    pub(crate) data: BytesMut,
+    pub(crate) ecn: Option<EcnCodepoint>,
 }
 
 /// One end of a flow.
-pub struct Peer {
+pub(crate) struct Peer {
     endpoint: Endpoint,
     remote: SocketAddr,
     handle: Option<ConnectionHandle>,
-    pub connection: Option<Connection>,
+    pub(crate) connection: Option<Connection>,
     buffer: Vec<u8>,
 }
 
 impl Peer {
     /// The end that accepts.
-    pub fn server(transport: TransportConfig, remote: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn server(transport: TransportConfig, remote: SocketAddr, seed: u64) -> Self {
         let (cert, key) = identity();
         let mut config = ServerConfig::with_single_cert(
             vec![cert.clone()],
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone())),
         )
-        .unwrap();
+        .expect("own certificate");
         config.transport_config(Arc::new(transport));
         let endpoint = Endpoint::new(endpoint_config(seed), Some(Arc::new(config)), true, None);
         Self { endpoint, remote, handle: None, connection: None, buffer: Vec::new() }
     }
 
     /// The end that connects.
-    pub fn client(transport: TransportConfig, remote: SocketAddr, seed: u64, now: Instant) -> Self {
+    pub(crate) fn client(
+        transport: TransportConfig,
+        remote: SocketAddr,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(identity().0.clone()).unwrap();
-        let mut config = ClientConfig::with_root_certificates(Arc::new(roots)).unwrap();
+        roots.add(identity().0.clone()).expect("own certificate");
+        let mut config = ClientConfig::with_root_certificates(Arc::new(roots)).expect("one root");
         config.transport_config(Arc::new(transport));
         let mut endpoint = Endpoint::new(endpoint_config(seed), None, true, None);
-        let (handle, connection) = endpoint.connect(now, config, remote, "localhost").unwrap();
+        let (handle, connection) =
+            endpoint.connect(now, config, remote, "localhost").expect("valid configuration");
         Self {
             endpoint,
             remote,
@@ -64,7 +70,7 @@ impl Peer {
     }
 
     /// A datagram came in.
-    pub fn receive(&mut self, now: Instant, ecn: Option<EcnCodepoint>, data: BytesMut) {
+    pub(crate) fn receive(&mut self, now: Instant, ecn: Option<EcnCodepoint>, data: BytesMut) {
         self.buffer.clear();
         let event = self.endpoint.handle(now, self.remote, None, ecn, data, &mut self.buffer);
         match event {
@@ -87,7 +93,7 @@ impl Peer {
     }
 
     /// Fires timers that are due.
-    pub fn tick(&mut self, now: Instant) {
+    pub(crate) fn tick(&mut self, now: Instant) {
         if let Some(connection) = &mut self.connection
             && connection.poll_timeout().is_some_and(|at| at <= now)
         {
@@ -96,7 +102,7 @@ impl Peer {
     }
 
     /// Everything that may leave now.
-    pub fn transmit(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+    pub(crate) fn transmit(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         let (Some(connection), Some(handle)) = (&mut self.connection, self.handle) else { return };
         while let Some(event) = connection.poll_endpoint_events() {
             if let Some(event) = self.endpoint.handle_event(handle, event) {
@@ -117,12 +123,12 @@ impl Peer {
     }
 
     /// The next event for the application.
-    pub fn poll(&mut self) -> Option<Event> {
+    pub(crate) fn poll(&mut self) -> Option<Event> {
         self.connection.as_mut()?.poll()
     }
 
     /// When [`Peer::tick`] wants to be called next.
-    pub fn wake_at(&mut self, epoch: Instant) -> Option<Instant> {
+    pub(crate) fn wake_at(&mut self, epoch: Instant) -> Option<Instant> {
         let at = self.connection.as_mut()?.poll_timeout()?;
         let grain = TIMER_GRANULARITY.as_nanos();
         let ticks = at.saturating_duration_since(epoch).as_nanos().div_ceil(grain);
@@ -141,7 +147,8 @@ fn endpoint_config(seed: u64) -> Arc<EndpointConfig> {
 fn identity() -> &'static (CertificateDer<'static>, Vec<u8>) {
     static IDENTITY: OnceLock<(CertificateDer<'static>, Vec<u8>)> = OnceLock::new();
     IDENTITY.get_or_init(|| {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".into()])
+            .expect("a certificate for localhost");
         (made.cert.der().clone(), made.signing_key.serialize_der())
     })
 }

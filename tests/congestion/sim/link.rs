@@ -9,36 +9,36 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Nanoseconds of virtual time.
-pub type Nanos = u64;
+pub(crate) type Nanos = u64;
 
 /// Nanoseconds in a millisecond.
-pub const MS: Nanos = 1_000_000;
+pub(crate) const MS: Nanos = 1_000_000;
 /// Nanoseconds in a second.
-pub const SEC: Nanos = 1_000_000_000;
+pub(crate) const SEC: Nanos = 1_000_000_000;
 
 /// IPv4 and UDP headers, which a link carries beside the UDP payload.
 const IP_UDP_BYTES: u64 = 28;
 
 /// What a direction does to packets.
 #[derive(Debug, Clone)]
-pub struct LinkConfig {
+pub(crate) struct LinkConfig {
     /// Bits per second from each point in time on; the first entry starts at 0. Zero stalls.
-    pub rate: Vec<(Nanos, u64)>,
+    pub(crate) rate: Vec<(Nanos, u64)>,
     /// One-way propagation delay from each point in time on.
-    pub delay: Vec<(Nanos, Nanos)>,
+    pub(crate) delay: Vec<(Nanos, Nanos)>,
     /// Bytes that may wait, the packet being sent included.
-    pub queue_bytes: u64,
+    pub(crate) queue_bytes: u64,
     /// Mean share of packets lost after the queue.
-    pub loss: f64,
+    pub(crate) loss: f64,
     /// Mean length of a loss run in packets; 1 is independent loss.
-    pub burst: f64,
+    pub(crate) burst: f64,
     /// Times during which every packet is lost, `[from, to)`.
-    pub outages: Vec<(Nanos, Nanos)>,
+    pub(crate) outages: Vec<(Nanos, Nanos)>,
 }
 
 impl LinkConfig {
     /// A link of constant rate and delay without random loss.
-    pub fn steady(rate: u64, delay: Nanos, queue_bytes: u64) -> Self {
+    pub(crate) fn steady(rate: u64, delay: Nanos, queue_bytes: u64) -> Self {
         Self {
             rate: vec![(0, rate)],
             delay: vec![(0, delay)],
@@ -52,7 +52,7 @@ impl LinkConfig {
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Arrives at this time, having waited this long behind others.
     Arrives { at: Nanos, waited: Nanos },
     /// The queue was full.
@@ -62,7 +62,7 @@ pub enum Fate {
 }
 
 /// One direction in operation.
-pub struct Link {
+pub(crate) struct Link {
     config: LinkConfig,
     rng: StdRng,
     waiting: VecDeque<(Nanos, u64)>,
@@ -74,7 +74,7 @@ pub struct Link {
 
 impl Link {
     /// A link whose losses follow from `seed`.
-    pub fn new(config: LinkConfig, seed: u64) -> Self {
+    pub(crate) fn new(config: LinkConfig, seed: u64) -> Self {
         Self {
             config,
             rng: StdRng::seed_from_u64(seed),
@@ -87,7 +87,7 @@ impl Link {
     }
 
     /// Takes a UDP payload of `payload` bytes at `now`.
-    pub fn offer(&mut self, now: Nanos, payload: usize) -> Fate {
+    pub(crate) fn offer(&mut self, now: Nanos, payload: usize) -> Fate {
         let size = payload as u64 + IP_UDP_BYTES;
         while self.waiting.front().is_some_and(|(done, _)| *done <= now) {
             self.backlog -= self.waiting.pop_front().expect("just seen").1;

@@ -10,7 +10,7 @@ use super::peer::Peer;
 
 /// What a flow sends.
 #[derive(Debug, Clone)]
-pub enum Load {
+pub(crate) enum Load {
     /// As much as fits, from the start on.
     Bulk,
     /// A stream for every frame.
@@ -19,48 +19,47 @@ pub enum Load {
 
 /// Frames of one size at a fixed rate.
 #[derive(Debug, Clone)]
-pub struct FrameSource {
-    pub bytes: usize,
-    pub per_second: f64,
+pub(crate) struct FrameSource {
+    pub(crate) bytes: usize,
+    pub(crate) per_second: f64,
     /// Due times at which nothing is produced, `[from, to)`.
-    pub pauses: Vec<(Nanos, Nanos)>,
+    pub(crate) pauses: Vec<(Nanos, Nanos)>,
 }
 
 impl FrameSource {
     /// A source without pauses.
-    pub fn steady(bytes: usize, per_second: f64) -> Self {
+    pub(crate) fn steady(bytes: usize, per_second: f64) -> Self {
         Self { bytes, per_second, pauses: Vec::new() }
     }
 }
 
 /// A frame that was due.
 #[derive(Debug, Clone, Copy)]
-pub struct FrameRecord {
-    pub source: usize,
-    pub bytes: usize,
-    pub due: Nanos,
+pub(crate) struct FrameRecord {
+    pub(crate) source: usize,
+    pub(crate) due: Nanos,
     /// When its last byte was read at the other end.
-    pub delivered: Option<Nanos>,
+    pub(crate) delivered: Option<Nanos>,
 }
 
 /// The sending application.
-pub struct Sender {
+pub(crate) struct Sender {
     load: Load,
     connected: bool,
     stream: Option<StreamId>,
     next: Vec<u64>,
     unsent: Vec<(StreamId, usize)>,
-    pub frames: Vec<FrameRecord>,
+    pub(crate) frames: Vec<FrameRecord>,
     by_stream: HashMap<StreamId, usize>,
     payload: Bytes,
     /// Whether the newest frame is served first; otherwise the oldest.
-    pub newest_first: bool,
+    pub(crate) newest_first: bool,
     start: Nanos,
     stop: Nanos,
 }
 
 impl Sender {
-    pub fn new(load: Load, start: Nanos, stop: Nanos) -> Self {
+    pub(crate) fn new(load: Load, start: Nanos, stop: Nanos) -> Self {
         let sources = match &load {
             Load::Bulk => 0,
             Load::Frames(sources) => sources.len(),
@@ -81,7 +80,7 @@ impl Sender {
     }
 
     /// When the next frame is due.
-    pub fn wake_at(&self) -> Option<Nanos> {
+    pub(crate) fn wake_at(&self) -> Option<Nanos> {
         let Load::Frames(sources) = &self.load else { return None };
         let due = (0..sources.len()).map(|source| self.due(sources, source)).min()?;
         (due < self.stop).then_some(due)
@@ -93,7 +92,7 @@ impl Sender {
     }
 
     /// Writes what is due and what fits.
-    pub fn drive(&mut self, now: Nanos, peer: &mut Peer) {
+    pub(crate) fn drive(&mut self, now: Nanos, peer: &mut Peer) {
         while let Some(event) = peer.poll() {
             if let Event::Connected = event {
                 self.connected = true;
@@ -134,10 +133,13 @@ impl Sender {
                 let Some(id) = connection.streams().open(Dir::Uni) else { break };
                 let age = (due / 1_000_000) as i32 * 8 + source as i32;
                 let priority = if self.newest_first { age } else { -age };
-                connection.send_stream(id).set_priority(priority).unwrap();
+                connection
+                    .send_stream(id)
+                    .set_priority(priority)
+                    .expect("the stream was just opened");
                 self.by_stream.insert(id, self.frames.len());
                 let bytes = spec.bytes;
-                self.frames.push(FrameRecord { source, bytes, due, delivered: None });
+                self.frames.push(FrameRecord { source, due, delivered: None });
                 self.unsent.push((id, bytes));
                 self.next[source] += 1;
             }
@@ -151,13 +153,13 @@ impl Sender {
                     Err(_) => return true,
                 }
             }
-            connection.send_stream(*id).finish().unwrap();
+            connection.send_stream(*id).finish().expect("nobody stops a stream here");
             false
         });
     }
 
     /// The receiver has all of `stream`.
-    pub fn note_delivered(&mut self, stream: StreamId, now: Nanos) {
+    pub(crate) fn note_delivered(&mut self, stream: StreamId, now: Nanos) {
         if let Some(index) = self.by_stream.remove(&stream) {
             self.frames[index].delivered = Some(now);
         }
@@ -166,14 +168,14 @@ impl Sender {
 
 /// The receiving application: reads everything at once, in whatever order it comes.
 #[derive(Default)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     /// Bytes read in each tenth of a second.
-    pub read: Vec<u64>,
+    pub(crate) read: Vec<u64>,
 }
 
 impl Receiver {
     /// Reads; returns the streams that are complete.
-    pub fn drive(&mut self, now: Nanos, peer: &mut Peer) -> Vec<StreamId> {
+    pub(crate) fn drive(&mut self, now: Nanos, peer: &mut Peer) -> Vec<StreamId> {
         let mut readable = Vec::new();
         while let Some(event) = peer.poll() {
             let Event::Stream(event) = event else { continue };

@@ -3,8 +3,8 @@
 //! Loss recovery, acknowledgements and pacing are the real ones; only the wire, the clock and the
 //! applications are simulated. A run follows from its seed, apart from the bytes TLS draws.
 
-pub mod app;
-pub mod link;
+pub(crate) mod app;
+pub(crate) mod link;
 mod peer;
 
 use std::cmp::Reverse;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use quinn_proto::congestion::ControllerFactory;
+use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
 use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use app::{FrameRecord, Load, Receiver, Sender};
@@ -24,18 +24,18 @@ use peer::{Outgoing, Peer};
 
 /// Virtual time, shared with whoever needs to read it.
 #[derive(Clone)]
-pub struct SimClock {
+pub(crate) struct SimClock {
     epoch: Instant,
     nanos: Arc<AtomicU64>,
 }
 
 impl SimClock {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { epoch: Instant::now(), nanos: Arc::new(AtomicU64::new(0)) }
     }
 
     /// The virtual instant.
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.at(self.nanos.load(Ordering::Relaxed))
     }
 
@@ -49,64 +49,63 @@ impl SimClock {
 }
 
 /// One connection and what it sends.
-pub struct FlowConfig {
-    pub controller: Arc<dyn ControllerFactory + Send + Sync>,
-    pub load: Load,
+pub(crate) struct FlowConfig {
+    pub(crate) controller: Arc<dyn ControllerFactory + Send + Sync>,
+    pub(crate) load: Load,
     /// When it connects.
-    pub connect: Nanos,
+    pub(crate) connect: Nanos,
     /// When the application begins.
-    pub start: Nanos,
-    pub stop: Nanos,
+    pub(crate) start: Nanos,
+    pub(crate) stop: Nanos,
 }
 
 /// A whole run.
-pub struct Scenario {
-    pub clock: SimClock,
-    pub forward: LinkConfig,
-    pub back: LinkConfig,
-    pub flows: Vec<FlowConfig>,
-    pub duration: Nanos,
-    pub seed: u64,
+pub(crate) struct Scenario {
+    pub(crate) clock: SimClock,
+    pub(crate) forward: LinkConfig,
+    pub(crate) back: LinkConfig,
+    pub(crate) flows: Vec<FlowConfig>,
+    pub(crate) duration: Nanos,
+    pub(crate) seed: u64,
     /// Whether newer frames go before older ones.
-    pub newest_first: bool,
+    pub(crate) newest_first: bool,
 }
 
 /// What a flow did.
-pub struct FlowOutcome {
+pub(crate) struct FlowOutcome {
     /// Bytes of streams read in each tenth of a second.
-    pub read: Vec<u64>,
-    pub frames: Vec<FrameRecord>,
-    pub packets_sent: u64,
-    /// (time, 1) for each packet lost to a full queue.
-    pub overflows: Vec<Nanos>,
+    pub(crate) read: Vec<u64>,
+    pub(crate) frames: Vec<FrameRecord>,
+    /// When each packet was lost to a full queue.
+    pub(crate) overflows: Vec<Nanos>,
     /// When each packet was offered to the forward link.
-    pub offered: Vec<Nanos>,
+    pub(crate) offered: Vec<Nanos>,
 }
 
 /// What a run did.
-pub struct Outcome {
-    pub flows: Vec<FlowOutcome>,
+pub(crate) struct Outcome {
+    pub(crate) flows: Vec<FlowOutcome>,
     /// (time, wait) of every packet that entered the forward queue.
-    pub waits: Vec<(Nanos, Nanos)>,
+    pub(crate) waits: Vec<(Nanos, Nanos)>,
 }
 
 impl FlowOutcome {
     /// Megabits of stream data a second, over `[from, to)`.
-    pub fn goodput(&self, from: Nanos, to: Nanos) -> f64 {
+    pub(crate) fn goodput(&self, from: Nanos, to: Nanos) -> f64 {
         let bins = (from / 100_000_000) as usize..(to / 100_000_000) as usize;
         let bytes: u64 = bins.filter_map(|bin| self.read.get(bin)).sum();
         bytes as f64 * 8.0 / (to - from) as f64 * 1e3
     }
 
     /// The share of packets offered in `[from, to)` that a full queue dropped.
-    pub fn overflow_share(&self, from: Nanos, to: Nanos) -> f64 {
+    pub(crate) fn overflow_share(&self, from: Nanos, to: Nanos) -> f64 {
         let within = |times: &[Nanos]| times.iter().filter(|at| (from..to).contains(at)).count();
         within(&self.overflows) as f64 / within(&self.offered).max(1) as f64
     }
 
     /// Latencies in milliseconds of the frames of `source` due in `[from, to)`, sorted; a frame
     /// that never came counts as infinite.
-    pub fn latencies(&self, source: usize, from: Nanos, to: Nanos) -> Vec<f64> {
+    pub(crate) fn latencies(&self, source: usize, from: Nanos, to: Nanos) -> Vec<f64> {
         let mut latencies: Vec<f64> = self
             .frames
             .iter()
@@ -123,7 +122,7 @@ impl FlowOutcome {
 
 impl Outcome {
     /// The `share` quantile, in milliseconds, of the waits of packets offered in `[from, to)`.
-    pub fn wait_quantile(&self, share: f64, from: Nanos, to: Nanos) -> f64 {
+    pub(crate) fn wait_quantile(&self, share: f64, from: Nanos, to: Nanos) -> f64 {
         let mut waits: Vec<f64> = self
             .waits
             .iter()
@@ -136,7 +135,7 @@ impl Outcome {
 }
 
 /// A quantile of sorted values; not a number when there are none.
-pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], share: f64) -> f64 {
     if sorted.is_empty() {
         return f64::NAN;
     }
@@ -145,7 +144,7 @@ pub fn quantile(sorted: &[f64], share: f64) -> f64 {
 }
 
 /// Runs a scenario to its end.
-pub fn run(scenario: Scenario) -> Outcome {
+pub(crate) fn run(scenario: Scenario) -> Outcome {
     let mut sim = Sim::new(scenario);
     while let Some(Reverse((at, _, host))) = sim.events.pop() {
         if at >= sim.duration {
@@ -164,6 +163,10 @@ struct Host {
     wake: Option<Nanos>,
 }
 
+fn sends(host: usize) -> bool {
+    host.is_multiple_of(2)
+}
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Packet {
     data: Vec<u8>,
@@ -174,7 +177,6 @@ struct Flow {
     config: FlowConfig,
     sender: Sender,
     receiver: Receiver,
-    packets_sent: u64,
     overflows: Vec<Nanos>,
     offered: Vec<Nanos>,
 }
@@ -201,7 +203,6 @@ impl Sim {
             .map(|config| Flow {
                 sender: Sender::new(config.load.clone(), config.start, config.stop),
                 receiver: Receiver::default(),
-                packets_sent: 0,
                 overflows: Vec::new(),
                 offered: Vec::new(),
                 config,
@@ -262,10 +263,15 @@ impl Sim {
         if self.hosts[host].peer.is_some() {
             return;
         }
-        let remote: SocketAddr = format!("10.0.0.{}:4433", (host ^ 1) + 1).parse().unwrap();
+        let remote = SocketAddr::from(([10, 0, 0, (host ^ 1) as u8 + 1], 4433));
         let seed = self.seed.wrapping_mul(31).wrapping_add(host as u64);
-        let transport = transport(self.flows[host / 2].config.controller.clone());
-        self.hosts[host].peer = Some(if host % 2 == 0 {
+        // What a receiver sends is too little to be controlled, and would mix into the trace.
+        let controller = match sends(host) {
+            true => self.flows[host / 2].config.controller.clone(),
+            false => Arc::new(NewRenoConfig::default()),
+        };
+        let transport = transport(controller);
+        self.hosts[host].peer = Some(if sends(host) {
             Peer::client(transport, remote, seed, now)
         } else {
             Peer::server(transport, remote, seed)
@@ -275,7 +281,7 @@ impl Sim {
     fn drive_application(&mut self, now: Nanos, host: usize) {
         let Some(peer) = &mut self.hosts[host].peer else { return };
         let flow = &mut self.flows[host / 2];
-        if host % 2 == 0 {
+        if sends(host) {
             flow.sender.drive(now, peer);
         } else {
             for stream in flow.receiver.drive(now, peer) {
@@ -285,12 +291,11 @@ impl Sim {
     }
 
     fn send(&mut self, now: Nanos, host: usize, packet: Outgoing) {
-        let forward = host % 2 == 0;
+        let forward = sends(host);
         let link = if forward { &mut self.forward } else { &mut self.back };
         let fate = link.offer(now, packet.data.len());
         if forward {
             let flow = &mut self.flows[host / 2];
-            flow.packets_sent += 1;
             flow.offered.push(now);
             if fate == Fate::Overflow {
                 flow.overflows.push(now);
@@ -312,7 +317,7 @@ impl Sim {
         let epoch = self.clock.epoch;
         let Some(peer) = &mut self.hosts[host].peer else { return };
         let timer = peer.wake_at(epoch).map(|at| self.clock.nanos_of(at));
-        let due = if host % 2 == 0 { self.flows[host / 2].sender.wake_at() } else { None };
+        let due = if sends(host) { self.flows[host / 2].sender.wake_at() } else { None };
         let due = due.filter(|at| *at > now);
         let Some(at) = timer.into_iter().chain(due).min() else { return };
         let at = at.max(now);
@@ -329,7 +334,6 @@ impl Sim {
             .map(|flow| FlowOutcome {
                 read: flow.receiver.read,
                 frames: flow.sender.frames,
-                packets_sent: flow.packets_sent,
                 overflows: flow.overflows,
                 offered: flow.offered,
             })

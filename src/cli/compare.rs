@@ -1,0 +1,220 @@
+//! `framelane compare`: the transports over an emulated link, or over the user's own.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+
+use super::send::parse_fps;
+use super::sources::{self, SourceArg};
+use super::{
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
+};
+use crate::compare::outcome::Comparison;
+use crate::compare::{self, CompareError, Event, Plan, Scratch, Workload, kernel_variants};
+use crate::congestion::Congestion;
+use crate::link::{LinkSpec, available_congestion_controls, enter_user_namespace, presets};
+use crate::report::{Html, Json, Report, Text};
+use crate::sender::Pace;
+
+/// Compare the transports over an emulated link, beside what physics allows
+#[derive(Debug, clap::Args)]
+pub(super) struct CompareArgs {
+    /// NAME=PATH, or PATH whose last folder is the name
+    /// [default: generated frames, visible 60 kB and infrared 20 kB]
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<SourceArg>,
+    /// Frames a second from each source
+    #[arg(long, value_name = "N", value_parser = parse_fps, default_value = "30", conflicts_with = "bulk")]
+    fps: f64,
+    /// All frames at once, as fast as the link takes them
+    #[arg(long)]
+    bulk: bool,
+    /// A link, as in rate=50mbit,delay=25ms,loss=2% or a name of --list-links, or both: lan,loss=1%
+    /// (repeatable) [default: lan, lossy, busy-wifi and mesh-edge]
+    #[arg(long, value_name = "SPEC")]
+    link: Vec<LinkSpec>,
+    /// quic, tcp, stop-and-wait or tcp-per-frame, with a congestion control if one is wanted, as in
+    /// tcp:bbr (repeatable) [default: all, and tcp with every congestion control of the kernel]
+    #[arg(long, value_name = "T")]
+    transport: Vec<String>,
+    /// QUIC's congestion controllers: lossy, cubic, bbr, newreno (repeatable) [default: lossy]
+    #[arg(long, value_name = "NAME")]
+    congestion: Vec<Congestion>,
+    /// Run everything so often
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    repeat: u32,
+    /// Frames of each source in each run
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    frames: u64,
+    /// Repeat the losses of an earlier comparison
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Write everything, raw samples included, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with plots
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Show the named links with their numbers, and end
+    #[arg(long)]
+    list_links: bool,
+}
+
+/// The links that are compared where none is asked for.
+const DEFAULT_LINKS: [&str; 4] = ["lan", "lossy", "busy-wifi", "mesh-edge"];
+
+/// Generated frames are the same in every comparison; only the links' chance differs.
+const FRAME_SEED: u64 = 1;
+
+pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
+    if args.list_links {
+        list_links();
+        return Ok(COMPLETE);
+    }
+    let plan = plan(args)?;
+    // A file that cannot be written is better known now than in two minutes.
+    let mut json = args.json.as_deref().map(open).transpose()?;
+    let mut page = args.report.as_deref().map(open).transpose()?;
+    // Both before there is any thread.
+    let privilege = enter_user_namespace()?;
+    let scratch = Scratch::make(privilege)?;
+    let runtime = runtime()?;
+    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let mut shown = Shown::new(talk, &plan);
+    let tell = &mut |event: Event<'_>| shown.tell(event);
+    let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);
+    shown.end();
+    let comparison = match compared {
+        Ok(comparison) => comparison,
+        Err(CompareError::Interrupted) => {
+            output::note("framelane: interrupted; nothing is left behind");
+            return Ok(INTERRUPTED);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut text = Vec::new();
+    Text.write(&comparison, &mut text)?;
+    output::result(String::from_utf8_lossy(&text).trim_end());
+    write_file(&Json, &comparison, json.as_mut(), args.json.as_deref())?;
+    write_file(&Html, &comparison, page.as_mut(), args.report.as_deref())?;
+    let sound = comparison.damaged() == 0 && comparison.failures().is_empty();
+    Ok(if sound { COMPLETE } else { INCOMPLETE })
+}
+
+/// What the arguments ask for.
+fn plan(args: &CompareArgs) -> Result<Plan, Failure> {
+    let kernel = available_congestion_controls()
+        .context("cannot read which TCP congestion controls the kernel offers")?;
+    let variants =
+        kernel_variants(&args.transport, &args.congestion, &kernel).map_err(Failure::usage)?;
+    let mut links = args.link.clone();
+    if links.is_empty() {
+        let parsed: Result<_, _> = DEFAULT_LINKS.iter().map(|name| name.parse()).collect();
+        links = parsed?;
+    }
+    let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
+    let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    let workload = workload(args, pace)?;
+    Ok(Plan { links, variants, workload, repeat: args.repeat, seed })
+}
+
+fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
+    if args.sources.is_empty() {
+        return Ok(Workload::generated(pace, args.frames, FRAME_SEED)?);
+    }
+    sources::check_names(&args.sources)?;
+    let folders: Vec<_> =
+        args.sources.iter().map(|source| (source.name.clone(), source.path.as_path())).collect();
+    Workload::own(pace, args.frames, &folders).map_err(Failure::usage)
+}
+
+fn open(path: &Path) -> anyhow::Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(BufWriter::new(file))
+}
+
+fn write_file(
+    report: &dyn Report,
+    comparison: &Comparison,
+    file: Option<&mut BufWriter<File>>,
+    path: Option<&Path>,
+) -> anyhow::Result<()> {
+    let Some((file, path)) = file.zip(path) else { return Ok(()) };
+    let written = report.write(comparison, file).and_then(|()| file.flush());
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    output::note(&format!("written: {}", path.display()));
+    Ok(())
+}
+
+fn list_links() {
+    for preset in presets() {
+        output::result(&format!("{:12} {}", preset.name, preset.description));
+        output::result(&format!("{:12}   {}", "", preset.spec));
+    }
+    output::result("");
+    output::result("Change one as in --link lossy,loss=5%, or write your own:");
+    output::result("--link rate=50mbit,delay=25ms,loss=2%,queue=50ms");
+}
+
+/// Progress: a bar on a terminal, a line for each run otherwise.
+struct Shown {
+    bar: ProgressBar,
+    lines: bool,
+}
+
+impl Shown {
+    fn new(talk: Talk, plan: &Plan) -> Self {
+        let runs = plan.links.len() * plan.variants.len() * plan.repeat as usize;
+        let bar = output::bar(talk, Some(runs as u64));
+        if let Ok(style) = indicatif::ProgressStyle::with_template(
+            "{bar:30} run {human_pos}/{human_len}  {msg}  {eta} left",
+        ) {
+            bar.set_style(style);
+        }
+        Self { bar, lines: !talk.quiet && !std::io::stderr().is_terminal() }
+    }
+
+    fn tell(&mut self, event: Event<'_>) {
+        match event {
+            Event::Begins { done, all, link, variant, repetition } => {
+                self.bar.set_position(done.into());
+                self.bar.set_message(format!("{link}: {variant}"));
+                if self.lines {
+                    let number = done + 1;
+                    let repetition = repetition + 1;
+                    output::note(&format!(
+                        "run {number}/{all}: {link}, {variant}, repetition {repetition}"
+                    ));
+                }
+            }
+            Event::Ended(run) => {
+                tracing::debug!(verdict = ?run.verdict, seconds = run.seconds, "ended")
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// For `--link`, whose type is parsed by clap.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_links_exist() {
+        for name in DEFAULT_LINKS {
+            assert!(name.parse::<LinkSpec>().is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn lists_are_never_empty() {
+        assert!(presets().len() >= DEFAULT_LINKS.len());
+    }
+}

@@ -1,0 +1,339 @@
+//! One run: a real sender and a real receiver at the two ends of a link of their own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::CompareError;
+use super::ends::End;
+use super::limit::goodput_mbit;
+use super::supervise::{Ended, TimeLimits, supervise};
+use super::variant::Variant;
+use super::workload::Workload;
+use crate::frame::{Sequence, UnixNanos};
+use crate::identity::{
+    Allow, DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
+    SenderPolicy, client_config, server_config,
+};
+use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
+use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
+use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
+use crate::sink::{FolderSink, StoreOptions};
+use crate::source::Source;
+use crate::transport::stop_and_wait::SenderSettings;
+use crate::transport::tcp::TcpOptions;
+use crate::transport::{
+    self, BoxFuture, Dial, DialSetup, ListenSetup, PathStats, PathWatch, SenderLink, Transport,
+    TransportError,
+};
+use crate::wire::{ALPN, ALPN_SINGLE_FRAME, SourceId};
+
+/// How long a sender that was stopped may take to say goodbye. Over a bad link it does not get to.
+const GOODBYE: Duration = Duration::from_millis(300);
+/// How long a receiver may take to store what has arrived.
+const STORING: Duration = Duration::from_secs(1);
+/// Beyond the time that the frames take: what the start and some rounds of retransmission need.
+const GRACE: Duration = Duration::from_secs(2);
+/// Round trips added to it, for links on which two seconds are few of them.
+const GRACE_ROUNDS: u32 = 4;
+/// What a bulk transfer may take, as a multiple of what it takes at the limit.
+const BULK_MULTIPLE: f64 = 3.0;
+
+/// Both ends know each other by these.
+pub(super) struct Identities {
+    sender: Identity,
+    receiver: Identity,
+}
+
+/// What one run is made of.
+pub(super) struct Cell<'a> {
+    pub(super) privilege: Privilege,
+    /// With a seed.
+    pub(super) link: &'a LinkSpec,
+    pub(super) variant: &'a Variant,
+    pub(super) workload: &'a Workload,
+    pub(super) identities: &'a Identities,
+    pub(super) store: &'a Path,
+    pub(super) interrupted: &'a watch::Receiver<bool>,
+}
+
+/// What was seen of one run, apart from what is in the store.
+pub(super) struct Observed {
+    pub(super) link_started: UnixNanos,
+    pub(super) ended: Ended,
+    pub(super) ended_at: UnixNanos,
+    pub(super) report: Option<SendReport>,
+    pub(super) confirmed: Vec<Confirmed>,
+    pub(super) received: Vec<SessionReport>,
+    pub(super) link: LinkStats,
+    pub(super) path: Option<PathStats>,
+    pub(super) segments: Option<Segments>,
+    pub(super) cpu_sender: f64,
+    pub(super) cpu_receiver: f64,
+}
+
+/// A frame whose receipt has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmed {
+    pub(super) source: usize,
+    pub(super) sequence: Sequence,
+    pub(super) captured: UnixNanos,
+}
+
+/// TCP segments that the sender's kernel has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segments {
+    /// Those with anything new in them, and acknowledgements.
+    pub(super) sent: u64,
+    /// Retransmissions.
+    pub(super) again: u64,
+}
+
+impl Identities {
+    pub(super) fn generate() -> Result<Self, CompareError> {
+        let new = || {
+            let now = SystemTime::now();
+            Identity::generate(&NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now })
+        };
+        Ok(Self { sender: new()?, receiver: new()? })
+    }
+}
+
+impl Cell<'_> {
+    /// Runs it to its end, which comes in bounded time.
+    pub(super) fn run(&self) -> Result<Observed, CompareError> {
+        let link = Emulation::start(self.privilege, self.link)?;
+        let far = End::start("receiver", link.far())?;
+        let near = End::start("sender", link.near())?;
+        let mut receiver = Receiver::start(self, &far, &link)?;
+        let witness = Arc::new(Witness::default());
+        // Now, so that outages and traces begin with the sending.
+        link.replace(self.link)?;
+        let link_started = UnixNanos::now();
+        let sender = Sender::start(self, &near, receiver.address, &witness);
+        let limits = self.time_limits();
+        let is_finished = || sender.task.is_finished();
+        let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
+        let ended_at = UnixNanos::now();
+        let path = witness.path();
+        sender.stop.send_replace(true);
+        let report = near.wait_briefly(sender.task, GOODBYE);
+        receiver.stop.send_replace(true);
+        let _ = far.wait_briefly(receiver.task, STORING);
+        let mut received = Vec::new();
+        while let Ok(report) = receiver.reports.try_recv() {
+            received.push(report);
+        }
+        let (stats, segments) = (link.stats(), segments(link.near()));
+        let (cpu_sender, cpu_receiver) = (near.stop(), far.stop());
+        let confirmed = witness.take();
+        Ok(Observed {
+            link_started,
+            ended,
+            ended_at,
+            report,
+            confirmed,
+            received,
+            link: stats,
+            path,
+            segments,
+            cpu_sender,
+            cpu_receiver,
+        })
+    }
+
+    /// How long it may take.
+    fn time_limits(&self) -> TimeLimits {
+        let grace = GRACE + GRACE_ROUNDS * self.link.round_trip();
+        match self.workload.pace {
+            Pace::PerSecond(_) => {
+                let until_due = Duration::from_secs_f64(self.workload.seconds());
+                TimeLimits { until_due, grace }
+            }
+            Pace::Bulk => {
+                // A machine that is not held back by the link moves this much at least.
+                const UNLIMITED_MBIT: f64 = 100.0;
+                let mbit = goodput_mbit(&self.link.up).unwrap_or(UNLIMITED_MBIT).max(0.01);
+                let ideal = self.workload.bytes() as f64 * 8e-6 / mbit;
+                let granted = Duration::from_secs_f64((ideal * BULK_MULTIPLE).min(3_600.0));
+                TimeLimits { until_due: granted / 2, grace: granted / 2 + grace }
+            }
+        }
+    }
+}
+
+/// A receiver that runs.
+struct Receiver {
+    address: SocketAddr,
+    task: tokio::task::JoinHandle<()>,
+    reports: mpsc::UnboundedReceiver<SessionReport>,
+    stop: watch::Sender<bool>,
+}
+
+impl Receiver {
+    fn start(cell: &Cell<'_>, end: &End, link: &Emulation) -> Result<Self, CompareError> {
+        let limits = ReceiveLimits::default();
+        let policy = SenderPolicy::from_iter([Allow::Pin(cell.identities.sender.pin())]);
+        let alpn = [ALPN, ALPN_SINGLE_FRAME];
+        let setup = ListenSetup {
+            transport: cell.variant.parsed_transport(),
+            address: SocketAddr::from((link.far_addr(), 0)),
+            tls: server_config(&cell.identities.receiver, policy, &alpn, EarlyData::Off),
+            congestion: cell.variant.controller().factory(),
+            intake: limits.intake(),
+        };
+        let sources = Sources::new(FolderSink::open(cell.store, StoreOptions::default())?);
+        let (stop, stopping) = watch::channel(false);
+        let (report, reports) = mpsc::unbounded_channel();
+        // Sockets are at the end of the thread that opens them.
+        let listening = end.wait(end.spawn(async { transport::listen(setup) }))?;
+        let listener = listening?;
+        let address = listener.address;
+        let progress = Arc::new(ReceiveProgress::default());
+        let serving = receiver::run(vec![listener], sources, limits, progress, report, stopping);
+        Ok(Self { address, task: end.spawn(serving), reports, stop })
+    }
+}
+
+/// A sender that runs.
+struct Sender {
+    task: tokio::task::JoinHandle<SendReport>,
+    progress: Arc<Progress>,
+    stop: watch::Sender<bool>,
+}
+
+impl Sender {
+    fn start(cell: &Cell<'_>, end: &End, address: SocketAddr, witness: &Arc<Witness>) -> Self {
+        let receiver = ReceiverAddress::from(address);
+        let trust = ReceiverTrust::pinned(receiver.clone(), cell.identities.receiver.pin());
+        let congestion = cell.variant.congestion.clone();
+        let setup = DialSetup {
+            transport: cell.variant.parsed_transport(),
+            addresses: vec![address],
+            host: receiver.host().to_owned(),
+            tls: client_config(&cell.identities.sender, trust, &[ALPN], EarlyData::Off),
+            congestion: cell.variant.controller().factory(),
+            tcp: TcpOptions { congestion: congestion.clone(), ..TcpOptions::default() },
+            // The pause is for old servers alone, and this one is ours.
+            stop_and_wait: SenderSettings {
+                gap: Duration::ZERO,
+                congestion,
+                ..SenderSettings::default()
+            },
+        };
+        let options = SendOptions {
+            pace: cell.workload.pace,
+            overwrite: false,
+            checksum: false,
+            retry_for: Duration::from_secs(30),
+            observer: Some(witness.clone()),
+        };
+        let sources: Vec<Arc<dyn Source>> =
+            cell.workload.clips.iter().map(|clip| clip.clone() as Arc<dyn Source>).collect();
+        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
+        let (stop, stopping) = watch::channel(false);
+        let (shown, seen) = (progress.clone(), witness.clone());
+        let task = end.spawn(async move {
+            let dial = Watched { inner: transport::dial(&setup), witness: seen };
+            sender::run(&dial, sources, options, shown, stopping).await
+        });
+        Self { task, progress, stop }
+    }
+}
+
+/// Sees what the sender sees.
+#[derive(Default)]
+struct Witness {
+    confirmed: Mutex<Vec<Confirmed>>,
+    path: Mutex<Option<PathWatch>>,
+}
+
+impl Witness {
+    /// What the transport knows of its path. The watch is let go: it keeps the connection.
+    fn path(&self) -> Option<PathStats> {
+        let watch = self.path.lock().unwrap_or_else(PoisonError::into_inner).take();
+        watch.map(|watch| watch.look())
+    }
+
+    fn take(&self) -> Vec<Confirmed> {
+        std::mem::take(&mut *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Observer for Witness {
+    fn confirmed(
+        &self,
+        source: SourceId,
+        sequence: Sequence,
+        _bytes: u64,
+        _due: Instant,
+        captured: UnixNanos,
+        _stored: UnixNanos,
+    ) {
+        let confirmed = Confirmed { source: source.0.into(), sequence, captured };
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).push(confirmed);
+    }
+
+    fn clock(&self, _: UnixNanos, _: UnixNanos, _: UnixNanos, _: UnixNanos) {
+        // Both ends have the same clock here.
+    }
+}
+
+/// A dial whose links are watched.
+struct Watched {
+    inner: Box<dyn Dial>,
+    witness: Arc<Witness>,
+}
+
+impl Dial for Watched {
+    fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
+        Box::pin(async {
+            let link = self.inner.dial().await?;
+            let mut path = self.witness.path.lock().unwrap_or_else(PoisonError::into_inner);
+            *path = Some(link.path.clone());
+            drop(path);
+            Ok(link)
+        })
+    }
+
+    fn proves_content(&self) -> bool {
+        self.inner.proves_content()
+    }
+}
+
+/// What the kernel counts for TCP in a namespace, where anything was sent.
+fn segments(namespace: &NamespaceHandle) -> Option<Segments> {
+    let text = namespace.run(|| fs::read_to_string("/proc/thread-self/net/snmp")).ok()?.ok()?;
+    parse_segments(&text).filter(|segments| segments.sent > 0)
+}
+
+fn parse_segments(snmp: &str) -> Option<Segments> {
+    let mut lines = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |wanted: &str| {
+        let place = names.split_whitespace().position(|name| name == wanted)?;
+        values.split_whitespace().nth(place)?.parse().ok()
+    };
+    Some(Segments { sent: value("OutSegs")?, again: value("RetransSegs")? })
+}
+
+/// True where the numbers are TCP's rather than QUIC's own.
+pub(super) fn is_tcp(variant: &Variant) -> bool {
+    variant.parsed_transport() != Transport::Quic
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_counts_are_read_by_name() {
+        let text = "Ip: A B\nIp: 1 2\nTcp: RtoMin OutSegs RetransSegs\nTcp: -1 120 7\n";
+        assert_eq!(parse_segments(text), Some(Segments { sent: 120, again: 7 }));
+        assert_eq!(parse_segments("Tcp: OutSegs\n"), None);
+    }
+}

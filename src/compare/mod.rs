@@ -1,0 +1,36 @@
+//! Transports compared over the same emulated link, beside what physics allows.
+//!
+//! ```text
+//! link x transport x repetition -> cell -> run (raw samples) -> summary -> verdict in words
+//! ```
+//!
+//! A cell is a sender and a receiver, the same code that `send` and `receive` run, each in a
+//! runtime whose threads live at one end of an [emulated link](crate::link). Latency is counted
+//! from the time at which a frame was due to the time at which it was stored, both by the same
+//! clock, and every stored file is held against what was offered.
+//!
+//! [`limit`] knows what an ideal sender would reach on the same link, [`steadiness`] whether a
+//! transport kept up at all, and [`outcome`] has the types that [`crate::report`] shows.
+
+mod cell;
+mod ends;
+mod error;
+mod ideal;
+pub mod limit;
+mod measure;
+pub mod outcome;
+mod plan;
+mod scratch;
+pub mod statistics;
+pub mod steadiness;
+mod summary;
+mod supervise;
+mod variant;
+pub mod verdict;
+mod workload;
+
+pub use error::CompareError;
+pub use plan::{Event, Plan, run};
+pub use scratch::Scratch;
+pub use variant::{Variant, VariantError, kernel_variants};
+pub use workload::{CAMERAS, Clip, Workload};

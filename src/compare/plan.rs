@@ -1,0 +1,180 @@
+//! What is to be compared, and going through it.
+
+use std::path::PathBuf;
+
+use tokio::sync::watch;
+
+use super::CompareError;
+use super::cell::{Cell, Identities};
+use super::limit::goodput_mbit;
+use super::measure::Context;
+use super::outcome::{Comparison, LinkOutcome, Offered, OfferedSource, Row, Run};
+use super::scratch::Scratch;
+use super::summary::summarise;
+use super::supervise::Ended;
+use super::variant::Variant;
+use super::workload::Workload;
+use crate::link::{LinkSpec, Privilege};
+use crate::sender::Pace;
+use crate::source::Source;
+
+/// What is to be compared: every variant on every link, several times.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The links.
+    pub links: Vec<LinkSpec>,
+    /// The transports.
+    pub variants: Vec<Variant>,
+    /// What is sent in each run.
+    pub workload: Workload,
+    /// Runs of each variant on each link, at least one.
+    pub repeat: u32,
+    /// The links' seeds follow from it, the same for every variant, unless a link has its own.
+    pub seed: u64,
+}
+
+/// Where it is, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A run begins.
+    Begins {
+        /// Runs before it.
+        done: u32,
+        /// Runs altogether.
+        all: u32,
+        /// The link.
+        link: &'a str,
+        /// The transport.
+        variant: &'a Variant,
+        /// Counted from 0.
+        repetition: u32,
+    },
+    /// A run has ended.
+    Ended(&'a Run),
+}
+
+/// Runs every cell, one after the other, the repetitions interleaved: the first of every variant on
+/// every link, then the second, so that a disturbance of the machine does not hit one variant alone.
+///
+/// # Errors
+/// [`CompareError`] where the machine does not allow it, or the user stopped it: then nothing is
+/// left behind either. What goes wrong with a transport is in the outcome.
+pub fn run(
+    plan: &Plan,
+    privilege: Privilege,
+    scratch: &Scratch,
+    interrupted: &watch::Receiver<bool>,
+    tell: &mut dyn FnMut(Event<'_>),
+) -> Result<Comparison, CompareError> {
+    let identities = Identities::generate()?;
+    let cells = plan.links.len() * plan.variants.len();
+    let all = u32::try_from(cells).unwrap_or(u32::MAX).saturating_mul(plan.repeat);
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); cells];
+    let mut done = 0;
+    for repetition in 0..plan.repeat {
+        for (link_index, link) in plan.links.iter().enumerate() {
+            let link = seeded(link, plan.seed, repetition);
+            for (variant_index, variant) in plan.variants.iter().enumerate() {
+                let label = link.label.as_str();
+                tell(Event::Begins { done, all, link: label, variant, repetition });
+                let cell =
+                    OneRun { plan, privilege, scratch, identities: &identities, interrupted };
+                let run = cell.run(&link, variant, repetition, done)?;
+                tell(Event::Ended(&run));
+                runs[link_index * plan.variants.len() + variant_index].push(run);
+                done += 1;
+            }
+        }
+    }
+    Ok(plan.outcome(runs))
+}
+
+/// The link of one repetition. Every variant meets the same seed.
+fn seeded(link: &LinkSpec, seed: u64, repetition: u32) -> LinkSpec {
+    let seed = link.seed.unwrap_or(seed).wrapping_add(repetition.into());
+    link.clone().with_seed(seed)
+}
+
+struct OneRun<'a> {
+    plan: &'a Plan,
+    privilege: Privilege,
+    scratch: &'a Scratch,
+    identities: &'a Identities,
+    interrupted: &'a watch::Receiver<bool>,
+}
+
+impl OneRun<'_> {
+    fn run(
+        &self,
+        link: &LinkSpec,
+        variant: &Variant,
+        repetition: u32,
+        number: u32,
+    ) -> Result<Run, CompareError> {
+        let place = number.to_string();
+        let store: PathBuf = self.scratch.place(&place);
+        let workload = &self.plan.workload;
+        let cell = Cell {
+            privilege: self.privilege,
+            link,
+            variant,
+            workload,
+            identities: self.identities,
+            store: &store,
+            interrupted: self.interrupted,
+        };
+        let seen = cell.run()?;
+        if seen.ended == Ended::Interrupted {
+            return Err(CompareError::Interrupted);
+        }
+        let context = Context { repetition, link, variant, workload, store: &store };
+        let run = context.measure(&seen);
+        self.scratch.clear(&place);
+        run
+    }
+}
+
+impl Plan {
+    fn outcome(&self, runs: Vec<Vec<Run>>) -> Comparison {
+        let mut runs = runs.into_iter();
+        let offered = self.offered();
+        let links = self.links.iter().map(|link| {
+            let limit_mbit = goodput_mbit(&link.up);
+            let rows = self.variants.iter().zip(runs.by_ref()).map(|(variant, runs)| {
+                let summary = summarise(&runs, &offered, limit_mbit);
+                Row { variant: variant.clone(), summary, runs }
+            });
+            LinkOutcome {
+                label: link.label.clone(),
+                spec: link.to_string(),
+                rtt_ms: link.round_trip().as_secs_f64() * 1e3,
+                limit_mbit,
+                rows: rows.collect(),
+            }
+        });
+        let links = links.collect();
+        Comparison {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: self.seed,
+            offered,
+            repeat: self.repeat,
+            links,
+        }
+    }
+
+    fn offered(&self) -> Offered {
+        let fps = match self.workload.pace {
+            Pace::Bulk => None,
+            Pace::PerSecond(rate) => Some(rate),
+        };
+        let sources = self.workload.clips.iter().map(|clip| OfferedSource {
+            name: clip.name().to_string(),
+            frames: clip.frames(),
+            bytes: clip.bytes(),
+        });
+        let sources: Vec<OfferedSource> = sources.collect();
+        let rate = |source: &OfferedSource| source.bytes as f64 / source.frames.max(1) as f64;
+        let mbit = fps.map(|fps| sources.iter().map(rate).sum::<f64>() * fps * 8e-6);
+        Offered { fps, sources, mbit, generated: self.workload.generated }
+    }
+}

@@ -1,0 +1,181 @@
+//! Who wins by how much, in words.
+
+use super::outcome::{Comparison, LinkOutcome, Row};
+
+/// Differences below this share are not called better or worse.
+const TIE: f64 = 0.05;
+/// Nor are differences in latency below this, in ms: the resolution of timers and schedulers.
+const TIE_MS: f64 = 1.0;
+
+/// A sentence or two for each link.
+pub fn verdicts(comparison: &Comparison) -> Vec<String> {
+    comparison
+        .links
+        .iter()
+        .filter_map(|link| verdict(link, comparison.offered.fps.is_some()))
+        .collect()
+}
+
+/// Each figure in which framelane's QUIC is worse than another transport.
+pub fn losses(comparison: &Comparison) -> Vec<String> {
+    let live = comparison.offered.fps.is_some();
+    comparison.links.iter().flat_map(|link| link_losses(link, live)).collect()
+}
+
+fn verdict(link: &LinkOutcome, live: bool) -> Option<String> {
+    let ours = link.rows.iter().find(|row| row.variant.is_default())?;
+    let others: Vec<&Row> =
+        link.rows.iter().filter(|row| row.variant.transport != ours.variant.transport).collect();
+    let sentence = if live { live_verdict(ours, &others) } else { bulk_verdict(ours, &others) };
+    Some(format!("{}: {sentence}", link.label))
+}
+
+fn live_verdict(ours: &Row, others: &[&Row]) -> String {
+    let diverging: Vec<String> = others
+        .iter()
+        .filter(|row| worst_p95(row).is_none())
+        .map(|row| row.variant.to_string())
+        .collect();
+    let best = others
+        .iter()
+        .filter_map(|row| Some((worst_p95(row)?, *row)))
+        .min_by(|a, b| a.0.total_cmp(&b.0));
+    let mut sentence = match (worst_p95(ours), best) {
+        (None, None) => return "nothing keeps up with this load".to_owned(),
+        (None, Some((p95, row))) => {
+            format!(
+                "{} does not keep up; {} does, with a p95 of {p95:.0} ms",
+                ours.variant, row.variant
+            )
+        }
+        (Some(p95), None) => {
+            format!("only {} keeps up, with a p95 of {p95:.0} ms", ours.variant)
+        }
+        (Some(p95), Some((other, row))) => {
+            let than = format!("{} ({other:.0} ms)", row.variant);
+            match compare(p95, other) {
+                Standing::Better => format!(
+                    "{} is ahead: 95 % of frames within {p95:.0} ms, {:.1} times as fast as {than}",
+                    ours.variant,
+                    other / p95
+                ),
+                Standing::Worse => format!(
+                    "{} is behind: 95 % of frames within {p95:.0} ms, {:.1} times as long as {than}",
+                    ours.variant,
+                    p95 / other
+                ),
+                Standing::Alike => {
+                    format!("{} (p95 {p95:.0} ms) and {than} are alike", ours.variant)
+                }
+            }
+        }
+    };
+    if let Some(ratio) = worst_ratio(ours) {
+        sentence.push_str(&format!("; {ratio:.2} times the limit"));
+    }
+    if !diverging.is_empty() && worst_p95(ours).is_some() && diverging.len() < others.len() {
+        sentence.push_str(&format!("; {} cannot keep up", diverging.join(", ")));
+    }
+    sentence
+}
+
+fn bulk_verdict(ours: &Row, others: &[&Row]) -> String {
+    let goodput = |row: &Row| row.summary.goodput_mbit.map_or(0.0, |spread| spread.median);
+    let best = others.iter().max_by(|a, b| goodput(a).total_cmp(&goodput(b)));
+    let mine = goodput(ours);
+    let Some(best) = best else { return format!("{}: {mine:.1} Mbit/s", ours.variant) };
+    let other = goodput(best);
+    let (faster, slower, high, low) = if mine >= other {
+        (&ours.variant, &best.variant, mine, other)
+    } else {
+        (&best.variant, &ours.variant, other, mine)
+    };
+    if high - low <= TIE * high {
+        return format!("{faster} and {slower} are alike at {high:.1} Mbit/s");
+    }
+    let times = high / low.max(0.01);
+    format!(
+        "{faster} carries {high:.1} Mbit/s, {times:.1} times as much as {slower} ({low:.1} Mbit/s)"
+    )
+}
+
+/// The p95 of the source that is worst off; `None` where the row does not keep up.
+fn worst_p95(row: &Row) -> Option<f64> {
+    let sources = row.summary.sources.iter();
+    let all: Option<Vec<f64>> =
+        sources.map(|source| source.latency.map(|latency| latency.p95.median)).collect();
+    all?.into_iter().max_by(f64::total_cmp)
+}
+
+fn worst_ratio(row: &Row) -> Option<f64> {
+    let sources = row.summary.sources.iter();
+    sources
+        .filter_map(|source| source.latency.map(|latency| latency.ratio[1]))
+        .max_by(f64::total_cmp)
+}
+
+fn link_losses(link: &LinkOutcome, live: bool) -> Vec<String> {
+    let Some(ours) = link.rows.iter().find(|row| row.variant.is_default()) else {
+        return Vec::new();
+    };
+    let mut losses = Vec::new();
+    for row in link.rows.iter().filter(|row| !row.variant.is_default()) {
+        let mut worse = Vec::new();
+        if live {
+            latency_losses(ours, row, &mut worse);
+        } else {
+            goodput_loss(ours, row, &mut worse);
+        }
+        if !worse.is_empty() {
+            losses.push(format!("{}, {}: {}", link.label, row.variant, worse.join("; ")));
+        }
+    }
+    losses
+}
+
+fn latency_losses(ours: &Row, row: &Row, worse: &mut Vec<String>) {
+    for (mine, theirs) in ours.summary.sources.iter().zip(&row.summary.sources) {
+        let Some(their) = theirs.latency else { continue };
+        let Some(my) = mine.latency else {
+            worse.push(format!("{} keeps up, {} does not", theirs.name, ours.variant));
+            continue;
+        };
+        let quantiles =
+            [("p50", my.p50, their.p50), ("p95", my.p95, their.p95), ("p99", my.p99, their.p99)];
+        for (name, my, their) in quantiles {
+            if compare(my.median, their.median) == Standing::Worse {
+                worse.push(format!(
+                    "{} {name} {:.1} ms against {:.1} ms",
+                    mine.name, their.median, my.median
+                ));
+            }
+        }
+    }
+}
+
+fn goodput_loss(ours: &Row, row: &Row, worse: &mut Vec<String>) {
+    let median = |row: &Row| row.summary.goodput_mbit.map_or(0.0, |spread| spread.median);
+    let (mine, theirs) = (median(ours), median(row));
+    if theirs > mine * (1.0 + TIE) {
+        worse.push(format!("{theirs:.1} Mbit/s against {mine:.1}"));
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    Better,
+    Alike,
+    Worse,
+}
+
+/// How a latency stands to another.
+fn compare(mine: f64, other: f64) -> Standing {
+    let margin = (TIE * other.min(mine)).max(TIE_MS);
+    if mine > other + margin {
+        Standing::Worse
+    } else if mine + margin < other {
+        Standing::Better
+    } else {
+        Standing::Alike
+    }
+}

@@ -1,0 +1,263 @@
+//! What is sent: frames in memory, so that no disk or generator disturbs a run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::CompareError;
+use crate::frame::{ContentHash, FrameName, Sequence, SourceName};
+use crate::sender::Pace;
+use crate::source::synthetic::{self, Kind};
+use crate::source::{Content, Description, Folder, Source, SourceError};
+
+/// The cameras of generated frames: name, kind, extension and bytes of a frame.
+pub const CAMERAS: [(&str, Kind, &str, usize); 2] =
+    [("visible", Kind::Visible, "jpg", 60_000), ("infrared", Kind::Infrared, "png", 20_000)];
+
+/// Generated frames that differ; more would take longer to make than to send.
+const DIFFERENT: u64 = 10;
+
+/// The most memory for the frames of one source.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// What is sent in every cell.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// How fast frames fall due.
+    pub pace: Pace,
+    /// The sources.
+    pub clips: Vec<Arc<Clip>>,
+    /// Whether the frames were generated.
+    pub generated: bool,
+}
+
+/// A source in memory, its frames repeated as often as is needed.
+#[derive(Debug)]
+pub struct Clip {
+    name: SourceName,
+    frames: u64,
+    kept: Vec<Kept>,
+    /// Numbered names where frames repeat, or their own.
+    numbered: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    name: FrameName,
+    hash: ContentHash,
+    body: Bytes,
+}
+
+impl Workload {
+    /// Two cameras, as a rig for inspection has them: visible 60 kB, infrared 20 kB, real images.
+    ///
+    /// # Errors
+    /// [`CompareError::Name`], in which case the cameras' names are at fault.
+    pub fn generated(pace: Pace, frames: u64, seed: u64) -> Result<Self, CompareError> {
+        let clips = CAMERAS.iter().map(|&(name, kind, extension, bytes)| {
+            let failed = |error| CompareError::Name { source_name: name.to_owned(), error };
+            let kept = (0..DIFFERENT.min(frames)).map(|index| {
+                let body = Bytes::from(synthetic::of_size(bytes, index, seed, kind));
+                let name = FrameName::parse(&format!("{index}.{extension}")).map_err(failed)?;
+                Ok(Kept { name, hash: blake3::hash(&body), body })
+            });
+            let kept = kept.collect::<Result<_, CompareError>>()?;
+            let name = SourceName::parse(name).map_err(failed)?;
+            Ok(Arc::new(Clip { name, frames, kept, numbered: true }))
+        });
+        Ok(Self { pace, clips: clips.collect::<Result<_, CompareError>>()?, generated: true })
+    }
+
+    /// The user's own frames: the first `frames` of each folder, repeated where there are fewer.
+    ///
+    /// # Errors
+    /// [`CompareError::Source`] and [`CompareError::TooLarge`].
+    pub fn own(
+        pace: Pace,
+        frames: u64,
+        folders: &[(SourceName, &Path)],
+    ) -> Result<Self, CompareError> {
+        let clips = folders.iter().map(|(name, path)| own(name, path, frames).map(Arc::new));
+        Ok(Self { pace, clips: clips.collect::<Result<_, CompareError>>()?, generated: false })
+    }
+
+    /// The time over which frames fall due, in seconds; 0 for bulk.
+    pub fn seconds(&self) -> f64 {
+        let frames = self.clips.iter().map(|clip| clip.frames).max().unwrap_or(0);
+        match self.pace {
+            Pace::Bulk => 0.0,
+            Pace::PerSecond(rate) => frames.saturating_sub(1) as f64 / rate,
+        }
+    }
+
+    /// Payload bytes of all frames.
+    pub fn bytes(&self) -> u64 {
+        self.clips.iter().map(|clip| clip.bytes()).sum()
+    }
+
+    /// Frames of all sources.
+    pub fn frames(&self) -> u64 {
+        self.clips.iter().map(|clip| clip.frames).sum()
+    }
+
+    /// The same under other source names, the first part of each being `prefix`.
+    ///
+    /// # Errors
+    /// [`CompareError::Name`].
+    pub fn renamed(&self, prefix: &str) -> Result<Vec<Arc<dyn Source>>, CompareError> {
+        let renamed = self.clips.iter().map(|clip| {
+            let name = SourceName::parse(&format!("{prefix}-{}", clip.name)).map_err(|error| {
+                CompareError::Name { source_name: clip.name.to_string(), error }
+            })?;
+            Ok(Arc::new(Renamed { name, clip: clip.clone() }) as Arc<dyn Source>)
+        });
+        renamed.collect()
+    }
+}
+
+fn own(name: &SourceName, path: &Path, frames: u64) -> Result<Clip, CompareError> {
+    let failed = |error| CompareError::Source { name: name.to_string(), error };
+    let folder = Folder::open(name.clone(), path).map_err(failed)?;
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    for sequence in (0..folder.frames().min(frames)).map(Sequence) {
+        let content = folder.read(sequence, MAX_BYTES).map_err(failed)?;
+        bytes += content.body.len() as u64;
+        if bytes > MAX_BYTES {
+            return Err(CompareError::TooLarge {
+                name: name.to_string(),
+                frames,
+                limit: MAX_BYTES,
+            });
+        }
+        let Content { description, hash, body } = content;
+        kept.push(Kept { name: description.name, hash, body });
+    }
+    let numbered = frames > kept.len() as u64;
+    Ok(Clip { name: name.clone(), frames, kept, numbered })
+}
+
+impl Clip {
+    /// BLAKE3 of a frame.
+    pub fn hash(&self, sequence: Sequence) -> Option<ContentHash> {
+        self.kept(sequence).map(|kept| kept.hash)
+    }
+
+    /// Length of a frame.
+    pub fn bytes_of(&self, sequence: Sequence) -> u64 {
+        self.kept(sequence).map_or(0, |kept| kept.body.len() as u64)
+    }
+
+    /// Length of all frames.
+    pub fn bytes(&self) -> u64 {
+        (0..self.frames).map(|sequence| self.bytes_of(Sequence(sequence))).sum()
+    }
+
+    /// The name that a frame has in the store.
+    ///
+    /// # Errors
+    /// [`SourceError::Name`], which a frame of the clip does not meet.
+    pub fn frame_name(&self, sequence: Sequence) -> Result<FrameName, SourceError> {
+        let unnamed = |why| SourceError::Name { path: sequence.to_string().into(), why };
+        let kept = self.kept(sequence).ok_or(unnamed(crate::frame::NameError::Empty))?;
+        if !self.numbered {
+            return Ok(kept.name.clone());
+        }
+        let extension = kept.name.as_str().rsplit_once('.').map(|(_, extension)| extension);
+        let extension = extension.map(|extension| format!(".{extension}")).unwrap_or_default();
+        FrameName::parse(&format!("{sequence}{extension}")).map_err(unnamed)
+    }
+
+    fn kept(&self, sequence: Sequence) -> Option<&Kept> {
+        let kept = self.kept.len() as u64;
+        (sequence.0 < self.frames && kept > 0).then(|| &self.kept[(sequence.0 % kept) as usize])
+    }
+}
+
+impl Source for Clip {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
+        let name = self.frame_name(sequence)?;
+        Ok(Description { name, bytes: self.bytes_of(sequence), modified: None })
+    }
+
+    fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
+        let description = self.describe(sequence)?;
+        let (path, bytes) = (description.name.as_str().into(), description.bytes);
+        match self.kept(sequence) {
+            Some(kept) if bytes <= limit => {
+                Ok(Content { description, hash: kept.hash, body: kept.body.clone() })
+            }
+            _ => Err(SourceError::TooLarge { path, bytes, limit }),
+        }
+    }
+
+    fn label(&self, sequence: Sequence) -> String {
+        self.frame_name(sequence).map_or_else(|_| sequence.to_string(), |name| name.to_string())
+    }
+}
+
+/// A clip under another name.
+struct Renamed {
+    name: SourceName,
+    clip: Arc<Clip>,
+}
+
+impl Source for Renamed {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn frames(&self) -> u64 {
+        self.clip.frames
+    }
+
+    fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
+        self.clip.describe(sequence)
+    }
+
+    fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
+        self.clip.read(sequence, limit)
+    }
+
+    fn label(&self, sequence: Sequence) -> String {
+        self.clip.label(sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_of_the_size_and_repeat_under_names_of_their_own() {
+        let workload = Workload::generated(Pace::Bulk, 25, 1).unwrap();
+        let visible = &workload.clips[0];
+        assert_eq!(visible.bytes_of(Sequence(3)), 60_000);
+        assert_eq!(visible.hash(Sequence(3)), visible.hash(Sequence(13)));
+        assert_eq!(visible.frame_name(Sequence(13)).unwrap().as_str(), "13.jpg");
+        assert_eq!(visible.hash(Sequence(25)), None);
+        assert_eq!(workload.bytes(), 25 * 80_000);
+    }
+
+    #[test]
+    fn own_frames_keep_their_names_unless_they_repeat() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a.png", "b.png"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let name = SourceName::parse("s").unwrap();
+        let once = Workload::own(Pace::Bulk, 2, &[(name.clone(), dir.path())]).unwrap();
+        assert_eq!(once.clips[0].frame_name(Sequence(1)).unwrap().as_str(), "b.png");
+        let often = Workload::own(Pace::Bulk, 5, &[(name, dir.path())]).unwrap();
+        assert_eq!(often.clips[0].frame_name(Sequence(4)).unwrap().as_str(), "4.png");
+        assert_eq!(often.clips[0].hash(Sequence(4)), Some(blake3::hash(b"a.png")));
+    }
+}

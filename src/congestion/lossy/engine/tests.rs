@@ -1,0 +1,111 @@
+use std::time::{Duration, Instant};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::Engine;
+
+/// Anything quinn could tell a controller, and some things it could not.
+#[derive(Debug, Clone)]
+enum Happening {
+    Wait { micros: u64 },
+    Sent { bytes: u64 },
+    Acked { age_micros: u64, bytes: u64, app_limited: bool },
+    EndOfAcks { in_flight: u64 },
+    Lost { age_micros: u64, bytes: u64 },
+    Mtu { mtu: u16 },
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let bytes = prop_oneof![0..20_000u64, Just(0), any::<u64>()];
+    let age = prop_oneof![0..300_000u64, 0..100_000_000u64];
+    let micros = prop_oneof![0..5_000u64, 0..200_000u64, 0..20_000_000u64];
+    prop_oneof![
+        3 => micros.prop_map(|micros| Happening::Wait { micros }),
+        4 => bytes.clone().prop_map(|bytes| Happening::Sent { bytes }),
+        4 => (age.clone(), bytes.clone(), any::<bool>()).prop_map(
+            |(age_micros, bytes, app_limited)| Happening::Acked { age_micros, bytes, app_limited }
+        ),
+        4 => bytes.clone().prop_map(|in_flight| Happening::EndOfAcks { in_flight }),
+        2 => (age, bytes).prop_map(|(age_micros, bytes)| Happening::Lost { age_micros, bytes }),
+        1 => any::<u16>().prop_map(|mtu| Happening::Mtu { mtu }),
+    ]
+}
+
+fn apply(engine: &mut Engine, epoch: Instant, now: &mut Instant, happening: &Happening) {
+    // A packet's send time lies in the past, but not before the connection; sometimes it is wrong.
+    let before = |micros| now.checked_sub(Duration::from_micros(micros)).unwrap_or(epoch);
+    match happening {
+        Happening::Wait { micros } => *now += Duration::from_micros(*micros),
+        Happening::Sent { bytes } => engine.on_sent(*now, *bytes),
+        Happening::Acked { age_micros, bytes, app_limited } => {
+            let srtt = Duration::from_micros(*age_micros);
+            engine.on_ack(before(*age_micros), *bytes, *app_limited, srtt);
+        }
+        Happening::EndOfAcks { in_flight } => engine.on_end_acks(*now, *in_flight),
+        Happening::Lost { age_micros, bytes } => engine.on_loss(before(*age_micros), *bytes),
+        Happening::Mtu { mtu } => engine.on_mtu(*mtu),
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_events_closes_the_window(
+        events in vec(happening(), 0..400),
+        packets in any::<u64>(),
+        mtu in any::<u16>(),
+        seed in any::<u64>(),
+    ) {
+        let epoch = Instant::now();
+        let mut now = epoch;
+        let mut engine = Engine::new(now, mtu, packets, seed);
+        for event in &events {
+            apply(&mut engine, epoch, &mut now, event);
+            prop_assert!(engine.window >= 4 * engine.mtu);
+            prop_assert!(engine.window(now) > 0);
+            prop_assert!(engine.window(now + Duration::from_secs(3600)) > 0);
+            if let Some(event) = engine.take_event(now) {
+                prop_assert!(event.bandwidth.is_finite() && event.delivery_rate.is_finite());
+                prop_assert!((0.0..1.0).contains(&event.base_loss));
+            }
+        }
+    }
+}
+
+#[test]
+fn acknowledgements_alone_are_not_an_outage() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let mut engine = Engine::new(start, 1200, 100, 1);
+    engine.on_sent(ms(0), 1200);
+    engine.on_ack(ms(0), 1200, true, Duration::from_millis(20));
+    engine.on_end_acks(ms(20), 0);
+    let open = engine.window(ms(20));
+    for at in 1..100 {
+        engine.on_sent(ms(20 + at * 25), 40);
+    }
+    assert_eq!(engine.window(ms(10_000)), open);
+}
+
+#[test]
+fn in_an_outage_two_packets_leave_every_25_ms() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let mut engine = Engine::new(start, 1200, 100, 1);
+    engine.on_sent(ms(0), 1200);
+    engine.on_ack(ms(0), 1200, false, Duration::from_millis(20));
+    engine.on_end_acks(ms(20), 0);
+    engine.on_sent(ms(20), 90_000);
+    let mut in_flight = 90_000;
+    let mut left = 0;
+    for at in 21..2_021 {
+        // quinn sends while a whole packet and one byte more are free.
+        while in_flight + 1200 < engine.window(ms(at)) && at > 300 {
+            in_flight += 1200;
+            left += 1;
+            engine.on_sent(ms(at), 1200);
+        }
+    }
+    let expected = (2_021 - 300) / 25;
+    assert!((expected..=3 * expected).contains(&left), "{left}");
+}

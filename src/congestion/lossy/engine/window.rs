@@ -1,0 +1,150 @@
+//! From the estimates to bytes in flight.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use crate::congestion::lossy::loss::Pressure;
+use crate::congestion::trace::TracePhase;
+
+/// No window is larger: 1 GB in flight is 10 Gbit/s over 0.8 s.
+pub(super) const MAX_WINDOW: u64 = 1 << 30;
+/// Packets the window may always hold.
+pub(super) const MIN_WINDOW_PACKETS: u64 = 4;
+/// Bytes a second at which a path is tried first: over a long path, more may be in flight for the
+/// same rate.
+const START_RATE: f64 = 3e6;
+/// The first window is never larger, however long the path.
+const MAX_START_WINDOW: u64 = 1 << 20;
+/// Packets beyond the product of rate and delay: acknowledgements come for every second packet, and
+/// the window must exceed what is in flight by more than one.
+const SLACK_PACKETS: f64 = 2.0;
+/// Times the square root of the product in packets: what a flow keeps in the queue beyond a fixed
+/// share. As it grows slower than the product, the smaller of two flows gains on the larger.
+const SLACK_ROOT: f64 = 0.6;
+
+const STARTUP_GAIN: f64 = 2.0;
+const DRAIN_GAIN: f64 = 0.75;
+const CRUISE_GAIN: f64 = 1.02;
+const DOWN_GAIN: f64 = 0.85;
+pub(super) const UP_GAIN: f64 = 1.25;
+pub(super) const MIN_UP_GAIN: f64 = 1.06;
+/// When nothing near the base delay has been seen for long, one round must surely show it.
+const DEEP_DOWN_GAIN: f64 = 0.5;
+/// Once a trial has found more, it goes on in larger steps.
+const CLIMB_GAIN: f64 = 1.5;
+
+/// An outage is suspected after this long without any acknowledgement, beyond a round trip.
+const SILENCE: Duration = Duration::from_millis(60);
+/// In an outage this much time lies between probes.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+/// Packets in a probe.
+const PROBE_PACKETS: u64 = 2;
+
+impl Engine {
+    /// Bytes that may be in flight at `now`.
+    pub(in crate::congestion::lossy) fn window(&self, now: Instant) -> u64 {
+        if !self.in_outage(now) {
+            return self.window;
+        }
+        // quinn's probe timeout backs off without a limit, and nothing else may leave while the
+        // window is full of packets that will never be acknowledged.
+        if now.saturating_duration_since(self.last_sent) < PROBE_INTERVAL {
+            return self.in_flight.max(self.mtu);
+        }
+        let probe = self.small.saturating_add((PROBE_PACKETS + 1) * self.mtu);
+        self.in_flight.saturating_add(probe).min(u64::from(u32::MAX))
+    }
+
+    pub(super) fn in_outage(&self, now: Instant) -> bool {
+        let patience = self.smoothed_rtt.saturating_mul(2).saturating_add(SILENCE);
+        self.delivered > 0
+            && self.in_flight > 0
+            && now.saturating_duration_since(self.delivered_at) > patience
+    }
+
+    fn gain(&self) -> f64 {
+        match self.phase {
+            TracePhase::Startup => STARTUP_GAIN,
+            TracePhase::Drain => DRAIN_GAIN,
+            TracePhase::Cruise => CRUISE_GAIN,
+            TracePhase::Up if self.climbing => CLIMB_GAIN,
+            TracePhase::Up => self.up_gain,
+            TracePhase::Down if self.deep => DEEP_DOWN_GAIN,
+            TracePhase::Down => DOWN_GAIN,
+        }
+    }
+
+    /// How hard this phase presses.
+    pub(super) fn pressure(&self) -> Pressure {
+        match self.phase {
+            TracePhase::Startup | TracePhase::Drain => Pressure::Unsettled,
+            TracePhase::Down => Pressure::Low,
+            TracePhase::Cruise if self.competing == 0 => Pressure::Even,
+            _ => Pressure::High,
+        }
+    }
+
+    /// The window for the estimates of now.
+    pub(super) fn set_window(&mut self) {
+        let floor = MIN_WINDOW_PACKETS * self.mtu;
+        let (Some(rate), Some(base)) = (self.bandwidth.get(), self.delay.base()) else {
+            self.window = self.initial_window.max(floor);
+            return;
+        };
+        let product = rate * base.as_secs_f64();
+        let packets = product / self.mtu as f64;
+        // What the path holds if none of the loss is its own: to see what it loses by itself, the
+        // window must now and then be surely too small for a queue.
+        let surely = product * (1.0 - self.loss.base(self.mtu));
+        let mtu = self.mtu as f64;
+        let wanted = match self.phase {
+            TracePhase::Cruise | TracePhase::Up | TracePhase::Down if self.competing > 0 => {
+                self.compete_window
+            }
+            TracePhase::Down | TracePhase::Drain => self.gain() * surely + SLACK_PACKETS * mtu,
+            _ => {
+                let slack = SLACK_ROOT * packets.sqrt() * mtu;
+                let full = self.gain() * product + slack;
+                surely + self.headroom * (full - surely).max(0.0) + SLACK_PACKETS * mtu
+            }
+        };
+        let mut window = (wanted.min(MAX_WINDOW as f64) as u64).max(floor);
+        if self.phase == TracePhase::Startup && self.saturated_trains == 0 {
+            let start = (START_RATE * base.as_secs_f64()) as u64;
+            window = window.max(self.initial_window).max(start.min(MAX_START_WINDOW));
+        }
+        self.window = window;
+    }
+
+    /// A queue longer than this is not the one that the window's slack makes.
+    pub(super) fn queue_limit(&self) -> Duration {
+        let base = self.delay.base().unwrap_or_default();
+        let packets = self.path_rate() * base.as_secs_f64() / self.mtu as f64;
+        let slack = SLACK_PACKETS + SLACK_ROOT * packets.sqrt();
+        base / 5 + self.transmission(2.0 * slack) + Duration::from_millis(1)
+    }
+
+    /// Whether no more waits than the few packets that are always on their way.
+    pub(super) fn queue_is_clear(&self) -> bool {
+        let base = self.delay.base().unwrap_or_default();
+        self.delay.queue() <= base / 12 + self.transmission(3.0) + Duration::from_millis(1)
+    }
+
+    /// How long the path takes to send `packets`.
+    fn transmission(&self, packets: f64) -> Duration {
+        let seconds = packets * self.mtu as f64 / self.path_rate();
+        Duration::from_secs_f64(seconds.clamp(0.0, 1.0))
+    }
+
+    /// The rate the path once had: when others take a share, what is left to this flow says nothing
+    /// about how long a packet takes.
+    fn path_rate(&self) -> f64 {
+        let best = self.bandwidth.get().unwrap_or(0.0);
+        best.max(self.lasting.get().unwrap_or(0.0)).max(1.0)
+    }
+
+    /// Whether the queue is longer than the slack explains.
+    pub(super) fn queue_is_long(&self) -> bool {
+        self.delay.queue() > self.queue_limit()
+    }
+}

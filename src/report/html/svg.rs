@@ -1,0 +1,214 @@
+//! A small drawing surface: axes with round ticks, and curves within them.
+
+use std::fmt::Write;
+
+/// From values to places along one axis.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scale {
+    pub(super) from: f64,
+    pub(super) to: f64,
+    pub(super) logarithmic: bool,
+}
+
+/// A plot with its axes.
+#[derive(Debug)]
+pub(super) struct Plot {
+    pub(super) x: Scale,
+    pub(super) y: Scale,
+    width: f64,
+    height: f64,
+    body: String,
+}
+
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 34.0;
+
+impl Scale {
+    pub(super) fn linear(from: f64, to: f64) -> Self {
+        Self { from, to: if to > from { to } else { from + 1.0 }, logarithmic: false }
+    }
+
+    /// `from` above 0.
+    pub(super) fn logarithmic(from: f64, to: f64) -> Self {
+        let from = from.max(0.01);
+        Self { from, to: to.max(from * 2.0), logarithmic: true }
+    }
+
+    /// Where a value lies, from 0 to 1; values outside are at the edges.
+    fn place(&self, value: f64) -> f64 {
+        let share = if self.logarithmic {
+            (value.max(self.from) / self.from).ln() / (self.to / self.from).ln()
+        } else {
+            (value - self.from) / (self.to - self.from)
+        };
+        share.clamp(0.0, 1.0)
+    }
+
+    /// Round values along the axis.
+    pub(super) fn ticks(&self) -> Vec<f64> {
+        if self.logarithmic {
+            let first = self.from.log10().floor() as i32;
+            let decades = (self.to / self.from).log10();
+            let steps: &[f64] = if decades > 2.2 { &[1.0, 3.0] } else { &[1.0, 2.0, 5.0] };
+            let all = (first..first + 9)
+                .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
+            return all.filter(|tick| (self.from..=self.to).contains(tick)).collect();
+        }
+        let step = round_step((self.to - self.from) / 4.5);
+        let first = (self.from / step).ceil() as i64;
+        let ticks = (first..first + 12).map(|number| number as f64 * step);
+        ticks.take_while(|tick| *tick <= self.to * (1.0 + 1e-9)).collect()
+    }
+}
+
+/// 1, 2 or 5 times a power of ten.
+fn round_step(step: f64) -> f64 {
+    let power = 10_f64.powf(step.max(1e-9).log10().floor());
+    let factor = match step / power {
+        share if share <= 1.0 => 1.0,
+        share if share <= 2.0 => 2.0,
+        share if share <= 5.0 => 5.0,
+        _ => 10.0,
+    };
+    factor * power
+}
+
+impl Plot {
+    pub(super) fn new(width: f64, height: f64, x: Scale, y: Scale, title: &str) -> Self {
+        let mut body = String::new();
+        let _ = write!(body, r#"<text class="title" x="{LEFT}" y="14">{}</text>"#, escape(title));
+        Self { x, y, width, height, body }
+    }
+
+    /// Ticks and names of both axes.
+    pub(super) fn axes(&mut self, x_name: &str, y_name: &str, show: fn(f64) -> String) {
+        let (bottom, right) = (self.height - BOTTOM, self.width - RIGHT);
+        for tick in self.y.ticks() {
+            let y = self.at_y(tick);
+            let _ = write!(
+                self.body,
+                r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+                LEFT - 5.0,
+                y + 3.5,
+                show(tick)
+            );
+        }
+        for tick in self.x.ticks() {
+            let x = self.at_x(tick);
+            let _ = write!(
+                self.body,
+                r#"<line class="axis" x1="{x:.1}" x2="{x:.1}" y1="{bottom}" y2="{:.1}"/><text x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+                bottom + 4.0,
+                bottom + 15.0,
+                number(tick)
+            );
+        }
+        let _ = write!(
+            self.body,
+            r#"<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/><text x="{right}" y="{:.1}" text-anchor="end">{x_name}</text><text x="{right}" y="14" text-anchor="end">{y_name}</text>"#,
+            self.height - 5.0
+        );
+    }
+
+    /// A line through points; those outside run along the edge.
+    pub(super) fn line(&mut self, points: &[(f64, f64)], class: &str, colour: Option<&str>) {
+        let mut path = String::new();
+        for (x, y) in points {
+            let command = if path.is_empty() { 'M' } else { 'L' };
+            let _ = write!(path, "{command}{:.1} {:.1}", self.at_x(*x), self.at_y(*y));
+        }
+        let style = colour.map(|colour| format!(r#" style="stroke:var(--{colour})""#));
+        let style = style.unwrap_or_default();
+        let _ = write!(self.body, r#"<path class="{class}"{style} d="{path}"/>"#);
+    }
+
+    /// A dot, or at the upper edge, for what is off the scale, a triangle.
+    pub(super) fn dot(&mut self, x: f64, y: f64, colour: &str) {
+        let (at_x, at_y) = (self.at_x(x), self.at_y(y));
+        let _ = if y > self.y.to {
+            let (left, right, top) = (at_x - 2.6, at_x + 2.6, at_y - 5.0);
+            write!(
+                self.body,
+                r#"<path style="fill:var(--{colour})" d="M{left:.1} {at_y:.1}L{right:.1} {at_y:.1}L{at_x:.1} {top:.1}Z"/>"#
+            )
+        } else {
+            write!(
+                self.body,
+                r#"<circle style="fill:var(--{colour})" cx="{at_x:.1}" cy="{at_y:.1}" r="1.9"/>"#
+            )
+        };
+    }
+
+    /// A short text inside, from the upper right corner down.
+    pub(super) fn remark(&mut self, line: usize, text: &str) {
+        let _ = write!(
+            self.body,
+            r#"<text class="value" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+            self.width - RIGHT - 4.0,
+            TOP + 14.0 + 14.0 * line as f64,
+            escape(text)
+        );
+    }
+
+    /// The drawing; `label` is for those who cannot see it.
+    pub(super) fn finish(self, label: &str) -> String {
+        let Self { width, height, body, .. } = self;
+        let label = escape(label);
+        format!(
+            r#"<svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">{body}</svg>"#
+        )
+    }
+
+    fn at_x(&self, value: f64) -> f64 {
+        LEFT + self.x.place(value) * (self.width - LEFT - RIGHT)
+    }
+
+    fn at_y(&self, value: f64) -> f64 {
+        let bottom = self.height - BOTTOM;
+        bottom - self.y.place(value) * (bottom - TOP)
+    }
+}
+
+/// A number as briefly as it can be written.
+pub(super) fn number(value: f64) -> String {
+    if value.abs() >= 1_000.0 && value % 100.0 == 0.0 {
+        return format!("{}k", value / 1_000.0);
+    }
+    format!("{:.6}", value).trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// Text that HTML takes as text.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_inside() {
+        assert_eq!(Scale::linear(0.0, 100.0).ticks(), [0.0, 50.0, 100.0]);
+        assert_eq!(Scale::linear(0.0, 2.47).ticks(), [0.0, 1.0, 2.0]);
+        assert_eq!(Scale::logarithmic(20.0, 600.0).ticks(), [20.0, 50.0, 100.0, 200.0, 500.0]);
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        let plot = Plot::new(300.0, 200.0, Scale::linear(0.0, 1.0), Scale::linear(0.0, 1.0), "<a>");
+        let svg = plot.finish("\"><script>");
+        assert!(!svg.contains("<script>") && svg.contains("&lt;a&gt;"), "{svg}");
+    }
+}

@@ -1,0 +1,145 @@
+//! The figures of a link as a table of text, for the terminal and for the page.
+
+use crate::compare::outcome::{LatencySummary, LinkOutcome, Offered, SourceSummary, Summary};
+use crate::compare::statistics::Spread;
+
+/// The rows, the first one being the columns' names.
+pub(super) fn lines(link: &LinkOutcome, offered: &Offered) -> Vec<Vec<String>> {
+    match offered.fps {
+        Some(_) => live_lines(link),
+        None => bulk_lines(link),
+    }
+}
+
+/// How many of the first columns are names rather than figures.
+pub(super) fn names(columns: usize) -> usize {
+    if columns > BULK.len() { 2 } else { 1 }
+}
+
+const LIVE: [&str; 14] = [
+    "transport",
+    "source",
+    "stored",
+    "p50 ms",
+    "p95 ms",
+    "p99 ms",
+    "max ms",
+    "x limit",
+    "stalls",
+    "Mbit/s",
+    "wire/payload",
+    "resent",
+    "mended",
+    "CPU s",
+];
+
+fn live_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let mut lines = vec![LIVE.map(str::to_owned).to_vec()];
+    lines.extend(limit_lines(link));
+    for row in &link.rows {
+        for (index, source) in row.summary.sources.iter().enumerate() {
+            let mut line = vec![if index == 0 { row.variant.to_string() } else { String::new() }];
+            line.extend([source.name.clone(), stored(source)]);
+            line.extend(latency_cells(source.latency.as_ref(), &row.summary));
+            line.push(stalls(source));
+            line.extend(if index == 0 { cell_figures(&row.summary) } else { Vec::new() });
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// What an ideal sender reaches, above the others.
+fn limit_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let first = link.rows.first().and_then(|row| row.runs.first());
+    let sources = first.iter().flat_map(|run| &run.sources).enumerate();
+    sources
+        .map(|(index, source)| {
+            let limit = source.limit;
+            let name = if index == 0 { "limit" } else { "" };
+            let mut line = vec![name.to_owned(), source.name.clone(), String::new()];
+            line.extend([limit.p50, limit.p95, limit.p99].map(millis));
+            line
+        })
+        .collect()
+}
+
+fn stored(source: &SourceSummary) -> String {
+    format!("{}/{}", source.stored, source.offered)
+}
+
+fn latency_cells(latency: Option<&LatencySummary>, summary: &Summary) -> Vec<String> {
+    let Some(LatencySummary { p50, p95, p99, max, ratio, .. }) = latency else {
+        let how = match (summary.steady, summary.runs) {
+            (0, _) => "diverges".to_owned(),
+            (steady, runs) => format!("diverges {}/{runs}", runs - steady),
+        };
+        return vec![how, String::new(), String::new(), String::new(), String::new()];
+    };
+    let ratio = ratio.map(|ratio| format!("{ratio:.1}")).join("/");
+    vec![spread(p50, millis), spread(p95, millis), spread(p99, millis), millis(max.max), ratio]
+}
+
+fn stalls(source: &SourceSummary) -> String {
+    let Some(stalls) = source.stalls.filter(|stalls| stalls.max > 0.0) else {
+        return "0".to_owned();
+    };
+    format!("{:.0} (<={:.0} ms)", stalls.median, source.longest_stall_ms)
+}
+
+/// What there is one of for each run: goodput, bytes on the wire, retransmission, processor time.
+fn cell_figures(summary: &Summary) -> Vec<String> {
+    let percent = |share: Option<Spread>| match share {
+        Some(share) => format!("{:.1} %", share.median * 100.0),
+        None => "-".to_owned(),
+    };
+    let median = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
+    vec![
+        spread(&summary.goodput_mbit.unwrap_or_default(), |mbit| format!("{mbit:.1}")),
+        match (summary.wire_ratio, summary.back_ratio) {
+            (Some(up), Some(down)) => format!("{:.2}+{:.2}", up.median, down.median),
+            _ => "-".to_owned(),
+        },
+        percent(summary.resent),
+        percent(summary.repaired),
+        format!("{:.2}+{:.2}", median(summary.cpu_sender), median(summary.cpu_receiver)),
+    ]
+}
+
+const BULK: [&str; 8] =
+    ["transport", "stored", "Mbit/s", "of limit", "wire/payload", "resent", "mended", "CPU s"];
+
+fn bulk_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
+    let mut lines = vec![BULK.map(str::to_owned).to_vec()];
+    if let Some(limit) = link.limit_mbit {
+        lines.push(vec!["limit".to_owned(), String::new(), format!("{limit:.1}")]);
+    }
+    for row in &link.rows {
+        let sources = row.summary.sources.iter();
+        let (stored, offered) =
+            sources.fold((0, 0), |sum, source| (sum.0 + source.stored, sum.1 + source.offered));
+        let ratio = row.summary.goodput_ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
+        let mut line = vec![row.variant.to_string(), format!("{stored}/{offered}")];
+        let mut figures = cell_figures(&row.summary).into_iter();
+        line.extend(figures.next());
+        line.push(ratio);
+        line.extend(figures);
+        lines.push(line);
+    }
+    lines
+}
+
+/// A median, and behind it how far the repetitions lie apart.
+fn spread(spread: &Spread, show: fn(f64) -> String) -> String {
+    let (median, min, max) = (show(spread.median), show(spread.min), show(spread.max));
+    if min == max { median } else { format!("{median} ({min}-{max})") }
+}
+
+/// Milliseconds, with a decimal where it matters.
+fn millis(value: f64) -> String {
+    match value {
+        value if !value.is_finite() => "none".to_owned(),
+        value if value < 10.0 => format!("{value:.1}"),
+        value => format!("{value:.0}"),
+    }
+}

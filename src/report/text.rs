@@ -1,0 +1,105 @@
+//! A table for each link, and what it comes to in words.
+
+use std::io;
+
+use super::{Report, table, warnings};
+use crate::compare::outcome::{Comparison, LinkOutcome, Offered, Row};
+use crate::compare::verdict;
+
+/// Text for a terminal of 120 columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Text;
+
+impl Report for Text {
+    fn write(&self, comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+        writeln!(out, "{}", heading(comparison))?;
+        for link in &comparison.links {
+            writeln!(out)?;
+            write_link(link, &comparison.offered, out)?;
+        }
+        writeln!(out)?;
+        write_words(comparison, out)
+    }
+}
+
+/// What was done, in a line or two.
+pub(super) fn heading(comparison: &Comparison) -> String {
+    let Offered { fps, sources, mbit, generated } = &comparison.offered;
+    let each: Vec<String> = sources
+        .iter()
+        .map(|source| {
+            let kilobytes = source.bytes as f64 / source.frames.max(1) as f64 / 1e3;
+            format!("{} {} x {kilobytes:.0} kB", source.name, source.frames)
+        })
+        .collect();
+    let made = if *generated { " (generated)" } else { "" };
+    let pace = match (fps, mbit) {
+        (Some(fps), Some(mbit)) => format!("{fps} frames/s each, {mbit:.1} Mbit/s"),
+        _ => "as fast as it goes".to_owned(),
+    };
+    let repeat = match comparison.repeat {
+        1 => "once".to_owned(),
+        times => format!("{times} times, interleaved"),
+    };
+    format!("{}{made}, {pace}; {repeat}; seed {}", each.join(", "), comparison.seed)
+}
+
+fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) -> io::Result<()> {
+    if link.label == link.spec {
+        writeln!(out, "{}", link.label)?;
+    } else {
+        writeln!(out, "{}: {}", link.label, link.spec)?;
+    }
+    write_aligned(&table::lines(link, offered), out)
+}
+
+/// Columns as wide as they have to be; numbers to the right, names to the left.
+fn write_aligned(lines: &[Vec<String>], out: &mut dyn io::Write) -> io::Result<()> {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for line in lines {
+        let mut text = String::from(" ");
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            match column {
+                column if column < table::names(widths.len()) => {
+                    text.push_str(&format!(" {cell:<width$} "));
+                }
+                _ => text.push_str(&format!(" {cell:>width$} ")),
+            }
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Who wins, where QUIC loses, and what is wrong.
+fn write_words(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
+    for verdict in verdict::verdicts(comparison) {
+        writeln!(out, "{verdict}")?;
+    }
+    let losses = verdict::losses(comparison);
+    if !losses.is_empty() {
+        writeln!(out, "QUIC is worse here (theirs against QUIC's):")?;
+        losses.iter().try_for_each(|loss| writeln!(out, "  {loss}"))?;
+    }
+    let rows = || comparison.links.iter().flat_map(|link| &link.rows);
+    let sum = |of: fn(&Row) -> u64| rows().map(of).sum::<u64>();
+    let unfinished = match sum(|row| row.summary.unfinished) {
+        0 => String::new(),
+        frames => format!("; {frames} had not arrived when runs that did not keep up were stopped"),
+    };
+    writeln!(
+        out,
+        "frames lost {}, altered {}{unfinished}",
+        sum(|row| row.summary.lost),
+        sum(|row| row.summary.altered)
+    )?;
+    for failure in comparison.failures() {
+        writeln!(out, "failed: {failure}")?;
+    }
+    warnings(comparison).iter().try_for_each(|warning| writeln!(out, "warning: {warning}"))
+}

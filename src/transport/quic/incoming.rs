@@ -1,0 +1,199 @@
+//! One frame as its stream arrives, in whatever order.
+
+use std::cell::RefCell;
+
+use crate::frame::{Frame, Sequence, UnixNanos};
+use crate::repair::{
+    Arrival as Body, Assembly, Head, Layout, Limits, Plan, Progress, RepairError, TrailerMark,
+};
+use crate::transport::{ArrivedFrame, Claim, Intake, SourceCount};
+use crate::wire::{Decoded, FrameHeader, MAX_HEADER_BYTES, RefusalCode, SourceId, WireError};
+
+/// Memory for a body is claimed in steps that double from here.
+const FIRST_CLAIM: u64 = 64 * 1_024;
+
+/// Why a frame's stream was refused.
+pub(super) struct Fault {
+    pub(super) frame: Option<(SourceId, Sequence)>,
+    pub(super) code: RefusalCode,
+    pub(super) reason: String,
+}
+
+/// What a chunk led to.
+pub(super) enum Step {
+    /// Go on reading.
+    More,
+    /// The frame is there.
+    Whole(ArrivedFrame),
+}
+
+/// A frame that is arriving.
+pub(super) struct Incoming<'a> {
+    intake: &'a Intake,
+    sources: &'a SourceCount,
+    assembly: Assembly,
+    header: Option<FrameHeader>,
+    body: Option<Body>,
+    claim: Claim,
+    claimed: u64,
+}
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(intake: &'a Intake, sources: &'a SourceCount, mark: TrailerMark) -> Self {
+        let limits = Limits { max_header: MAX_HEADER_BYTES, max_body: intake.max_frame.0 };
+        Self {
+            intake,
+            sources,
+            assembly: Assembly::new(limits, mark),
+            header: None,
+            body: None,
+            claim: intake.budget.claim(),
+            claimed: 0,
+        }
+    }
+
+    /// Takes a chunk. Waits for memory where the budget is used up.
+    pub(super) async fn take(&mut self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
+        self.claim_for(chunk.len() as u64).await;
+        let malformed = RefCell::new(None);
+        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &malformed));
+        self.look_at_header()?;
+        match progress {
+            Ok(Progress::NeedMore) => self.check_nothing_behind(offset, chunk),
+            Ok(Progress::Ready(body)) => Ok(self.ready(body)),
+            Err(error) => Err(self.fault(&error, malformed.into_inner())),
+        }
+    }
+
+    /// The stream has ended.
+    pub(super) fn end(mut self) -> Result<ArrivedFrame, Fault> {
+        match self.body.take() {
+            Some(body) => self.arrived(body).ok_or_else(|| self.no_header()),
+            None if self.header.is_none() => Err(self.no_header()),
+            None => {
+                let error = RepairError::Truncated { received: self.assembly.received() };
+                Err(self.fault(&error, None))
+            }
+        }
+    }
+
+    /// Memory is claimed for what has come, in steps, and never for what is merely announced.
+    async fn claim_for(&mut self, more: u64) {
+        let needed = self.assembly.received() + more;
+        if needed > self.claimed {
+            let announced = self.assembly.layout().map_or(u64::MAX, |layout| layout.end());
+            let next =
+                needed.max((self.claimed * 2).min(announced)).max(FIRST_CLAIM.min(announced));
+            self.claim.grow_to(next).await;
+            self.claimed = next;
+        }
+    }
+
+    /// Refuses what can be refused from the header on.
+    fn look_at_header(&mut self) -> Result<(), Fault> {
+        if self.header.is_some() {
+            return Ok(());
+        }
+        let Some(bytes) = self.assembly.header() else { return Ok(()) };
+        let Ok(Decoded::Value(header, _)) = FrameHeader::decode(bytes) else { return Ok(()) };
+        let source = header.source;
+        self.header = Some(header);
+        if self.sources.knows(source) {
+            return Ok(());
+        }
+        let reason = format!("source number {} was not in the hello", source.0);
+        Err(Fault { frame: self.frame(), code: RefusalCode::UnknownSource, reason })
+    }
+
+    /// A body that is there but was not given up yet waits for the stream's end, behind which
+    /// nothing may come.
+    fn check_nothing_behind(&self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
+        let (Some(_), Some(layout)) = (&self.body, self.assembly.layout()) else {
+            return Ok(Step::More);
+        };
+        let (reached, end) = (offset.saturating_add(chunk.len() as u64), layout.end());
+        if reached > end {
+            return Err(self.fault(&RepairError::BeyondEnd { reached, end }, None));
+        }
+        Ok(Step::More)
+    }
+
+    fn ready(&mut self, body: Body) -> Step {
+        let repaired = self.assembly.layout().is_some_and(|layout| layout.repair.is_some());
+        if !repaired {
+            // Only the end of the stream shows that it is no longer than announced.
+            self.body = Some(body);
+            return Step::More;
+        }
+        let announced = self.header.as_ref().and_then(|header| header.meta.hash);
+        if body.mended_shards > 0 && announced != Some(blake3::hash(&body.body)) {
+            // Retransmission brings the body itself, sooner or later.
+            self.assembly.distrust_repair();
+            return Step::More;
+        }
+        self.arrived(body).map_or(Step::More, Step::Whole)
+    }
+
+    fn arrived(&mut self, body: Body) -> Option<ArrivedFrame> {
+        let FrameHeader { source, meta, .. } = self.header.take()?;
+        let mut claim = std::mem::replace(&mut self.claim, self.intake.budget.claim());
+        claim.arrived();
+        let repaired = body.mended_shards > 0 || self.assembly.header_from_trailer();
+        let frame = Frame { meta, body: body.body };
+        Some(ArrivedFrame { source, frame, received: UnixNanos::now(), repaired, claim })
+    }
+
+    fn frame(&self) -> Option<(SourceId, Sequence)> {
+        self.header.as_ref().map(|header| (header.source, header.meta.sequence))
+    }
+
+    fn no_header(&self) -> Fault {
+        let came = self.assembly.received();
+        let reason = format!("a frame's stream ended after {came} bytes, inside its header");
+        Fault { frame: None, code: RefusalCode::BadHeader, reason }
+    }
+
+    fn fault(&self, error: &RepairError, malformed: Option<WireError>) -> Fault {
+        let code = match error {
+            RepairError::BodyTooLong { .. } => RefusalCode::TooLarge,
+            RepairError::BeyondEnd { .. } if self.header.is_some() => RefusalCode::LengthMismatch,
+            RepairError::Truncated { .. } => RefusalCode::LengthMismatch,
+            _ => RefusalCode::BadHeader,
+        };
+        let mut reason = match (malformed, error) {
+            (Some(error), _) => error.to_string(),
+            (None, RepairError::BodyTooLong { announced, limit }) => {
+                format!("{announced} bytes; the receiver takes at most {limit} (--max-frame)")
+            }
+            (None, error) => error.to_string(),
+        };
+        if let Some(header) = &self.header {
+            reason = format!("{}: {reason}", header.meta.name);
+        }
+        Fault { frame: self.frame(), code, reason }
+    }
+}
+
+/// What the repair layer has to know of a header.
+fn head(bytes: &[u8], malformed: &RefCell<Option<WireError>>) -> Head {
+    let (header, header_len) = match FrameHeader::decode(bytes) {
+        Ok(Decoded::NeedMore(_)) => return Head::NeedMore,
+        Ok(Decoded::Value(header, length)) => (header, length),
+        Err(error) => {
+            malformed.replace(Some(error));
+            return Head::Bad;
+        }
+    };
+    let body_len = header.meta.bytes;
+    let Some(repair) = header.repair else {
+        return Head::Found(Layout::plain(header_len, body_len));
+    };
+    match Plan::new(body_len, repair.shard_bytes as usize, repair.repair_shards as usize) {
+        Ok(plan) => Head::Found(Layout::repaired(header_len, plan)),
+        Err(error) => {
+            let (what, why) = ("the frame header", error.to_string());
+            malformed.replace(Some(WireError::Malformed { what, why }));
+            Head::Bad
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The congestion controller on simulated paths, with quinn-proto's real loss recovery,
+//! acknowledgements and pacing, in virtual time.
+
+mod behaviour;
+mod paths;
+mod sharing;
+mod sim;
+mod tables;
