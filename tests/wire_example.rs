@@ -94,7 +94,7 @@ fn messages() -> Vec<(&'static str, Message)> {
                 overwrite: true,
                 agent: "framelane/0.1".to_owned(),
                 sources: ["visible", "infrared"]
-                    .map(|name| SourceName::parse(name).unwrap())
+                    .map(|name| SourceName::parse(name).expect("a valid name"))
                     .to_vec(),
             }),
         ),
@@ -131,7 +131,7 @@ fn messages() -> Vec<(&'static str, Message)> {
 }
 
 fn name(text: &str) -> FrameName {
-    FrameName::parse(text).unwrap()
+    FrameName::parse(text).expect("a valid name")
 }
 
 /// The blocks of the specification that begin with ```` ```hex NAME ````, as bytes.
@@ -146,7 +146,7 @@ fn blocks() -> HashMap<&'static str, Vec<u8>> {
             current = None;
         } else if let Some(block) = current.and_then(|name| blocks.get_mut(name)) {
             let digits = line.split('#').next().unwrap_or_default().split_whitespace();
-            block.extend(digits.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+            block.extend(digits.map(|byte| u8::from_str_radix(byte, 16).expect("two hex digits")));
         }
     }
     blocks
