@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Place, Process, Receiver, assert_same_frames};
+use crate::support::{Place, Process, Receiver, assert_same_frames, skipped};
 
 #[test]
 fn a_link_in_the_place_of_a_source_is_not_followed() {
@@ -125,7 +125,7 @@ impl<'a> SmallStore<'a> {
             .output()
             .is_ok_and(|output| output.status.success());
         if !possible {
-            eprintln!("SKIPPED: no small file system can be mounted here (unshare -Urm)");
+            skipped("no small file system can be mounted here (unshare -Urm)");
             return None;
         }
         let receive = place.command(&Receiver::arguments(&[]));

@@ -7,7 +7,7 @@ use quinn::Endpoint;
 
 use super::peer::{self, Options, Peer, header, hello, wire};
 use super::sessions::entries;
-use crate::support::{Place, Receiver};
+use crate::support::{Place, Receiver, skipped};
 
 /// What the issue allows a receiver at full speed; a flood may not bring it above that either.
 const MOST_MEMORY_KIB: u64 = 150 * 1024;
@@ -16,7 +16,7 @@ const MOST_MEMORY_KIB: u64 = 150 * 1024;
 fn peak(receiver: &Receiver<'_>) -> u64 {
     let path = format!("/proc/{}/status", receiver.process().pid());
     let Ok(status) = std::fs::read_to_string(&path) else {
-        eprintln!("SKIPPED the check of memory: there is no {path}");
+        skipped(&format!("the check of memory: there is no {path}"));
         return 0;
     };
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");

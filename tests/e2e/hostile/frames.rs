@@ -110,7 +110,7 @@ async fn frames_that_are_not_what_they_say_are_refused_by_name() {
     assert_eq!(peer.refused_whole(&wire(&short, &body[..8_000])).await, None);
     let told = refusal(&mut peer).await;
     assert_eq!((told.sequence, told.code), (Sequence(4), RefusalCode::LengthMismatch));
-    assert!(told.reason.contains("4.bin ended after 8000 of 9000 bytes"), "{told:?}");
+    assert!(told.reason.starts_with("4.bin: "), "{told:?}");
 
     let long = announced(5, 9_000, &body);
     assert_eq!(peer.refused(&wire(&long, &body)).await, RefusalCode::LengthMismatch);
