@@ -333,6 +333,11 @@ impl Lane {
         Ok(())
     }
 
+    /// True while frames that were handed to the transport are not confirmed.
+    pub(super) fn awaits_receipts(&self) -> bool {
+        self.unconfirmed.values().any(|known| known.handed)
+    }
+
     /// True once both ends agree on what is stored.
     pub(super) fn is_done(&self) -> bool {
         self.totals

@@ -21,6 +21,9 @@ use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
 /// How long a receiver may take to answer the hello.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long a run that is stopped waits for the receipts of what it has sent.
+const LAST_RECEIPTS: Duration = Duration::from_secs(1);
+
 /// How often the receiver's clock is asked for, while somebody observes.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -169,6 +172,8 @@ impl<'a> Session<'a> {
                     }
                 }
                 () = stopped(stop) => {
+                    let last = state.hear_last_receipts(incoming);
+                    let _ = tokio::time::timeout(LAST_RECEIPTS, last).await;
                     end.close(CloseCode::Shutdown, "the sender was stopped").await;
                     return SessionEnd::Stopped;
                 }
@@ -337,6 +342,17 @@ impl State<'_> {
         });
         let known: Vec<_> = sequences.take_while(|&sequence| ledger.is_open(sequence)).collect();
         known.into_iter().map(|sequence| ledger.slot(sequence)).collect()
+    }
+
+    /// Takes the receipts of frames that are on their way, so that what is stored is not called
+    /// missing when the user stops the run. Cancel safe.
+    async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
+        while self.lanes.iter().any(Lane::awaits_receipts) {
+            match incoming.recv().await {
+                Some(message) if self.heard(message).is_ok() => {}
+                _ => return,
+            }
+        }
     }
 
     fn lane(&self, source: SourceId) -> Result<usize, Nonsense> {

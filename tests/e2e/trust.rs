@@ -167,7 +167,11 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    place.run(&["certs", "--out", "new", "--days", "9"]).expect(1).says("--force");
+    place.run(&["certs", "--out", "new", "--name", "other.local"]).expect(1).says("--force");
+    // Nothing asked for that is not there already: the pin is shown.
+    let kept = place.run(&["certs", "--out", "new"]).expect(0).says("it was kept");
+    assert_eq!(kept.stdout.trim(), pin);
     assert_eq!(place.snapshot(), before);
     // Half an identity is not completed or replaced either.
     fs::remove_file(place.path("new/cert.pem")).unwrap();
