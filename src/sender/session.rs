@@ -348,9 +348,9 @@ impl State<'_> {
     /// missing when the user stops the run. Cancel safe.
     async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
         while self.lanes.iter().any(Lane::awaits_receipts) {
-            match incoming.recv().await {
-                Some(message) if self.heard(message).is_ok() => {}
-                _ => return,
+            let Some(message) = incoming.recv().await else { return };
+            if self.heard(message).is_err() {
+                return;
             }
         }
     }
