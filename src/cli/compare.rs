@@ -4,20 +4,30 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use indicatif::ProgressBar;
 
-use super::send::parse_fps;
+use super::send::{parse_fps, resolve};
 use super::sources::{self, SourceArg};
+use super::trust::{self, TrustArgs};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
 };
-use crate::compare::outcome::Comparison;
-use crate::compare::{self, CompareError, Event, Plan, Scratch, Workload, kernel_variants};
+use crate::compare::outcome::{Comparison, RunVerdict};
+use crate::compare::remote::{self, RemotePlan};
+use crate::compare::{
+    self, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
+};
 use crate::congestion::Congestion;
+use crate::frame::UnixNanos;
+use crate::identity::{EarlyData, ReceiverAddress, client_config};
 use crate::link::{LinkSpec, available_congestion_controls, enter_user_namespace, presets};
-use crate::report::{Html, Json, Report, Text};
+use crate::report::{Html, Json, Report, Text, write_remote};
 use crate::sender::Pace;
+use crate::transport::stop_and_wait::SenderSettings;
+use crate::transport::tcp::TcpOptions;
+use crate::transport::{self, DialSetup, Transport};
+use crate::wire::ALPN;
 
 /// Compare the transports over an emulated link, beside what physics allows
 #[derive(Debug, clap::Args)]
@@ -58,6 +68,15 @@ pub(super) struct CompareArgs {
     /// Write a page with plots
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+    /// Compare over your own link instead, with the `receive --transport quic --transport tcp` that
+    /// runs at its other end; it keeps the frames, in sources of new names
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["link", "report"])]
+    to: Option<ReceiverAddress>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// With --to: the folder of this machine's identity; one is made where it is missing
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
     /// Show the named links with their numbers, and end
     #[arg(long)]
     list_links: bool,
@@ -74,6 +93,9 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
         list_links();
         return Ok(COMPLETE);
     }
+    if let Some(receiver) = &args.to {
+        return over_own_link(args, receiver, talk);
+    }
     let plan = plan(args)?;
     // A file that cannot be written is better known now than in two minutes.
     let mut json = args.json.as_deref().map(open).transpose()?;
@@ -83,7 +105,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let scratch = Scratch::make(privilege)?;
     let runtime = runtime()?;
     let interrupted = runtime.block_on(async { stop_on_signal() })?;
-    let mut shown = Shown::new(talk, &plan);
+    let mut shown = Shown::new(talk, plan.runs());
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);
     shown.end();
@@ -102,6 +124,73 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     write_file(&Html, &comparison, page.as_mut(), args.report.as_deref())?;
     let sound = comparison.damaged() == 0 && comparison.failures().is_empty();
     Ok(if sound { COMPLETE } else { INCOMPLETE })
+}
+
+/// The comparison over the user's own link.
+fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> Outcome {
+    let trust = args.trust.for_receiver(receiver).map_err(Failure::usage)?;
+    let variants = remote_variants(args)?;
+    let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
+    let workload = workload(args, pace)?;
+    let mut json = args.json.as_deref().map(open).transpose()?;
+    let identity = trust::identity(&args.certs)?;
+    let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
+    let runtime = runtime()?;
+    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let addresses = runtime.block_on(resolve(receiver))?;
+    let dial = |variant: &Variant| {
+        transport::dial(&DialSetup {
+            transport: variant.parsed_transport(),
+            addresses: addresses.clone(),
+            host: receiver.host().to_owned(),
+            tls: tls.clone(),
+            congestion: variant.controller().factory(),
+            tcp: TcpOptions { congestion: variant.congestion.clone(), ..TcpOptions::default() },
+            stop_and_wait: SenderSettings::default(),
+        })
+    };
+    // Seconds tell runs apart, and where these frames came from a year later.
+    let prefix = format!("compare-{}", UnixNanos::now().0 / 1_000_000_000);
+    let plan = RemotePlan { variants, workload, repeat: args.repeat, prefix, dial: &dial };
+    let mut shown = Shown::new(talk, plan.variants.len() * plan.repeat as usize);
+    let tell = &mut |event: Event<'_>| shown.tell(event);
+    let compared = remote::run(&plan, runtime.handle(), &interrupted, tell);
+    shown.end();
+    let comparison = match compared {
+        Err(CompareError::Interrupted) => return Ok(INTERRUPTED),
+        other => other?,
+    };
+    let mut text = Vec::new();
+    write_remote(&comparison, &mut text)?;
+    output::result(String::from_utf8_lossy(&text).trim_end());
+    if let Some(file) = &mut json {
+        serde_json::to_writer(&mut *file, &comparison)?;
+        file.flush()?;
+    }
+    let mut runs = comparison.rows.iter().flat_map(|row| &row.runs);
+    let failed = runs.any(|run| matches!(run.verdict, RunVerdict::Failed(_)));
+    Ok(if failed { INCOMPLETE } else { COMPLETE })
+}
+
+/// QUIC, and TCP with what this user may choose: over a real link only root may take any.
+fn remote_variants(args: &CompareArgs) -> Result<Vec<Variant>, Failure> {
+    let kernel = available_congestion_controls()
+        .context("cannot read which TCP congestion controls the kernel offers")?;
+    let allowed = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+        .unwrap_or_default();
+    let root = rustix::process::geteuid().is_root();
+    let may = |name: &&String| root || allowed.split_whitespace().any(|other| other == **name);
+    let kernel: Vec<String> = kernel.iter().filter(may).cloned().collect();
+    let both = ["quic".to_owned(), "tcp".to_owned()];
+    let asked = if args.transport.is_empty() { &both[..] } else { &args.transport };
+    let variants = kernel_variants(asked, &args.congestion, &kernel).map_err(Failure::usage)?;
+    let plain = |variant: &&Variant| variant.parsed_transport() == Transport::StopAndWait;
+    if variants.iter().any(|variant| plain(&variant)) {
+        return Err(Failure::usage(anyhow!(
+            "stop-and-wait cannot share a port with the others; compare it over an emulated --link"
+        )));
+    }
+    Ok(variants)
 }
 
 /// What the arguments ask for.
@@ -166,8 +255,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(talk: Talk, plan: &Plan) -> Self {
-        let runs = plan.links.len() * plan.variants.len() * plan.repeat as usize;
+    fn new(talk: Talk, runs: usize) -> Self {
         let bar = output::bar(talk, Some(runs as u64));
         if let Ok(style) = indicatif::ProgressStyle::with_template(
             "{bar:30} run {human_pos}/{human_len}  {msg}  {eta} left",
@@ -201,7 +289,6 @@ impl Shown {
     }
 }
 
-/// For `--link`, whose type is parsed by clap.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -127,7 +127,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
 }
 
 /// Every address of the receiver, as the system prefers them.
-async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
+pub(super) async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
     let failed = |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
     let found = tokio::net::lookup_host((receiver.host(), receiver.port())).await;
     let addresses: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();

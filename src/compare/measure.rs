@@ -94,7 +94,10 @@ impl Context<'_> {
         // A run that was stopped went on to its end without storing anything, perhaps.
         let stopped = (verdict != RunVerdict::Steady).then_some(seen.ended_at);
         let end = stored.chain(stopped).max().unwrap_or(seen.ended_at);
-        let seconds = millis_between(first_due, end) / 1e3;
+        // The last frame has its interval too, or a live rate would come out too high.
+        let frames = self.workload.clips.iter().map(|clip| clip.frames()).max().unwrap_or(0);
+        let schedule = self.offset(frames).as_secs_f64();
+        let seconds = (millis_between(first_due, end) / 1e3).max(schedule);
         let mbit = payload_bytes as f64 * 8e-6 / seconds.max(1e-3);
         Run {
             repetition: self.repetition,

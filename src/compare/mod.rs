@@ -20,6 +20,7 @@ pub mod limit;
 mod measure;
 pub mod outcome;
 mod plan;
+pub mod remote;
 mod scratch;
 pub mod statistics;
 pub mod steadiness;

@@ -135,9 +135,14 @@ impl OneRun<'_> {
 }
 
 impl Plan {
+    /// How many runs it has.
+    pub fn runs(&self) -> usize {
+        self.links.len() * self.variants.len() * self.repeat as usize
+    }
+
     fn outcome(&self, runs: Vec<Vec<Run>>) -> Comparison {
         let mut runs = runs.into_iter();
-        let offered = self.offered();
+        let offered = offered(&self.workload);
         let links = self.links.iter().map(|link| {
             let limit_mbit = goodput_mbit(&link.up);
             let rows = self.variants.iter().zip(runs.by_ref()).map(|(variant, runs)| {
@@ -161,20 +166,21 @@ impl Plan {
             links,
         }
     }
+}
 
-    fn offered(&self) -> Offered {
-        let fps = match self.workload.pace {
-            Pace::Bulk => None,
-            Pace::PerSecond(rate) => Some(rate),
-        };
-        let sources = self.workload.clips.iter().map(|clip| OfferedSource {
-            name: clip.name().to_string(),
-            frames: clip.frames(),
-            bytes: clip.bytes(),
-        });
-        let sources: Vec<OfferedSource> = sources.collect();
-        let rate = |source: &OfferedSource| source.bytes as f64 / source.frames.max(1) as f64;
-        let mbit = fps.map(|fps| sources.iter().map(rate).sum::<f64>() * fps * 8e-6);
-        Offered { fps, sources, mbit, generated: self.workload.generated }
-    }
+/// What is sent in each run, for the outcome.
+pub(super) fn offered(workload: &Workload) -> Offered {
+    let fps = match workload.pace {
+        Pace::Bulk => None,
+        Pace::PerSecond(rate) => Some(rate),
+    };
+    let sources = workload.clips.iter().map(|clip| OfferedSource {
+        name: clip.name().to_string(),
+        frames: clip.frames(),
+        bytes: clip.bytes(),
+    });
+    let sources: Vec<OfferedSource> = sources.collect();
+    let rate = |source: &OfferedSource| source.bytes as f64 / source.frames.max(1) as f64;
+    let mbit = fps.map(|fps| sources.iter().map(rate).sum::<f64>() * fps * 8e-6);
+    Offered { fps, sources, mbit, generated: workload.generated }
 }

@@ -2,6 +2,7 @@
 
 mod html;
 mod json;
+mod remote;
 mod table;
 mod text;
 
@@ -11,6 +12,7 @@ use crate::compare::outcome::Comparison;
 
 pub use html::Html;
 pub use json::Json;
+pub use remote::write_remote;
 pub use text::Text;
 
 /// A way to show a comparison.

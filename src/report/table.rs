@@ -1,5 +1,7 @@
 //! The figures of a link as a table of text, for the terminal and for the page.
 
+use std::io;
+
 use crate::compare::outcome::{LatencySummary, LinkOutcome, Offered, SourceSummary, Summary};
 use crate::compare::statistics::Spread;
 
@@ -142,4 +144,31 @@ fn millis(value: f64) -> String {
         value if value < 10.0 => format!("{value:.1}"),
         value => format!("{value:.0}"),
     }
+}
+
+/// Columns as wide as they have to be; the first `names` to the left, numbers to the right.
+pub(super) fn write_aligned(
+    lines: &[Vec<String>],
+    names: usize,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for line in lines {
+        let mut text = String::from(" ");
+        for (column, cell) in line.iter().enumerate() {
+            let width = widths[column];
+            match column {
+                column if column < names => {
+                    text.push_str(&format!(" {cell:<width$} "));
+                }
+                _ => text.push_str(&format!(" {cell:>width$} ")),
+            }
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
 }

@@ -50,30 +50,9 @@ fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) ->
     } else {
         writeln!(out, "{}: {}", link.label, link.spec)?;
     }
-    write_aligned(&table::lines(link, offered), out)
-}
-
-/// Columns as wide as they have to be; numbers to the right, names to the left.
-fn write_aligned(lines: &[Vec<String>], out: &mut dyn io::Write) -> io::Result<()> {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max()
-    };
-    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
-    for line in lines {
-        let mut text = String::from(" ");
-        for (column, cell) in line.iter().enumerate() {
-            let width = widths[column];
-            match column {
-                column if column < table::names(widths.len()) => {
-                    text.push_str(&format!(" {cell:<width$} "));
-                }
-                _ => text.push_str(&format!(" {cell:>width$} ")),
-            }
-        }
-        writeln!(out, "{}", text.trim_end())?;
-    }
-    Ok(())
+    let lines = table::lines(link, offered);
+    let names = table::names(lines.first().map_or(0, Vec::len));
+    table::write_aligned(&lines, names, out)
 }
 
 /// Who wins, where QUIC loses, and what is wrong.

@@ -125,7 +125,7 @@ pub(super) fn camera(index: usize, source: &SourceRun) -> String {
 pub(super) fn goodput(comparison: &Comparison, link: &LinkOutcome) -> String {
     use std::fmt::Write;
     const NAME: f64 = 170.0;
-    const WIDTH: f64 = 760.0;
+    const WIDTH: f64 = 1_100.0;
     const STEP: f64 = 24.0;
     let possible = match (comparison.offered.mbit, link.limit_mbit) {
         (Some(offered), Some(limit)) => Some(offered.min(limit)),

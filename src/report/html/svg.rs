@@ -51,7 +51,11 @@ impl Scale {
         if self.logarithmic {
             let first = self.from.log10().floor() as i32;
             let decades = (self.to / self.from).log10();
-            let steps: &[f64] = if decades > 2.2 { &[1.0, 3.0] } else { &[1.0, 2.0, 5.0] };
+            let steps: &[f64] = match decades {
+                wide if wide > 2.2 => &[1.0, 3.0],
+                narrow if narrow < 0.9 => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
+                _ => &[1.0, 2.0, 5.0],
+            };
             let all = (first..first + 9)
                 .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
             return all.filter(|tick| (self.from..=self.to).contains(tick)).collect();
