@@ -55,13 +55,17 @@ impl<'a> Incoming<'a> {
     /// Takes a chunk. Waits for memory where the budget is used up.
     pub(super) async fn take(&mut self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
         self.claim_for(chunk.len() as u64).await;
-        let malformed = RefCell::new(None);
-        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &malformed));
+        let (malformed, seen) = (RefCell::new(None), RefCell::new(None));
+        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &malformed, &seen));
         self.look_at_header()?;
         match progress {
             Ok(Progress::NeedMore) => self.check_nothing_behind(offset, chunk),
             Ok(Progress::Ready(body)) => Ok(self.ready(body)),
-            Err(error) => Err(self.fault(&error, malformed.into_inner())),
+            Err(error) => {
+                // A header that is refused for what it announces still says which frame it was.
+                self.header = self.header.take().or(seen.into_inner());
+                Err(self.fault(&error, malformed.into_inner()))
+            }
         }
     }
 
@@ -174,8 +178,13 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// What the repair layer has to know of a header.
-fn head(bytes: &[u8], malformed: &RefCell<Option<WireError>>) -> Head {
+/// What the repair layer has to know of a header. The header itself, or what is wrong with it, is
+/// left in `seen` and `malformed`.
+fn head(
+    bytes: &[u8],
+    malformed: &RefCell<Option<WireError>>,
+    seen: &RefCell<Option<FrameHeader>>,
+) -> Head {
     let (header, header_len) = match FrameHeader::decode(bytes) {
         Ok(Decoded::NeedMore(_)) => return Head::NeedMore,
         Ok(Decoded::Value(header, length)) => (header, length),
@@ -184,8 +193,9 @@ fn head(bytes: &[u8], malformed: &RefCell<Option<WireError>>) -> Head {
             return Head::Bad;
         }
     };
-    let body_len = header.meta.bytes;
-    let Some(repair) = header.repair else {
+    let (body_len, repair) = (header.meta.bytes, header.repair);
+    seen.replace(Some(header));
+    let Some(repair) = repair else {
         return Head::Found(Layout::plain(header_len, body_len));
     };
     match Plan::new(body_len, repair.shard_bytes as usize, repair.repair_shards as usize) {
