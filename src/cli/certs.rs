@@ -17,19 +17,30 @@ pub(super) struct CertsArgs {
     /// A further host name or IP address for the certificate; it matters for --ca only (repeatable)
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
-    /// Days for which it is valid
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DAYS,
+    /// Days for which it is valid [default: 3650]
+    #[arg(long, value_name = "N",
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
-    days: u32,
+    days: Option<u32>,
     /// Replace the identity that is there; every peer then has to be told the new pin
     #[arg(long)]
     force: bool,
 }
 
 pub(super) fn run(args: &CertsArgs) -> Outcome {
-    let new = NewCertificate { names: args.name.clone(), days: args.days, now: SystemTime::now() };
-    let identity = Identity::create(&args.out, &new, args.force)?;
+    let new = NewCertificate {
+        names: args.name.clone(),
+        days: args.days.unwrap_or(DEFAULT_DAYS),
+        now: SystemTime::now(),
+    };
     let folder = args.out.display();
+    let asks_for_nothing_new = args.name.is_empty() && args.days.is_none() && !args.force;
+    if asks_for_nothing_new && let Ok(identity) = Identity::load(&args.out, new.now) {
+        let until = identity.valid_until();
+        output::note(&format!("{folder} has an identity, valid until {until}; it was kept"));
+        output::result(&identity.pin().to_string());
+        return Ok(COMPLETE);
+    }
+    let identity = Identity::create(&args.out, &new, args.force)?;
     output::note(&format!(
         "wrote {folder}/{CERTIFICATE_FILE} and {folder}/{KEY_FILE}, valid until {}",
         identity.valid_until()

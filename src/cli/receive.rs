@@ -113,10 +113,10 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         let service =
             Service { identity: &identity, policy: policy.clone(), places, out, durable, limits };
         let mut serving = service.start(stopping)?;
-        announce(&serving.places, identity.pin(), &policy);
+        announce(&serving.places, identity.pin(), &policy, talk);
         let bar = output::bar(talk, None);
         let (report, was_interrupted) =
-            serve(&mut serving, args.once, interrupted, stop, &bar).await;
+            serve(&mut serving, args.once, interrupted, stop, (&bar, talk)).await;
         bar.finish_and_clear();
         if args.json {
             output::json(&report)?;
@@ -185,7 +185,7 @@ fn check_plain(address: SocketAddr, policy: &SenderPolicy) -> Result<(), Failure
 }
 
 /// One line on stdout for each address, and on stderr what to paste at the other end.
-fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
+fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
     let mut told: Vec<SocketAddr> = Vec::new();
     for Place { transport, address } in places {
         if !told.contains(address) {
@@ -194,7 +194,7 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
             told.push(*address);
         }
         let host = if address.ip().is_unspecified() {
-            format!("THIS-MACHINE:{}", address.port())
+            format!("{}:{}", host_name(), address.port())
         } else {
             address.to_string()
         };
@@ -208,11 +208,18 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy) {
                 format!("framelane send {host} visible=./visible --pin {pin} --transport {other}")
             }
         };
-        output::note(&format!("send with: {command}"));
+        if !talk.quiet {
+            output::note(&format!("send with: {command}"));
+        }
     }
-    if *policy == SenderPolicy::Any {
+    if *policy == SenderPolicy::Any && !talk.quiet {
         output::note("any machine that reaches this port may store frames here (--allow any)");
     }
+}
+
+/// This machine's name, as its neighbours may know it.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Serves until the user stops it, or with `once` until a sender has sent all it has.
@@ -221,7 +228,7 @@ async fn serve(
     once: bool,
     mut interrupted: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
-    bar: &ProgressBar,
+    (bar, talk): (&ProgressBar, Talk),
 ) -> (ReceiveReport, bool) {
     let mut report = ReceiveReport::default();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
@@ -230,7 +237,7 @@ async fn serve(
     let was_interrupted = loop {
         tokio::select! {
             Some(session) = serving.reports.recv() => {
-                bar.suspend(|| show(&session));
+                bar.suspend(|| show(&session, talk));
                 let finished = session.complete;
                 report.add(session);
                 done_since = (once && finished).then(Instant::now);
@@ -259,29 +266,39 @@ async fn serve(
     // A panic in the receiver has been printed by now.
     let _ = (&mut serving.task).await;
     while let Ok(session) = serving.reports.try_recv() {
-        show(&session);
+        show(&session, talk);
         report.add(session);
     }
     (report, was_interrupted)
 }
 
 /// A session's end, for people, on stderr.
-fn show(session: &SessionReport) {
+fn show(session: &SessionReport, talk: Talk) {
+    if talk.quiet {
+        return;
+    }
     let SessionReport { peer, transport, end, complete, .. } = session;
     if session.sources.is_empty() {
         tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
         return;
     }
-    let how = if *complete { "complete".to_owned() } else { format!("NOT complete: {end}") };
+    let how = if *complete { "ended".to_owned() } else { format!("cut short: {end}") };
     output::note(&format!("session with {peer} over {transport}: {how}"));
     for source in &session.sources {
-        let known = source.frames.map_or(String::new(), |frames| format!(" of {frames}"));
+        let stored = source.stored + source.already_stored;
+        let before = match source.already_stored {
+            0 => String::new(),
+            before => format!(" ({before} before)"),
+        };
+        let proven = if session.has_hashes() { stored } else { 0 };
+        let missing = match source.frames {
+            Some(_) => source.missing.to_string(),
+            None => "not known".to_owned(),
+        };
         output::note(&format!(
-            "  {}: stored {}{known} ({} before), missing {}",
+            "  {}: sent {}, stored {stored}{before}, verified {proven}, missing {missing}",
             source.name,
-            source.stored + source.already_stored,
-            source.already_stored,
-            source.missing
+            source.frames.unwrap_or(stored),
         ));
         for missing in &source.missing_frames {
             let name = output::printable(&missing.name);
@@ -293,15 +310,17 @@ fn show(session: &SessionReport) {
 fn summary(report: &ReceiveReport) -> String {
     let missing = match report.missing {
         0 => "missing 0".to_owned(),
-        missing => format!("missing {missing}, named above"),
+        missing => format!("missing {missing}"),
     };
     let cut_short = match report.incomplete_sessions {
         0 => String::new(),
+        1 => ", 1 session cut short".to_owned(),
         sessions => format!(", {sessions} sessions cut short"),
     };
     format!(
-        "stored {} ({}), each checked against its hash where it has one, {missing}{cut_short}",
+        "stored {} ({}), verified {}, {missing}{cut_short}",
         output::frames(report.stored),
-        ByteSize(report.bytes)
+        ByteSize(report.bytes),
+        report.verified
     )
 }

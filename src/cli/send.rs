@@ -203,6 +203,14 @@ fn tell_source(source: &SourceReport) {
         "{name}: {}: sent {stored}, stored {all}{before}, verified {verified}, missing {missing}",
         output::frames(*frames)
     ));
+    // What ended the whole run is said once.
+    if let Some(first) = failed.first().filter(|_| failed.len() as u64 == *missing && *missing > 1)
+        && failed.iter().all(|frame| frame.reason == first.reason)
+        && *missing == *frames
+    {
+        output::result(&format!("  missing all of them: {}", first.reason));
+        return;
+    }
     for frame in failed.iter().take(NAMED) {
         output::result(&format!("  missing {}: {}", frame.name, frame.reason));
     }

@@ -1,6 +1,10 @@
 //! What became of a session, and of a run of receiving.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
+
+use crate::transport::Transport;
 
 /// One session from its hello to its end.
 #[derive(Debug, Clone, Serialize)]
@@ -19,6 +23,13 @@ pub struct SessionReport {
     pub end: String,
     /// Frames that were refused without it being known which: at most one a broken stream.
     pub refused_unnamed: u64,
+}
+
+impl SessionReport {
+    /// True where every frame came with its hash, which the stop-and-wait protocol cannot carry.
+    pub fn has_hashes(&self) -> bool {
+        self.transport != Transport::StopAndWait.name()
+    }
 }
 
 /// What became of one source of a session.
@@ -60,6 +71,9 @@ pub struct ReceiveReport {
     pub sessions: Vec<SessionReport>,
     /// Frames stored.
     pub stored: u64,
+    /// Those of them that were checked against the hash that came with them: all, but for the
+    /// stop-and-wait protocol, which carries none.
+    pub verified: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Frames that senders said will not come.
@@ -72,7 +86,9 @@ impl ReceiveReport {
     /// Adds an ended session.
     pub fn add(&mut self, session: SessionReport) {
         const KEPT: usize = 1_000;
-        self.stored += session.sources.iter().map(|source| source.stored).sum::<u64>();
+        let stored = session.sources.iter().map(|source| source.stored).sum::<u64>();
+        self.stored += stored;
+        self.verified += if session.has_hashes() { stored } else { 0 };
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
         self.missing += session.sources.iter().map(|source| source.missing).sum::<u64>();
         self.incomplete_sessions += u64::from(!session.complete);
@@ -82,8 +98,15 @@ impl ReceiveReport {
         self.sessions.push(session);
     }
 
-    /// True where the last session of each kind of trouble left nothing missing.
+    /// True where the last session of each source ended it with nothing missing: what an earlier
+    /// one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        self.missing == 0 && self.sessions.last().is_none_or(|session| session.complete)
+        let mut left = HashMap::new();
+        for session in &self.sessions {
+            for source in &session.sources {
+                left.insert(&source.name, source.frames.is_none() || source.missing > 0);
+            }
+        }
+        !left.into_values().any(|incomplete| incomplete)
     }
 }

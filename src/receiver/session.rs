@@ -221,6 +221,7 @@ impl<'a> Session<'a> {
                 };
                 self.storing += 1;
                 let (replace, reply) = (self.overwrite, self.reply.clone());
+                let frame = Box::new(frame);
                 lane.thread.send(Work::Store { frame, replace, reply }).map_err(|_| thread_gone())
             }
             Arrival::Message(Message::Offer(offer)) => {

@@ -34,7 +34,7 @@ pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
 /// ahead (offers).
 #[derive(Debug)]
 pub(super) enum Work {
-    Store { frame: ArrivedFrame, replace: bool, reply: Reply },
+    Store { frame: Box<ArrivedFrame>, replace: bool, reply: Reply },
     LookUp { offer: Offer, replace: bool, reply: Reply },
 }
 
@@ -94,7 +94,7 @@ fn work(mut store: SourceStore, mut queue: mpsc::UnboundedReceiver<Work>) {
     while let Some(mut next) = queue.blocking_recv() {
         loop {
             match next {
-                Work::Store { frame, replace, reply } => batch.push(frame, replace, reply),
+                Work::Store { frame, replace, reply } => batch.push(*frame, replace, reply),
                 Work::LookUp { offer, replace, reply } => {
                     // Offers are answered as of the frames before them.
                     batch.store(&mut store);

@@ -77,6 +77,13 @@ impl Ledger {
         self.open.contains_key(&sequence.0)
     }
 
+    /// True where the frame is begun and not open any more.
+    pub(super) fn is_settled_frame(&self, sequence: Sequence) -> bool {
+        let sequence = sequence.0;
+        let begun = sequence < self.next;
+        begun && !self.open.contains_key(&sequence) && !self.again.contains_key(&sequence)
+    }
+
     /// The frame's place in the schedule, given out at the first asking.
     pub(super) fn slot(&mut self, sequence: Sequence) -> u64 {
         let next = self.slots;

@@ -99,7 +99,7 @@ fn source_report(source: &dyn Source, ledger: Ledger, proven: bool, why: &str) -
         reason: why.to_owned(),
     });
     let room = MAX_NAMED_FAILURES - ledger.failed.len();
-    let mut failed: Vec<FailedFrame> = ledger.failed.iter().cloned().collect();
+    let mut failed = ledger.failed.clone();
     failed.extend(unsettled.take(room));
     SourceReport {
         name: source.name().to_string(),

@@ -122,4 +122,8 @@ impl Dial for InTurn {
             Err(last)
         })
     }
+
+    fn proves_content(&self) -> bool {
+        self.0.iter().all(|dial| dial.proves_content())
+    }
 }

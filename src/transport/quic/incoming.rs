@@ -24,7 +24,7 @@ pub(super) enum Step {
     /// Go on reading.
     More,
     /// The frame is there.
-    Whole(ArrivedFrame),
+    Whole(Box<ArrivedFrame>),
 }
 
 /// A frame that is arriving.
@@ -55,17 +55,16 @@ impl<'a> Incoming<'a> {
     /// Takes a chunk. Waits for memory where the budget is used up.
     pub(super) async fn take(&mut self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
         self.claim_for(chunk.len() as u64).await;
-        let (malformed, seen) = (RefCell::new(None), RefCell::new(None));
-        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &malformed, &seen));
-        self.look_at_header()?;
+        let malformed = RefCell::new(None);
+        let seen = RefCell::new(None);
+        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &seen, &malformed));
+        if let Some(header) = seen.into_inner() {
+            self.look_at(header)?;
+        }
         match progress {
             Ok(Progress::NeedMore) => self.check_nothing_behind(offset, chunk),
             Ok(Progress::Ready(body)) => Ok(self.ready(body)),
-            Err(error) => {
-                // A header that is refused for what it announces still says which frame it was.
-                self.header = self.header.take().or(seen.into_inner());
-                Err(self.fault(&error, malformed.into_inner()))
-            }
+            Err(error) => Err(self.fault(&error, malformed.into_inner())),
         }
     }
 
@@ -94,12 +93,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Refuses what can be refused from the header on.
-    fn look_at_header(&mut self) -> Result<(), Fault> {
-        if self.header.is_some() {
-            return Ok(());
-        }
-        let Some(bytes) = self.assembly.header() else { return Ok(()) };
-        let Ok(Decoded::Value(header, _)) = FrameHeader::decode(bytes) else { return Ok(()) };
+    fn look_at(&mut self, header: FrameHeader) -> Result<(), Fault> {
         let source = header.source;
         self.header = Some(header);
         if self.sources.knows(source) {
@@ -135,7 +129,7 @@ impl<'a> Incoming<'a> {
             self.assembly.distrust_repair();
             return Step::More;
         }
-        self.arrived(body).map_or(Step::More, Step::Whole)
+        self.arrived(body).map_or(Step::More, |frame| Step::Whole(Box::new(frame)))
     }
 
     fn arrived(&mut self, body: Body) -> Option<ArrivedFrame> {
@@ -178,12 +172,11 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// What the repair layer has to know of a header. The header itself, or what is wrong with it, is
-/// left in `seen` and `malformed`.
+/// What the repair layer has to know of a header.
 fn head(
     bytes: &[u8],
-    malformed: &RefCell<Option<WireError>>,
     seen: &RefCell<Option<FrameHeader>>,
+    malformed: &RefCell<Option<WireError>>,
 ) -> Head {
     let (header, header_len) = match FrameHeader::decode(bytes) {
         Ok(Decoded::NeedMore(_)) => return Head::NeedMore,
@@ -193,13 +186,16 @@ fn head(
             return Head::Bad;
         }
     };
-    let (body_len, repair) = (header.meta.bytes, header.repair);
-    seen.replace(Some(header));
-    let Some(repair) = repair else {
+    let body_len = header.meta.bytes;
+    let Some(repair) = header.repair else {
+        seen.replace(Some(header));
         return Head::Found(Layout::plain(header_len, body_len));
     };
     match Plan::new(body_len, repair.shard_bytes as usize, repair.repair_shards as usize) {
-        Ok(plan) => Head::Found(Layout::repaired(header_len, plan)),
+        Ok(plan) => {
+            seen.replace(Some(header));
+            Head::Found(Layout::repaired(header_len, plan))
+        }
         Err(error) => {
             let (what, why) = ("the frame header", error.to_string());
             malformed.replace(Some(WireError::Malformed { what, why }));

@@ -104,7 +104,7 @@ async fn read_frame(
                 session.progress.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
                 match incoming.take(chunk.offset, &chunk.bytes).await? {
                     Step::More => {}
-                    Step::Whole(frame) => return Ok(Some(frame)),
+                    Step::Whole(frame) => return Ok(Some(*frame)),
                 }
             }
             Ok(None) => return incoming.end().map(Some),

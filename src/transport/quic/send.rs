@@ -10,10 +10,10 @@ use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
 use super::repairing::{self, Repairing};
-use super::{settings, varint};
+use super::{close, settings, varint};
 use crate::repair::{Plan, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
-use crate::wire::{FrameHeader, RefusalCode, RepairLayout};
+use crate::wire::{CloseCode, FrameHeader, RefusalCode, RepairLayout};
 
 /// Counters of the frames of one connection.
 #[derive(Debug, Default)]
@@ -82,7 +82,15 @@ pub(super) async fn frames(
         let underway = Underway::new(&counters, frame.body.len() as u64);
         let late = frame.late;
         let pieces = pieces(frame, plan, &counters.repair);
-        tokio::spawn(write_frame(stream, pieces, late, underway));
+        let writing = write_frame(stream, pieces, late, underway);
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            if writing.await == Some(RefusalCode::BadHeader) {
+                // Nothing tells the session which frame it was, so it would wait for ever.
+                let reason = "the receiver could not read a frame's header";
+                close(&connection, CloseCode::Protocol, reason);
+            }
+        });
     }
 }
 
@@ -121,29 +129,26 @@ fn with_repair(
     Some((encoded, repair.into()))
 }
 
-/// Writes one frame and stays until the receiver's transport has it, or wants no more of it.
+/// Writes one frame and stays until the receiver's transport has it, or wants no more of it and says
+/// why.
 async fn write_frame(
     mut stream: SendStream,
     pieces: Option<Vec<Bytes>>,
     late: Option<(Instant, i32)>,
     _underway: Underway,
-) {
+) -> Option<RefusalCode> {
     let Some(pieces) = pieces else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
-        return;
+        return None;
     };
     let stopped = stream.stopped();
     let written = tokio::select! {
-        written = write_all(&mut stream, pieces) => written,
-        _ = stopped => false,
+        written = write_all(&mut stream, pieces) => written.then_some(()),
+        _ = stopped => None,
     };
-    if !written {
-        let _ = stream.reset(varint(RefusalCode::NotNeeded.number()));
-        return;
-    }
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.
     let mut stopped = pin!(stream.stopped());
-    let ended = match late {
+    let ended = match late.filter(|_| written.is_some()) {
         Some((when, priority)) => {
             match tokio::time::timeout_at(when.into(), &mut stopped).await {
                 Ok(ended) => ended,
@@ -156,9 +161,9 @@ async fn write_frame(
         }
         None => stopped.await,
     };
-    if let Ok(Some(code)) = ended {
-        let _ = stream.reset(code);
-    }
+    let code = ended.ok().flatten()?;
+    let _ = stream.reset(code);
+    RefusalCode::from_number(code.into_inner())
 }
 
 async fn write_all(stream: &mut SendStream, mut pieces: Vec<Bytes>) -> bool {

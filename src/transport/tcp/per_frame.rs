@@ -95,7 +95,7 @@ async fn send(
     dial: TcpDial,
     tls: Arc<ClientConfig>,
     mut session: watch::Receiver<Option<SessionId>>,
-    mut frame: OutgoingFrame,
+    frame: OutgoingFrame,
 ) -> Result<SourceId, TransportError> {
     let source = frame.header.source;
     // A frame can only belong to a session whose hello is on its way.
@@ -103,7 +103,7 @@ async fn send(
     let Some(session) = known else { return Err(TransportError::Ended) };
     let mut pause = settings::FRAME_BACKOFF;
     for attempt in 1.. {
-        match attempt_to_send(&dial, &tls, &session, &mut frame).await {
+        match attempt_to_send(&dial, &tls, &session, &frame).await {
             Ok(()) => break,
             Err(error) if attempt == settings::FRAME_ATTEMPTS || !error.may_pass() => {
                 return Err(error);
