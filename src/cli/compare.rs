@@ -22,6 +22,7 @@ use crate::congestion::Congestion;
 use crate::frame::UnixNanos;
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
 use crate::link::{LinkSpec, available_congestion_controls, enter_user_namespace, presets};
+use crate::repair::RepairMode;
 use crate::report::{Html, Json, Report, Text, write_remote};
 use crate::sender::Pace;
 use crate::transport::stop_and_wait::SenderSettings;
@@ -145,6 +146,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
             host: receiver.host().to_owned(),
             tls: tls.clone(),
             congestion: variant.controller().factory(),
+            repair: RepairMode::Auto,
             tcp: TcpOptions { congestion: variant.congestion.clone(), ..TcpOptions::default() },
             stop_and_wait: SenderSettings::default(),
         })
