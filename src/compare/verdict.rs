@@ -179,3 +179,91 @@ fn compare(mine: f64, other: f64) -> Standing {
         Standing::Alike
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::outcome::{LatencySummary, Offered, SourceSummary, Summary};
+    use crate::compare::statistics::{Quantiles, Spread};
+    use crate::compare::{Variant, kernel_variants};
+
+    fn exactly(value: f64) -> Spread {
+        Spread { median: value, min: value, max: value }
+    }
+
+    fn row(variant: &Variant, p95: Option<f64>, mbit: f64) -> Row {
+        let latency = p95.map(|p95| LatencySummary {
+            p50: exactly(p95 / 2.0),
+            p95: exactly(p95),
+            p99: exactly(p95),
+            max: exactly(p95),
+            limit: Quantiles { p50: 10.0, p95: 20.0, p99: 20.0, max: 20.0 },
+            ratio: [p95 / 20.0, p95 / 20.0, p95 / 20.0],
+        });
+        let source = SourceSummary { name: "visible".to_owned(), latency, ..Default::default() };
+        let goodput_mbit = Some(exactly(mbit));
+        let summary = Summary { goodput_mbit, sources: vec![source], ..Default::default() };
+        Row { variant: variant.clone(), summary, runs: Vec::new() }
+    }
+
+    /// QUIC, then TCP with bbr, then with cubic.
+    fn comparison(fps: Option<f64>, figures: [(Option<f64>, f64); 3]) -> Comparison {
+        let asked = ["quic", "tcp"].map(str::to_owned);
+        let kernel = ["bbr", "cubic"].map(str::to_owned);
+        let variants = kernel_variants(&asked, &[], &kernel).unwrap();
+        let rows =
+            variants.iter().zip(figures).map(|(variant, (p95, mbit))| row(variant, p95, mbit));
+        let link = LinkOutcome {
+            label: "here".to_owned(),
+            spec: String::new(),
+            rtt_ms: 1.0,
+            limit_mbit: None,
+            rows: rows.collect(),
+        };
+        Comparison {
+            version: String::new(),
+            seed: 0,
+            offered: Offered { fps, sources: Vec::new(), mbit: None, generated: true },
+            repeat: 1,
+            links: vec![link],
+        }
+    }
+
+    #[test]
+    fn the_winner_is_named_with_its_lead() {
+        let won = comparison(Some(30.0), [(Some(50.0), 19.0), (Some(100.0), 19.0), (None, 1.0)]);
+        let verdict = verdicts(&won).remove(0);
+        for part in ["quic lossy is ahead", "2.0 times as fast as tcp bbr", "2.50 times the limit"]
+        {
+            assert!(verdict.contains(part), "{verdict}");
+        }
+        assert!(verdict.contains("tcp cubic cannot keep up"), "{verdict}");
+        assert!(losses(&won).is_empty());
+    }
+
+    #[test]
+    fn every_row_in_which_quic_loses_is_there() {
+        let lost =
+            comparison(Some(30.0), [(Some(60.0), 19.0), (Some(20.0), 19.0), (Some(61.0), 9.0)]);
+        assert!(verdicts(&lost)[0].contains("quic lossy is behind"), "{:?}", verdicts(&lost));
+        assert_eq!(losses(&lost).len(), 1);
+        assert!(losses(&lost)[0].contains("visible p95 20.0 ms against 60.0 ms"));
+        let gave_up = comparison(Some(30.0), [(None, 2.0), (Some(20.0), 19.0), (None, 1.0)]);
+        assert!(verdicts(&gave_up)[0].contains("does not keep up; tcp bbr does"));
+        assert!(losses(&gave_up)[0].contains("visible keeps up, quic lossy does not"));
+    }
+
+    #[test]
+    fn a_hair_is_no_lead() {
+        let close = comparison(Some(30.0), [(Some(20.5), 19.0), (Some(20.0), 19.0), (None, 1.0)]);
+        assert!(verdicts(&close)[0].contains("alike"), "{:?}", verdicts(&close));
+        assert!(losses(&close).is_empty());
+    }
+
+    #[test]
+    fn bulk_is_judged_by_what_is_carried() {
+        let bulk = comparison(None, [(None, 40.0), (None, 80.0), (None, 4.0)]);
+        assert!(verdicts(&bulk)[0].contains("tcp bbr carries 80.0 Mbit/s, 2.0 times as much"));
+        assert!(losses(&bulk)[0].contains("80.0 Mbit/s against 40.0"));
+    }
+}

@@ -51,3 +51,115 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
     }
     warnings
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Variant;
+    use crate::compare::limit::LimitCurve;
+    use crate::compare::outcome::{
+        LinkOutcome, Offered, OfferedSource, Row, Run, RunVerdict, SourceRun, SourceSummary,
+        Summary, Wire,
+    };
+    use crate::compare::statistics::Quantiles;
+    use crate::congestion::Congestion;
+
+    /// One run that was stopped, over a link and of a source with hostile names.
+    fn comparison() -> Comparison {
+        let limit = Quantiles { p50: 38.0, p95: 88.0, p99: 88.0, max: 138.0 };
+        let source = SourceRun {
+            name: "<b>visible</b>".to_owned(),
+            offered: 3,
+            stored: 2,
+            lost: 0,
+            altered: 0,
+            unfinished: 1,
+            latency: None,
+            limit,
+            limit_curve: LimitCurve(vec![(38.0, 0.4), (88.0, 1.0)]),
+            stalls: 1,
+            longest_stall_ms: 90.0,
+            samples: vec![(0, 0.0, 41.0), (1, 33.3, 5_000.0)],
+        };
+        let summary = SourceSummary {
+            name: source.name.clone(),
+            offered: 3,
+            stored: 2,
+            ..Default::default()
+        };
+        let run = Run {
+            repetition: 0,
+            seed: 7,
+            verdict: RunVerdict::Diverges,
+            seconds: 1.0,
+            goodput_mbit: 1.0,
+            payload_bytes: 120_000,
+            wire: Wire { overrun: 1, ..Wire::default() },
+            resent: Some(0.02),
+            repaired: Some(0),
+            cpu_sender: 0.1,
+            cpu_receiver: 0.1,
+            sessions: 1,
+            sources: vec![source],
+        };
+        let row = Row {
+            variant: Variant::quic(Congestion::Lossy),
+            summary: Summary {
+                runs: 1,
+                unfinished: 1,
+                sources: vec![summary],
+                ..Default::default()
+            },
+            runs: vec![run],
+        };
+        let name = "<script>alert(1)</script>".to_owned();
+        let link = LinkOutcome {
+            label: name.clone(),
+            spec: name,
+            rtt_ms: 50.0,
+            limit_mbit: Some(46.9),
+            rows: vec![row],
+        };
+        let sources = vec![OfferedSource { name: "v".to_owned(), frames: 3, bytes: 180_000 }];
+        let offered = Offered { fps: Some(30.0), sources, mbit: Some(14.4), generated: false };
+        Comparison { version: "0".to_owned(), seed: 7, offered, repeat: 1, links: vec![link] }
+    }
+
+    fn written(report: &dyn Report) -> String {
+        let mut out = Vec::new();
+        report.write(&comparison(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_run_that_does_not_keep_up_has_no_percentile() {
+        let text = written(&Text);
+        assert!(text.contains("diverges"), "{text}");
+        assert!(!text.contains("5000"), "{text}");
+        assert!(text.contains("1 had not arrived"), "{text}");
+        assert!(text.contains("warning: in 1 runs this machine was too slow"), "{text}");
+    }
+
+    #[test]
+    fn json_comes_back_with_its_raw_samples() {
+        let back: Comparison = serde_json::from_str(&written(&Json)).unwrap();
+        let source = &back.links[0].rows[0].runs[0].sources[0];
+        assert_eq!(source.samples[1], (1, 33.3, 5_000.0));
+        assert_eq!(back.links[0].rows[0].runs[0].verdict, RunVerdict::Diverges);
+    }
+
+    #[test]
+    fn the_page_is_whole_and_names_stay_text() {
+        let page = written(&Html);
+        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
+        assert!(!page.contains("<script>") && !page.contains("<b>visible"), "names became markup");
+        // A distribution, a timeline, and the bars.
+        assert_eq!(page.matches("<svg").count(), 3);
+        assert_eq!(page.matches("</svg>").count(), 3);
+        for part in
+            ["cannot keep up", "prefers-color-scheme: dark", "@media print", "up to 5000 ms"]
+        {
+            assert!(page.contains(part), "{part}");
+        }
+    }
+}
