@@ -167,7 +167,8 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    let again = place.run(&["certs", "--out", "new"]).expect(0).says("it was kept");
+    assert_eq!(again.stdout.trim(), pin);
     assert_eq!(place.snapshot(), before);
     // Half an identity is not completed or replaced either.
     fs::remove_file(place.path("new/cert.pem")).unwrap();
