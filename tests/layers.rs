@@ -1,5 +1,7 @@
 //! Imports go down the layer map, or sideways where it says so. Never up.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

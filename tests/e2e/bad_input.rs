@@ -57,7 +57,7 @@ fn a_file_that_cannot_be_read_is_named_and_others_go() {
         symlink(write_only, &unreadable).unwrap();
     } else {
         fs::write(&unreadable, b"secret").unwrap();
-        fs::set_permissions(&unreadable, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&unreadable, Permissions::from_mode(0o000)).unwrap();
     }
     if fs::read(&unreadable).is_ok() {
         return skipped("this user can read every file");

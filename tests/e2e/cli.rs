@@ -150,7 +150,9 @@ fn send_can_be_interrupted_and_terminated_and_goes_on_later() {
         wait_for_file(&place.store().join("visible/0.bin"));
         sending.signal(signal);
         let sent = sending.finish().expect(130);
-        sent.prints("missing 19").prints("missing 19.bin");
+        // The first frame is stored; its receipt may have been on its way.
+        let missing = ["missing 19", "missing 20"].map(|missing| sent.stdout.contains(missing));
+        assert!(missing.contains(&true), "{sent}");
         receiver.send(&["visible"], &[]).expect(0).prints("sent 19, stored 20 (1 before)");
         place.assert_stored("visible");
     }

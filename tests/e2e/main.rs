@@ -3,6 +3,8 @@
 //! Every test has a folder of its own with its own identities and configuration, listens on ports
 //! that the system picks, and waits for events, never for time to pass.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
 mod bad_input;
 mod cli;
 mod crash;

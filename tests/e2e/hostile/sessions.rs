@@ -16,7 +16,7 @@ async fn another_version_of_the_protocol_is_turned_away_before_anything_else() {
     for alpn in [b"framelane/2".as_slice(), b"h3"] {
         let options = Options { alpn, ..Options::default() };
         let refused = peer::connect(&place, receiver.address(), &options).await;
-        let error = refused.err().expect("no connection");
+        let error = refused.expect_err("no connection");
         // 0x100 + 120: the TLS alert no_application_protocol (RFC 9001, 4.8; RFC 7301, 3.2).
         let ConnectionError::ConnectionClosed(close) = &error else { panic!("{error}") };
         assert_eq!(u64::from(close.error_code), 0x178, "{error}");
