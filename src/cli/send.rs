@@ -47,6 +47,10 @@ pub(super) struct SendArgs {
     /// The kernel's congestion control for the TCP transports, as in bbr [default: the system's]
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
+    /// The pause of stop-and-wait before each frame, without which a Python receiver may read two
+    /// texts as one; framelane's own needs none
+    #[arg(long, value_name = "TIME", default_value = "10ms")]
+    gap: Span,
     /// Replace frames that are stored with other content
     #[arg(long)]
     overwrite: bool,
@@ -94,7 +98,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings::default(),
+            stop_and_wait: SenderSettings { gap: args.gap.0, ..SenderSettings::default() },
         });
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));
