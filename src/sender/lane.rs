@@ -56,6 +56,7 @@ pub(super) struct Lane {
     wanted: VecDeque<(Sequence, u64)>,
     later: VecDeque<(Instant, Sequence, u64)>,
     ready: VecDeque<Ready>,
+    ready_bytes: u64,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
     refused_since: Option<Instant>,
@@ -93,6 +94,7 @@ impl Lane {
             wanted: VecDeque::new(),
             later: VecDeque::new(),
             ready: VecDeque::new(),
+            ready_bytes: 0,
             unconfirmed: HashMap::new(),
             unconfirmed_bytes: 0,
             refused_since: None,
@@ -192,6 +194,7 @@ impl Lane {
                     known.bytes = bytes;
                 }
                 let slot = ledger.slot(sequence);
+                self.ready_bytes += bytes;
                 self.ready.push_back(Ready { sequence, slot, content });
             }
             Done::Failed { sequence, error } => {
@@ -250,7 +253,9 @@ impl Lane {
         if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
             known.handed = true;
         }
-        self.handed_bytes += ready.content.body.len() as u64;
+        let bytes = ready.content.body.len() as u64;
+        self.ready_bytes -= bytes;
+        self.handed_bytes += bytes;
         Some(ready)
     }
 
@@ -335,8 +340,7 @@ impl Lane {
 
     /// Bytes handed to the transport and not confirmed.
     pub(super) fn bytes_underway(&self) -> u64 {
-        let waiting: u64 = self.ready.iter().map(|ready| ready.content.body.len() as u64).sum();
-        self.unconfirmed_bytes.saturating_sub(waiting)
+        self.unconfirmed_bytes.saturating_sub(self.ready_bytes)
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {
