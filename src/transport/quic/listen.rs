@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{Connection, Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Connection, Endpoint, Incoming, ServerConfig, TokioRuntime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{close, keep, messages, receive, settings, varint, watch_path};
@@ -46,7 +46,7 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let socket = settings::bind(setup.address).map_err(failed)?;
     let runtime = Arc::new(TokioRuntime);
     let endpoint =
-        Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).map_err(failed)?;
+        Endpoint::new(settings::endpoint(), Some(config), socket, runtime).map_err(failed)?;
     let address = endpoint.local_addr().map_err(failed)?;
 
     // Sessions wait here for the receiver; it takes them at once.
