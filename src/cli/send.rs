@@ -58,6 +58,10 @@ pub(super) struct SendArgs {
     /// The kernel's congestion control for the TCP transports, such as bbr [default: the system's]
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
+    /// The pause of stop-and-wait before each frame, without which a Python receiver may read two
+    /// texts as one; framelane's own needs none
+    #[arg(long, value_name = "TIME", default_value = "10ms")]
+    gap: Span,
     /// Replace frames that the receiver has with other content
     #[arg(long)]
     overwrite: bool,
@@ -107,6 +111,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
             repair: args.repair,
             tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
             stop_and_wait: SenderSettings {
+                gap: args.gap.0,
                 congestion: args.tcp_congestion.clone(),
                 ..SenderSettings::default()
             },

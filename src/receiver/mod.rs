@@ -41,12 +41,13 @@ impl Default for ReceiveLimits {
     fn default() -> Self {
         Self {
             max_frame: ByteSize(64 << 20),
-            // Twice what one session may have unconfirmed: a slow disk for one sender leaves room
-            // for another.
+            // More than twice what one session may have unconfirmed: a slow disk for one sender
+            // leaves room for another.
             memory: ByteSize(128 << 20),
-            // Five times the bandwidth-delay product of 500 Mbit/s and 200 ms, 12.5 MB: receipts
-            // may be late by several round trips before a sender has to wait for them.
-            max_unconfirmed_bytes: ByteSize(64 << 20),
+            // Four times the bandwidth-delay product of 500 Mbit/s and 200 ms, 12.5 MB: receipts
+            // may be late by several round trips before a sender has to wait for them. Either end
+            // may hold as much, beside what its transport buffers, and is to stay below 150 MB.
+            max_unconfirmed_bytes: ByteSize(48 << 20),
             // As many as QUIC streams may be open. 12.5 MB of 4 kB frames are 3,052.
             max_unconfirmed_frames: 4_096,
             max_sessions: 64,

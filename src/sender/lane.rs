@@ -256,7 +256,8 @@ impl Lane {
         if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
             known.handed = true;
         }
-        self.handed_bytes += ready.content.body.len() as u64;
+        let bytes = ready.content.body.len() as u64;
+        self.handed_bytes += bytes;
         Some(ready)
     }
 

@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, watch};
 use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
 use super::progress::Progress;
-use super::schedule::Schedule;
+use super::schedule::{Pace, Schedule};
 use super::worker::Done;
 use super::{SendOptions, stopped};
 use crate::frame::{FrameMeta, UnixNanos};
 use crate::source::Source;
-use crate::transport::{LinkEnd, OutgoingFrame, PathStats, SenderLink, TransportError};
+use crate::transport::{
+    LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, PathWatch, SenderLink, TransportError,
+};
 use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
 
 /// How long a receiver may take to answer the hello.
@@ -35,6 +37,14 @@ const WINDOWS_UNDERWAY: u64 = 2;
 /// Beyond that, so that a small window does not make large frames wait for one another's last
 /// acknowledgements.
 const SPARE_UNDERWAY: u64 = 1 << 20;
+
+/// The same in bulk, where nothing is urgent: where round trips are short the window is small, and
+/// what takes time is the storing. At 500 MB/s this covers 30 ms of it.
+const SPARE_UNDERWAY_IN_BULK: u64 = 16 << 20;
+
+/// How long a look at the congestion window holds good. Asking takes the connection's lock, and
+/// with every frame it would cost more than the frame.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How a session ended.
 #[derive(Debug)]
@@ -126,13 +136,20 @@ impl<'a> Session<'a> {
     async fn exchange(&mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
         let Self { link, state } = self;
         let SenderLink { messages, frames, incoming, end, path } = link;
+        let mut glance = Glance::default();
         loop {
+            // Everything that is there already is taken before anything is started or waited for:
+            // waking up for each frame, receipt and message by itself costs more than they do.
+            if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
+                return protocol_error(end, what).await;
+            }
             state.pump();
             if state.is_done() {
                 end.close(CloseCode::Done, "done").await;
                 return SessionEnd::Done;
             }
-            let next = state.next_frame(&path.look());
+            let path_now = glance.look(path);
+            let next = state.hand_over(frames, &path_now);
             let (sendable, wake) = match next {
                 Some(next) if next.due <= Instant::now() => (Some(next), state.wakes_at()),
                 Some(next) => (None, earlier(Some(next.due), state.wakes_at())),
@@ -164,7 +181,7 @@ impl<'a> Session<'a> {
                     }
                     Err(_) => return SessionEnd::Link(end.cause().await),
                 },
-                () = path.drained(), if next.is_none() => {}
+                () = path.drained(), if next.is_none() => glance.forget(),
                 () = sleep_until(wake) => {
                     if let Some(why) = state.unwelcome() {
                         end.close(CloseCode::Shutdown, &why).await;
@@ -182,12 +199,78 @@ impl<'a> Session<'a> {
     }
 }
 
+/// What the transport knows of its path, looked at now and then.
+#[derive(Default)]
+struct Glance {
+    stats: PathStats,
+    looked: Option<Instant>,
+}
+
+impl Glance {
+    fn look(&mut self, path: &PathWatch) -> PathStats {
+        let now = Instant::now();
+        if self.looked.is_none_or(|looked| now - looked >= LOOK_INTERVAL) {
+            *self = Self { stats: path.look(), looked: Some(now) };
+        }
+        self.stats
+    }
+
+    /// Something has changed: the next look is a fresh one.
+    fn forget(&mut self) {
+        self.looked = None;
+    }
+}
+
 async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
     end.close(CloseCode::Protocol, &why).await;
     SessionEnd::Link(TransportError::Nonsense { why })
 }
 
 impl State<'_> {
+    /// Takes what has come from the sources and the receiver, and sends messages, without waiting.
+    fn take_all(
+        &mut self,
+        messages: &mpsc::Sender<Message>,
+        incoming: &mut mpsc::Receiver<Message>,
+    ) -> Result<(), Nonsense> {
+        while let Ok((lane, done)) = self.results.try_recv() {
+            self.worked(lane, done);
+        }
+        // No more than the queue holds, so that a talkative receiver cannot keep frames from going.
+        for _ in 0..MESSAGE_QUEUE {
+            let Ok(message) = incoming.try_recv() else { break };
+            self.heard(message)?;
+        }
+        while !self.outbox.is_empty()
+            && let Ok(permit) = messages.try_reserve()
+            && let Some(message) = self.outbox.pop_front()
+        {
+            permit.send(message);
+        }
+        Ok(())
+    }
+
+    /// Hands the transport what is due while it has room; tells which frame comes next.
+    fn hand_over(
+        &mut self,
+        frames: &mpsc::Sender<OutgoingFrame>,
+        path: &PathStats,
+    ) -> Option<Next> {
+        let mut handed = 0;
+        loop {
+            // The transport has not counted these yet.
+            let path = PathStats { with_transport: path.with_transport + handed, ..*path };
+            let next = self.next_frame(&path)?;
+            if next.due > Instant::now() {
+                return Some(next);
+            }
+            let Ok(permit) = frames.try_reserve() else { return Some(next) };
+            let frame = self.take_frame(&next)?;
+            handed += frame.body.len() as u64;
+            permit.send(frame);
+        }
+    }
+
     /// Starts whatever can be started.
     fn pump(&mut self) {
         let now = Instant::now();
@@ -208,7 +291,7 @@ impl State<'_> {
     /// The frame that goes next; `None` where there is none, or where the transport has enough.
     fn next_frame(&self, path: &PathStats) -> Option<Next> {
         let schedule = self.schedule.as_ref()?;
-        let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(SPARE_UNDERWAY);
+        let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
         if path.with_transport > limit {
             return None;
         }
@@ -227,6 +310,14 @@ impl State<'_> {
         };
         let candidates = self.lanes.iter().enumerate().filter_map(candidate);
         candidates.max_by_key(|next| next.priority)
+    }
+
+    /// What may be with the transport beside its windows.
+    fn spare(&self) -> u64 {
+        match self.options.pace {
+            Pace::Bulk => SPARE_UNDERWAY_IN_BULK,
+            Pace::PerSecond(_) => SPARE_UNDERWAY,
+        }
     }
 
     fn take_frame(&mut self, next: &Next) -> Option<OutgoingFrame> {

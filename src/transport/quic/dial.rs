@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TokioRuntime};
 use tokio::sync::mpsc;
 
 use super::{close, keep, messages, send, settings, watch_path};
@@ -87,13 +87,13 @@ impl QuicDial {
             why: error.to_string(),
         };
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
-        Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+        Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(TokioRuntime))
             .map_err(failed)
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
         let mut config = ClientConfig::new(self.tls.quic());
-        config.transport_config(settings::transport(self.congestion.clone()));
+        config.transport_config(settings::transport_to(self.address, self.congestion.clone()));
         let connecting =
             endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
                 TransportError::Connect {

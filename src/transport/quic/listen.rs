@@ -46,7 +46,7 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let runtime = Arc::new(TokioRuntime);
-    let endpoint_config = settings::endpoint(&setup.tls.reset_secret(address));
+    let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
     let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(failed)?;
 
     // Sessions wait here for the receiver; it takes them at once.

@@ -4,12 +4,12 @@
 //! is 12.5 MB: nothing here may stand in the way of filling it.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{AckFrequencyConfig, EndpointConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, EndpointConfig, MtuDiscoveryConfig, TransportConfig, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -53,6 +53,14 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// covers a receiver that gets no processor for a while. The kernel may grant less.
 pub const SOCKET_BUFFER: usize = 4 << 20;
 
+/// The longest UDP payload that is sent or taken. quinn hands the kernel up to ten packets at once,
+/// and the kernel takes 65,507 bytes; what is longer would be dropped without a word.
+pub const LONGEST_DATAGRAM: u16 = 65_507 / 10;
+
+/// The longest that is tried where the path to the receiver is not known to carry more: Ethernet's
+/// 1,500 bytes less the headers of IPv6 and UDP, and quinn's own choice.
+const USUAL_DATAGRAM: u16 = 1_452;
+
 /// Handshakes under way beyond which an unproven address must show itself first (a retry packet),
 /// so that a flood of forged addresses is not answered with signatures.
 pub const RETRY_ABOVE: usize = 32;
@@ -62,6 +70,10 @@ pub const MAX_HANDSHAKES: usize = 256;
 
 /// The settings of a connection, either end.
 pub fn transport(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<TransportConfig> {
+    Arc::new(settings(congestion))
+}
+
+fn settings(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
@@ -76,6 +88,24 @@ pub fn transport(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<Tr
         // Nothing is sent as datagrams, so nothing has to be kept for them.
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(congestion);
+    config
+}
+
+/// The settings of a connection to `receiver`, which are those of [`transport`], and packets as long
+/// as the path takes as far as this machine can tell.
+///
+/// Ethernet with jumbo frames and loopback take several times the usual length, which is a multiple
+/// less work for the same bytes. Discovery still has to prove that they arrive. To try longer ones
+/// on any path would cost dozens of lost probes.
+pub fn transport_to(
+    receiver: SocketAddr,
+    congestion: Arc<dyn ControllerFactory + Send + Sync>,
+) -> Arc<TransportConfig> {
+    let mut config = settings(congestion);
+    let datagram = path_datagram(receiver).unwrap_or(USUAL_DATAGRAM);
+    let mut discovery = MtuDiscoveryConfig::default();
+    discovery.upper_bound(datagram.max(USUAL_DATAGRAM).min(LONGEST_DATAGRAM));
+    config.mtu_discovery_config(Some(discovery));
     Arc::new(config)
 }
 
@@ -95,13 +125,52 @@ fn acknowledgements() -> AckFrequencyConfig {
 ///
 /// The identifiers of connections follow from the secret as well, because an endpoint answers only
 /// packets for connections that it may have opened itself.
-pub fn endpoint(secret: &[u8; 32]) -> EndpointConfig {
+pub fn listening_endpoint(secret: &[u8; 32]) -> EndpointConfig {
     let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
     let digest = ring::hmac::sign(&reset_key, b"connection identifiers");
     let seed = digest.as_ref().iter().take(8).fold(0, |seed, &byte| seed << 8 | u64::from(byte));
-    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    let mut config = with_long_datagrams(EndpointConfig::new(Arc::new(reset_key)));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(seed)));
     config
+}
+
+/// The settings of a sender's endpoint.
+pub fn dialling_endpoint() -> EndpointConfig {
+    with_long_datagrams(EndpointConfig::default())
+}
+
+fn with_long_datagrams(mut config: EndpointConfig) -> EndpointConfig {
+    if let Err(error) = config.max_udp_payload_size(LONGEST_DATAGRAM) {
+        // Only a length under QUIC's least would be refused.
+        tracing::debug!(%error, "datagrams keep their usual length");
+    }
+    config
+}
+
+/// The UDP payload that the kernel's route to `receiver` takes; `None` where it does not tell.
+fn path_datagram(receiver: SocketAddr) -> Option<u16> {
+    const UDP_HEADER: u32 = 8;
+    let any: IpAddr = match receiver {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let probe = UdpSocket::bind((any, 0)).ok()?;
+    // Connecting sends nothing; it makes the kernel look for its route.
+    probe.connect(receiver).ok()?;
+    let packet = path_packet(&probe, receiver)?;
+    let ip_header = if receiver.is_ipv4() { 20 } else { 40 };
+    Some(u16::try_from(packet.checked_sub(ip_header + UDP_HEADER)?).unwrap_or(u16::MAX))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn path_packet(connected: &UdpSocket, receiver: SocketAddr) -> Option<u32> {
+    use rustix::net::sockopt::{ip_mtu, ipv6_mtu};
+    if receiver.is_ipv4() { ip_mtu(connected).ok() } else { ipv6_mtu(connected).ok() }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn path_packet(_connected: &UdpSocket, _receiver: SocketAddr) -> Option<u32> {
+    None
 }
 
 /// Binds a UDP socket with large buffers, as far as the kernel grants them.
@@ -119,4 +188,23 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_takes_longer_packets_than_ethernet() {
+        let datagram = path_datagram(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+        if cfg!(target_os = "linux") {
+            assert!(datagram.is_some_and(|bytes| bytes > USUAL_DATAGRAM), "{datagram:?}");
+        }
+    }
+
+    #[test]
+    fn ten_of_the_longest_datagrams_fit_into_one_call() {
+        assert!(u32::from(LONGEST_DATAGRAM) * 10 <= 65_507);
+        assert_eq!(dialling_endpoint().get_max_udp_payload_size(), u64::from(LONGEST_DATAGRAM));
+    }
 }
