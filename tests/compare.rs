@@ -4,6 +4,8 @@
 //! Where the system does not allow an emulated link, the tests that need one say SKIPPED and why;
 //! with `FRAMELANE_REQUIRE_LINK=1` in the environment that is a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

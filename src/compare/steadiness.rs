@@ -6,8 +6,9 @@ use super::statistics::median;
 const GROWTH_MS: f64 = 100.0;
 
 /// True where latencies, given in the order in which frames were due and each less what the ideal
-/// link takes for the frame, have grown over the run: the median of the last quarter is over twice
-/// that of the first and 100 ms.
+/// link takes for the frame, have grown over the run and go on growing: the median of the last
+/// quarter is over twice that of the first and 100 ms, and no less than that of the third. A queue
+/// that drains again after a hiccup is late, but it keeps up.
 ///
 /// A percentile of such latencies says how long the run was, and nothing about the transport. What
 /// the ideal link takes is left out so that a link that itself slows down (a trace, an outage) is
@@ -19,7 +20,8 @@ pub fn grows(excess_ms: &[f64]) -> bool {
     }
     let first = median(excess_ms[..quarter].to_vec());
     let last = median(excess_ms[excess_ms.len() - quarter..].to_vec());
-    last > 2.0 * first.max(0.0) + GROWTH_MS
+    let third = median(excess_ms[2 * quarter..3 * quarter].to_vec());
+    last > 2.0 * first.max(0.0) + GROWTH_MS && last >= third
 }
 
 /// True where what is left will not be done within `grace_s` seconds at the rate of the first
@@ -49,6 +51,11 @@ mod tests {
         let mut hiccup = vec![30.0; 100];
         hiccup[50..60].fill(900.0);
         assert!(!grows(&hiccup));
+        // A hiccup late in the run, and what it left drains.
+        let draining: Vec<f64> = (0..100)
+            .map(|frame| f64::from(if frame < 50 { 20 } else { 480 - 3 * frame }))
+            .collect();
+        assert!(!grows(&draining));
         let slow_start: Vec<f64> = (0..100).map(|frame| f64::from(300 - 2 * frame)).collect();
         assert!(!grows(&slow_start));
         assert!(!grows(&[1.0, 1000.0]));

@@ -9,11 +9,9 @@ const TIE_MS: f64 = 1.0;
 
 /// A sentence or two for each link.
 pub fn verdicts(comparison: &Comparison) -> Vec<String> {
-    comparison
-        .links
-        .iter()
-        .filter_map(|link| verdict(link, comparison.offered.fps.is_some()))
-        .collect()
+    let offered = &comparison.offered;
+    let verdict = |link| verdict(link, offered.mbit, offered.fps.is_some());
+    comparison.links.iter().filter_map(verdict).collect()
 }
 
 /// Each figure in which framelane's QUIC is worse than another transport.
@@ -22,12 +20,22 @@ pub fn losses(comparison: &Comparison) -> Vec<String> {
     comparison.links.iter().flat_map(|link| link_losses(link, live)).collect()
 }
 
-fn verdict(link: &LinkOutcome, live: bool) -> Option<String> {
+/// Where more is offered than the link carries, no transport can keep up, and that is no fault.
+fn overload(link: &LinkOutcome, offered_mbit: Option<f64>) -> String {
+    match (link.limit_mbit, offered_mbit) {
+        (Some(limit), Some(offered)) if offered > limit => format!(
+            ". {offered:.1} Mbit/s are offered and the link carries {limit:.1} at most: lower --fps"
+        ),
+        _ => String::new(),
+    }
+}
+
+fn verdict(link: &LinkOutcome, offered_mbit: Option<f64>, live: bool) -> Option<String> {
     let ours = link.rows.iter().find(|row| row.variant.is_default())?;
     let others: Vec<&Row> =
         link.rows.iter().filter(|row| row.variant.transport != ours.variant.transport).collect();
     let sentence = if live { live_verdict(ours, &others) } else { bulk_verdict(ours, &others) };
-    Some(format!("{}: {sentence}", link.label))
+    Some(format!("{}: {sentence}{}", link.label, overload(link, offered_mbit)))
 }
 
 fn live_verdict(ours: &Row, others: &[&Row]) -> String {
@@ -251,6 +259,14 @@ mod tests {
         let gave_up = comparison(Some(30.0), [(None, 2.0), (Some(20.0), 19.0), (None, 1.0)]);
         assert!(verdicts(&gave_up)[0].contains("does not keep up; tcp bbr does"));
         assert!(losses(&gave_up)[0].contains("visible keeps up, quic lossy does not"));
+    }
+
+    #[test]
+    fn a_link_that_cannot_carry_the_load_is_named() {
+        let mut overloaded = comparison(Some(30.0), [(None, 8.0), (None, 8.0), (None, 8.0)]);
+        overloaded.offered.mbit = Some(42.0);
+        overloaded.links[0].limit_mbit = Some(28.7);
+        assert!(verdicts(&overloaded)[0].contains("lower --fps"), "{:?}", verdicts(&overloaded));
     }
 
     #[test]
