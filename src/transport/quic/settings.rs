@@ -98,7 +98,7 @@ pub fn transport_to(
     let mut config = settings(congestion);
     let datagram = path_datagram(receiver).unwrap_or(USUAL_DATAGRAM);
     let mut discovery = MtuDiscoveryConfig::default();
-    discovery.upper_bound(datagram.max(USUAL_DATAGRAM).min(LONGEST_DATAGRAM));
+    discovery.upper_bound(datagram.clamp(USUAL_DATAGRAM, LONGEST_DATAGRAM));
     config.mtu_discovery_config(Some(discovery));
     Arc::new(config)
 }
