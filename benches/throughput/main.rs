@@ -2,7 +2,7 @@
 //! loopback, each end a process of its own, frames read from files and stored to files.
 //!
 //! ```text
-//! cargo bench --bench throughput                        # everything: about 15 minutes, 13 GB of disk
+//! cargo bench --bench throughput                        # everything: some 15 minutes, 8 GB of disk
 //! cargo bench --bench throughput -- --only large,small --repeat 5
 //! cargo bench --bench throughput -- --scale 10% --dir /mnt/fast
 //! ```
@@ -43,7 +43,7 @@ struct Args {
     /// The share of the frames to take, for a quick look, as in 10%
     #[arg(long, default_value = "100%")]
     scale: framelane::frame::Share,
-    /// The folder to work in; emptied of its own files at the end [default: the system's temporary one]
+    /// The folder to work in; nothing stays in it [default: the system's temporary one]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// QUIC's congestion controller [default: framelane's]
