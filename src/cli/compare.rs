@@ -51,6 +51,9 @@ pub(super) struct CompareArgs {
     /// tcp:bbr (repeatable) [default: all, and tcp with every congestion control of the kernel]
     #[arg(long, value_name = "T")]
     transport: Vec<String>,
+    /// Forward repair of live frames over QUIC: auto, off, or a share as in 10%
+    #[arg(long, value_name = "MODE", default_value_t = RepairMode::Auto)]
+    repair: RepairMode,
     /// QUIC's congestion controllers: lossy, cubic, bbr, newreno (repeatable) [default: lossy]
     #[arg(long, value_name = "NAME")]
     congestion: Vec<Congestion>,
@@ -146,7 +149,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
             host: receiver.host().to_owned(),
             tls: tls.clone(),
             congestion: variant.controller().factory(),
-            repair: RepairMode::Auto,
+            repair: args.repair,
             tcp: TcpOptions { congestion: variant.congestion.clone(), ..TcpOptions::default() },
             stop_and_wait: SenderSettings::default(),
         })
@@ -214,12 +217,13 @@ fn plan(args: &CompareArgs) -> Result<Plan, Failure> {
 
 fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
     if args.sources.is_empty() {
-        return Ok(Workload::generated(pace, args.frames, FRAME_SEED)?);
+        return Ok(Workload::generated(pace, args.frames, FRAME_SEED)?.with_repair(args.repair));
     }
     sources::check_names(&args.sources)?;
     let folders: Vec<_> =
         args.sources.iter().map(|source| (source.name.clone(), source.path.as_path())).collect();
-    Workload::own(pace, args.frames, &folders).map_err(Failure::usage)
+    let own = Workload::own(pace, args.frames, &folders).map_err(Failure::usage)?;
+    Ok(own.with_repair(args.repair))
 }
 
 fn open(path: &Path) -> anyhow::Result<BufWriter<File>> {

@@ -21,7 +21,6 @@ use crate::identity::{
 };
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
 use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
-use crate::repair::RepairMode;
 use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
 use crate::sink::{FolderSink, StoreOptions};
 use crate::source::Source;
@@ -218,7 +217,7 @@ impl Sender {
             host: receiver.host().to_owned(),
             tls: client_config(&cell.identities.sender, trust, &[ALPN], EarlyData::Off),
             congestion: cell.variant.controller().factory(),
-            repair: RepairMode::Auto,
+            repair: cell.workload.repair,
             tcp: TcpOptions { congestion: congestion.clone(), ..TcpOptions::default() },
             // The pause is for old servers alone, and this one is ours.
             stop_and_wait: SenderSettings {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::CompareError;
 use crate::frame::{ContentHash, FrameName, Sequence, SourceName};
+use crate::repair::RepairMode;
 use crate::sender::Pace;
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Content, Description, Folder, Source, SourceError};
@@ -30,6 +31,8 @@ pub struct Workload {
     pub clips: Vec<Arc<Clip>>,
     /// Whether the frames were generated.
     pub generated: bool,
+    /// How much forward repair QUIC's frames carry.
+    pub repair: RepairMode,
 }
 
 /// A source in memory, its frames repeated as often as is needed.
@@ -66,7 +69,12 @@ impl Workload {
             let name = SourceName::parse(name).map_err(failed)?;
             Ok(Arc::new(Clip { name, frames, kept, numbered: true }))
         });
-        Ok(Self { pace, clips: clips.collect::<Result<_, CompareError>>()?, generated: true })
+        Ok(Self {
+            pace,
+            clips: clips.collect::<Result<_, CompareError>>()?,
+            generated: true,
+            repair: RepairMode::Auto,
+        })
     }
 
     /// The user's own frames: the first `frames` of each folder, repeated where there are fewer.
@@ -79,7 +87,17 @@ impl Workload {
         folders: &[(SourceName, &Path)],
     ) -> Result<Self, CompareError> {
         let clips = folders.iter().map(|(name, path)| own(name, path, frames).map(Arc::new));
-        Ok(Self { pace, clips: clips.collect::<Result<_, CompareError>>()?, generated: false })
+        Ok(Self {
+            pace,
+            clips: clips.collect::<Result<_, CompareError>>()?,
+            generated: false,
+            repair: RepairMode::Auto,
+        })
+    }
+
+    /// The same with another forward repair.
+    pub fn with_repair(self, repair: RepairMode) -> Self {
+        Self { repair, ..self }
     }
 
     /// The time over which frames fall due, in seconds; 0 for bulk.

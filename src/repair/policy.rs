@@ -26,8 +26,9 @@ const MAX_SAVED: f64 = 65_536.0;
 /// How far the target gives way as the savings run out. Without it the large frames, whose need
 /// is the smaller share, would have all of theirs and the small ones what is left.
 const MOST_RELAXED: f64 = 8.0;
-/// The link's rate is known to a few percent only, and this much is left to that.
-const USABLE_LOAD: f64 = 0.95;
+/// The link's rate is known to a few percent only, and frames that come in bursts queue long before
+/// it is used up: repair leaves the rest alone.
+const USABLE_LOAD: f64 = 0.90;
 /// Header and trailer of a typical frame, in bytes.
 const TYPICAL_FRAMING: usize = 120 + 130;
 /// Pieces of a packet that a shard is: see [`shard_len_for`].

@@ -13,6 +13,13 @@ const BASE_STALE: Duration = Duration::from_secs(5);
 /// A sample within this share above the base confirms it.
 const CONFIRMS: u32 = 16;
 
+/// Quiet samples that the mean of them remembers: about a second of two cameras.
+const QUIET_MEMORY: f64 = 32.0;
+/// Timers and batches of acknowledgements delay samples by this much on any path.
+const QUIET_NOISE: Duration = Duration::from_millis(2);
+/// More is not wandering: somebody else's queue, or an outage.
+const MOST_WANDER: Duration = Duration::from_millis(100);
+
 /// Tracks the delay of the path and of the round under way.
 #[derive(Debug, Clone)]
 pub(super) struct DelayMeter {
@@ -21,6 +28,9 @@ pub(super) struct DelayMeter {
     round_samples: u32,
     last_round: Option<Duration>,
     confirmed: Option<Instant>,
+    /// Mean delay above the base of packets that met no queue of this flow's, in seconds.
+    quiet: f64,
+    quiet_samples: f64,
 }
 
 impl DelayMeter {
@@ -31,6 +41,8 @@ impl DelayMeter {
             round_samples: 0,
             last_round: None,
             confirmed: None,
+            quiet: 0.0,
+            quiet_samples: 0.0,
         }
     }
 
@@ -42,6 +54,21 @@ impl DelayMeter {
         }
         self.round_samples += 1;
         self.round_min = Some(self.round_min.map_or(rtt, |min| min.min(rtt)));
+    }
+
+    /// A round-trip time of a packet that left while too little was in flight for a queue.
+    pub(super) fn on_quiet_sample(&mut self, rtt: Duration) {
+        let above = rtt.saturating_sub(self.base().unwrap_or(rtt)).as_secs_f64();
+        self.quiet_samples = (self.quiet_samples + 1.0).min(QUIET_MEMORY);
+        self.quiet += (above - self.quiet) / self.quiet_samples;
+    }
+
+    /// How far the path's delay wanders by itself above its base, on average and a quarter more: radio
+    /// links that repeat, schedule or share. A window for the base alone would leave such a path mostly idle,
+    /// and its wandering would be taken for a queue.
+    pub(super) fn wander(&self) -> Duration {
+        let quiet = Duration::from_secs_f64(self.quiet.clamp(0.0, MOST_WANDER.as_secs_f64()));
+        if quiet < QUIET_NOISE { Duration::ZERO } else { quiet * 5 / 4 }
     }
 
     /// A round trip is over.
@@ -72,10 +99,11 @@ impl DelayMeter {
         self.round_samples
     }
 
-    /// What every packet of the round under way waited in a queue.
+    /// What every packet of the round under way waited in a queue, beyond the path's own wandering.
     pub(super) fn queue(&self) -> Duration {
         match (self.round(), self.base()) {
-            (Some(round), Some(base)) => round.saturating_sub(base),
+            // Half of the samples are above the mean, so this much again is no queue yet.
+            (Some(round), Some(base)) => round.saturating_sub(base + self.wander() * 3 / 2),
             _ => Duration::ZERO,
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Flight {
     pub(super) train: u64,
     /// Bytes sent up to and with this transmit.
     pub(super) sent_bytes: u64,
+    /// Bytes in flight after this transmit.
+    pub(super) in_flight: u64,
     /// Whether that was more or less than the path was thought to carry.
     pub(super) pressure: Pressure,
 }
@@ -42,7 +44,10 @@ impl SentLog {
     /// Adds a transmit, or adds to the newest when it has the same time.
     pub(super) fn push(&mut self, flight: Flight) {
         match self.flights.back_mut() {
-            Some(last) if last.sent >= flight.sent => last.sent_bytes = flight.sent_bytes,
+            Some(last) if last.sent >= flight.sent => {
+                last.sent_bytes = flight.sent_bytes;
+                last.in_flight = flight.in_flight;
+            }
             _ => self.flights.push_back(flight),
         }
         while self.flights.len() > MAX_FLIGHTS {

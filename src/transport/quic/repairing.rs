@@ -25,6 +25,9 @@ pub(super) fn mark(connection: &Connection) -> Option<TrailerMark> {
     Some(mark)
 }
 
+/// Bytes on the link for a byte of stream: 1,500 for 1,410 or so.
+const HEADERS: f64 = 1.05;
+
 /// Decides on the repair of each frame of a connection.
 pub(super) struct Repairing {
     policy: RepairPolicy,
@@ -57,10 +60,13 @@ impl Repairing {
         self.loss.update(sent.saturating_sub(self.counted.0), lost.saturating_sub(self.counted.1));
         self.counted = (sent, lost);
         self.load.add(connection, frame.body.len() as u64);
+        let loss = self.loss.loss();
         let now = Conditions {
-            loss: self.loss.loss(),
+            loss,
             rtt: path.rtt,
-            load: self.load.share,
+            // Lost packets are sent again, but for those that repair spares, and every packet has
+            // its headers.
+            load: self.load.share * HEADERS * (1.0 + loss.unwrap_or(0.0)),
             bulk: !frame.is_live(),
             packet_len: usize::from(path.current_mtu).saturating_sub(PACKET_OVERHEAD),
         };

@@ -210,6 +210,7 @@ impl Engine {
             acked_sent: self.acked_sent,
             train: self.train,
             sent_bytes: self.sent_bytes,
+            in_flight: self.in_flight,
             pressure: self.pressure(),
         });
     }
@@ -264,6 +265,9 @@ impl Engine {
             self.delay.on_sample(now, now.saturating_duration_since(newest));
         }
         if let Some(flight) = self.log.find(newest) {
+            if newer && flight.in_flight <= self.quiet_flight() {
+                self.delay.on_quiet_sample(now.saturating_duration_since(newest));
+            }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
             if newer && newest >= self.round.start {

@@ -22,6 +22,9 @@ const SLACK_PACKETS: f64 = 2.0;
 /// share. As it grows slower than the product, the smaller of two flows gains on the larger.
 const SLACK_ROOT: f64 = 0.6;
 
+/// This many packets in flight never make a queue worth the name.
+const QUIET_PACKETS: u64 = 2;
+
 const STARTUP_GAIN: f64 = 2.0;
 const DRAIN_GAIN: f64 = 0.75;
 const CRUISE_GAIN: f64 = 1.02;
@@ -91,7 +94,7 @@ impl Engine {
             self.window = self.initial_window.max(floor);
             return;
         };
-        let product = rate * base.as_secs_f64();
+        let product = rate * (base + self.delay.wander()).as_secs_f64();
         let packets = product / self.mtu as f64;
         // What the path holds if none of the loss is its own: to see what it loses by itself, the
         // window must now and then be surely too small for a queue.
@@ -114,6 +117,13 @@ impl Engine {
             window = window.max(self.initial_window).max(start.min(MAX_START_WINDOW));
         }
         self.window = window;
+    }
+
+    /// So few bytes in flight that they cannot have made a queue: half of what the path holds.
+    pub(super) fn quiet_flight(&self) -> u64 {
+        let base = self.delay.base().unwrap_or_default().as_secs_f64();
+        let half = self.bandwidth.get().unwrap_or(0.0) * base / 2.0;
+        (half.min(MAX_WINDOW as f64) as u64).max(QUIET_PACKETS * self.mtu)
     }
 
     /// A queue longer than this is not the one that the window's slack makes.
