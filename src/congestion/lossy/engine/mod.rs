@@ -265,7 +265,10 @@ impl Engine {
             self.delay.on_sample(now, now.saturating_duration_since(newest));
         }
         if let Some(flight) = self.log.find(newest) {
-            if newer && flight.in_flight <= self.quiet_flight() {
+            // Where the application leaves room, that is: a flow that others hold down has little in
+            // flight as well, and would take their queue for the path's own.
+            let quiet = flight.in_flight <= self.quiet_flight();
+            if newer && quiet && batch.app_limited {
                 self.delay.on_quiet_sample(now.saturating_duration_since(newest));
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
