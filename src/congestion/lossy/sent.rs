@@ -28,8 +28,8 @@ pub(super) struct Flight {
     pub(super) train: u64,
     /// Bytes sent up to and with this transmit.
     pub(super) sent_bytes: u64,
-    /// Bytes in flight after this transmit.
-    pub(super) in_flight: u64,
+    /// So little was in flight that this flow had made no queue.
+    pub(super) quiet: bool,
     /// Whether that was more or less than the path was thought to carry.
     pub(super) pressure: Pressure,
 }
@@ -46,7 +46,7 @@ impl SentLog {
         match self.flights.back_mut() {
             Some(last) if last.sent >= flight.sent => {
                 last.sent_bytes = flight.sent_bytes;
-                last.in_flight = flight.in_flight;
+                last.quiet &= flight.quiet;
             }
             _ => self.flights.push_back(flight),
         }

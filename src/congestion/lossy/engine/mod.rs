@@ -210,7 +210,9 @@ impl Engine {
             acked_sent: self.acked_sent,
             train: self.train,
             sent_bytes: self.sent_bytes,
-            in_flight: self.in_flight,
+            // Where the application leaves room, that is: a flow that others hold down has little in
+            // flight as well, and would take their queue for the path's own.
+            quiet: self.last_app_limited && self.in_flight <= self.quiet_flight(),
             pressure: self.pressure(),
         });
     }
@@ -265,10 +267,7 @@ impl Engine {
             self.delay.on_sample(now, now.saturating_duration_since(newest));
         }
         if let Some(flight) = self.log.find(newest) {
-            // Where the application leaves room, that is: a flow that others hold down has little in
-            // flight as well, and would take their queue for the path's own.
-            let quiet = flight.in_flight <= self.quiet_flight();
-            if newer && quiet && batch.app_limited {
+            if newer && flight.quiet {
                 self.delay.on_quiet_sample(now.saturating_duration_since(newest));
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
