@@ -62,7 +62,6 @@ mod tests {
         Summary, Wire,
     };
     use crate::compare::statistics::Quantiles;
-    use crate::congestion::Congestion;
 
     /// One run that was stopped, over a link and of a source with hostile names.
     fn comparison() -> Comparison {
@@ -103,7 +102,7 @@ mod tests {
             sources: vec![source],
         };
         let row = Row {
-            variant: Variant::quic(Congestion::Lossy),
+            variant: Variant { transport: "quic".to_owned(), congestion: Some("lossy".to_owned()) },
             summary: Summary {
                 runs: 1,
                 unfinished: 1,
