@@ -33,7 +33,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How to send.
 #[derive(Clone)]
 pub struct SendOptions {
-    /// Frames per second of each source; `None` sends as fast as the link takes them.
+    /// How fast frames fall due: so many a second from each source, or all at once.
     pub pace: Pace,
     /// Replace frames that are stored with other content.
     pub overwrite: bool,
