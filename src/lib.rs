@@ -110,6 +110,7 @@
 //! [`tcp`]: transport::tcp
 //! [stop-and-wait]: transport::stop_and_wait
 
+pub mod alarm;
 pub mod cli;
 pub mod compare;
 pub mod congestion;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, the lowest first, and what each may import: the rooms named, and of those
 /// only ones that stand above it here.
-const MAP: [(&str, May); 18] = [
+const MAP: [(&str, May); 19] = [
     ("frame", May::Import(&[])),
+    ("alarm", May::Import(&[])),
     ("congestion", May::Import(&[])),
     ("repair", May::Import(&["frame"])),
     ("wire", May::Import(&["frame"])),
@@ -17,8 +18,8 @@ const MAP: [(&str, May); 18] = [
     ("manifest", May::Import(&["frame"])),
     ("sink", May::Import(&["frame", "manifest"])),
     ("verify", May::Import(&["frame", "manifest", "sink"])),
-    ("transport", May::Import(&["frame", "congestion", "repair", "wire", "identity"])),
-    ("sender", May::Import(&["frame", "wire", "source", "transport"])),
+    ("transport", May::Import(&["frame", "alarm", "congestion", "repair", "wire", "identity"])),
+    ("sender", May::Import(&["frame", "alarm", "wire", "source", "transport"])),
     ("receiver", May::Import(&["frame", "wire", "sink", "transport"])),
     ("link", May::Import(&["frame"])),
     ("compare", May::ImportAllAbove),

@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::schedule::{Pace, Schedule};
 use super::worker::Done;
 use super::{SendOptions, stopped};
+use crate::alarm::Alarm;
 use crate::frame::{FrameMeta, UnixNanos};
 use crate::source::Source;
 use crate::transport::{
@@ -481,7 +482,8 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
 
 async fn sleep_until(when: Option<Instant>) {
     match when {
-        Some(when) => tokio::time::sleep_until(when.into()).await,
+        // A millisecond late here is a millisecond late at the other end.
+        Some(when) => Alarm::new(when).await,
         None => std::future::pending().await,
     }
 }

@@ -4,9 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TokioRuntime};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use tokio::sync::mpsc;
 
+use super::runtime::PreciseRuntime;
 use super::{close, keep, messages, send, settings, watch_path};
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
@@ -87,7 +88,7 @@ impl QuicDial {
             why: error.to_string(),
         };
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
-        Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(TokioRuntime))
+        Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(PreciseRuntime))
             .map_err(failed)
     }
 

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{Connection, Endpoint, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::runtime::PreciseRuntime;
 use super::{close, keep, messages, receive, settings, varint, watch_path};
 use crate::identity::{ServerTls, quinn_peer_pin};
 use crate::transport::{
@@ -45,7 +46,7 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let template = config.clone();
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    let runtime = Arc::new(TokioRuntime);
+    let runtime = Arc::new(PreciseRuntime);
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
     let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(failed)?;
 

@@ -6,6 +6,7 @@ mod listen;
 mod messages;
 mod receive;
 mod repairing;
+mod runtime;
 mod send;
 pub mod settings;
 
