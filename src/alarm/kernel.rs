@@ -9,6 +9,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// One timer. What it is waited for with may change between polls.
@@ -23,7 +24,7 @@ impl KernelTimer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let file = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self { file: AsyncFd::register(file)?, armed: None })
+        Ok(Self { file: readable(file)?, armed: None })
     }
 
     /// Ready when `at` has come.
@@ -61,4 +62,13 @@ impl KernelTimer {
         self.armed = Some(at);
         Ok(())
     }
+}
+
+/// Has tokio watch the file.
+#[expect(unsafe_code, reason = "tokio has no safe call any more for a file that only it holds")]
+fn readable(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the file is open, and nobody can close or replace it while it is within the `AsyncFd`,
+    // which `KernelTimer` never takes it out of.
+    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
+    watched.map_err(io::Error::from)
 }
