@@ -54,6 +54,31 @@ pub struct TraceEvent {
     pub app_limited: bool,
 }
 
+impl TraceEvent {
+    /// A line in the log at level trace, for `RUST_LOG=framelane::congestion=trace`: at most a few a round
+    /// trip, with times in milliseconds and rates in Mbit/s.
+    pub(super) fn log(&self) {
+        let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let mbit = |rate: f64| (rate * 8e-4).round() / 1e2;
+        tracing::trace!(
+            phase = ?self.phase,
+            competing = self.competing,
+            window = self.window,
+            in_flight = self.in_flight,
+            bandwidth = mbit(self.bandwidth),
+            delivery_rate = mbit(self.delivery_rate),
+            base_rtt = ms(self.base_rtt),
+            round_rtt = ms(self.round_rtt),
+            smoothed_rtt = ms(self.smoothed_rtt),
+            base_loss = self.base_loss,
+            delivered = self.delivered,
+            lost = self.lost,
+            app_limited = self.app_limited,
+            "congestion"
+        );
+    }
+}
+
 /// Takes events as they happen; called on the connection's own task, so it must not block.
 pub trait TraceSink: Send + Sync {
     /// One event.

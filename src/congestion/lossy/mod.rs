@@ -87,9 +87,9 @@ impl Lossy {
     }
 
     fn report(&mut self, now: Instant) {
-        if let Some(event) = self.engine.take_event(now)
-            && let Some(sink) = &self.config.trace
-        {
+        let Some(event) = self.engine.take_event(now) else { return };
+        event.log();
+        if let Some(sink) = &self.config.trace {
             sink.record(&event);
         }
     }

@@ -1,8 +1,10 @@
 //! Frames out: a stream for each, with repair behind the body where that pays.
 
-use std::pin::pin;
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -82,16 +84,30 @@ pub(super) async fn frames(
         let underway = Underway::new(&counters, frame.body.len() as u64);
         let late = frame.late;
         let pieces = pieces(frame, plan, &counters.repair);
-        let writing = write_frame(stream, pieces, late, underway);
-        let connection = connection.clone();
-        tokio::spawn(async move {
-            if writing.await == Some(RefusalCode::BadHeader) {
-                // Nothing tells the session which frame it was, so it would wait for ever.
-                let reason = "the receiver could not read a frame's header";
-                close(&connection, CloseCode::Protocol, reason);
+        let mut writing = Box::pin(write_frame(stream, pieces, late, underway));
+        // The first poll writes all of it where there is room, which there is but for a peer that
+        // gives little credit. Were each frame written by a task of its own, a large frame could be
+        // on its way before the small one that became due with it and was handed over first.
+        match poll_once(writing.as_mut()).await {
+            Poll::Ready(refused) => end_if_unreadable(&connection, refused),
+            Poll::Pending => {
+                let connection = connection.clone();
+                tokio::spawn(async move { end_if_unreadable(&connection, writing.await) });
             }
-        });
+        }
     }
+}
+
+/// Nothing tells the session which frame it was whose header was refused, so it would wait for ever.
+fn end_if_unreadable(connection: &Connection, refused: Option<RefusalCode>) {
+    if refused == Some(RefusalCode::BadHeader) {
+        close(connection, CloseCode::Protocol, "the receiver could not read a frame's header");
+    }
+}
+
+/// Polls a future once, and no more.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// The stream's bytes in order: header, body, and repair with its trailer. `None` where the frame
