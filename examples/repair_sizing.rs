@@ -33,7 +33,7 @@ fn throughput() {
     println!("tables built in {:.1} ms", started.elapsed().as_secs_f64() * 1e3);
     println!("body      shard  data+repair    encode           decode, all repair used");
     for (body_len, lost_packets) in [(20_000, 4), (60_000, 7), (200_000, 16), (1_000_000, 70)] {
-        for shard_len in [176, 352, 1_410] {
+        for shard_len in [64, 128, 176, 352, 1_410] {
             let repair = lost_packets * (PACKET / shard_len + 1);
             code_speed(body_len, shard_len, repair);
         }
@@ -83,12 +83,11 @@ fn median_time(mut work: impl FnMut() -> usize) -> Duration {
 /// Every frame sized for 1 % residual failure without a cap, by shard length.
 fn shard_lengths(rng: &mut StdRng) {
     println!("frames left to retransmission, and the repair that was sent, sized for 1 %");
-    println!("body     loss    shards of 1/8 packet      1/4 packet            1 packet");
+    println!("body     loss    shards of 64 bytes        1/8 packet            1 packet");
     for body_len in [20_000, 60_000, 200_000] {
         for loss in [0.01, 0.02, 0.05, 0.10] {
             print!("{body_len:7} {:4.0} %", loss * 100.0);
-            for divisor in [8, 4, 1] {
-                let shard_len = PACKET / divisor / 2 * 2;
+            for shard_len in [64, PACKET / 8 / 2 * 2, PACKET] {
                 let most = body_len / shard_len;
                 let shards = shards_for(body_len, PACKET, shard_len, loss, 0.01, most).unwrap_or(0);
                 let failing = failing_share(rng, body_len, shard_len, shards, loss);
@@ -163,12 +162,12 @@ fn adaptive_row(rng: &mut StdRng, residual: f64, loss: f64) {
     let mut policy = RepairPolicy::new(RepairMode::Auto, settings);
     let rtt = Duration::from_millis(50);
     let now = Conditions { loss: Some(loss), rtt, load: 0.4, bulk: false, packet_len: PACKET };
-    let shard_len = shard_len_for(PACKET);
     let mut failing = [0usize; 2];
     let mut repair = 0;
     for _ in 0..FRAMES / 4 {
         for (source, body_len) in [60_000, 20_000].into_iter().enumerate() {
             let plan = policy.plan(body_len as u64, &now);
+            let shard_len = shard_len_for(PACKET, body_len as u64);
             let shards = plan.map_or(0, |plan| plan.repair_shards());
             repair += plan.map_or(0, |plan| plan.repair_len() + TRAILER);
             failing[source] += usize::from(frame_fails(rng, body_len, shard_len, shards, loss));

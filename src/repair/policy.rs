@@ -31,7 +31,10 @@ const MOST_RELAXED: f64 = 8.0;
 const USABLE_LOAD: f64 = 0.90;
 /// Header and trailer of a typical frame, in bytes.
 const TYPICAL_FRAMING: usize = 120 + 130;
-/// Pieces of a packet that a shard is: see [`shard_len_for`].
+/// The shortest shard in bytes, for bodies up to so many bytes, and the next one: see [`shard_len_for`].
+const SHORTEST_SHARD: (usize, u64) = (64, 64 << 10);
+const SHORT_SHARD: (usize, u64) = (128, 256 << 10);
+/// Pieces of a packet that a shard of longer bodies is.
 const SHARDS_PER_PACKET: usize = 8;
 
 /// What does not change while sending.
@@ -50,10 +53,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            residual: 0.01,
+            residual: 0.003,
             least_loss: 0.001,
             least_rtt: Duration::from_millis(10),
-            unmeasured_loss: 0.01,
+            unmeasured_loss: 0.02,
         }
     }
 }
@@ -100,7 +103,7 @@ impl RepairPolicy {
     /// bodies above 8 MiB, and for those of a packet or so, whose repair would mostly share the
     /// fate of the body. A fixed share is given whatever the conditions.
     pub fn plan(&mut self, body_len: u64, now: &Conditions) -> Option<Plan> {
-        let shard_len = shard_len_for(now.packet_len);
+        let shard_len = shard_len_for(now.packet_len, body_len);
         let shards = match self.mode {
             RepairMode::Off => None,
             RepairMode::Fixed(share) => {
@@ -153,12 +156,18 @@ impl RepairPolicy {
     }
 }
 
-/// The shard length for packets that carry `packet_len` stream bytes: an eighth, even.
+/// The shard length for a body of `body_len` bytes in packets that carry `packet_len` stream bytes: even,
+/// and an eighth of a packet at most.
 ///
 /// Packets do not align with shards, so a lost packet spoils its own length and a shard more: an
-/// eighth wastes 12 % of the repair, a quarter 25 %, a whole packet 100 %.
-pub fn shard_len_for(packet_len: usize) -> usize {
-    (packet_len / SHARDS_PER_PACKET / 2 * 2).clamp(64, super::MAX_SHARD_LEN)
+/// eighth of a packet wastes 12 % of the repair, 64 bytes waste 5 %. But the code's work grows with the
+/// number of shards: 60 kB are mended in 1.1 ms from shards of 64 bytes and in 0.7 from an eighth, 200 kB
+/// in 6.9 and 5.1 ms. The code works in blocks of 64 bytes, so nothing below them is quicker.
+pub fn shard_len_for(packet_len: usize, body_len: u64) -> usize {
+    let eighth = packet_len / SHARDS_PER_PACKET / 2 * 2;
+    let wanted = [SHORTEST_SHARD, SHORT_SHARD].into_iter().find(|(_, up_to)| body_len <= *up_to);
+    let wanted = wanted.map_or(eighth, |(length, _)| length.min(eighth));
+    wanted.clamp(SHORTEST_SHARD.0, super::MAX_SHARD_LEN)
 }
 
 /// The fewest repair shards, `most` at most, with which losses of `loss` leave at most `target`
@@ -233,11 +242,11 @@ mod tests {
 
     /// Lost packets that the repair of a new policy's first frame makes up for.
     fn packets(body_len: u64, now: Conditions) -> usize {
-        auto().plan(body_len, &now).map_or(0, |plan| plan.repair_shards() / 9)
+        auto().plan(body_len, &now).map_or(0, |plan| plan.repair_len() / 1_410)
     }
 
     #[test]
-    fn enough_for_one_percent() {
+    fn enough_for_three_in_a_thousand() {
         let at = |loss| Conditions { loss: Some(loss), ..LOSSY };
         let needed = [0.001, 0.01, 0.02, 0.05, 0.10].map(|loss| packets(60_000, at(loss)));
         assert_eq!(needed, [1, 3, 4, 7, 11]);
