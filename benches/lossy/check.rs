@@ -66,6 +66,15 @@ pub(crate) enum Limit {
     MostOfOwn(f64, usize),
 }
 
+/// Why a figure has no value.
+#[derive(Debug, Clone)]
+pub(crate) enum Missing {
+    /// It did not keep up, or broke down: whoever has a value is better.
+    Beaten(String),
+    /// It was not measured.
+    Unknown(String),
+}
+
 /// How a value stands to its bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -80,36 +89,61 @@ impl Bound {
         Self { of, text: text.into(), limit }
     }
 
-    /// Judges `own`; `medians` gives the figure of any cell, `None` where it did not keep up.
+    /// Judges `own`; `medians` gives the figure of any cell.
     pub(crate) fn judge(
         &self,
         own: &[f64],
-        medians: &dyn Fn(usize) -> Option<Vec<f64>>,
+        medians: &dyn Fn(usize) -> Result<Vec<f64>, Missing>,
     ) -> Standing {
-        let Some(&value) = own.get(self.of) else { return Standing::Short };
-        let other = |cell| medians(cell).and_then(|values| values.get(self.of).copied());
-        let holds = match self.limit {
-            Limit::Most(most) => value <= most,
-            Limit::Least(least) => value >= least,
-            Limit::MostOfOwn(times, cell) => {
-                other(cell).is_some_and(|other| value <= times * other)
-            }
-            // Whoever keeps up is better than one that does not.
+        let Some(&value) = own.get(self.of) else { return Standing::Open };
+        let other = |cell| medians(cell).map(|values| values.get(self.of).copied());
+        let most = |times: f64, other: f64| Standing::of(value <= times * other);
+        match self.limit {
+            Limit::Most(most) => Standing::of(value <= most),
+            Limit::Least(least) => Standing::of(value >= least),
+            // A yardstick, and no rival to be beaten.
+            Limit::MostOfOwn(times, cell) => match other(cell) {
+                Ok(Some(other)) => most(times, other),
+                _ => Standing::Open,
+            },
             Limit::MostOf(times, Rival::At(cell)) => {
-                other(cell).is_none_or(|other| value <= times * other)
+                against(other(cell), |other| most(times, other))
             }
             Limit::LeastOf(times, Rival::At(cell)) => {
-                other(cell).is_none_or(|other| value >= times * other)
+                against(other(cell), |other| Standing::of(value >= times * other))
             }
-            Limit::MostOf(..) | Limit::LeastOf(..) => return Standing::Open,
-        };
-        if holds { Standing::Met } else { Standing::Short }
+            Limit::MostOf(..) | Limit::LeastOf(..) => Standing::Open,
+        }
+    }
+}
+
+/// How it stands to a rival, if that has a value.
+fn against(rival: Result<Option<f64>, Missing>, judge: impl Fn(f64) -> Standing) -> Standing {
+    match rival {
+        Ok(Some(rival)) => judge(rival),
+        Err(Missing::Beaten(_)) => Standing::Met,
+        Ok(None) | Err(Missing::Unknown(_)) => Standing::Open,
+    }
+}
+
+impl Standing {
+    fn of(holds: bool) -> Self {
+        if holds { Self::Met } else { Self::Short }
+    }
+}
+
+impl Missing {
+    /// In words.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Beaten(why) | Self::Unknown(why) => why,
+        }
     }
 }
 
 impl Figure {
     /// The medians of the repetitions, or why there are none.
-    pub(crate) fn medians(&self, outcomes: &[Outcome]) -> Result<Vec<f64>, String> {
+    pub(crate) fn medians(&self, outcomes: &[Outcome]) -> Result<Vec<f64>, Missing> {
         let values: Vec<Option<Vec<f64>>> = outcomes.iter().map(|one| self.of(one)).collect();
         let without = values.iter().filter(|values| values.is_none()).count();
         if without > 0 || values.is_empty() {
@@ -200,21 +234,24 @@ fn first_fresh(run: &Run, source: &str, back: Duration) -> Option<Vec<f64>> {
 }
 
 /// Why a figure is not known.
-fn why_not(outcomes: &[Outcome], without: usize) -> String {
-    let failed = outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Failed(why) => Some(why.clone()),
-        Outcome::Run(run) => match &run.verdict {
-            RunVerdict::Failed(why) => Some(why.clone()),
-            _ => None,
-        },
-        Outcome::Shared(_) => None,
-    });
-    let diverges = |outcome: &Outcome| matches!(outcome, Outcome::Run(run) if run.verdict == RunVerdict::Diverges);
-    match failed {
-        Some(why) => format!("failed: {why}"),
-        None if outcomes.iter().any(diverges) => {
-            format!("diverges in {without} of {}", outcomes.len())
+fn why_not(outcomes: &[Outcome], without: usize) -> Missing {
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Failed(why) => return Missing::Unknown(format!("not made: {why}")),
+            Outcome::Run(run) => {
+                if let RunVerdict::Failed(why) = &run.verdict {
+                    return Missing::Beaten(format!("failed: {why}"));
+                }
+            }
+            Outcome::Shared(_) => {}
         }
-        None => "not known: the runs were too short".to_owned(),
     }
+    let diverges = |outcome: &Outcome| match outcome {
+        Outcome::Run(run) => run.verdict == RunVerdict::Diverges,
+        _ => false,
+    };
+    if outcomes.iter().any(diverges) {
+        return Missing::Beaten(format!("diverges in {without} of {}", outcomes.len()));
+    }
+    Missing::Unknown("not known: the runs were too short".to_owned())
 }

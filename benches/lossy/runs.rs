@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use framelane::compare::outcome::Run;
-use framelane::compare::{CompareError, Rig};
+use framelane::compare::{CompareError, Rig, Variant, Workload};
 use framelane::link::LinkSpec;
 
 use crate::case::{Case, Cell, Work};
@@ -109,15 +110,15 @@ impl Course<'_> {
     fn shared(
         &self,
         link: &LinkSpec,
-        variants: [&framelane::compare::Variant; 2],
+        variants: [&Variant; 2],
         load: &Load,
-        lasts: std::time::Duration,
+        lasts: Duration,
     ) -> Result<Outcome, CompareError> {
         let workload = self.workload(load)?;
         Ok(Outcome::Shared(self.rig.share(link, variants, &workload, lasts)?))
     }
 
-    fn workload(&self, load: &Load) -> Result<framelane::compare::Workload, CompareError> {
+    fn workload(&self, load: &Load) -> Result<Workload, CompareError> {
         self.frames.workload(load)
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::case::{Case, Judged, Rival};
-use crate::check::{Outcome, Standing};
+use crate::check::{Missing, Outcome, Standing};
 use crate::runs::Outcomes;
 
 /// More packets than this share were handed over late: the machine was too busy for the run.
@@ -46,18 +46,17 @@ pub(crate) fn rows(cases: &[Case], outcomes: &Outcomes) -> Vec<Row> {
 
 fn row(case: &Case, judged: &Judged, outcomes: &[Vec<Outcome>]) -> Row {
     let of = |cell: usize| judged.figure.medians(&outcomes[cell]);
-    let shown = |cell| of(cell).map_or_else(|why| why, |values| judged.figure.show(&values));
+    let shown = |cell| of(cell).map_or_else(Missing::why, |values| judged.figure.show(&values));
     let rival = |rival| match rival {
         Rival::At(cell) => shown(cell),
         Rival::NotOffered => "not offered".to_owned(),
         Rival::NotRun => "-".to_owned(),
     };
     let standings: Vec<Standing> = match of(judged.contest.own) {
-        Ok(own) => {
-            let medians = |cell| of(cell).ok();
-            judged.bounds.iter().map(|bound| bound.judge(&own, &medians)).collect()
-        }
-        Err(_) => judged.bounds.iter().map(|_| Standing::Short).collect(),
+        Ok(own) => judged.bounds.iter().map(|bound| bound.judge(&own, &of)).collect(),
+        Err(_) if judged.bounds.is_empty() => Vec::new(),
+        Err(Missing::Beaten(_)) => vec![Standing::Short],
+        Err(Missing::Unknown(_)) => vec![Standing::Open],
     };
     Row {
         case: format!("{} {}", case.name, judged.what).trim().to_owned(),
@@ -81,7 +80,7 @@ fn standing(standings: &[Standing]) -> &'static str {
     } else if standings.contains(&Standing::Short) {
         "**short**"
     } else if standings.contains(&Standing::Open) {
-        "open: no kernel bbr"
+        "open"
     } else {
         "met"
     }
@@ -96,8 +95,11 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         let _ = writeln!(table, "| {case} | {target} | {own} | {bbr} | {cubic} | {standing} |");
     }
     let count = |wanted| rows.iter().filter(|row| row.standing == wanted).count();
-    let (met, short) = (count("met"), count("**short**"));
-    let _ = writeln!(table, "\n{met} targets met, {short} short.");
+    let (met, short, open) = (count("met"), count("**short**"), count("open"));
+    let _ = writeln!(
+        table,
+        "\nRows met {met}, short {short}, open (nothing to hold them against) {open}."
+    );
     table
 }
 
