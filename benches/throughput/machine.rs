@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-/// One line: processor, memory, kernel, file system, date of the build's version.
-pub(crate) fn describe(folder: &Path) -> String {
+/// One line: version, processor, memory, kernel, and the file system of the folder that frames are
+/// stored in, if they are stored in one.
+pub(crate) fn describe(folder: Option<&Path>) -> String {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "framelane {}, both ends on {cores} processors of {}, {} GB of memory, Linux {}, {}.",
@@ -12,7 +13,7 @@ pub(crate) fn describe(folder: &Path) -> String {
         field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         memory_gigabytes(),
         fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
-        file_system(folder).unwrap_or_else(|| "an unknown file system".to_owned()),
+        stored_on(folder),
     )
 }
 
@@ -27,6 +28,13 @@ fn memory_gigabytes() -> u64 {
     let total = field("/proc/meminfo", "MemTotal").unwrap_or_default();
     let kib = total.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok());
     (kib.unwrap_or(0) as f64 * 1_024.0 / 1e9).round() as u64
+}
+
+fn stored_on(folder: Option<&Path>) -> String {
+    match folder {
+        Some(folder) => file_system(folder).unwrap_or_else(|| "an unknown file system".to_owned()),
+        None => "frames stored in memory".to_owned(),
+    }
 }
 
 /// The type of the file system that holds `folder`: that of the longest mount point above it.

@@ -82,7 +82,7 @@ fn main() -> anyhow::Result<()> {
     let ends = Ends::new(&args.program, folder.path(), args.congestion.clone())?;
     let bench = Bench { args, ends, scale };
 
-    println!("{}\n", machine::describe(folder.path()));
+    println!("{}\n", machine::describe(Some(folder.path())));
     bench.throughput()?;
     bench.memory()?;
     bench.skip()

@@ -33,9 +33,9 @@ use crate::transport::{
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME, SourceId};
 
 /// How long a sender that was stopped may take to say goodbye. Over a bad link it does not get to.
-const GOODBYE: Duration = Duration::from_millis(300);
+pub(super) const GOODBYE: Duration = Duration::from_millis(300);
 /// How long a receiver may take to store what has arrived.
-const STORING: Duration = Duration::from_secs(1);
+pub(super) const STORING: Duration = Duration::from_secs(1);
 /// Beyond the time that the frames take: what the start and some rounds of retransmission need.
 const GRACE: Duration = Duration::from_secs(2);
 /// Round trips added to it, for links on which two seconds are few of them.
@@ -167,15 +167,19 @@ impl Cell<'_> {
 }
 
 /// A receiver that runs.
-struct Receiver {
-    address: SocketAddr,
-    task: tokio::task::JoinHandle<()>,
+pub(super) struct Receiver {
+    pub(super) address: SocketAddr,
+    pub(super) task: tokio::task::JoinHandle<()>,
     reports: mpsc::UnboundedReceiver<SessionReport>,
-    stop: watch::Sender<bool>,
+    pub(super) stop: watch::Sender<bool>,
 }
 
 impl Receiver {
-    fn start(cell: &Cell<'_>, end: &End, link: &Emulation) -> Result<Self, CompareError> {
+    pub(super) fn start(
+        cell: &Cell<'_>,
+        end: &End,
+        link: &Emulation,
+    ) -> Result<Self, CompareError> {
         let limits = ReceiveLimits::default();
         let policy = SenderPolicy::from_iter([Allow::Pin(cell.identities.sender.pin())]);
         let alpn = [ALPN, ALPN_SINGLE_FRAME];
@@ -200,14 +204,19 @@ impl Receiver {
 }
 
 /// A sender that runs.
-struct Sender {
-    task: tokio::task::JoinHandle<SendReport>,
+pub(super) struct Sender {
+    pub(super) task: tokio::task::JoinHandle<SendReport>,
     progress: Arc<Progress>,
-    stop: watch::Sender<bool>,
+    pub(super) stop: watch::Sender<bool>,
 }
 
 impl Sender {
-    fn start(cell: &Cell<'_>, end: &End, address: SocketAddr, witness: &Arc<Witness>) -> Self {
+    pub(super) fn start(
+        cell: &Cell<'_>,
+        end: &End,
+        address: SocketAddr,
+        witness: &Arc<Witness>,
+    ) -> Self {
         let receiver = ReceiverAddress::from(address);
         let trust = ReceiverTrust::pinned(receiver.clone(), cell.identities.receiver.pin());
         let congestion = cell.variant.congestion.clone();
@@ -248,19 +257,41 @@ impl Sender {
 
 /// Sees what the sender sees.
 #[derive(Default)]
-struct Witness {
+pub(super) struct Witness {
     confirmed: Mutex<Vec<Confirmed>>,
-    path: Mutex<Option<PathWatch>>,
+    paths: Mutex<Paths>,
+}
+
+/// What is known of the paths of a run's connections, one after the other.
+#[derive(Default)]
+struct Paths {
+    now: Option<PathWatch>,
+    /// Repair that was sent in connections before it.
+    repair_before: u64,
+}
+
+impl Paths {
+    /// Another connection. The watch of the last one is let go.
+    fn enter(&mut self, path: PathWatch) {
+        self.repair_before = self.leave().map_or(self.repair_before, |path| path.repair_bytes);
+        self.now = Some(path);
+    }
+
+    /// The last connection's counts, those of repair with all before it.
+    fn leave(&mut self) -> Option<PathStats> {
+        let path = self.now.take()?.look();
+        Some(PathStats { repair_bytes: path.repair_bytes + self.repair_before, ..path })
+    }
 }
 
 impl Witness {
     /// What the transport knows of its path. The watch is let go: it keeps the connection.
     fn path(&self) -> Option<PathStats> {
-        let watch = self.path.lock().unwrap_or_else(PoisonError::into_inner).take();
-        watch.map(|watch| watch.look())
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).leave()
     }
 
-    fn take(&self) -> Vec<Confirmed> {
+    /// The frames whose receipts have come.
+    pub(super) fn take(&self) -> Vec<Confirmed> {
         std::mem::take(&mut *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -294,9 +325,9 @@ impl Dial for Watched {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(async {
             let link = self.inner.dial().await?;
-            let mut path = self.witness.path.lock().unwrap_or_else(PoisonError::into_inner);
-            *path = Some(link.path.clone());
-            drop(path);
+            let mut paths = self.witness.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            paths.enter(link.path.clone());
+            drop(paths);
             Ok(link)
         })
     }
@@ -330,6 +361,19 @@ pub(super) fn is_tcp(variant: &Variant) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repair_is_counted_over_all_connections() {
+        let watch = |repair_bytes| {
+            PathWatch::new(move || PathStats { repair_bytes, ..PathStats::default() })
+        };
+        let mut paths = Paths::default();
+        assert!(paths.leave().is_none());
+        for repair in [100, 20, 3] {
+            paths.enter(watch(repair));
+        }
+        assert_eq!(paths.leave().map(|path| path.repair_bytes), Some(123));
+    }
 
     #[test]
     fn the_kernels_counts_are_read_by_name() {

@@ -1,23 +1,22 @@
 //! From what was seen of a run, and what is in the store, to its figures.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
 use super::CompareError;
-use super::cell::{Observed, is_tcp};
+use super::cell::{Confirmed, Observed, is_tcp};
 use super::ideal::{self, Due};
 use super::limit::{self, Losses};
 use super::outcome::{Run, RunVerdict, SourceRun, Wire};
 use super::statistics::quantiles;
 use super::steadiness::grows;
+use super::stored::{Found, find};
 use super::supervise::Ended;
 use super::variant::Variant;
 use super::workload::{Clip, Workload};
 use crate::frame::{Sequence, UnixNanos};
-use crate::link::LinkSpec;
-use crate::manifest::{FILE_NAME, Lines, Record, Text};
+use crate::link::{LinkSpec, LinkStats};
 use crate::sender::Pace;
 use crate::source::Source;
 
@@ -28,23 +27,6 @@ pub(super) struct Context<'a> {
     pub(super) variant: &'a Variant,
     pub(super) workload: &'a Workload,
     pub(super) store: &'a Path,
-}
-
-/// A frame that was found in the store.
-#[derive(Debug, Clone, Copy)]
-struct Stored {
-    sequence: Sequence,
-    captured: Option<UnixNanos>,
-    stored: UnixNanos,
-}
-
-/// What one source's folder holds.
-#[derive(Debug, Default)]
-struct Found {
-    /// As they were sent, in the order of their sequences.
-    good: Vec<Stored>,
-    /// Files with other content, or of names that were never sent.
-    altered: u64,
 }
 
 impl Context<'_> {
@@ -103,15 +85,17 @@ impl Context<'_> {
             repetition: self.repetition,
             seed: self.link.seed.unwrap_or_default(),
             verdict,
+            first_due_ms: millis_between(seen.link_started, first_due),
             seconds,
             goodput_mbit: mbit,
             payload_bytes,
-            wire: wire(seen),
+            wire: wire(&seen.link),
             resent: resent(self.variant, seen),
             repaired: (!is_tcp(self.variant)).then(|| {
                 let sources = seen.received.iter().flat_map(|session| &session.sources);
                 sources.map(|source| source.repaired).sum()
             }),
+            repair_bytes: seen.path.filter(|_| !is_tcp(self.variant)).map(|path| path.repair_bytes),
             cpu_sender: seen.cpu_sender,
             cpu_receiver: seen.cpu_receiver,
             sessions: seen.report.as_ref().map_or(1, |report| report.sessions),
@@ -198,7 +182,8 @@ impl Context<'_> {
         let missing = offered.saturating_sub(stored + found.altered);
         let complete = seen.ended == Ended::BySender
             && seen.report.as_ref().is_some_and(|report| report.error.is_none());
-        let lost = if complete { missing } else { confirmed_and_gone(seen, index, found) };
+        let lost =
+            if complete { missing } else { confirmed_and_gone(&seen.confirmed, index, found) };
         let (stalls, longest_stall_ms) = self.stalls(found);
         SourceRun {
             name: clip.name().to_string(),
@@ -206,6 +191,7 @@ impl Context<'_> {
             stored,
             lost,
             altered: found.altered,
+            twice: found.twice,
             unfinished: missing - lost.min(missing),
             latency: quantiles(samples.iter().map(|(_, _, latency)| *latency).collect()),
             limit: limit_curve.quantiles(),
@@ -232,19 +218,23 @@ impl Context<'_> {
 }
 
 /// Frames whose receipt came although they are not in the store.
-fn confirmed_and_gone(seen: &Observed, index: usize, found: &Found) -> u64 {
+pub(super) fn confirmed_and_gone(confirmed: &[Confirmed], index: usize, found: &Found) -> u64 {
     let good: HashSet<Sequence> = found.good.iter().map(|frame| frame.sequence).collect();
-    let confirmed = seen.confirmed.iter().filter(|frame| frame.source == index);
+    let confirmed = confirmed.iter().filter(|frame| frame.source == index);
     confirmed.filter(|frame| !good.contains(&frame.sequence)).count() as u64
 }
 
-fn wire(seen: &Observed) -> Wire {
-    let (up, down, kept) = (seen.link.up, seen.link.down, seen.link.punctuality);
+/// The link's counts.
+pub(super) fn wire(link: &LinkStats) -> Wire {
+    let (up, down, kept) = (link.up, link.down, link.punctuality);
+    let millis = |micros: Option<u64>| micros.map(|micros| micros as f64 / 1e3);
     Wire {
         up_bytes: up.offered_bytes,
         up_packets: up.offered,
         up_lost: up.dropped_queue + up.dropped_loss + up.dropped_outage,
         up_queue_lost: up.dropped_queue,
+        queue_wait_p50_ms: millis(up.queue_wait_p50_us),
+        queue_wait_p95_ms: millis(up.queue_wait_p95_us),
         down_bytes: down.offered_bytes,
         overrun: up.dropped_overrun + down.dropped_overrun,
         late_share: kept.late as f64 / kept.released.max(1) as f64,
@@ -261,60 +251,6 @@ fn resent(variant: &Variant, seen: &Observed) -> Option<f64> {
     Some(path.packets_lost as f64 / path.packets_sent as f64)
 }
 
-/// Reads a source's folder and holds every file against what was sent.
-fn find(folder: &Path, clip: &Clip) -> Result<Found, CompareError> {
-    let manifest = folder.join(FILE_NAME);
-    let unreadable =
-        |error: std::io::Error| CompareError::ReadBack(format!("{}: {error}", manifest.display()));
-    let file = match File::open(&manifest) {
-        Ok(file) => file,
-        // Nothing of it has arrived.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let names = names(clip);
-    let end = file.metadata().map_err(unreadable)?.len();
-    let mut lines = Lines::new(&file, end).map_err(unreadable)?;
-    let mut found = Found::default();
-    while let Some(line) = lines.next_line().map_err(unreadable)? {
-        let record = match line.text {
-            Text::Whole(text) => Record::parse(text).ok(),
-            // Being written when the run was stopped.
-            Text::Unfinished(_) => continue,
-            Text::TooLong => None,
-        };
-        let frame = record.and_then(|record| as_sent(folder, clip, &names, &record));
-        match frame {
-            Some(frame) => found.good.push(frame),
-            None => found.altered += 1,
-        }
-    }
-    found.good.sort_unstable_by_key(|frame| frame.sequence);
-    Ok(found)
-}
-
-fn names(clip: &Clip) -> HashMap<String, Sequence> {
-    let sequences = (0..clip.frames()).map(Sequence);
-    sequences.map(|sequence| (clip.label(sequence), sequence)).collect()
-}
-
-/// The frame of a manifest's line, if its file has the very content that was sent.
-fn as_sent(
-    folder: &Path,
-    clip: &Clip,
-    names: &HashMap<String, Sequence>,
-    record: &Record,
-) -> Option<Stored> {
-    let sequence = *names.get(record.name.as_str())?;
-    let content = fs::read(folder.join(record.name.as_str())).ok()?;
-    let hash = blake3::hash(&content);
-    (clip.hash(sequence) == Some(hash) && record.blake3 == hash).then_some(Stored {
-        sequence,
-        captured: record.captured,
-        stored: record.stored,
-    })
-}
-
-fn millis_between(from: UnixNanos, to: UnixNanos) -> f64 {
+pub(super) fn millis_between(from: UnixNanos, to: UnixNanos) -> f64 {
     to.nanos_since(from) as f64 / 1e6
 }

@@ -86,6 +86,8 @@ pub struct Summary {
     pub lost: u64,
     /// Frames that are stored with other content than was sent.
     pub altered: u64,
+    /// Frames that are stored more than once; each further time counts.
+    pub twice: u64,
     /// Frames that had not arrived when a run that did not keep up was stopped.
     pub unfinished: u64,
     /// Goodput.
@@ -152,6 +154,8 @@ pub struct Run {
     pub seed: u64,
     /// How it went.
     pub verdict: RunVerdict,
+    /// When the first frame was due, after the start of the link and of its outages.
+    pub first_due_ms: f64,
     /// From the first due time to the last frame stored, or to the end of a run that was stopped.
     pub seconds: f64,
     /// Payload stored in this time.
@@ -164,6 +168,8 @@ pub struct Run {
     pub resent: Option<f64>,
     /// Frames that forward repair made whole; `None` where it is not known.
     pub repaired: Option<u64>,
+    /// Bytes of forward repair that were sent; `None` where the transport has none.
+    pub repair_bytes: Option<u64>,
     /// Processor seconds of the sender's threads.
     pub cpu_sender: f64,
     /// Processor seconds of the receiver's threads.
@@ -199,6 +205,11 @@ pub struct Wire {
     pub up_lost: u64,
     /// Of these, in its queue.
     pub up_queue_lost: u64,
+    /// What half of the packets from the sender waited in the link's queue at most, without the
+    /// first two seconds; `None` where there is no queue, or nothing came later.
+    pub queue_wait_p50_ms: Option<f64>,
+    /// The same for 95 % of them.
+    pub queue_wait_p95_ms: Option<f64>,
     /// Bytes that entered from the receiver.
     pub down_bytes: u64,
     /// Packets that this machine was too slow to carry: anything but 0 taints the run.
@@ -220,6 +231,8 @@ pub struct SourceRun {
     pub lost: u64,
     /// See [`Summary::altered`].
     pub altered: u64,
+    /// See [`Summary::twice`].
+    pub twice: u64,
     /// See [`Summary::unfinished`].
     pub unfinished: u64,
     /// Latencies; `None` where the run did not keep up.
@@ -237,10 +250,10 @@ pub struct SourceRun {
 }
 
 impl Comparison {
-    /// Frames lost or altered anywhere. Anything but 0 is a defect.
+    /// Frames lost, altered or stored twice anywhere. Anything but 0 is a defect.
     pub fn damaged(&self) -> u64 {
         let rows = self.links.iter().flat_map(|link| &link.rows);
-        rows.map(|row| row.summary.lost + row.summary.altered).sum()
+        rows.map(|row| row.summary.lost + row.summary.altered + row.summary.twice).sum()
     }
 
     /// Runs that failed altogether, with their reasons.

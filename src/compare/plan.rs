@@ -1,17 +1,13 @@
 //! What is to be compared, and going through it.
 
-use std::path::PathBuf;
-
 use tokio::sync::watch;
 
 use super::CompareError;
-use super::cell::{Cell, Identities};
 use super::limit::goodput_mbit;
-use super::measure::Context;
 use super::outcome::{Comparison, LinkOutcome, Offered, OfferedSource, Row, Run};
+use super::rig::Rig;
 use super::scratch::Scratch;
 use super::summary::summarise;
-use super::supervise::Ended;
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::link::{LinkSpec, Privilege};
@@ -66,7 +62,7 @@ pub fn run(
     interrupted: &watch::Receiver<bool>,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Comparison, CompareError> {
-    let identities = Identities::generate()?;
+    let rig = Rig::new(privilege, scratch, interrupted)?;
     let cells = plan.links.len() * plan.variants.len();
     let all = u32::try_from(cells).unwrap_or(u32::MAX).saturating_mul(plan.repeat);
     let mut runs: Vec<Vec<Run>> = vec![Vec::new(); cells];
@@ -77,9 +73,7 @@ pub fn run(
             for (variant_index, variant) in plan.variants.iter().enumerate() {
                 let label = link.label.as_str();
                 tell(Event::Begins { done, all, link: label, variant, repetition });
-                let cell =
-                    OneRun { plan, privilege, scratch, identities: &identities, interrupted };
-                let run = cell.run(&link, variant, repetition, done)?;
+                let run = rig.run(&link, variant, &plan.workload, repetition)?;
                 tell(Event::Ended(&run));
                 runs[link_index * plan.variants.len() + variant_index].push(run);
                 done += 1;
@@ -93,45 +87,6 @@ pub fn run(
 fn seeded(link: &LinkSpec, seed: u64, repetition: u32) -> LinkSpec {
     let seed = link.seed.unwrap_or(seed).wrapping_add(repetition.into());
     link.clone().with_seed(seed)
-}
-
-struct OneRun<'a> {
-    plan: &'a Plan,
-    privilege: Privilege,
-    scratch: &'a Scratch,
-    identities: &'a Identities,
-    interrupted: &'a watch::Receiver<bool>,
-}
-
-impl OneRun<'_> {
-    fn run(
-        &self,
-        link: &LinkSpec,
-        variant: &Variant,
-        repetition: u32,
-        number: u32,
-    ) -> Result<Run, CompareError> {
-        let place = number.to_string();
-        let store: PathBuf = self.scratch.place(&place);
-        let workload = &self.plan.workload;
-        let cell = Cell {
-            privilege: self.privilege,
-            link,
-            variant,
-            workload,
-            identities: self.identities,
-            store: &store,
-            interrupted: self.interrupted,
-        };
-        let seen = cell.run()?;
-        if seen.ended == Ended::Interrupted {
-            return Err(CompareError::Interrupted);
-        }
-        let context = Context { repetition, link, variant, workload, store: &store };
-        let run = context.measure(&seen);
-        self.scratch.clear(&place);
-        run
-    }
 }
 
 impl Plan {

@@ -26,6 +26,7 @@ pub(super) fn summarise(runs: &[Run], offered: &Offered, limit_mbit: Option<f64>
         runs: u32::try_from(runs.len()).unwrap_or(u32::MAX),
         lost: sources().map(|source| source.lost).sum(),
         altered: sources().map(|source| source.altered).sum(),
+        twice: sources().map(|source| source.twice).sum(),
         unfinished: sources().map(|source| source.unfinished).sum(),
         goodput_ratio: goodput_mbit
             .zip(possible)

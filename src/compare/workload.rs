@@ -12,9 +12,22 @@ use crate::sender::Pace;
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Content, Description, Folder, Source, SourceError};
 
-/// The cameras of generated frames: name, kind, extension and bytes of a frame.
-pub const CAMERAS: [(&str, Kind, &str, usize); 2] =
-    [("visible", Kind::Visible, "jpg", 60_000), ("infrared", Kind::Infrared, "png", 20_000)];
+/// A camera whose frames are generated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Camera {
+    /// The source's name.
+    pub name: &'static str,
+    /// What it sees.
+    pub kind: Kind,
+    /// Bytes of each frame.
+    pub bytes: usize,
+}
+
+/// The cameras of generated frames, as a rig for inspection has them.
+pub const CAMERAS: [Camera; 2] = [
+    Camera { name: "visible", kind: Kind::Visible, bytes: 60_000 },
+    Camera { name: "infrared", kind: Kind::Infrared, bytes: 20_000 },
+];
 
 /// Generated frames that differ; more would take longer to make than to send.
 const DIFFERENT: u64 = 10;
@@ -40,7 +53,7 @@ pub struct Workload {
 pub struct Clip {
     name: SourceName,
     frames: u64,
-    kept: Vec<Kept>,
+    kept: Arc<[Kept]>,
     /// Numbered names where frames repeat, or their own.
     numbered: bool,
 }
@@ -58,17 +71,20 @@ impl Workload {
     /// # Errors
     /// [`CompareError::Name`], in which case the cameras' names are at fault.
     pub fn generated(pace: Pace, frames: u64, seed: u64) -> Result<Self, CompareError> {
-        let clips = CAMERAS.iter().map(|&(name, kind, extension, bytes)| {
-            let failed = |error| CompareError::Name { source_name: name.to_owned(), error };
-            let kept = (0..DIFFERENT.min(frames)).map(|index| {
-                let body = Bytes::from(synthetic::of_size(bytes, index, seed, kind));
-                let name = FrameName::parse(&format!("{index}.{extension}")).map_err(failed)?;
-                Ok(Kept { name, hash: blake3::hash(&body), body })
-            });
-            let kept = kept.collect::<Result<_, CompareError>>()?;
-            let name = SourceName::parse(name).map_err(failed)?;
-            Ok(Arc::new(Clip { name, frames, kept, numbered: true }))
-        });
+        Self::of_cameras(pace, frames, &CAMERAS, seed)
+    }
+
+    /// Real images from any cameras, `frames` of each.
+    ///
+    /// # Errors
+    /// [`CompareError::Name`] for a camera that cannot be called so.
+    pub fn of_cameras(
+        pace: Pace,
+        frames: u64,
+        cameras: &[Camera],
+        seed: u64,
+    ) -> Result<Self, CompareError> {
+        let clips = cameras.iter().map(|camera| Ok(Arc::new(camera.clip(frames, seed)?)));
         Ok(Self {
             pace,
             clips: clips.collect::<Result<_, CompareError>>()?,
@@ -98,6 +114,13 @@ impl Workload {
     /// The same with another forward repair.
     pub fn with_repair(self, repair: RepairMode) -> Self {
         Self { repair, ..self }
+    }
+
+    /// The same at another pace, with another number of frames from each source, repeated where
+    /// there are fewer. Nothing is generated or read again.
+    pub fn paced(&self, pace: Pace, frames: u64) -> Self {
+        let clips = self.clips.iter().map(|clip| Arc::new(clip.repeated(frames)));
+        Self { pace, clips: clips.collect(), ..self.clone() }
     }
 
     /// The time over which frames fall due, in seconds; 0 for bulk.
@@ -134,6 +157,24 @@ impl Workload {
     }
 }
 
+impl Camera {
+    fn clip(&self, frames: u64, seed: u64) -> Result<Clip, CompareError> {
+        let failed = |error| CompareError::Name { source_name: self.name.to_owned(), error };
+        let extension = match self.kind {
+            Kind::Visible => "jpg",
+            Kind::Infrared => "png",
+        };
+        let kept = (0..DIFFERENT.min(frames)).map(|index| {
+            let body = Bytes::from(synthetic::of_size(self.bytes, index, seed, self.kind));
+            let name = FrameName::parse(&format!("{index}.{extension}")).map_err(failed)?;
+            Ok(Kept { name, hash: blake3::hash(&body), body })
+        });
+        let kept = kept.collect::<Result<_, CompareError>>()?;
+        let name = SourceName::parse(self.name).map_err(failed)?;
+        Ok(Clip { name, frames, kept, numbered: true })
+    }
+}
+
 fn own(name: &SourceName, path: &Path, frames: u64) -> Result<Clip, CompareError> {
     let failed = |error| CompareError::Source { name: name.to_string(), error };
     let folder = Folder::open(name.clone(), path).map_err(failed)?;
@@ -152,10 +193,16 @@ fn own(name: &SourceName, path: &Path, frames: u64) -> Result<Clip, CompareError
         kept.push(Kept { name: description.name, hash, body });
     }
     let numbered = frames > kept.len() as u64;
-    Ok(Clip { name: name.clone(), frames, kept, numbered })
+    Ok(Clip { name: name.clone(), frames, kept: kept.into(), numbered })
 }
 
 impl Clip {
+    /// The same with another number of frames.
+    fn repeated(&self, frames: u64) -> Self {
+        let numbered = self.numbered || frames > self.kept.len() as u64;
+        Self { name: self.name.clone(), frames, kept: self.kept.clone(), numbered }
+    }
+
     /// BLAKE3 of a frame.
     pub fn hash(&self, sequence: Sequence) -> Option<ContentHash> {
         self.kept(sequence).map(|kept| kept.hash)
@@ -263,6 +310,18 @@ mod tests {
         assert_eq!(visible.frame_name(Sequence(13)).unwrap().as_str(), "13.jpg");
         assert_eq!(visible.hash(Sequence(25)), None);
         assert_eq!(workload.bytes(), 25 * 80_000);
+    }
+
+    #[test]
+    fn any_cameras_at_any_length() {
+        let camera = Camera { name: "front", kind: Kind::Visible, bytes: 40_000 };
+        let one = Workload::of_cameras(Pace::Bulk, 10, &[camera], 1).unwrap();
+        let many = one.paced(Pace::PerSecond(30.0), 31);
+        assert_eq!((many.clips.len(), many.bytes()), (1, 31 * 40_000));
+        assert_eq!(many.seconds(), 1.0);
+        assert_eq!(many.clips[0].hash(Sequence(12)), one.clips[0].hash(Sequence(2)));
+        let bad = Camera { name: "a/b", ..camera };
+        assert!(Workload::of_cameras(Pace::Bulk, 1, &[bad], 1).is_err());
     }
 
     #[test]

@@ -44,6 +44,11 @@ pub struct DirectionStats {
     pub dropped_overrun: u64,
     /// The longest the bottleneck's queue was, in bytes.
     pub max_queue_bytes: u64,
+    /// What half of the packets waited in the bottleneck's queue at most, in microseconds; without
+    /// the first two seconds, and `None` where nothing came later.
+    pub queue_wait_p50_us: Option<u64>,
+    /// The same for 95 % of the packets.
+    pub queue_wait_p95_us: Option<u64>,
 }
 
 /// One direction of a link, in virtual time: each packet comes in with the time, and its delivery
@@ -110,7 +115,15 @@ impl Pipe {
 
     /// Counts since the start.
     pub fn stats(&self) -> DirectionStats {
-        self.stats
+        let waited = |q| {
+            let wait = self.bottleneck.as_ref()?.waits().quantile(q)?;
+            u64::try_from(wait.as_micros()).ok()
+        };
+        DirectionStats {
+            queue_wait_p50_us: waited(0.5),
+            queue_wait_p95_us: waited(0.95),
+            ..self.stats
+        }
     }
 
     fn pass(&mut self, mut packet: Packet) -> Result<Duration, DropReason> {
@@ -206,6 +219,15 @@ mod tests {
         assert!(stats.dropped_queue > 0 && stats.dropped_loss > 0 && stats.dropped_outage > 0);
         // 20 ms at 10 Mbit/s are 25,000 bytes: 16 packets.
         assert_eq!(stats.max_queue_bytes, 24_000);
+    }
+
+    #[test]
+    fn a_standing_queue_is_told() {
+        // A packet takes 1 ms, the queue holds ten, and twice the rate comes in.
+        let mut pipe = pipe("rate=12mbit,queue=15000B", Direction::Up);
+        run(&mut pipe, 10_000, Duration::from_micros(500));
+        let (p50, p95) = (pipe.stats().queue_wait_p50_us, pipe.stats().queue_wait_p95_us);
+        assert!((8_000..10_000).contains(&p50.unwrap()) && p95 >= p50, "{p50:?} {p95:?}");
     }
 
     #[test]

@@ -73,9 +73,10 @@ fn write_words(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<(
     };
     writeln!(
         out,
-        "frames lost {}, altered {}{unfinished}",
+        "frames lost {}, altered {}, stored twice {}{unfinished}",
         sum(|row| row.summary.lost),
-        sum(|row| row.summary.altered)
+        sum(|row| row.summary.altered),
+        sum(|row| row.summary.twice)
     )?;
     for failure in comparison.failures() {
         writeln!(out, "failed: {failure}")?;

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DropReason, Effect, LinkRng, Packet};
+use super::{DropReason, Effect, LinkRng, Packet, Waits};
 use crate::frame::{BitRate, ByteSize};
 use crate::link::spec::{OPPORTUNITY_BYTES, Trace};
+
+/// Waits are kept from this time on: before it, any sender is still finding out what the link is.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// A drop-tail queue in front of a constant or traced rate.
 ///
@@ -21,6 +24,7 @@ pub struct Bottleneck {
     inside: VecDeque<(Duration, u32)>,
     queued: u64,
     longest: u64,
+    waits: Waits,
 }
 
 impl Bottleneck {
@@ -35,12 +39,18 @@ impl Bottleneck {
     }
 
     fn new(server: Server, limit: ByteSize) -> Self {
-        Self { server, limit: limit.0, inside: VecDeque::new(), queued: 0, longest: 0 }
+        let (inside, waits) = (VecDeque::new(), Waits::default());
+        Self { server, limit: limit.0, inside, queued: 0, longest: 0, waits }
     }
 
     /// The most bytes that were ever inside at once.
     pub fn longest_queue(&self) -> ByteSize {
         ByteSize(self.longest)
+    }
+
+    /// How long packets waited for those before them, without the link's first two seconds.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     fn forget_departed(&mut self, now: Duration) {
@@ -59,6 +69,10 @@ impl Effect for Bottleneck {
         let with_it = self.queued + u64::from(packet.bytes);
         if with_it > self.limit && !self.inside.is_empty() {
             return Err(DropReason::Queue);
+        }
+        if packet.at >= SETTLED {
+            let free_at = self.inside.back().map_or(packet.at, |&(departs, _)| departs);
+            self.waits.add(free_at.saturating_sub(packet.at));
         }
         let departs = self.server.serve(packet);
         self.inside.push_back((departs, packet.bytes));
@@ -170,6 +184,22 @@ mod tests {
         assert_eq!(offer(&mut link, Duration::ZERO, 1_000), Ok(Duration::from_millis(1)));
         assert!(offer(&mut link, Duration::from_micros(999), 1_000).is_err());
         assert_eq!(offer(&mut link, Duration::from_millis(1), 1_000), Ok(Duration::from_millis(2)));
+    }
+
+    #[test]
+    fn waits_are_for_those_before_and_the_start_is_left_out() {
+        // A packet takes 1 ms.
+        let mut link = Bottleneck::constant(BitRate(12_000_000), ByteSize(1_000_000));
+        for _ in 0..100 {
+            offer(&mut link, Duration::ZERO, 1_500).unwrap();
+        }
+        assert_eq!(link.waits().quantile(0.5), None);
+        for _ in 0..=10 {
+            offer(&mut link, Duration::from_secs(3), 1_500).unwrap();
+        }
+        assert_eq!(link.waits().quantile(0.05), Some(Duration::ZERO));
+        let median = link.waits().quantile(0.5).unwrap().as_secs_f64();
+        assert!((median / 0.005 - 1.0).abs() < 0.05, "{median}");
     }
 
     #[test]

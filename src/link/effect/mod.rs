@@ -11,6 +11,7 @@ mod jitter;
 mod loss;
 mod outage;
 mod reorder;
+mod waits;
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub use jitter::Jitter;
 pub use loss::RandomLoss;
 pub use outage::Outages;
 pub use reorder::Reordering;
+pub use waits::Waits;
 
 /// The generator behind every random decision of a link.
 ///

@@ -153,6 +153,12 @@ impl Trace {
         Duration::from_millis(self.period_millis())
     }
 
+    /// How many opportunities there are from one time to another, the second excluded: what a
+    /// sender that always had something to send would have used.
+    pub fn opportunities(&self, from: Duration, to: Duration) -> u64 {
+        self.first_from(to).saturating_sub(self.first_from(from))
+    }
+
     /// When the opportunity with this number comes, the repetitions counted on.
     pub(crate) fn time_of(&self, number: u64) -> Duration {
         let length = self.millis.len() as u64;
@@ -209,6 +215,16 @@ mod tests {
         let trace = Trace::synthetic_lte();
         assert_eq!(trace.period(), Duration::from_secs(16));
         assert_eq!(trace.mean_rate(), BitRate(27_593_250));
+    }
+
+    #[test]
+    fn opportunities_are_counted_over_repetitions() {
+        let trace = Trace::parse("t", "1\n2\n2\n10\n").unwrap();
+        let ms = Duration::from_millis;
+        assert_eq!(trace.opportunities(ms(0), ms(2)), 1);
+        assert_eq!(trace.opportunities(ms(2), ms(10)), 2);
+        assert_eq!(trace.opportunities(ms(0), ms(100)), 39);
+        assert_eq!(trace.opportunities(ms(5), ms(5)), 0);
     }
 
     proptest! {
