@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::SendOptions;
 use super::ledger::Ledger;
+use super::weight::Weight;
 use super::worker::{self, Done, Work};
 use crate::frame::Sequence;
 use crate::source::{Content, Source};
@@ -47,6 +49,7 @@ pub(super) struct Nonsense(pub(super) String);
 
 pub(super) struct Lane {
     pub(super) id: SourceId,
+    pub(super) weight: Weight,
     source: Arc<dyn Source>,
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
@@ -78,15 +81,16 @@ impl Lane {
     pub(super) fn new(
         index: usize,
         source: Arc<dyn Source>,
-        checksum: bool,
+        options: &SendOptions,
         results: mpsc::UnboundedSender<(usize, Done)>,
     ) -> Self {
         let work = worker::start(index, source.clone(), results);
         Self {
             id: SourceId(index as u8), // at most MAX_SOURCES
+            weight: options.weights.get(index).copied().unwrap_or_default(),
             source,
             work,
-            checksum,
+            checksum: options.checksum,
             describing: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),

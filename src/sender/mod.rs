@@ -9,6 +9,7 @@ mod progress;
 mod report;
 mod schedule;
 mod session;
+mod weight;
 mod worker;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 pub use progress::{Observer, Progress, SourceProgress};
 pub use report::{FailedFrame, SendReport, SourceReport};
 pub use schedule::{Pace, Schedule};
+pub use weight::{Weight, WeightError};
 
 use crate::source::Source;
 use crate::transport::{Dial, TransportError};
@@ -35,6 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct SendOptions {
     /// How fast frames fall due: so many a second from each source, or all at once.
     pub pace: Pace,
+    /// The weight of each source, in the order of the sources. Those without one have the default.
+    pub weights: Vec<Weight>,
     /// Replace frames that are stored with other content.
     pub overwrite: bool,
     /// Compare frames by their hash even where length and modification time agree.

@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let (report, results) = mpsc::unbounded_channel();
         let lane = |(index, source): (usize, &Arc<dyn Source>)| {
-            Lane::new(index, source.clone(), options.checksum, report.clone())
+            Lane::new(index, source.clone(), options, report.clone())
         };
         let lanes = sources.iter().enumerate().map(lane).collect();
         let hello = Message::Hello(Hello {
@@ -304,7 +304,7 @@ impl State<'_> {
             let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.slot)));
             let priority = match late {
                 Some((late_at, priority)) if late_at <= now => priority,
-                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes + bytes),
+                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes, queue.weight),
             };
             Some(Next { lane, place, due: schedule.due(ready.slot), priority, late })
         };
