@@ -3,6 +3,8 @@
 //! [`run`] opens sessions one after the other until every frame of every source is settled: stored
 //! and confirmed, found to be stored already, or failed by name.
 
+#[cfg(test)]
+mod backlog_tests;
 mod lane;
 mod ledger;
 mod progress;

@@ -1,5 +1,6 @@
 //! When frames are due, and which of them is the most urgent.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::weight::Weight;
@@ -39,6 +40,10 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// gets through. Only an outage or an overloaded link makes frames later than that.
 const PATIENCE_RTTS: u32 = 4;
 
+/// Live frames are made ready for this long before they are due, whatever else waits. Reading takes
+/// milliseconds.
+const MADE_READY: Duration = Duration::from_millis(250);
+
 /// Bulk frames compare by the bytes of their source up to them, in this many bytes.
 const BULK_GRAIN: u64 = 1 << 16;
 
@@ -76,6 +81,17 @@ impl Schedule {
             Pace::Bulk => None,
             Pace::PerSecond(_) => Some(self.due(slot) + LEAST_PATIENCE.max(PATIENCE_RTTS * rtt)),
         }
+    }
+
+    /// The places of live frames that go before every late one: from the first that is not late to
+    /// the last that is due soon. Empty in bulk.
+    pub fn fresh(&self, now: Instant, rtt: Duration) -> Range<u64> {
+        let Pace::PerSecond(rate) = self.pace else { return 0..0 };
+        let patience = LEAST_PATIENCE.max(PATIENCE_RTTS * rtt);
+        let elapsed = now.saturating_duration_since(self.start);
+        let due_within = |time: Duration| (time.as_secs_f64() * rate) as u64 + 1;
+        let start = elapsed.checked_sub(patience).map_or(0, due_within);
+        start..due_within(elapsed + MADE_READY)
     }
 
     /// The urgency of a live frame that is late: below every fresh one, and the oldest first.
@@ -143,6 +159,22 @@ mod tests {
         assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(500)));
         let rtt = Duration::from_millis(600);
         assert_eq!(live.late_at(30, rtt), Some(live.due(0) + Duration::from_millis(3_400)));
+    }
+
+    #[test]
+    fn what_is_not_late_and_due_soon_is_fresh() {
+        let live = Schedule::start(Pace::PerSecond(100.0));
+        let fresh =
+            |millis| live.fresh(live.due(0) + Duration::from_millis(millis), Duration::ZERO);
+        assert_eq!(fresh(0), 0..26);
+        assert_eq!(fresh(499).start, 0);
+        for (millis, first) in [(500, 1), (505, 1), (5_000, 451)] {
+            let now = live.due(0) + Duration::from_millis(millis);
+            assert_eq!(fresh(millis), first..first + 75);
+            let late = |slot| live.late_at(slot, Duration::ZERO).is_some_and(|late| late <= now);
+            assert!(late(first - 1) && !late(first));
+        }
+        assert!(Schedule::start(Pace::Bulk).fresh(Instant::now(), Duration::ZERO).is_empty());
     }
 
     #[test]
