@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use crate::support::{Place, Process, Receiver, Signal};
+use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
 
 #[test]
 fn a_transfer_ends_with_0_at_both_ends_and_both_sum_up() {
@@ -272,13 +272,4 @@ fn a_sender_that_was_first_waits_for_its_receiver() {
     sending.finish().expect(0);
     receiver.finish().expect(0);
     place.assert_stored("visible");
-}
-
-/// Waits until a file is there, which another process makes.
-fn wait_for_file(path: &std::path::Path) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !path.exists() {
-        assert!(std::time::Instant::now() < deadline, "{} does not come", path.display());
-        std::thread::yield_now();
-    }
 }
