@@ -79,6 +79,7 @@
 //! }
 //! let options = SendOptions {
 //!     pace: Pace::PerSecond(30.0),
+//!     weights: Vec::new(),
 //!     overwrite: false,
 //!     checksum: false,
 //!     retry_for: Duration::from_secs(30),

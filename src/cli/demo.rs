@@ -143,6 +143,7 @@ async fn transfer(
     });
     let options = SendOptions {
         pace: Pace::Bulk,
+        weights: Vec::new(),
         overwrite: false,
         checksum: false,
         retry_for: Duration::from_secs(5),

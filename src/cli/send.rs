@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use indicatif::ProgressBar;
 
-use super::sources::SourceArg;
+use super::sources::{SourceArg, WeightArg};
 use super::trust::TrustArgs;
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, sources,
@@ -46,6 +46,9 @@ pub(super) struct SendArgs {
     /// Send this many frames a second from each source [default: as fast as the link takes them]
     #[arg(long, value_name = "N", value_parser = parse_fps)]
     fps: Option<f64>,
+    /// A source's share of the link beside the others, 1 to 100 (repeatable) [default: 1 for each]
+    #[arg(long = "weight", value_name = "NAME=N")]
+    weights: Vec<WeightArg>,
     /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Transport,
@@ -87,6 +90,7 @@ pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
+    sources::check_weights(&args.weights, &args.sources)?;
     let (sources, unusable) = sources::open(&args.sources)?;
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
@@ -95,6 +99,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     }
     let options = SendOptions {
         pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
+        weights: sources::weights(&args.weights, &sources),
         overwrite: args.overwrite,
         checksum: args.checksum,
         retry_for: args.retry_for.0,

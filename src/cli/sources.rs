@@ -8,6 +8,7 @@ use anyhow::{anyhow, bail};
 
 use super::{Failure, output};
 use crate::frame::SourceName;
+use crate::sender::Weight;
 use crate::source::{Folder, Source};
 use crate::wire::MAX_SOURCES;
 
@@ -38,6 +39,24 @@ impl FromStr for SourceArg {
         let name = SourceName::parse(&name)
             .map_err(|error| anyhow!("{error}; give it another, as in NAME={text}"))?;
         Ok(Self { name, path })
+    }
+}
+
+/// A source's weight as the user gives it.
+#[derive(Debug, Clone)]
+pub(super) struct WeightArg {
+    name: SourceName,
+    weight: Weight,
+}
+
+impl FromStr for WeightArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        // A name may have a = in it, a weight has none.
+        let (name, weight) =
+            text.rsplit_once('=').ok_or_else(|| anyhow!("write NAME=N, as in visible=3"))?;
+        Ok(Self { name: SourceName::parse(name)?, weight: weight.parse()? })
     }
 }
 
@@ -94,6 +113,32 @@ pub(super) fn check_names(args: &[SourceArg]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses weights of sources that are not sent, and two of the same.
+pub(super) fn check_weights(weights: &[WeightArg], sources: &[SourceArg]) -> Result<(), Failure> {
+    for (index, WeightArg { name, .. }) in weights.iter().enumerate() {
+        if !sources.iter().any(|source| source.name == *name) {
+            let names: Vec<_> = sources.iter().map(|source| source.name.as_str()).collect();
+            return Err(Failure::usage(anyhow!(
+                "--weight {name}: no source is called {name}; the sources are {}",
+                names.join(", ")
+            )));
+        }
+        if weights[..index].iter().any(|other| other.name == *name) {
+            return Err(Failure::usage(anyhow!("--weight {name} is there twice")));
+        }
+    }
+    Ok(())
+}
+
+/// The weights of sources, in their order.
+pub(super) fn weights(weights: &[WeightArg], sources: &[Arc<dyn Source>]) -> Vec<Weight> {
+    let of = |source: &Arc<dyn Source>| {
+        let given = weights.iter().find(|given| given.name == *source.name());
+        given.map_or_else(Weight::default, |given| given.weight)
+    };
+    sources.iter().map(of).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,6 +153,22 @@ mod tests {
         ] {
             let arg: SourceArg = text.parse().unwrap();
             assert_eq!((arg.name.as_str(), arg.path.to_str().unwrap()), (name, path));
+        }
+    }
+
+    #[test]
+    fn a_weight_is_for_the_source_of_its_name() {
+        let arg: WeightArg = "a=b=3".parse().unwrap();
+        assert_eq!((arg.name.as_str(), arg.weight), ("a=b", "3".parse().unwrap()));
+        for (text, says) in [
+            ("visible", "NAME=N"),
+            ("visible=", "1 to 100"),
+            ("visible=0", "1 to 100"),
+            ("visible=half", "1 to 100"),
+            ("=3", "name"),
+        ] {
+            let error = text.parse::<WeightArg>().unwrap_err().to_string();
+            assert!(error.contains(says), "{text:?}: {error}");
         }
     }
 

@@ -237,6 +237,7 @@ impl Sender {
         };
         let options = SendOptions {
             pace: cell.workload.pace,
+            weights: Vec::new(),
             overwrite: false,
             checksum: false,
             retry_for: Duration::from_secs(30),

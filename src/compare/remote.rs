@@ -176,6 +176,7 @@ impl RemotePlan<'_> {
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let options = SendOptions {
             pace: self.workload.pace,
+            weights: Vec::new(),
             overwrite: false,
             checksum: false,
             retry_for: GRACE,

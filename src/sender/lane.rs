@@ -1,12 +1,15 @@
 //! One source within one session: from offer to receipt.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::SendOptions;
 use super::ledger::Ledger;
+use super::weight::Weight;
 use super::worker::{self, Done, Work};
 use crate::frame::Sequence;
 use crate::source::{Content, Source};
@@ -33,6 +36,14 @@ pub(super) struct Ready {
     pub(super) content: Content,
 }
 
+/// A frame that the receiver wants and that is not read.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    sequence: Sequence,
+    bytes: u64,
+    slot: u64,
+}
+
 /// A lane's part of what the receiver lets the sender have unconfirmed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Share {
@@ -47,14 +58,15 @@ pub(super) struct Nonsense(pub(super) String);
 
 pub(super) struct Lane {
     pub(super) id: SourceId,
+    pub(super) weight: Weight,
     source: Arc<dyn Source>,
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
     describing: usize,
     offered: VecDeque<Vec<(Sequence, u64)>>,
     need_hash: Vec<Sequence>,
-    wanted: VecDeque<(Sequence, u64)>,
-    later: VecDeque<(Instant, Sequence, u64)>,
+    wanted: VecDeque<Wanted>,
+    later: VecDeque<(Instant, Wanted)>,
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
@@ -78,15 +90,16 @@ impl Lane {
     pub(super) fn new(
         index: usize,
         source: Arc<dyn Source>,
-        checksum: bool,
+        options: &SendOptions,
         results: mpsc::UnboundedSender<(usize, Done)>,
     ) -> Self {
         let work = worker::start(index, source.clone(), results);
         Self {
             id: SourceId(index as u8), // at most MAX_SOURCES
+            weight: options.weights.get(index).copied().unwrap_or_default(),
             source,
             work,
-            checksum,
+            checksum: options.checksum,
             describing: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),
@@ -106,23 +119,62 @@ impl Lane {
 
     /// Starts whatever can be started, and says what the receiver has to be told. Before the
     /// welcome (`share` is `None`) frames are offered, which saves a round trip, but not sent.
-    pub(super) fn pump(&mut self, ledger: &mut Ledger, share: Option<Share>) -> Option<Message> {
+    /// `fresh` is the places in the schedule that go before the backlog.
+    pub(super) fn pump(
+        &mut self,
+        ledger: &mut Ledger,
+        share: Option<Share>,
+        fresh: &Range<u64>,
+    ) -> Option<Message> {
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
-        while let Some(&(sequence, bytes)) = self.wanted.front() {
-            let first = self.unconfirmed.is_empty();
-            let fits = self.unconfirmed_bytes + bytes <= share.bytes
-                && self.unconfirmed.len() < share.frames;
-            if !(fits || first) {
+        while let Some(next) = self.next_wanted(fresh) {
+            let Wanted { sequence, bytes, .. } = next;
+            let fits = self.has_room(bytes, share)
+                || fresh.contains(&next.slot) && self.make_room(bytes, share, fresh.start);
+            if !fits {
                 break;
             }
-            self.wanted.pop_front();
+            let place = self.wanted.iter().position(|wanted| wanted.sequence == sequence)?;
+            self.wanted.remove(place);
             self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
             self.unconfirmed_bytes += bytes;
             self.ask(Work::Read { sequence, limit: share.max_frame });
         }
         self.end_if_settled(ledger)
+    }
+
+    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it.
+    fn next_wanted(&self, fresh: &Range<u64>) -> Option<Wanted> {
+        let first = *self.wanted.front()?;
+        if first.slot >= fresh.start {
+            return Some(first);
+        }
+        let urgent = self.wanted.iter().find(|wanted| fresh.contains(&wanted.slot));
+        urgent.copied().or(Some(first))
+    }
+
+    fn has_room(&self, bytes: u64, share: Share) -> bool {
+        let first = self.unconfirmed.is_empty();
+        let fits = self.unconfirmed_bytes + bytes <= share.bytes;
+        first || fits && self.unconfirmed.len() < share.frames
+    }
+
+    /// Puts late frames back that were read and still wait, the youngest first, until so many bytes
+    /// have room. They are those before the place `fresh` in the schedule.
+    fn make_room(&mut self, bytes: u64, share: Share, fresh: u64) -> bool {
+        while !self.has_room(bytes, share) {
+            let late = self.ready.partition_point(|ready| ready.slot < fresh);
+            let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
+            else {
+                return false;
+            };
+            let Ready { sequence, slot, .. } = youngest;
+            let bytes = self.release(sequence);
+            self.wanted.push_front(Wanted { sequence, bytes, slot });
+        }
+        true
     }
 
     fn look_up_more(&mut self, ledger: &mut Ledger) {
@@ -146,10 +198,8 @@ impl Lane {
     /// Frames that were refused for a passing reason are wanted again after a pause.
     fn take_up_again(&mut self) {
         let now = Instant::now();
-        while self.later.front().is_some_and(|&(when, ..)| when <= now) {
-            if let Some((_, sequence, bytes)) = self.later.pop_front() {
-                self.wanted.push_back((sequence, bytes));
-            }
+        while self.later.front().is_some_and(|&(when, _)| when <= now) {
+            self.wanted.extend(self.later.pop_front().map(|(_, wanted)| wanted));
         }
     }
 
@@ -194,7 +244,8 @@ impl Lane {
                     known.bytes = bytes;
                 }
                 let slot = ledger.slot(sequence);
-                self.ready.push_back(Ready { sequence, slot, content });
+                let place = self.ready.partition_point(|ready| ready.slot < slot);
+                self.ready.insert(place, Ready { sequence, slot, content });
             }
             Done::Failed { sequence, error } => {
                 self.release(sequence);
@@ -224,7 +275,10 @@ impl Lane {
             answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
         for (verdict, (sequence, bytes)) in verdicts.zip(offered) {
             match verdict {
-                Verdict::Wanted => self.wanted.push_back((sequence, bytes)),
+                Verdict::Wanted => {
+                    let slot = ledger.slot(sequence);
+                    self.wanted.push_back(Wanted { sequence, bytes, slot });
+                }
                 Verdict::NeedHash => self.need_hash.push(sequence),
                 Verdict::Stored => {
                     self.already += 1;
@@ -241,8 +295,7 @@ impl Lane {
     }
 
     /// The frame that goes next: the oldest that is still fresh, or else the oldest of all.
-    /// `is_late` tells for a place in the schedule; places go up along the queue, but for frames
-    /// that a lost session has left over, which are late first of all.
+    /// `is_late` tells for a place in the schedule; places go up along the queue.
     pub(super) fn next_ready(&self, is_late: impl Fn(u64) -> bool) -> Option<(usize, &Ready)> {
         let fresh = self.ready.partition_point(|ready| is_late(ready.slot));
         let index = if fresh < self.ready.len() { fresh } else { 0 };
@@ -308,7 +361,8 @@ impl Lane {
         let now = Instant::now();
         let since = *self.refused_since.get_or_insert(now);
         if refusal.code.may_pass() && now - since < patience {
-            self.later.push_back((now + REFUSED_PAUSE, refusal.sequence, bytes));
+            let (sequence, slot) = (refusal.sequence, ledger.slot(refusal.sequence));
+            self.later.push_back((now + REFUSED_PAUSE, Wanted { sequence, bytes, slot }));
         } else {
             let reason = format!("{}: {}", refusal.code, refusal.reason);
             self.fail(refusal.sequence, reason, ledger);
@@ -346,7 +400,7 @@ impl Lane {
 
     /// When something has to be taken up again without anything arriving.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.later.front().map(|&(when, ..)| when)
+        self.later.front().map(|&(when, _)| when)
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {

@@ -3,12 +3,15 @@
 //! [`run`] opens sessions one after the other until every frame of every source is settled: stored
 //! and confirmed, found to be stored already, or failed by name.
 
+#[cfg(test)]
+mod backlog_tests;
 mod lane;
 mod ledger;
 mod progress;
 mod report;
 mod schedule;
 mod session;
+mod weight;
 mod worker;
 
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use tokio::sync::watch;
 pub use progress::{Observer, Progress, SourceProgress};
 pub use report::{FailedFrame, SendReport, SourceReport};
 pub use schedule::{Pace, Schedule};
+pub use weight::{Weight, WeightError};
 
 use crate::source::Source;
 use crate::transport::{Dial, TransportError};
@@ -35,6 +39,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub struct SendOptions {
     /// How fast frames fall due: so many a second from each source, or all at once.
     pub pace: Pace,
+    /// The weight of each source, in the order of the sources. Those without one have the default.
+    pub weights: Vec<Weight>,
     /// Replace frames that are stored with other content.
     pub overwrite: bool,
     /// Compare frames by their hash even where length and modification time agree.

@@ -1,7 +1,9 @@
 //! When frames are due, and which of them is the most urgent.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::weight::Weight;
 use crate::frame::UnixNanos;
 
 /// How fast frames fall due.
@@ -22,8 +24,9 @@ pub struct Schedule {
 }
 
 /// Live frames compare by a virtual deadline: when they were due, plus the time their bytes would
-/// take at this rate in bytes per microsecond (128 Mbit/s). Of frames due at the same time the
-/// smaller goes first, but a large one waits only for smaller ones due not much later.
+/// take at this rate in bytes per microsecond (128 Mbit/s) times the source's weight. Of frames due
+/// at the same time the smaller goes first, but a large one waits only for smaller ones due not much
+/// later.
 const REFERENCE_RATE: u64 = 16;
 
 /// Deadlines are told apart to this many microseconds, so that the range of a priority, 2^31, lasts
@@ -37,7 +40,11 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 /// gets through. Only an outage or an overloaded link makes frames later than that.
 const PATIENCE_RTTS: u32 = 4;
 
-/// Bulk frames compare by the bytes of their source before them, in this many bytes.
+/// Live frames are made ready for this long before they are due, whatever else waits. Reading takes
+/// milliseconds.
+const MADE_READY: Duration = Duration::from_millis(250);
+
+/// Bulk frames compare by the bytes of their source up to them, in this many bytes.
 const BULK_GRAIN: u64 = 1 << 16;
 
 impl Schedule {
@@ -76,26 +83,43 @@ impl Schedule {
         }
     }
 
+    /// The places of live frames that go before every late one: from the first that is not late to
+    /// the last that is due soon. Empty in bulk.
+    pub fn fresh(&self, now: Instant, rtt: Duration) -> Range<u64> {
+        let Pace::PerSecond(rate) = self.pace else { return 0..0 };
+        let patience = LEAST_PATIENCE.max(PATIENCE_RTTS * rtt);
+        let elapsed = now.saturating_duration_since(self.start);
+        let due_within = |time: Duration| (time.as_secs_f64() * rate) as u64 + 1;
+        let start = elapsed.checked_sub(patience).map_or(0, due_within);
+        start..due_within(elapsed + MADE_READY)
+    }
+
     /// The urgency of a live frame that is late: below every fresh one, and the oldest first.
     pub fn late_priority(&self, slot: u64) -> i32 {
         -i32::try_from(slot).unwrap_or(i32::MAX)
     }
 
-    /// The urgency of a frame; higher goes first. `before` is the number of bytes that its source
-    /// has handed over before it, this frame included, divided by the source's weight.
+    /// The urgency of a frame of `bytes` bytes; higher goes first. `before` is the number of bytes
+    /// that its source, of the given weight, has handed over before it.
     ///
-    /// Live frames are always more urgent than bulk; among bulk frames, sources share in proportion
-    /// (start-time fair queueing with the bytes as virtual time).
-    pub fn priority(&self, slot: u64, bytes: u64, before: u64) -> i32 {
+    /// Live frames are always more urgent than bulk. Among bulk frames, sources share the bytes in
+    /// proportion to their weights (fair queueing with the bytes as virtual time). Live frames have
+    /// their own rate, so a weight is no share of it: it decides who waits. Of frames due together
+    /// the one with fewer bytes for its source's weight goes first, and the others wait for no
+    /// more than its bytes; a weight lets no frame overtake one due much earlier.
+    pub fn priority(&self, slot: u64, bytes: u64, before: u64, weight: Weight) -> i32 {
         match self.pace {
             Pace::PerSecond(_) => {
                 let due = u64::try_from(self.offset(slot).as_micros()).unwrap_or(u64::MAX);
-                let deadline = due.saturating_add(bytes / REFERENCE_RATE);
+                let deadline = due.saturating_add(weight.lighten(bytes) / REFERENCE_RATE);
                 let rank = i32::try_from(deadline / DEADLINE_GRAIN).unwrap_or(i32::MAX - 2);
                 // The highest value is for the session's messages.
                 (i32::MAX - 1).saturating_sub(rank).max(1)
             }
-            Pace::Bulk => -i32::try_from(before / BULK_GRAIN).unwrap_or(i32::MAX),
+            Pace::Bulk => {
+                let virtual_time = weight.lighten(before.saturating_add(bytes));
+                -i32::try_from(virtual_time / BULK_GRAIN).unwrap_or(i32::MAX)
+            }
         }
     }
 }
@@ -103,6 +127,10 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn weight(number: u8) -> Weight {
+        number.to_string().parse().unwrap()
+    }
 
     #[test]
     fn frames_fall_due_at_their_place() {
@@ -116,16 +144,16 @@ mod tests {
     #[test]
     fn the_oldest_due_goes_first_and_of_equals_the_smaller() {
         let live = Schedule::start(Pace::PerSecond(30.0));
-        assert!(live.priority(0, 60_000, 0) > live.priority(1, 60_000, 0));
-        assert!(live.priority(5, 20_000, 0) > live.priority(5, 60_000, 0));
+        assert!(live.priority(0, 60_000, 0, weight(1)) > live.priority(1, 60_000, 0, weight(1)));
+        assert!(live.priority(5, 20_000, 0, weight(1)) > live.priority(5, 60_000, 0, weight(1)));
         // A large frame is overtaken by small ones for a while, not for ever.
-        assert!(live.priority(0, 1_000_000, 0) > live.priority(3, 20_000, 0));
+        assert!(live.priority(0, 1_000_000, 0, weight(1)) > live.priority(3, 20_000, 0, weight(1)));
     }
 
     #[test]
     fn a_late_frame_goes_behind_every_fresh_one() {
         let live = Schedule::start(Pace::PerSecond(30.0));
-        assert!(live.late_priority(0) < live.priority(u64::MAX, u64::MAX, 0));
+        assert!(live.late_priority(0) < live.priority(u64::MAX, u64::MAX, 0, weight(1)));
         assert!(live.late_priority(0) > live.late_priority(1));
         let rtt = Duration::from_millis(50);
         assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(500)));
@@ -134,11 +162,56 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_late_and_due_soon_is_fresh() {
+        let live = Schedule::start(Pace::PerSecond(100.0));
+        let fresh =
+            |millis| live.fresh(live.due(0) + Duration::from_millis(millis), Duration::ZERO);
+        assert_eq!(fresh(0), 0..26);
+        assert_eq!(fresh(499).start, 0);
+        for (millis, first) in [(500, 1), (505, 1), (5_000, 451)] {
+            let now = live.due(0) + Duration::from_millis(millis);
+            assert_eq!(fresh(millis), first..first + 75);
+            let late = |slot| live.late_at(slot, Duration::ZERO).is_some_and(|late| late <= now);
+            assert!(late(first - 1) && !late(first));
+        }
+        assert!(Schedule::start(Pace::Bulk).fresh(Instant::now(), Duration::ZERO).is_empty());
+    }
+
+    #[test]
     fn bulk_never_goes_before_live_and_shares_by_bytes() {
         let live = Schedule::start(Pace::PerSecond(1.0));
         let bulk = Schedule::start(Pace::Bulk);
-        assert!(live.priority(u64::MAX, u64::MAX, 0) > bulk.priority(0, 0, 0));
-        assert!(bulk.priority(0, 0, 1 << 20) > bulk.priority(0, 0, 2 << 20));
-        let _ = bulk.priority(0, 0, u64::MAX);
+        assert!(
+            live.priority(u64::MAX, u64::MAX, 0, weight(1)) > bulk.priority(0, 0, 0, weight(1))
+        );
+        assert!(bulk.priority(0, 0, 1 << 20, weight(1)) > bulk.priority(0, 0, 2 << 20, weight(1)));
+        let _ = bulk.priority(0, 0, u64::MAX, weight(1));
+    }
+
+    #[test]
+    fn of_live_frames_due_together_the_lighter_for_its_weight_goes_first() {
+        let live = Schedule::start(Pace::PerSecond(30.0));
+        let large = |slot, number| live.priority(slot, 60_000, 0, weight(number));
+        let small = live.priority(5, 20_000, 0, weight(1));
+        assert!(large(5, 1) < small && small < large(5, 6));
+        // But a source that weighs all does not jump the queue.
+        assert!(large(6, 100) < small && small < large(4, 1));
+    }
+
+    #[test]
+    fn in_bulk_sources_share_the_bytes_in_proportion_to_their_weights() {
+        let bulk = Schedule::start(Pace::Bulk);
+        let weights = [weight(3), weight(1), weight(6)];
+        let mut handed = [0_u64; 3];
+        for _ in 0..1_000 {
+            let priority =
+                |&source: &usize| bulk.priority(0, 50_000, handed[source], weights[source]);
+            let next = (0..3).max_by_key(priority).unwrap();
+            handed[next] += 50_000;
+        }
+        let parts = handed.map(|bytes| bytes as f64 / handed.iter().sum::<u64>() as f64);
+        for (part, due) in parts.into_iter().zip([0.3, 0.1, 0.6]) {
+            assert!((part - due).abs() < 0.01, "{parts:?}");
+        }
     }
 }

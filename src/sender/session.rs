@@ -100,7 +100,7 @@ impl<'a> Session<'a> {
     ) -> Self {
         let (report, results) = mpsc::unbounded_channel();
         let lane = |(index, source): (usize, &Arc<dyn Source>)| {
-            Lane::new(index, source.clone(), options.checksum, report.clone())
+            Lane::new(index, source.clone(), options, report.clone())
         };
         let lanes = sources.iter().enumerate().map(lane).collect();
         let hello = Message::Hello(Hello {
@@ -144,12 +144,12 @@ impl<'a> Session<'a> {
             if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
                 return protocol_error(end, what).await;
             }
-            state.pump();
+            let path_now = glance.look(path);
+            state.pump(&path_now);
             if state.is_done() {
                 end.close(CloseCode::Done, "done").await;
                 return SessionEnd::Done;
             }
-            let path_now = glance.look(path);
             let next = state.hand_over(frames, &path_now);
             let (sendable, wake) = match next {
                 Some(next) if next.due <= Instant::now() => (Some(next), state.wakes_at()),
@@ -273,14 +273,16 @@ impl State<'_> {
     }
 
     /// Starts whatever can be started.
-    fn pump(&mut self) {
+    fn pump(&mut self, path: &PathStats) {
         let now = Instant::now();
+        let schedule = self.schedule.as_ref();
+        let fresh = schedule.map_or(0..0, |schedule| schedule.fresh(now, path.rtt));
         if self.next_probe.is_some_and(|when| when <= now) {
             self.next_probe = Some(now + CLOCK_INTERVAL);
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let message = lane.pump(&mut self.ledgers[index], self.share);
+            let message = lane.pump(&mut self.ledgers[index], self.share, &fresh);
             self.outbox.extend(message);
         }
     }
@@ -305,7 +307,7 @@ impl State<'_> {
             let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.slot)));
             let priority = match late {
                 Some((late_at, priority)) if late_at <= now => priority,
-                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes + bytes),
+                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes, queue.weight),
             };
             Some(Next { lane, place, due: schedule.due(ready.slot), priority, late })
         };

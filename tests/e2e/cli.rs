@@ -2,7 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
-use crate::support::{Place, Process, Receiver, Signal};
+use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
 
 #[test]
 fn a_transfer_ends_with_0_at_both_ends_and_both_sum_up() {
@@ -116,6 +116,24 @@ fn wrong_usage_is_2() {
         (vec!["send", "127.0.0.1:4433", "visible", "--transport", "smoke"], "stop-and-wait"),
         (vec!["send", "127.0.0.1:4433", "visible", "visible=visible"], "two sources are called"),
         (vec!["send", "127.0.0.1:4433", "../x/..=visible"], "cannot list"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--weight", "visible"], "NAME=N"),
+        (vec!["send", "127.0.0.1:4433", "visible", "--weight", "visible=101"], "from 1 to 100"),
+        (
+            vec!["send", "127.0.0.1:4433", "visible", "--weight", "infrared=3"],
+            "no source is called infrared; the sources are visible",
+        ),
+        (
+            vec![
+                "send",
+                "127.0.0.1:9",
+                "visible",
+                "--weight",
+                "visible=1",
+                "--weight",
+                "visible=2",
+            ],
+            "twice",
+        ),
         (vec!["receive", "--listen", "127.0.0.1"], "--listen"),
         (vec!["receive", "--max-frame", "12"], "--max-frame"),
         (vec!["receive", "--transport", "tcp=somewhere"], "ADDR:PORT"),
@@ -254,13 +272,4 @@ fn a_sender_that_was_first_waits_for_its_receiver() {
     sending.finish().expect(0);
     receiver.finish().expect(0);
     place.assert_stored("visible");
-}
-
-/// Waits until a file is there, which another process makes.
-fn wait_for_file(path: &std::path::Path) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while !path.exists() {
-        assert!(std::time::Instant::now() < deadline, "{} does not come", path.display());
-        std::thread::yield_now();
-    }
 }

@@ -13,3 +13,4 @@ mod resume;
 mod store_trouble;
 mod support;
 mod trust;
+mod weights;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use framelane::identity::{Identity, NewCertificate};
 
-use crate::support::{Finished, Place, Process, Receiver};
+use crate::support::{Finished, Place, Process, Receiver, Signal, wait_for_file};
 
 const ENCRYPTED: [&str; 3] = ["quic", "tcp", "tcp-per-frame"];
 
@@ -241,4 +241,33 @@ fn echo_over_udp() -> String {
         }
     });
     address
+}
+
+/// The sender's process lives on, and has tickets of the receiver as it was.
+#[test]
+fn a_sender_that_is_not_allowed_any_more_is_refused_when_it_comes_back() {
+    for transport in ENCRYPTED {
+        let place = Place::new();
+        place.frames("visible", 400, 1_000);
+        let (sender, stranger) = (place.pin("sender"), place.pin("stranger"));
+        let allow = |pin| ["--transport", transport, "--allow", pin];
+        let receiver = Receiver::start(&place, &allow(&sender));
+        let address = receiver.address().to_string();
+        let sending = receiver.sending(&["visible"], &["--transport", transport, "--fps", "20"]);
+        wait_for_file(&place.store().join("visible/0.bin"));
+        receiver.process().signal(Signal::KILL);
+        drop(receiver);
+        let before = stored(&place);
+        let args = [&allow(&stranger)[..], &["--listen", &address]].concat();
+        let _receiver = Receiver::start(&place, &args);
+        sending.finish().expect(1).says(&format!("--allow {sender}"));
+        assert_eq!(stored(&place), before);
+    }
+}
+
+fn stored(place: &Place) -> usize {
+    let files = fs::read_dir(place.store().join("visible")).unwrap();
+    files
+        .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with("bin"))
+        .count()
 }

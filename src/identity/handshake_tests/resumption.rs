@@ -1,5 +1,7 @@
 //! What outlives a connection, and what does not.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 /// A resumed connection is still that sender's, and a receiver started again resumes nothing.
@@ -76,4 +78,63 @@ async fn quic_receive_then(
     let connection = listening.accept().await.unwrap().accept_with(config).unwrap().await.unwrap();
     client.close(0u32.into(), b"");
     quinn_peer_pin(&connection)
+}
+
+/// A sender's certificate, which counts how often it is asked for: in a resumed handshake, never.
+#[derive(Debug)]
+struct Counted {
+    certificate: Arc<dyn rustls::client::ResolvesClientCert>,
+    asked: AtomicUsize,
+}
+
+impl rustls::client::ResolvesClientCert for Counted {
+    fn resolve(
+        &self,
+        hints: &[&[u8]],
+        schemes: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.certificate.resolve(hints, schemes)
+    }
+
+    fn has_certs(&self) -> bool {
+        self.certificate.has_certs()
+    }
+}
+
+/// The same over QUIC as over TCP, and with the policy of a receiver that was started again.
+#[tokio::test]
+async fn over_quic_a_session_is_resumed_by_its_sender_and_refused_where_it_is_not_allowed_any_more()
+{
+    let case = Case::new();
+    let client = case.client();
+    let mut config = (*client.tcp()).clone();
+    let certificate = config.client_auth_cert_resolver.clone();
+    let counted = Arc::new(Counted { certificate, asked: AtomicUsize::new(0) });
+    config.client_auth_cert_resolver = counted.clone();
+    let config = quinn::crypto::rustls::QuicClientConfig::try_from(Arc::new(config)).unwrap();
+    let mut connecting = quic_client(&client);
+    connecting.set_default_client_config(quinn::ClientConfig::new(Arc::new(config)));
+    let explainer = client.explainer();
+
+    let server = case.server();
+    let listening = quic_server(&server);
+    for _ in 0..3 {
+        let to = listening.local_addr().unwrap();
+        let (sent, received) =
+            tokio::join!(quic_send(&connecting, to, explainer), quic_receive(&listening, &server));
+        assert_eq!((sent, received), (Ok(()), Ok(Some(case.sender.pin()))));
+    }
+    assert_eq!(counted.asked.load(Ordering::Relaxed), 1, "the second and the third are resumed");
+
+    let policy = SenderPolicy::from_iter([Allow::Pin(identity().pin())]);
+    let stricter = server_config(&case.receiver, policy, &[ALPN], EarlyData::Off);
+    let listening = quic_server(&stricter);
+    let to = listening.local_addr().unwrap();
+    let (sent, received) =
+        tokio::join!(quic_send(&connecting, to, explainer), quic_receive(&listening, &stricter));
+    let own = case.sender.pin();
+    assert_eq!(sent, Err(Some(HandshakeRefusal::SenderNotAllowed { own })));
+    assert!(received.is_err());
+    assert_eq!(counted.asked.load(Ordering::Relaxed), 2);
 }

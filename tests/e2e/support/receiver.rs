@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{Finished, Place, Process, Signal};
+use super::{Finished, Place, Process, Relay, Signal};
 
 /// A receiver that listens.
 pub(crate) struct Receiver<'a> {
@@ -55,9 +55,18 @@ impl<'a> Receiver<'a> {
         self.sending(sources, args).finish()
     }
 
+    /// Sends sources to it over a relay.
+    pub(crate) fn send_over(&self, relay: &Relay, sources: &[&str], args: &[&str]) -> Finished {
+        self.sending_to(relay.address(), sources, args).finish()
+    }
+
     /// Starts sending.
     pub(crate) fn sending(&self, sources: &[&str], args: &[&str]) -> Process {
-        let (address, pin) = (self.address().to_string(), self.place.pin("receiver"));
+        self.sending_to(self.address(), sources, args)
+    }
+
+    fn sending_to(&self, address: SocketAddr, sources: &[&str], args: &[&str]) -> Process {
+        let (address, pin) = (address.to_string(), self.place.pin("receiver"));
         let first = [&["send", address.as_str()], sources].concat();
         let defaults = [("--certs", "sender"), ("--pin", pin.as_str())];
         Process::start(self.place.command(&complete(&first, args, &defaults)))
