@@ -1,6 +1,6 @@
 //! `framelane compare`: the transports over an emulated link, or over the user's own.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
@@ -100,9 +100,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
         return over_own_link(args, receiver, talk);
     }
     let plan = plan(args)?;
-    // A file that cannot be written is better known now than in two minutes.
-    let mut json = args.json.as_deref().map(open).transpose()?;
-    let mut page = args.report.as_deref().map(open).transpose()?;
+    check_writable(args)?;
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
@@ -123,8 +121,8 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let mut text = Vec::new();
     Text.write(&comparison, &mut text)?;
     output::result(String::from_utf8_lossy(&text).trim_end());
-    write_file(json.as_mut(), args.json.as_deref(), |file| Json.write(&comparison, file))?;
-    write_file(page.as_mut(), args.report.as_deref(), |file| Html.write(&comparison, file))?;
+    write_file(args.json.as_deref(), |file| Json.write(&comparison, file))?;
+    write_file(args.report.as_deref(), |file| Html.write(&comparison, file))?;
     let sound = comparison.damaged() == 0 && comparison.failures().is_empty();
     Ok(if sound { COMPLETE } else { INCOMPLETE })
 }
@@ -135,8 +133,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let variants = remote_variants(args)?;
     let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
     let workload = workload(args, pace)?;
-    let mut json = args.json.as_deref().map(open).transpose()?;
-    let mut page = args.report.as_deref().map(open).transpose()?;
+    check_writable(args)?;
     let identity = trust::identity(&args.certs)?;
     let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
     let runtime = runtime()?;
@@ -175,11 +172,11 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let mut text = Vec::new();
     write_remote(&comparison, &mut text)?;
     output::result(String::from_utf8_lossy(&text).trim_end());
-    write_file(json.as_mut(), args.json.as_deref(), |file| {
+    write_file(args.json.as_deref(), |file| {
         serde_json::to_writer(file, &comparison).map_err(io::Error::from)
     })?;
     let page_of = |file: &mut BufWriter<File>| Html.write_remote(&comparison, file);
-    write_file(page.as_mut(), args.report.as_deref(), page_of)?;
+    write_file(args.report.as_deref(), page_of)?;
     Ok(if comparison.failures().is_empty() { COMPLETE } else { INCOMPLETE })
 }
 
@@ -232,18 +229,33 @@ fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
     Ok(own.with_repair(args.repair))
 }
 
-fn open(path: &Path) -> anyhow::Result<BufWriter<File>> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(BufWriter::new(file))
+/// A file that cannot be written is better known now than in two minutes. Until there is something
+/// to write, none is made and none that exists is touched.
+fn check_writable(args: &CompareArgs) -> anyhow::Result<()> {
+    for path in args.json.iter().chain(&args.report) {
+        let checked = match path.metadata() {
+            Ok(there) if there.is_file() || there.is_dir() => {
+                OpenOptions::new().append(true).open(path).map(drop)
+            }
+            // A pipe may wait for somebody to read it.
+            Ok(_) => Ok(()),
+            Err(_) => File::create(path).map(drop).and_then(|()| remove_file(path)),
+        };
+        checked.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn write_file(
-    file: Option<&mut BufWriter<File>>,
     path: Option<&Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let Some((file, path)) = file.zip(path) else { return Ok(()) };
-    let written = write(file).and_then(|()| file.flush());
+    let Some(path) = path else { return Ok(()) };
+    let written = File::create(path).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()
+    });
     written.with_context(|| format!("cannot write {}", path.display()))?;
     output::note(&format!("written: {}", path.display()));
     Ok(())

@@ -28,7 +28,7 @@ pub(super) enum Mark {
 }
 
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 16.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 34.0;
 
