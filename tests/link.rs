@@ -15,9 +15,10 @@ use framelane::link::{Emulation, LinkSpec, available_congestion_controls, enter_
 
 type Test = fn(&Emulation) -> Result<()>;
 
-const TESTS: [(&str, Test); 10] = [
+const TESTS: [(&str, Test); 11] = [
     ("delay_is_within_a_millisecond", delay_is_within_a_millisecond),
     ("udp_losses_are_inside_their_bounds", udp_losses_are_inside_their_bounds),
+    ("bursts_are_as_long_as_asked", bursts_are_as_long_as_asked),
     ("a_seed_loses_the_same_packets_again", a_seed_loses_the_same_packets_again),
     ("the_queue_drops_what_does_not_fit", the_queue_drops_what_does_not_fit),
     ("an_outage_takes_the_link_down", an_outage_takes_the_link_down),
@@ -248,7 +249,7 @@ fn tcp_gets_the_rate(emulation: &Emulation) -> Result<()> {
 }
 
 fn udp_losses_are_inside_their_bounds(emulation: &Emulation) -> Result<()> {
-    set(emulation, "loss=2%,delay=1ms")?;
+    set(emulation, "loss=2%,delay=1ms,seed=2")?;
     let count = 20_000;
     let arrived = one_way(emulation, count, 1_472, Duration::from_micros(100))?.arrived;
     let stats = emulation.stats().up;
@@ -259,6 +260,23 @@ fn udp_losses_are_inside_their_bounds(emulation: &Emulation) -> Result<()> {
     ensure!(stats.offered == u64::from(count) && stats.dropped_overrun == 0, "{stats:?}");
     ensure!(stats.dropped_loss as f64 == lost, "losses that the link knows nothing of: {stats:?}");
     ensure!(stats.offered_bytes == 1_500 * u64::from(count), "{stats:?}");
+    Ok(())
+}
+
+fn bursts_are_as_long_as_asked(emulation: &Emulation) -> Result<()> {
+    set(emulation, "loss=5%,burst=4,delay=1ms,seed=4")?;
+    let count = 20_000;
+    let arrived = one_way(emulation, count, 200, Duration::from_micros(100))?.arrived;
+    let lost = f64::from(count) - arrived.len() as f64;
+    let numbers: Vec<u32> = arrived.into_iter().map(|(number, _)| number).collect();
+    let gaps = numbers.windows(2).filter(|pair| pair[1] > pair[0] + 1).count();
+    let mean = lost / gaps as f64;
+    println!("  {lost} of {count} lost in {gaps} bursts of {mean:.2} on average");
+    // 1,000 expected in 250 bursts, whose lengths have a standard deviation of 3.5: 0.22 for their
+    // mean, and 81 for the sum, in which bursts count nearly sevenfold. Four of those.
+    ensure!((mean - 4.0).abs() < 0.88, "bursts of {mean}");
+    ensure!((lost - 1_000.0).abs() < 325.0, "{lost} lost");
+    ensure!(emulation.stats().up.dropped_overrun == 0, "{:?}", emulation.stats().up);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `framelane compare`: the transports over an emulated link, or over the user's own.
 
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::fs::{File, OpenOptions, remove_file};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -13,7 +13,6 @@ use super::trust::{self, TrustArgs};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
 };
-use crate::compare::outcome::{Comparison, RunVerdict};
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
     self, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
@@ -74,7 +73,7 @@ pub(super) struct CompareArgs {
     report: Option<PathBuf>,
     /// Compare over your own link instead, with the `receive --transport quic --transport tcp` that
     /// runs at its other end; it keeps the frames, in sources of new names
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["link", "report"])]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "link")]
     to: Option<ReceiverAddress>,
     #[command(flatten)]
     trust: TrustArgs,
@@ -101,9 +100,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
         return over_own_link(args, receiver, talk);
     }
     let plan = plan(args)?;
-    // A file that cannot be written is better known now than in two minutes.
-    let mut json = args.json.as_deref().map(open).transpose()?;
-    let mut page = args.report.as_deref().map(open).transpose()?;
+    check_writable(args)?;
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
@@ -124,8 +121,8 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let mut text = Vec::new();
     Text.write(&comparison, &mut text)?;
     output::result(String::from_utf8_lossy(&text).trim_end());
-    write_file(&Json, &comparison, json.as_mut(), args.json.as_deref())?;
-    write_file(&Html, &comparison, page.as_mut(), args.report.as_deref())?;
+    write_file(args.json.as_deref(), |file| Json.write(&comparison, file))?;
+    write_file(args.report.as_deref(), |file| Html.write(&comparison, file))?;
     let sound = comparison.damaged() == 0 && comparison.failures().is_empty();
     Ok(if sound { COMPLETE } else { INCOMPLETE })
 }
@@ -136,7 +133,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let variants = remote_variants(args)?;
     let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
     let workload = workload(args, pace)?;
-    let mut json = args.json.as_deref().map(open).transpose()?;
+    check_writable(args)?;
     let identity = trust::identity(&args.certs)?;
     let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
     let runtime = runtime()?;
@@ -156,7 +153,14 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     };
     // Seconds tell runs apart, and where these frames came from a year later.
     let prefix = format!("compare-{}", UnixNanos::now().0 / 1_000_000_000);
-    let plan = RemotePlan { variants, workload, repeat: args.repeat, prefix, dial: &dial };
+    let plan = RemotePlan {
+        variants,
+        workload,
+        repeat: args.repeat,
+        prefix,
+        receiver: receiver.to_string(),
+        dial: &dial,
+    };
     let mut shown = Shown::new(talk, plan.variants.len() * plan.repeat as usize);
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = remote::run(&plan, runtime.handle(), &interrupted, tell);
@@ -168,13 +172,12 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let mut text = Vec::new();
     write_remote(&comparison, &mut text)?;
     output::result(String::from_utf8_lossy(&text).trim_end());
-    if let Some(file) = &mut json {
-        serde_json::to_writer(&mut *file, &comparison)?;
-        file.flush()?;
-    }
-    let mut runs = comparison.rows.iter().flat_map(|row| &row.runs);
-    let failed = runs.any(|run| matches!(run.verdict, RunVerdict::Failed(_)));
-    Ok(if failed { INCOMPLETE } else { COMPLETE })
+    write_file(args.json.as_deref(), |file| {
+        serde_json::to_writer(file, &comparison).map_err(io::Error::from)
+    })?;
+    let page_of = |file: &mut BufWriter<File>| Html.write_remote(&comparison, file);
+    write_file(args.report.as_deref(), page_of)?;
+    Ok(if comparison.failures().is_empty() { COMPLETE } else { INCOMPLETE })
 }
 
 /// QUIC, and TCP with what this user may choose: over a real link only root may take any.
@@ -226,19 +229,33 @@ fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
     Ok(own.with_repair(args.repair))
 }
 
-fn open(path: &Path) -> anyhow::Result<BufWriter<File>> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(BufWriter::new(file))
+/// A file that cannot be written is better known now than in two minutes. Until there is something
+/// to write, none is made and none that exists is touched.
+fn check_writable(args: &CompareArgs) -> anyhow::Result<()> {
+    for path in args.json.iter().chain(&args.report) {
+        let checked = match path.metadata() {
+            Ok(there) if there.is_file() || there.is_dir() => {
+                OpenOptions::new().append(true).open(path).map(drop)
+            }
+            // A pipe may wait for somebody to read it.
+            Ok(_) => Ok(()),
+            Err(_) => File::create(path).map(drop).and_then(|()| remove_file(path)),
+        };
+        checked.with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn write_file(
-    report: &dyn Report,
-    comparison: &Comparison,
-    file: Option<&mut BufWriter<File>>,
     path: Option<&Path>,
+    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let Some((file, path)) = file.zip(path) else { return Ok(()) };
-    let written = report.write(comparison, file).and_then(|()| file.flush());
+    let Some(path) = path else { return Ok(()) };
+    let written = File::create(path).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()
+    });
     written.with_context(|| format!("cannot write {}", path.display()))?;
     output::note(&format!("written: {}", path.display()));
     Ok(())

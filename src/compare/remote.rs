@@ -42,6 +42,8 @@ pub struct RemotePlan<'a> {
     /// The first part of the names of the sources at the receiver, so that no run finds its frames
     /// stored already: the run's number and the source's name follow.
     pub prefix: String,
+    /// Where the receiver is, as the user wrote it.
+    pub receiver: String,
     /// A way to the receiver for each variant.
     pub dial: &'a dyn Fn(&Variant) -> Box<dyn Dial>,
 }
@@ -49,8 +51,14 @@ pub struct RemotePlan<'a> {
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct RemoteComparison {
+    /// Of framelane.
+    pub version: String,
+    /// Where the receiver is, as the user wrote it.
+    pub receiver: String,
     /// What was sent in each run.
     pub offered: Offered,
+    /// Runs of each variant.
+    pub repeat: u32,
     /// The names of the sources at the receiver begin so.
     pub prefix: String,
     /// One entry a variant.
@@ -159,8 +167,14 @@ pub fn run(
         goodput_mbit: spread(runs.iter().map(|run| run.goodput_mbit)),
         runs,
     });
-    let rows = rows.collect();
-    Ok(RemoteComparison { offered: offered(&plan.workload), prefix: plan.prefix.clone(), rows })
+    Ok(RemoteComparison {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        receiver: plan.receiver.clone(),
+        offered: offered(&plan.workload),
+        repeat: plan.repeat,
+        prefix: plan.prefix.clone(),
+        rows: rows.collect(),
+    })
 }
 
 impl RemotePlan<'_> {
@@ -311,6 +325,18 @@ impl Observer for Receipts {
     fn clock(&self, asked: UnixNanos, arrived: UnixNanos, replied: UnixNanos, heard: UnixNanos) {
         let probe = [asked, arrived, replied, heard];
         self.0.lock().unwrap_or_else(PoisonError::into_inner).probes.push(probe);
+    }
+}
+
+impl RemoteComparison {
+    /// Runs that failed altogether, with their reasons.
+    pub fn failures(&self) -> Vec<String> {
+        let runs = self.rows.iter().flat_map(|row| row.runs.iter().map(move |run| (row, run)));
+        runs.filter_map(|(row, run)| match &run.verdict {
+            RunVerdict::Failed(why) => Some(format!("{}: {why}", row.variant)),
+            _ => None,
+        })
+        .collect()
     }
 }
 

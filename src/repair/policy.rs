@@ -15,10 +15,13 @@ const LOSS_OFF: f64 = 0.5;
 const RTT_OFF: f64 = 0.8;
 /// Changes of loss within these factors leave the sizing alone: the estimate's own noise.
 const LOSS_BAND: std::ops::Range<f64> = 0.8..1.1;
-/// Repair may be at most this share of the frames' bytes up to a loss of 5 %, ...
-const OVERHEAD_TO_5_PERCENT: f64 = 0.20;
-/// ... and this from 10 % on; in proportion between.
-const OVERHEAD_FROM_10_PERCENT: f64 = 0.35;
+/// Repair may be at most this share of the frames' bytes up to a loss of 6.5 %, which is 5 % and the noise of
+/// its estimate, ...
+const LEAST_OVERHEAD_CAP: f64 = 0.195;
+const CAP_RISES_FROM: f64 = 0.065;
+/// ... and this from 9 % on, which is 10 % and the noise; in proportion between.
+const MOST_OVERHEAD_CAP: f64 = 0.345;
+const CAP_RISES_TO: f64 = 0.09;
 /// What one frame may take of what others left: a small frame needs a larger share.
 const FRAME_OVERHEAD: f64 = 2.0;
 /// Repair that may be saved up, in bytes: what a few small frames need.
@@ -210,8 +213,8 @@ pub fn shards_for(
 
 /// The share of the frames' bytes that repair may take at a loss.
 fn overhead_cap(loss: f64) -> f64 {
-    let beyond = ((loss - 0.05) / 0.05).clamp(0.0, 1.0);
-    OVERHEAD_TO_5_PERCENT + beyond * (OVERHEAD_FROM_10_PERCENT - OVERHEAD_TO_5_PERCENT)
+    let beyond = ((loss - CAP_RISES_FROM) / (CAP_RISES_TO - CAP_RISES_FROM)).clamp(0.0, 1.0);
+    LEAST_OVERHEAD_CAP + beyond * (MOST_OVERHEAD_CAP - LEAST_OVERHEAD_CAP)
 }
 
 /// The share of the frames' bytes that the link has room for beside them.
@@ -249,8 +252,8 @@ mod tests {
     fn enough_for_three_in_a_thousand() {
         let at = |loss| Conditions { loss: Some(loss), ..LOSSY };
         let needed = [0.001, 0.01, 0.02, 0.05, 0.10].map(|loss| packets(60_000, at(loss)));
-        assert_eq!(needed, [1, 3, 4, 7, 11]);
-        assert_eq!(packets(60_000, Conditions { loss: None, ..LOSSY }), 3);
+        assert_eq!(needed, [1, 3, 4, 8, 13]);
+        assert_eq!(packets(60_000, Conditions { loss: None, ..LOSSY }), 4);
     }
 
     #[test]
@@ -280,9 +283,9 @@ mod tests {
         let mut policy = RepairPolicy::new(mode, Settings::default());
         let now = Conditions { loss: Some(0.0), bulk: true, load: 1.0, ..LOSSY };
         let plan = policy.plan(60_000, &now).unwrap();
-        assert_eq!(plan.repair_shards(), 69);
+        assert_eq!(plan.repair_len(), 188 * 64);
         let mut policy = RepairPolicy::new("100%".parse().unwrap(), Settings::default());
-        assert_eq!(policy.plan(100, &now).unwrap().repair_shards(), 1);
+        assert_eq!(policy.plan(100, &now).unwrap().repair_shards(), 2);
     }
 
     #[test]
@@ -322,10 +325,10 @@ mod tests {
         let mut policy = auto();
         let mut repair = [0, 0];
         for _ in 0..300 {
-            repair[0] += policy.plan(60_000, &now).map_or(0, |plan| plan.repair_shards());
-            repair[1] += policy.plan(20_000, &now).map_or(0, |plan| plan.repair_shards());
+            repair[0] += policy.plan(60_000, &now).map_or(0, |plan| plan.repair_len());
+            repair[1] += policy.plan(20_000, &now).map_or(0, |plan| plan.repair_len());
         }
-        assert_eq!(repair.map(|shards| shards / 300 / 9), [4, 2]);
+        assert_eq!(repair.map(|bytes| bytes / 300 / 1_410), [4, 3]);
     }
 
     #[test]

@@ -156,11 +156,9 @@ mod tests {
         assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
         assert!(!page.contains("<script>") && !page.contains("<b>visible"), "names became markup");
         // A distribution, a timeline, and the bars.
-        assert_eq!(page.matches("<svg").count(), 3);
-        assert_eq!(page.matches("</svg>").count(), 3);
-        for part in
-            ["cannot keep up", "prefers-color-scheme: dark", "@media print", "up to 5000 ms"]
-        {
+        assert_eq!(page.matches("role=\"img\"").count(), 3);
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        for part in ["cannot keep up", "prefers-color-scheme: dark", "@media print"] {
             assert!(page.contains(part), "{part}");
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 
 use super::table::write_aligned;
 use crate::compare::outcome::RunVerdict;
-use crate::compare::remote::{RemoteComparison, RemoteRow};
+use crate::compare::remote::{ClockOffset, RemoteComparison, RemoteRow};
 
 const COLUMNS: [&str; 10] = [
     "transport",
@@ -15,40 +15,39 @@ const COLUMNS: [&str; 10] = [
     "p99",
     "one way p50 ms",
     "p95",
-    "clock +- ms",
+    "clock ms",
     "Mbit/s",
 ];
+
+/// How many of the first columns are names rather than figures.
+pub(super) const NAMES: usize = 2;
+
+/// What the figures are.
+pub(super) const MEANING: &str = "receipt: from due to the receipt's arrival, by this machine's \
+    clock. one way: from due to stored, by both clocks, the receiver's being ahead of this one by \
+    what is under clock, give or take the error beside it. The limit of your link is not known, so \
+    there is no ratio to it.";
 
 /// Writes the table and what has to be known with it.
 ///
 /// # Errors
 /// Those of `out`.
 pub fn write_remote(comparison: &RemoteComparison, out: &mut dyn io::Write) -> io::Result<()> {
+    write_aligned(&lines(comparison), NAMES, out)?;
+    writeln!(out, "{MEANING}")?;
+    let prefix = &comparison.prefix;
+    writeln!(out, "The receiver keeps the frames in sources that begin with {prefix}-")?;
+    comparison.failures().iter().try_for_each(|failure| writeln!(out, "failed: {failure}"))
+}
+
+/// The rows, the first one being the columns' names.
+pub(super) fn lines(comparison: &RemoteComparison) -> Vec<Vec<String>> {
     let mut lines = vec![COLUMNS.map(str::to_owned).to_vec()];
     for row in &comparison.rows {
         let sources = comparison.offered.sources.len();
         lines.extend((0..sources).map(|source| line(row, source)));
     }
-    write_aligned(&lines, 2, out)?;
-    writeln!(
-        out,
-        "receipt: from due to the receipt's arrival, by this machine's clock. one way: from due to \
-         stored, by both clocks, give or take the error beside it. The limit of your link is not \
-         known, so there is no ratio to it."
-    )?;
-    writeln!(
-        out,
-        "The receiver keeps the frames in sources that begin with {}-",
-        comparison.prefix
-    )?;
-    for row in &comparison.rows {
-        for run in &row.runs {
-            if let RunVerdict::Failed(why) = &run.verdict {
-                writeln!(out, "failed: {}: {why}", row.variant)?;
-            }
-        }
-    }
-    Ok(())
+    lines
 }
 
 fn line(row: &RemoteRow, source: usize) -> Vec<String> {
@@ -70,11 +69,19 @@ fn line(row: &RemoteRow, source: usize) -> Vec<String> {
     line.push(millis(row.median_of(source, |source| Some(source.one_way?.p50))));
     line.push(millis(row.median_of(source, |source| Some(source.one_way?.p95))));
     if source == 0 {
-        let clocks = row.runs.iter().filter_map(|run| run.clock).map(|clock| clock.error_ms);
-        line.push(millis(clocks.max_by(f64::total_cmp)));
+        line.push(clock(row));
         line.push(millis(row.goodput_mbit.map(|goodput| goodput.median)));
     }
     line
+}
+
+/// The receiver's clock in the run in which least is known of it.
+fn clock(row: &RemoteRow) -> String {
+    let clocks = row.runs.iter().filter_map(|run| run.clock);
+    match clocks.max_by(|a, b| a.error_ms.total_cmp(&b.error_ms)) {
+        Some(ClockOffset { offset_ms, error_ms, .. }) => format!("{offset_ms:+.1} +-{error_ms:.1}"),
+        None => "-".to_owned(),
+    }
 }
 
 fn verdict(row: &RemoteRow) -> String {

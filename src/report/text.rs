@@ -24,7 +24,13 @@ impl Report for Text {
 
 /// What was done, in a line or two.
 pub(super) fn heading(comparison: &Comparison) -> String {
-    let Offered { fps, sources, mbit, generated } = &comparison.offered;
+    let Comparison { repeat, seed, .. } = comparison;
+    format!("{}; {}; seed {seed}", offered(&comparison.offered), repeated(*repeat))
+}
+
+/// The frames and their pace.
+pub(super) fn offered(offered: &Offered) -> String {
+    let Offered { fps, sources, mbit, generated } = offered;
     let each: Vec<String> = sources
         .iter()
         .map(|source| {
@@ -37,11 +43,15 @@ pub(super) fn heading(comparison: &Comparison) -> String {
         (Some(fps), Some(mbit)) => format!("{fps} frames/s each, {mbit:.1} Mbit/s"),
         _ => "as fast as it goes".to_owned(),
     };
-    let repeat = match comparison.repeat {
+    format!("{}{made}, {pace}", each.join(", "))
+}
+
+/// How often.
+pub(super) fn repeated(times: u32) -> String {
+    match times {
         1 => "once".to_owned(),
         times => format!("{times} times, interleaved"),
-    };
-    format!("{}{made}, {pace}; {repeat}; seed {}", each.join(", "), comparison.seed)
+    }
 }
 
 fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) -> io::Result<()> {

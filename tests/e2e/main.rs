@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod hostile;
+mod own_link;
 mod resume;
 mod store_trouble;
 mod support;

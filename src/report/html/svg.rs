@@ -20,8 +20,15 @@ pub(super) struct Plot {
     body: String,
 }
 
+/// How a dot looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    Full,
+    Hollow,
+}
+
 const LEFT: f64 = 46.0;
-const RIGHT: f64 = 10.0;
+const RIGHT: f64 = 16.0;
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 34.0;
 
@@ -60,7 +67,7 @@ impl Scale {
                 .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)));
             return all.filter(|tick| (self.from..=self.to).contains(tick)).collect();
         }
-        let step = round_step((self.to - self.from) / 4.5);
+        let step = round_step((self.to - self.from) / 5.5);
         let first = (self.from / step).ceil() as i64;
         let ticks = (first..first + 12).map(|number| number as f64 * step);
         ticks.take_while(|tick| *tick <= self.to * (1.0 + 1e-9)).collect()
@@ -82,12 +89,14 @@ fn round_step(step: f64) -> f64 {
 impl Plot {
     pub(super) fn new(width: f64, height: f64, x: Scale, y: Scale, title: &str) -> Self {
         let mut body = String::new();
-        let _ = write!(body, r#"<text class="title" x="{LEFT}" y="14">{}</text>"#, escape(title));
+        // The left half is its own; a character of it is about 7 wide.
+        let shown = escape(&shortened(title, ((width - LEFT) / 2.0 / 7.0) as usize));
+        let _ = write!(body, r#"<text class="title" x="{LEFT}" y="14">{shown}</text>"#);
         Self { x, y, width, height, body }
     }
 
-    /// Ticks and names of both axes.
-    pub(super) fn axes(&mut self, x_name: &str, y_name: &str, show: fn(f64) -> String) {
+    /// Ticks of both axes, the name of the one below and the unit of the one at the left.
+    pub(super) fn axes(&mut self, x_name: &str, y_unit: &str) {
         let (bottom, right) = (self.height - BOTTOM, self.width - RIGHT);
         for tick in self.y.ticks() {
             let y = self.at_y(tick);
@@ -96,7 +105,7 @@ impl Plot {
                 r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1}" y2="{y:.1}"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
                 LEFT - 5.0,
                 y + 3.5,
-                show(tick)
+                number(tick)
             );
         }
         for tick in self.x.ticks() {
@@ -111,8 +120,9 @@ impl Plot {
         }
         let _ = write!(
             self.body,
-            r#"<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/><text x="{right}" y="{:.1}" text-anchor="end">{x_name}</text><text x="{right}" y="14" text-anchor="end">{y_name}</text>"#,
-            self.height - 5.0
+            r#"<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/><text x="{right}" y="{:.1}" text-anchor="end">{x_name}</text><text x="{:.1}" y="14" text-anchor="end">{y_unit}</text>"#,
+            self.height - 5.0,
+            LEFT - 5.0
         );
     }
 
@@ -128,31 +138,28 @@ impl Plot {
         let _ = write!(self.body, r#"<path class="{class}"{style} d="{path}"/>"#);
     }
 
-    /// A dot, or at the upper edge, for what is off the scale, a triangle.
-    pub(super) fn dot(&mut self, x: f64, y: f64, colour: &str) {
-        let (at_x, at_y) = (self.at_x(x), self.at_y(y));
-        let _ = if y > self.y.to {
-            let (left, right, top) = (at_x - 2.6, at_x + 2.6, at_y - 5.0);
-            write!(
+    /// A dot.
+    pub(super) fn dot(&mut self, x: f64, y: f64, mark: Mark, colour: &str) {
+        let (x, y) = (self.at_x(x), self.at_y(y));
+        let _ = match mark {
+            Mark::Full => write!(
                 self.body,
-                r#"<path style="fill:var(--{colour})" d="M{left:.1} {at_y:.1}L{right:.1} {at_y:.1}L{at_x:.1} {top:.1}Z"/>"#
-            )
-        } else {
-            write!(
+                r#"<circle style="fill:var(--{colour})" cx="{x:.1}" cy="{y:.1}" r="2.1"/>"#
+            ),
+            Mark::Hollow => write!(
                 self.body,
-                r#"<circle style="fill:var(--{colour})" cx="{at_x:.1}" cy="{at_y:.1}" r="1.9"/>"#
-            )
+                r#"<circle class="hollow" style="stroke:var(--{colour})" cx="{x:.1}" cy="{y:.1}" r="1.8"/>"#
+            ),
         };
     }
 
-    /// A short text inside, from the upper right corner down.
-    pub(super) fn remark(&mut self, line: usize, text: &str) {
+    /// A short text above, in the right half.
+    pub(super) fn remark(&mut self, text: &str) {
+        let right = self.width - RIGHT;
+        let text = escape(text);
         let _ = write!(
             self.body,
-            r#"<text class="value" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-            self.width - RIGHT - 4.0,
-            TOP + 14.0 + 14.0 * line as f64,
-            escape(text)
+            r#"<text class="value" x="{right}" y="14" text-anchor="end">{text}</text>"#
         );
     }
 
@@ -177,10 +184,20 @@ impl Plot {
 
 /// A number as briefly as it can be written.
 pub(super) fn number(value: f64) -> String {
-    if value.abs() >= 1_000.0 && value % 100.0 == 0.0 {
+    if value.abs() >= 10_000.0 && value % 1_000.0 == 0.0 {
         return format!("{}k", value / 1_000.0);
     }
-    format!("{:.6}", value).trim_end_matches('0').trim_end_matches('.').to_owned()
+    format!("{value:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A text's first characters, and a mark where there are more.
+fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(most.saturating_sub(1)).collect();
+    short.push('\u{2026}');
+    short
 }
 
 /// Text that HTML takes as text.
@@ -204,9 +221,15 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        assert_eq!(Scale::linear(0.0, 100.0).ticks(), [0.0, 50.0, 100.0]);
-        assert_eq!(Scale::linear(0.0, 2.47).ticks(), [0.0, 1.0, 2.0]);
+        assert_eq!(Scale::linear(0.0, 100.0).ticks(), [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]);
+        assert_eq!(Scale::linear(0.0, 2.47).ticks(), [0.0, 0.5, 1.0, 1.5, 2.0]);
         assert_eq!(Scale::logarithmic(20.0, 600.0).ticks(), [20.0, 50.0, 100.0, 200.0, 500.0]);
+    }
+
+    #[test]
+    fn a_long_title_ends_before_the_remark() {
+        assert_eq!(shortened("thermal", 7), "thermal");
+        assert_eq!(shortened("thermal-left", 7), "therma\u{2026}");
     }
 
     #[test]
