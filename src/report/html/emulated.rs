@@ -26,7 +26,7 @@ fn write_summary(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result
     writeln!(
         out,
         "<p class=\"soft\">Every stored file was held against what was sent: {damaged} frames lost, \
-         altered. Latency counts from the time at which a frame was due to the time at which it was \
+         altered or stored twice. Latency counts from the time at which a frame was due to the time at which it was \
          stored. The limit is what an ideal sender reaches on the same link with retransmission \
          only; forward repair can be faster. framelane {}.</p>",
         escape(&comparison.version)
