@@ -294,11 +294,18 @@ impl Lane {
         Ok(())
     }
 
-    /// The frame that goes next: the oldest that is still fresh, or else the oldest of all.
-    /// `is_late` tells for a place in the schedule; places go up along the queue.
-    pub(super) fn next_ready(&self, is_late: impl Fn(u64) -> bool) -> Option<(usize, &Ready)> {
+    /// The frame that goes next: the oldest fresh one that is due; or else the oldest late one, where
+    /// `late_may_go`; or else the first that will be due. `is_late` and `is_due` tell of a place in the
+    /// schedule; places go up along the queue.
+    pub(super) fn next_ready(
+        &self,
+        is_late: impl Fn(u64) -> bool,
+        is_due: impl Fn(u64) -> bool,
+        late_may_go: bool,
+    ) -> Option<(usize, &Ready)> {
         let fresh = self.ready.partition_point(|ready| is_late(ready.slot));
-        let index = if fresh < self.ready.len() { fresh } else { 0 };
+        let waits = self.ready.get(fresh).is_none_or(|ready| !is_due(ready.slot));
+        let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
         Some((index, self.ready.get(index)?))
     }
 

@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod backlog_tests;
+mod glance;
 mod lane;
 mod ledger;
 mod progress;

@@ -34,11 +34,12 @@ const REFERENCE_RATE: u64 = 16;
 const DEADLINE_GRAIN: u64 = 512;
 
 /// A live frame is fresh for this long at least, ...
-const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+const LEAST_PATIENCE: Duration = Duration::from_millis(150);
 
 /// ... and for this many round trips, in which even a frame whose retransmission is lost as well
-/// gets through. Only an outage or an overloaded link makes frames later than that.
-const PATIENCE_RTTS: u32 = 4;
+/// gets through. Only an outage or an overloaded link makes many frames later than that, and what is
+/// fresh by then waits behind no more than this.
+const PATIENCE_RTTS: u32 = 3;
 
 /// Live frames are made ready for this long before they are due, whatever else waits. Reading takes
 /// milliseconds.
@@ -156,9 +157,9 @@ mod tests {
         assert!(live.late_priority(0) < live.priority(u64::MAX, u64::MAX, 0, weight(1)));
         assert!(live.late_priority(0) > live.late_priority(1));
         let rtt = Duration::from_millis(50);
-        assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(500)));
+        assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(150)));
         let rtt = Duration::from_millis(600);
-        assert_eq!(live.late_at(30, rtt), Some(live.due(0) + Duration::from_millis(3_400)));
+        assert_eq!(live.late_at(30, rtt), Some(live.due(30) + Duration::from_millis(1_800)));
     }
 
     #[test]
@@ -167,10 +168,10 @@ mod tests {
         let fresh =
             |millis| live.fresh(live.due(0) + Duration::from_millis(millis), Duration::ZERO);
         assert_eq!(fresh(0), 0..26);
-        assert_eq!(fresh(499).start, 0);
-        for (millis, first) in [(500, 1), (505, 1), (5_000, 451)] {
+        assert_eq!(fresh(149).start, 0);
+        for (millis, first) in [(150, 1), (155, 1), (5_005, 486)] {
             let now = live.due(0) + Duration::from_millis(millis);
-            assert_eq!(fresh(millis), first..first + 75);
+            assert_eq!(fresh(millis), first..first + 40);
             let late = |slot| live.late_at(slot, Duration::ZERO).is_some_and(|late| late <= now);
             assert!(late(first - 1) && !late(first));
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::glance::Glance;
 use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
 use super::progress::Progress;
@@ -17,7 +18,7 @@ use crate::alarm::Alarm;
 use crate::frame::{FrameMeta, UnixNanos};
 use crate::source::Source;
 use crate::transport::{
-    LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, PathWatch, SenderLink, TransportError,
+    LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
 };
 use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
 
@@ -39,13 +40,14 @@ const WINDOWS_UNDERWAY: u64 = 2;
 /// acknowledgements.
 const SPARE_UNDERWAY: u64 = 1 << 20;
 
+/// What late frames may add to it while fresh ones are handed over: a quarter of what a QUIC connection
+/// holds. An outage makes frames late that are with the transport already; if they kept fresh frames
+/// from it, the first of these would go only when the backlog has.
+const LATE_UNDERWAY: u64 = 8 << 20;
+
 /// The same in bulk, where nothing is urgent: where round trips are short the window is small, and
 /// what takes time is the storing. At 500 MB/s this covers 30 ms of it.
 const SPARE_UNDERWAY_IN_BULK: u64 = 16 << 20;
-
-/// How long a look at the congestion window holds good. Asking takes the connection's lock, and
-/// with every frame it would cost more than the frame.
-const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How a session ended.
 #[derive(Debug)]
@@ -150,12 +152,10 @@ impl<'a> Session<'a> {
                 end.close(CloseCode::Done, "done").await;
                 return SessionEnd::Done;
             }
-            let next = state.hand_over(frames, &path_now);
-            let (sendable, wake) = match next {
-                Some(next) if next.due <= Instant::now() => (Some(next), state.wakes_at()),
-                Some(next) => (None, earlier(Some(next.due), state.wakes_at())),
-                None => (None, state.wakes_at()),
-            };
+            let next = state.hand_over(frames, &path_now, glance.is_silent());
+            let sendable = next.filter(|next| next.due <= Instant::now());
+            let due = next.map(|next| next.due).filter(|_| sendable.is_none());
+            let wake = earlier(earlier(due, glance.wakes_at()), state.wakes_at());
             tokio::select! {
                 message = incoming.recv() => match message {
                     Some(message) => {
@@ -182,7 +182,7 @@ impl<'a> Session<'a> {
                     }
                     Err(_) => return SessionEnd::Link(end.cause().await),
                 },
-                () = path.drained(), if next.is_none() => glance.forget(),
+                () = path.drained(), if sendable.is_none() => glance.forget(),
                 () = sleep_until(wake) => {
                     if let Some(why) = state.unwelcome() {
                         end.close(CloseCode::Shutdown, &why).await;
@@ -197,28 +197,6 @@ impl<'a> Session<'a> {
                 }
             }
         }
-    }
-}
-
-/// What the transport knows of its path, looked at now and then.
-#[derive(Default)]
-struct Glance {
-    stats: PathStats,
-    looked: Option<Instant>,
-}
-
-impl Glance {
-    fn look(&mut self, path: &PathWatch) -> PathStats {
-        let now = Instant::now();
-        if self.looked.is_none_or(|looked| now - looked >= LOOK_INTERVAL) {
-            *self = Self { stats: path.look(), looked: Some(now) };
-        }
-        self.stats
-    }
-
-    /// Something has changed: the next look is a fresh one.
-    fn forget(&mut self) {
-        self.looked = None;
     }
 }
 
@@ -256,12 +234,13 @@ impl State<'_> {
         &mut self,
         frames: &mpsc::Sender<OutgoingFrame>,
         path: &PathStats,
+        silent: bool,
     ) -> Option<Next> {
         let mut handed = 0;
         loop {
             // The transport has not counted these yet.
             let path = PathStats { with_transport: path.with_transport + handed, ..*path };
-            let next = self.next_frame(&path)?;
+            let next = self.next_frame(&path, silent)?;
             if next.due > Instant::now() {
                 return Some(next);
             }
@@ -292,16 +271,22 @@ impl State<'_> {
     }
 
     /// The frame that goes next; `None` where there is none, or where the transport has enough.
-    fn next_frame(&self, path: &PathStats) -> Option<Next> {
+    fn next_frame(&self, path: &PathStats, silent: bool) -> Option<Next> {
         let schedule = self.schedule.as_ref()?;
         let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
-        if path.with_transport > limit {
+        let fresh = path.with_transport.saturating_sub(path.late_with_transport);
+        let late_may_go = path.with_transport <= limit;
+        // Into an outage go no more frames than fit: they would all be late when the link is back.
+        let fresh_may_go =
+            fresh <= limit && !silent && path.with_transport <= limit.saturating_add(LATE_UNDERWAY);
+        if !late_may_go && !fresh_may_go {
             return None;
         }
         let now = Instant::now();
+        let is_due = |slot| schedule.due(slot) <= now;
         let is_late = |slot| schedule.late_at(slot, path.rtt).is_some_and(|late_at| late_at <= now);
         let candidate = |(lane, queue): (usize, &Lane)| {
-            let (place, ready) = queue.next_ready(is_late)?;
+            let (place, ready) = queue.next_ready(is_late, is_due, late_may_go)?;
             let bytes = ready.content.body.len() as u64;
             let late_at = schedule.late_at(ready.slot, path.rtt);
             let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.slot)));
@@ -312,7 +297,7 @@ impl State<'_> {
             Some(Next { lane, place, due: schedule.due(ready.slot), priority, late })
         };
         let candidates = self.lanes.iter().enumerate().filter_map(candidate);
-        candidates.max_by_key(|next| next.priority)
+        candidates.max_by_key(|next| (next.due <= now, next.priority))
     }
 
     /// What may be with the transport beside its windows.

@@ -220,6 +220,8 @@ pub struct PathStats {
     pub rtt: Duration,
     /// Congestion window in bytes.
     pub window: u64,
+    /// Datagrams that have come, where the transport is one of datagrams.
+    pub datagrams_received: Option<u64>,
     /// Packets sent and, of these, lost.
     pub packets_sent: u64,
     /// Packets that were declared lost.
@@ -230,6 +232,8 @@ pub struct PathStats {
     pub repair_bytes: u64,
     /// Bytes of bodies that were handed to the transport and are not known to have arrived.
     pub with_transport: u64,
+    /// Those of them that belong to frames which have become late since, and stand behind all others.
+    pub late_with_transport: u64,
 }
 
 /// How a link ended, and the way to end it.

@@ -63,11 +63,13 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
         PathStats {
             rtt: stats.path.rtt,
             window: stats.path.cwnd,
+            datagrams_received: Some(stats.udp_rx.datagrams),
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
             bytes_sent: stats.udp_tx.bytes,
             repair_bytes: counters.repair.load(Ordering::Relaxed),
             with_transport: counters.underway.load(Ordering::Relaxed),
+            late_with_transport: counters.late.load(Ordering::Relaxed),
         }
     });
     watch.with_notice(drained)

@@ -24,7 +24,9 @@ pub(super) struct Sending {
     pub(super) repair: AtomicU64,
     /// Bytes of bodies whose streams are not through.
     pub(super) underway: AtomicU64,
-    /// Notified when `underway` falls.
+    /// Those of them whose frames have become late.
+    pub(super) late: AtomicU64,
+    /// Notified when room has come about: `underway` has fallen, or `late` has risen.
     pub(super) drained: Arc<Notify>,
 }
 
@@ -32,17 +34,28 @@ pub(super) struct Sending {
 struct Underway {
     counters: Arc<Sending>,
     bytes: u64,
+    late: bool,
 }
 
 impl Underway {
     fn new(counters: &Arc<Sending>, bytes: u64) -> Self {
         counters.underway.fetch_add(bytes, Ordering::Relaxed);
-        Self { counters: counters.clone(), bytes }
+        Self { counters: counters.clone(), bytes, late: false }
+    }
+
+    /// The frame stands behind fresh ones from now on.
+    fn is_late(&mut self) {
+        self.late = true;
+        self.counters.late.fetch_add(self.bytes, Ordering::Relaxed);
+        self.counters.drained.notify_one();
     }
 }
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        if self.late {
+            self.counters.late.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
         self.counters.underway.fetch_sub(self.bytes, Ordering::Relaxed);
         self.counters.drained.notify_one();
     }
@@ -151,7 +164,7 @@ async fn write_frame(
     mut stream: SendStream,
     pieces: Option<Vec<Bytes>>,
     late: Option<(Instant, i32)>,
-    _underway: Underway,
+    mut underway: Underway,
 ) -> Option<RefusalCode> {
     let Some(pieces) = pieces else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
@@ -171,6 +184,7 @@ async fn write_frame(
                 Err(_) => {
                     // Frames that have fallen due since are of more use than this one.
                     let _ = stream.set_priority(priority);
+                    underway.is_late();
                     stopped.await
                 }
             }
