@@ -1,7 +1,7 @@
 //! What a controller reports about itself, for plots and for the live view.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What the controller is doing.
@@ -56,11 +56,17 @@ pub struct TraceEvent {
 
 impl TraceEvent {
     /// A line in the log at level trace, for `RUST_LOG=framelane::congestion=trace`: at most a few a round
-    /// trip, with times in milliseconds and rates in Mbit/s.
+    /// trip, with times in milliseconds (`at` since the first event of this process) and rates in Mbit/s.
     pub(super) fn log(&self) {
+        static FIRST: OnceLock<Instant> = OnceLock::new();
+        if !tracing::enabled!(tracing::Level::TRACE) {
+            return;
+        }
+        let at = self.at.saturating_duration_since(*FIRST.get_or_init(|| self.at));
         let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
         let mbit = |rate: f64| (rate * 8e-4).round() / 1e2;
         tracing::trace!(
+            at = ms(at),
             phase = ?self.phase,
             competing = self.competing,
             window = self.window,

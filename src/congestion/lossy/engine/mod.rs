@@ -80,6 +80,8 @@ pub(super) struct Engine {
     delivered: u64,
     lost: u64,
     delivered_at: Instant,
+    /// When something was last heard of a packet sent not long before.
+    answered_at: Instant,
     acked_sent: Instant,
     last_sent: Instant,
     train: u64,
@@ -141,6 +143,7 @@ impl Engine {
             delivered: 0,
             lost: 0,
             delivered_at: now,
+            answered_at: now,
             acked_sent: now,
             last_sent: now,
             train: 0,
@@ -221,6 +224,7 @@ impl Engine {
         if self.in_flight == 0 {
             // Idle time is nobody's delivery time.
             self.delivered_at = now;
+            self.answered_at = now;
             self.acked_sent = now;
         }
         if now.saturating_duration_since(self.last_sent) > self.train_gap() {
@@ -252,9 +256,12 @@ impl Engine {
         if self.in_outage(now) {
             self.outage_rounds = OUTAGE_ROUNDS;
         }
+        self.smoothed_rtt = batch.smoothed_rtt;
+        if now.saturating_duration_since(newest) <= self.patience() {
+            self.answered_at = now;
+        } // What was under way when an outage began is acknowledged after it, and frees little.
         self.in_flight = in_flight;
         self.small = 0;
-        self.smoothed_rtt = batch.smoothed_rtt;
         self.last_app_limited = batch.app_limited;
         self.delivered = self.delivered.saturating_add(batch.bytes);
         self.round.acked = self.round.acked.saturating_add(batch.bytes);

@@ -59,10 +59,14 @@ impl Engine {
     }
 
     pub(super) fn in_outage(&self, now: Instant) -> bool {
-        let patience = self.smoothed_rtt.saturating_mul(2).saturating_add(SILENCE);
         self.delivered > 0
             && self.in_flight > 0
-            && now.saturating_duration_since(self.delivered_at) > patience
+            && now.saturating_duration_since(self.answered_at) > self.patience()
+    }
+
+    /// The longest time after which an acknowledgement is no sign of an outage.
+    pub(super) fn patience(&self) -> Duration {
+        self.smoothed_rtt.saturating_mul(2).saturating_add(SILENCE)
     }
 
     fn gain(&self) -> f64 {
