@@ -106,6 +106,8 @@ pub(super) struct Engine {
     compete_window: f64,
     climbing: bool,
     murky_downs: u32,
+    /// Rounds of giving back since the last one that surely left the queue empty.
+    gentle_downs: u32,
     heavy_pause: u32,
     /// Rounds left in which an outage's losses may still come to light.
     outage_rounds: u32,
@@ -166,6 +168,7 @@ impl Engine {
             compete_window: 0.0,
             climbing: false,
             murky_downs: 0,
+            gentle_downs: 0,
             heavy_pause: 0,
             outage_rounds: 0,
             lasting: WindowedMax::new(LASTING_TICKS),

@@ -27,6 +27,7 @@ impl Engine {
             TracePhase::Up => self.advance_up(rate),
             TracePhase::Down => {
                 self.adapt_headroom();
+                self.gentle_downs = if self.is_gentle() { self.gentle_downs + 1 } else { 0 };
                 self.deep = false;
                 self.murky_downs = if self.queue_is_clear() { 0 } else { self.murky_downs + 1 };
                 if self.competing == 0 && self.queue_is_long() {

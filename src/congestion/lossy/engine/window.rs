@@ -28,6 +28,11 @@ const QUIET_PACKETS: u64 = 2;
 const STARTUP_GAIN: f64 = 2.0;
 const DRAIN_GAIN: f64 = 0.75;
 const CRUISE_GAIN: f64 = 1.02;
+/// What a trial queued drains while the window falls to what the path holds: the link is never idle.
+const GENTLE_DOWN_GAIN: f64 = 1.0;
+/// After so many of these in a row the queue is surely emptied once, for what only that shows: the base
+/// delay, and what the path loses without pressure.
+const GENTLE_DOWNS: u32 = 5;
 const DOWN_GAIN: f64 = 0.85;
 pub(super) const UP_GAIN: f64 = 1.25;
 pub(super) const MIN_UP_GAIN: f64 = 1.06;
@@ -77,14 +82,21 @@ impl Engine {
             TracePhase::Up if self.climbing => CLIMB_GAIN,
             TracePhase::Up => self.up_gain,
             TracePhase::Down if self.deep => DEEP_DOWN_GAIN,
+            TracePhase::Down if self.is_gentle() => GENTLE_DOWN_GAIN,
             TracePhase::Down => DOWN_GAIN,
         }
+    }
+
+    /// Whether giving back what a trial queued is enough: packets did not wait after the last time.
+    pub(super) fn is_gentle(&self) -> bool {
+        self.gentle_downs < GENTLE_DOWNS && self.murky_downs == 0 && !self.deep
     }
 
     /// How hard this phase presses.
     pub(super) fn pressure(&self) -> Pressure {
         match self.phase {
             TracePhase::Startup | TracePhase::Drain => Pressure::Unsettled,
+            TracePhase::Down if self.is_gentle() => Pressure::Unsettled,
             TracePhase::Down => Pressure::Low,
             TracePhase::Cruise if self.competing == 0 => Pressure::Even,
             _ => Pressure::High,
