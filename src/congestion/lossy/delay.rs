@@ -20,10 +20,53 @@ const QUIET_NOISE: Duration = Duration::from_millis(2);
 /// More is not wandering: somebody else's queue, or an outage.
 const MOST_WANDER: Duration = Duration::from_millis(100);
 
+/// The two smallest round-trip times of the round under way, and of the one before.
+///
+/// A thread that is held up between reading the clock and reading its socket makes a packet seem to
+/// have come before it can have. One such sample as the base, and the window is too small for its
+/// whole life: what is believed has been seen at two times.
+#[derive(Debug, Clone)]
+struct Lows {
+    round: [Low; 2],
+    before: [Low; 2],
+}
+
+/// A round-trip time and when it was measured.
+type Low = (Duration, Option<Instant>);
+
+const NO_LOW: Low = (Duration::MAX, None);
+
+impl Lows {
+    const NONE: Self = Self { round: [NO_LOW; 2], before: [NO_LOW; 2] };
+
+    fn push(&mut self, now: Instant, rtt: Duration) {
+        let at = Some(now);
+        // Samples of one time vouch for none of their number: the smallest stands for them all.
+        let place = usize::from(self.round[0].1 != at);
+        if rtt < self.round[place].0 {
+            self.round[place] = (rtt, at);
+            self.round.sort_unstable();
+        }
+    }
+
+    fn end_round(&mut self) {
+        self.before = std::mem::replace(&mut self.round, [NO_LOW; 2]);
+    }
+
+    /// The second smallest of all, if there are two.
+    fn seen_twice(&self) -> Option<Duration> {
+        let [a, b] = self.round.map(|low| low.0);
+        let [c, d] = self.before.map(|low| low.0);
+        let second = a.max(c).min(b).min(d);
+        (second < Duration::MAX).then_some(second)
+    }
+}
+
 /// Tracks the delay of the path and of the round under way.
 #[derive(Debug, Clone)]
 pub(super) struct DelayMeter {
     base: WindowedMin,
+    lows: Lows,
     round_min: Option<Duration>,
     round_samples: u32,
     last_round: Option<Duration>,
@@ -37,6 +80,7 @@ impl DelayMeter {
     pub(super) fn new() -> Self {
         Self {
             base: WindowedMin::new(BASE_WINDOW),
+            lows: Lows::NONE,
             round_min: None,
             round_samples: 0,
             last_round: None,
@@ -48,7 +92,8 @@ impl DelayMeter {
 
     /// A round-trip time measured at `now`.
     pub(super) fn on_sample(&mut self, now: Instant, rtt: Duration) {
-        self.base.push(now, rtt);
+        self.lows.push(now, rtt);
+        self.base.push(now, self.lows.seen_twice().unwrap_or(rtt));
         if self.base.get().is_none_or(|base| rtt <= base + base / CONFIRMS) {
             self.confirmed = Some(now);
         }
@@ -76,6 +121,7 @@ impl DelayMeter {
         if let Some(min) = self.round_min.take() {
             self.last_round = Some(min);
         }
+        self.lows.end_round();
         self.round_samples = 0;
     }
 
@@ -106,5 +152,38 @@ impl DelayMeter {
             (Some(round), Some(base)) => round.saturating_sub(base + self.wander() * 3 / 2),
             _ => Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sample_that_cannot_be_is_no_base() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut delay = DelayMeter::new();
+        delay.on_sample(start, ms(10));
+        assert_eq!(delay.base(), Some(ms(10)));
+        // Three packets read at one time, by a thread that was held up before.
+        for rtt in [8, 7, 8] {
+            delay.on_sample(start + ms(1), ms(rtt));
+        }
+        assert_eq!(delay.base(), Some(ms(10)));
+        delay.on_sample(start + ms(2), ms(9));
+        assert_eq!(delay.base(), Some(ms(9)));
+    }
+
+    #[test]
+    fn a_round_with_one_sample_is_believed_with_the_one_before() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let mut delay = DelayMeter::new();
+        for (round, rtt) in [30, 20, 20, 10, 20].into_iter().enumerate() {
+            delay.on_sample(start + ms(50 * round as u64), ms(rtt));
+            delay.end_round();
+        }
+        assert_eq!(delay.base(), Some(ms(20)));
     }
 }
