@@ -9,6 +9,7 @@
 //! Ideas are from BBRv1 (Cardwell et al., 2016), Copa (Arun and Balakrishnan, NSDI 2018) and
 //! draft-huitema-ccwg-c4.
 
+mod bunch;
 mod delay;
 mod engine;
 mod filter;

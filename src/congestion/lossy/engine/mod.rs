@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use window::{MAX_WINDOW, MIN_WINDOW_PACKETS, UP_GAIN};
 
+use super::bunch::BunchMeter;
 use super::delay::DelayMeter;
 use super::filter::WindowedMax;
 use super::loss::LossMeter;
@@ -87,6 +88,7 @@ pub(super) struct Engine {
     train: u64,
     log: SentLog,
     trains: TrainMeter,
+    bunches: BunchMeter,
     delay: DelayMeter,
     loss: LossMeter,
     bandwidth: WindowedMax,
@@ -151,6 +153,7 @@ impl Engine {
             train: 0,
             log: SentLog::default(),
             trains: TrainMeter::default(),
+            bunches: BunchMeter::new(now),
             delay: DelayMeter::new(),
             loss: LossMeter::default(),
             bandwidth: WindowedMax::new(BANDWIDTH_ROUNDS),
@@ -271,6 +274,7 @@ impl Engine {
         self.round.batches += 1;
         self.round.limited_batches += u32::from(batch.app_limited);
         self.delivered_at = now;
+        self.watch_bunches(now, batch.bytes);
         let newer = newest >= self.acked_sent;
         if newer {
             self.acked_sent = newest;
@@ -305,6 +309,16 @@ impl Engine {
         }
         if bytes == 0 && sent >= self.round.start {
             self.back_off(0.85);
+        }
+    }
+
+    fn watch_bunches(&mut self, now: Instant, bytes: u64) {
+        let steady = matches!(self.phase, TracePhase::Cruise | TracePhase::Up | TracePhase::Down);
+        if steady && !self.last_app_limited && self.outage_rounds == 0 {
+            // Beside another flow this one's own rate is less, and varies by nobody's pauses.
+            self.bunches.on_ack(now, bytes, self.path_rate());
+        } else {
+            self.bunches.restart(now);
         }
     }
 
@@ -379,6 +393,7 @@ impl Engine {
         }
         self.outage_rounds = self.outage_rounds.saturating_sub(1);
         self.delay.end_round();
+        self.bunches.end_round();
         self.dirty = true;
     }
 

@@ -22,6 +22,11 @@ const SLACK_PACKETS: f64 = 2.0;
 /// share. As it grows slower than the product, the smaller of two flows gains on the larger.
 const SLACK_ROOT: f64 = 0.6;
 
+/// Packets that come in one bunch on any path: the pacer sends that many at a time.
+const USUAL_BUNCH: f64 = 16.0;
+/// Longer pauses of the acknowledgements are not covered: that would be a standing queue of this length.
+const MAX_BUNCH: Duration = Duration::from_millis(5);
+
 /// This many packets in flight never make a queue worth the name.
 const QUIET_PACKETS: u64 = 2;
 
@@ -35,6 +40,8 @@ const GENTLE_DOWN_GAIN: f64 = 1.0;
 const GENTLE_DOWNS: u32 = 5;
 const DOWN_GAIN: f64 = 0.85;
 pub(super) const UP_GAIN: f64 = 1.25;
+/// Trials have been made smaller than this because a shallow queue lost too much of them.
+const SHALLOW_UP_GAIN: f64 = 1.15;
 pub(super) const MIN_UP_GAIN: f64 = 1.06;
 /// When nothing near the base delay has been seen for long, one round must surely show it.
 const DEEP_DOWN_GAIN: f64 = 0.5;
@@ -87,9 +94,11 @@ impl Engine {
         }
     }
 
-    /// Whether giving back what a trial queued is enough: packets did not wait after the last time.
+    /// Whether giving back what a trial queued is enough: packets did not wait after the last time, and
+    /// the queue is not so shallow that what is lost without pressure must be known well.
     pub(super) fn is_gentle(&self) -> bool {
-        self.gentle_downs < GENTLE_DOWNS && self.murky_downs == 0 && !self.deep
+        let shallow = self.up_gain < SHALLOW_UP_GAIN || self.headroom < 1.0;
+        self.gentle_downs < GENTLE_DOWNS && self.murky_downs == 0 && !self.deep && !shallow
     }
 
     /// How hard this phase presses.
@@ -123,7 +132,8 @@ impl Engine {
             TracePhase::Down | TracePhase::Drain => self.gain() * surely + SLACK_PACKETS * mtu,
             _ => {
                 let slack = SLACK_ROOT * packets.sqrt() * mtu;
-                let full = self.gain() * product + slack;
+                let bunch = rate * self.bunch().as_secs_f64();
+                let full = self.gain() * product + slack.max(bunch);
                 surely + self.headroom * (full - surely).max(0.0) + SLACK_PACKETS * mtu
             }
         };
@@ -133,6 +143,16 @@ impl Engine {
             window = window.max(self.initial_window).max(start.min(MAX_START_WINDOW));
         }
         self.window = window;
+    }
+
+    /// How long acknowledgements pause on this path, as far as the window allows for it.
+    pub(super) fn bunch(&self) -> Duration {
+        let base = self.delay.base().unwrap_or_default();
+        if self.murky_downs > 0 {
+            return Duration::ZERO; // somebody else's packets lie between ours
+        }
+        let usual = USUAL_BUNCH * self.mtu as f64;
+        self.bunches.span(self.path_rate(), usual, MAX_BUNCH.max(base / 10))
     }
 
     /// So few bytes in flight that they cannot have made a queue: half of what the path holds.
@@ -147,7 +167,7 @@ impl Engine {
         let base = self.delay.base().unwrap_or_default();
         let packets = self.path_rate() * base.as_secs_f64() / self.mtu as f64;
         let slack = SLACK_PACKETS + SLACK_ROOT * packets.sqrt();
-        base / 5 + self.transmission(2.0 * slack) + Duration::from_millis(1)
+        base / 5 + self.transmission(2.0 * slack).max(self.bunch() * 2) + Duration::from_millis(1)
     }
 
     /// Whether no more waits than the few packets that are always on their way.
@@ -164,7 +184,7 @@ impl Engine {
 
     /// The rate the path once had: when others take a share, what is left to this flow says nothing
     /// about how long a packet takes.
-    fn path_rate(&self) -> f64 {
+    pub(super) fn path_rate(&self) -> f64 {
         let best = self.bandwidth.get().unwrap_or(0.0);
         best.max(self.lasting.get().unwrap_or(0.0)).max(1.0)
     }
