@@ -107,6 +107,8 @@ pub(super) struct Engine {
     competing: u32,
     compete_window: f64,
     climbing: bool,
+    /// Whether the last trial found a higher rate.
+    found_more: bool,
     murky_downs: u32,
     /// Rounds of giving back since the last one that surely left the queue empty.
     gentle_downs: u32,
@@ -170,6 +172,7 @@ impl Engine {
             competing: 0,
             compete_window: 0.0,
             climbing: false,
+            found_more: false,
             murky_downs: 0,
             gentle_downs: 0,
             heavy_pause: 0,

@@ -156,6 +156,7 @@ impl Engine {
                 self.reference = self.bandwidth.get().unwrap_or(0.0);
                 self.phase_rounds = 1;
                 self.climbing = true;
+                self.found_more = true;
                 return;
             }
         }
@@ -191,6 +192,10 @@ impl Engine {
                 let base = self.delay.base().unwrap_or_default().as_secs_f64();
                 let rounds = CRUISE_TIME.as_secs_f64() / base.max(1e-3);
                 self.cruise_rounds = rounds.clamp(2.0, 5.0) as u32 + self.random(4);
+                if std::mem::take(&mut self.found_more) {
+                    // A path that has become faster by more than one trial shows.
+                    self.cruise_rounds = 1;
+                }
             }
             TracePhase::Drain => {
                 self.drain_rounds = 4 + self.random(5);
