@@ -57,7 +57,7 @@ pub struct TraceEvent {
 impl TraceEvent {
     /// A line in the log at level trace, for `RUST_LOG=framelane::congestion=trace`: at most a few a round
     /// trip, with times in milliseconds (`at` since the first event of this process) and rates in Mbit/s.
-    pub(super) fn log(&self) {
+    pub(super) fn log(&self, flow: u64) {
         static FIRST: OnceLock<Instant> = OnceLock::new();
         if !tracing::enabled!(tracing::Level::TRACE) {
             return;
@@ -66,6 +66,7 @@ impl TraceEvent {
         let ms = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
         let mbit = |rate: f64| (rate * 8e-4).round() / 1e2;
         tracing::trace!(
+            flow,
             at = ms(at),
             phase = ?self.phase,
             competing = self.competing,

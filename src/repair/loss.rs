@@ -23,8 +23,8 @@ impl LossEstimator {
         Self::default()
     }
 
-    /// Takes in the packets sent and found lost since the last call. Losses are found about a
-    /// round trip after they were sent, so the two need not belong together.
+    /// Takes in the packets sent and found lost since the last call. Losses are found about a round
+    /// trip after they were sent: packets should be counted when theirs would be known.
     pub fn update(&mut self, sent: u64, lost: u64) {
         let sent = sent as f64;
         let keep = (-sent / MEMORY_PACKETS).exp();

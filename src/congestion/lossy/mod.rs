@@ -20,6 +20,7 @@ mod train;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use quinn_proto::RttEstimator;
@@ -68,8 +69,10 @@ impl fmt::Debug for LossyConfig {
 
 impl ControllerFactory for LossyConfig {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
+        static FLOWS: AtomicU64 = AtomicU64::new(0);
         let engine = Engine::new(now, current_mtu, self.initial_packets, self.seed);
-        Box::new(Lossy { engine, config: self })
+        let flow = FLOWS.fetch_add(1, Ordering::Relaxed);
+        Box::new(Lossy { engine, config: self, flow })
     }
 }
 
@@ -78,6 +81,8 @@ impl ControllerFactory for LossyConfig {
 pub struct Lossy {
     engine: Engine,
     config: Arc<LossyConfig>,
+    /// Tells the connections of this process apart in the log.
+    flow: u64,
 }
 
 impl Lossy {
@@ -89,7 +94,7 @@ impl Lossy {
 
     fn report(&mut self, now: Instant) {
         let Some(event) = self.engine.take_event(now) else { return };
-        event.log();
+        event.log(self.flow);
         if let Some(sink) = &self.config.trace {
             sink.record(&event);
         }

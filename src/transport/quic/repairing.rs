@@ -1,5 +1,6 @@
 //! What this connection's path says about repair: loss, round trip, and room on the link.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use quinn::Connection;
@@ -12,6 +13,13 @@ use crate::transport::OutgoingFrame;
 
 /// How often the load on the link is worked out. Several frames of a camera fall into it.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A loss is found a round trip after the packet left, a quarter more where only time tells, and when the
+/// acknowledgement has been held back.
+const FOUND_LATE: Duration = Duration::from_millis(10);
+
+/// Counts kept: the frames of a long round trip.
+const MOST_COUNTS: usize = 1_024;
 
 /// What a 1-RTT packet and a STREAM frame take of a packet: short header 1 + 8 + 2, tag 16, stream
 /// type 1, identifier 4, offset 4, length 2 (RFC 9000, sections 17.3 and 19.8).
@@ -32,8 +40,34 @@ const HEADERS: f64 = 1.05;
 pub(super) struct Repairing {
     policy: RepairPolicy,
     loss: LossEstimator,
+    settled: Settled,
     counted: (u64, u64),
     load: Load,
+}
+
+/// The number of packets sent so long ago that those of them which are lost have been found.
+///
+/// A loss shows a round trip after the packet left. Against all packets sent, the first frames of a
+/// connection would seem to lose none, and go without repair.
+#[derive(Default)]
+struct Settled {
+    counts: VecDeque<(Instant, u64)>,
+    packets: u64,
+}
+
+impl Settled {
+    /// Takes in how many packets were sent by `now`; returns how many were by a round trip before.
+    fn update(&mut self, now: Instant, sent: u64, rtt: Duration) -> u64 {
+        self.counts.push_back((now, sent));
+        let age = rtt + rtt / 4 + FOUND_LATE;
+        while let Some(&(at, packets)) = self.counts.front()
+            && (now.saturating_duration_since(at) >= age || self.counts.len() > MOST_COUNTS)
+        {
+            self.packets = packets;
+            self.counts.pop_front();
+        }
+        self.packets
+    }
 }
 
 /// The share of the link's rate that bodies take.
@@ -48,6 +82,7 @@ impl Repairing {
         Self {
             policy: RepairPolicy::new(mode, Settings::default()),
             loss: LossEstimator::new(),
+            settled: Settled::default(),
             counted: (0, 0),
             load: Load { since: Instant::now(), bytes: 0, share: 0.0 },
         }
@@ -56,7 +91,8 @@ impl Repairing {
     /// The repair for a frame that is sent now.
     pub(super) fn plan(&mut self, connection: &Connection, frame: &OutgoingFrame) -> Option<Plan> {
         let path = connection.stats().path;
-        let (sent, lost) = (path.sent_packets, path.lost_packets);
+        let sent = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
+        let lost = path.lost_packets;
         self.loss.update(sent.saturating_sub(self.counted.0), lost.saturating_sub(self.counted.1));
         self.counted = (sent, lost);
         self.load.add(connection, frame.body.len() as u64);
@@ -87,5 +123,26 @@ impl Load {
         let offered = self.bytes as f64 / elapsed.as_secs_f64();
         self.share = rate.map_or(0.0, |rate| offered / rate.max(1.0));
         (self.since, self.bytes) = (Instant::now(), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_count_once_their_loss_would_be_known() {
+        let start = Instant::now();
+        let ms = |ms| start + Duration::from_millis(ms);
+        let rtt = Duration::from_millis(40);
+        let mut settled = Settled::default();
+        assert_eq!(settled.update(ms(0), 10, rtt), 0);
+        assert_eq!(settled.update(ms(33), 60, rtt), 0);
+        assert_eq!(settled.update(ms(60), 110, rtt), 10);
+        assert_eq!(settled.update(ms(93), 160, rtt), 60);
+        for frame in 0..5_000 {
+            settled.update(ms(100), 200 + frame, rtt);
+        }
+        assert!(settled.counts.len() <= MOST_COUNTS);
     }
 }
