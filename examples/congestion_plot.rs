@@ -7,7 +7,7 @@
 //!
 //! Three panels over time: rates (what is delivered under the estimate of the path), bytes in flight under the
 //! window, and round-trip times above the path's own. The band at the top shows the phase. Of several
-//! connections the one that delivered most is drawn, or `flow N` where that is the second argument.
+//! connections the one that delivered most is drawn, or the one whose `flow` is the second argument.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;

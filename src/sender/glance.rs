@@ -16,7 +16,7 @@ const SILENCE: Duration = Duration::from_millis(60);
 const SILENT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The newest look at the path.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Glance {
     stats: PathStats,
     looked: Option<Instant>,
@@ -66,38 +66,37 @@ impl Glance {
 mod tests {
     use super::*;
 
-    fn stats(received: Option<u64>, with_transport: u64) -> PathStats {
+    /// Looks at a path of 50 ms: at how many milliseconds, the datagrams that have come by then, and
+    /// the bytes with the transport. Returns the glance after each, and the time of the first.
+    fn looks<const N: usize>(seen: [(u64, Option<u64>, u64); N]) -> ([Glance; N], Instant) {
+        let start = Instant::now();
         let rtt = Duration::from_millis(50);
-        PathStats { rtt, datagrams_received: received, with_transport, ..PathStats::default() }
+        let mut glance = Glance::default();
+        let glances = seen.map(|(at, datagrams_received, with_transport)| {
+            let stats =
+                PathStats { rtt, datagrams_received, with_transport, ..PathStats::default() };
+            glance.see(stats, start + Duration::from_millis(at));
+            glance.clone()
+        });
+        (glances, start)
     }
 
     #[test]
     fn a_path_is_silent_while_frames_are_underway_and_nothing_comes() {
-        let start = Instant::now();
-        let ms = |ms| start + Duration::from_millis(ms);
-        let mut glance = Glance::default();
-        glance.see(stats(Some(7), 1_000), ms(0));
-        glance.see(stats(Some(7), 1_000), ms(160));
-        assert!(!glance.is_silent() && glance.wakes_at().is_none());
-        glance.see(stats(Some(7), 1_000), ms(161));
-        assert!(glance.is_silent());
-        assert_eq!(glance.wakes_at(), Some(ms(166)));
-        glance.see(stats(Some(8), 1_000), ms(1_000));
-        assert!(!glance.is_silent());
+        let seen = [(0, Some(7)), (160, Some(7)), (161, Some(7)), (1_000, Some(8))];
+        let ([_, patient, silent, back], start) = looks(seen.map(|(at, came)| (at, came, 1_000)));
+        assert!(!patient.is_silent() && patient.wakes_at().is_none());
+        assert!(silent.is_silent());
+        assert_eq!(silent.wakes_at(), Some(start + Duration::from_millis(166)));
+        assert!(!back.is_silent());
     }
 
     #[test]
     fn a_path_on_which_nothing_is_underway_or_known_is_not_silent() {
-        let start = Instant::now();
-        let ms = |ms| start + Duration::from_millis(ms);
-        let mut idle = Glance::default();
-        idle.see(stats(Some(7), 0), ms(0));
-        idle.see(stats(Some(7), 0), ms(5_000));
-        idle.see(stats(Some(7), 1_000), ms(5_100));
+        let ([.., idle], _) =
+            looks([(0, Some(7), 0), (5_000, Some(7), 0), (5_100, Some(7), 1_000)]);
         assert!(!idle.is_silent());
-        let mut unknown = Glance::default();
-        unknown.see(stats(None, 1_000), ms(0));
-        unknown.see(stats(None, 1_000), ms(5_000));
+        let ([.., unknown], _) = looks([(0, None, 1_000), (5_000, None, 1_000)]);
         assert!(!unknown.is_silent());
     }
 }

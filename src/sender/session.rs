@@ -275,13 +275,12 @@ impl State<'_> {
         let schedule = self.schedule.as_ref()?;
         let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
         let fresh = path.with_transport.saturating_sub(path.late_with_transport);
-        let late_may_go = path.with_transport <= limit;
         // Into an outage go no more frames than fit: they would all be late when the link is back.
-        let fresh_may_go =
-            fresh <= limit && !silent && path.with_transport <= limit.saturating_add(LATE_UNDERWAY);
-        if !late_may_go && !fresh_may_go {
+        let late_underway = if silent { 0 } else { LATE_UNDERWAY };
+        if fresh > limit || path.with_transport > limit.saturating_add(late_underway) {
             return None;
         }
+        let late_may_go = path.with_transport <= limit;
         let now = Instant::now();
         let is_due = |slot| schedule.due(slot) <= now;
         let is_late = |slot| schedule.late_at(slot, path.rtt).is_some_and(|late_at| late_at <= now);

@@ -55,3 +55,45 @@ impl BunchMeter {
         Duration::from_secs_f64(seconds.clamp(0.0, most.as_secs_f64()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: f64 = 1_000_000.0;
+    const MOST: Duration = Duration::from_millis(50);
+
+    /// The span after ten acknowledgements of a millisecond's bytes each, the last `late` of them
+    /// together.
+    fn span(late: u64, usual: f64) -> Duration {
+        let start = Instant::now();
+        let mut meter = BunchMeter::new(start);
+        for at in 1..=10 {
+            let come = if at > 10 - late { 10 } else { at };
+            meter.on_ack(start + Duration::from_millis(come), 1_000, RATE);
+        }
+        meter.span(RATE, usual, MOST)
+    }
+
+    #[test]
+    fn a_pause_leaves_a_bunch_as_long_as_itself() {
+        assert_eq!(span(1, 0.0), Duration::from_millis(1));
+        assert_eq!(span(6, 0.0), Duration::from_millis(6));
+        assert_eq!(span(6, 2_000.0), Duration::from_millis(4));
+        assert_eq!(span(1, 2_000.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_bunch_counts_for_ten_rounds() {
+        let start = Instant::now();
+        let mut meter = BunchMeter::new(start);
+        meter.on_ack(start, 9_000, RATE);
+        for round in 1..=10_u32 {
+            assert_eq!(meter.span(RATE, 0.0, MOST), Duration::from_millis(9), "round {round}");
+            meter.end_round();
+            meter.restart(start + round * MOST);
+            meter.on_ack(start + round * MOST, 1_000, RATE);
+        }
+        assert_eq!(meter.span(RATE, 0.0, MOST), Duration::from_millis(1));
+    }
+}

@@ -41,7 +41,7 @@ pub(super) struct Repairing {
     policy: RepairPolicy,
     loss: LossEstimator,
     settled: Settled,
-    counted: (u64, u64),
+    lost: u64,
     load: Load,
 }
 
@@ -83,7 +83,7 @@ impl Repairing {
             policy: RepairPolicy::new(mode, Settings::default()),
             loss: LossEstimator::new(),
             settled: Settled::default(),
-            counted: (0, 0),
+            lost: 0,
             load: Load { since: Instant::now(), bytes: 0, share: 0.0 },
         }
     }
@@ -91,10 +91,11 @@ impl Repairing {
     /// The repair for a frame that is sent now.
     pub(super) fn plan(&mut self, connection: &Connection, frame: &OutgoingFrame) -> Option<Plan> {
         let path = connection.stats().path;
-        let sent = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
+        let before = self.settled.packets;
+        let settled = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
         let lost = path.lost_packets;
-        self.loss.update(sent.saturating_sub(self.counted.0), lost.saturating_sub(self.counted.1));
-        self.counted = (sent, lost);
+        self.loss.update(settled.saturating_sub(before), lost.saturating_sub(self.lost));
+        self.lost = lost;
         self.load.add(connection, frame.body.len() as u64);
         let loss = self.loss.loss();
         let now = Conditions {

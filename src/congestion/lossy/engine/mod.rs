@@ -266,9 +266,10 @@ impl Engine {
             self.outage_rounds = OUTAGE_ROUNDS;
         }
         self.smoothed_rtt = batch.smoothed_rtt;
+        // What was under way when an outage began is acknowledged after it, and frees little.
         if now.saturating_duration_since(newest) <= self.patience() {
             self.answered_at = now;
-        } // What was under way when an outage began is acknowledged after it, and frees little.
+        }
         self.in_flight = in_flight;
         self.small = 0;
         self.last_app_limited = batch.app_limited;

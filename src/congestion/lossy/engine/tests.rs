@@ -109,3 +109,24 @@ fn in_an_outage_two_packets_leave_every_25_ms() {
     let expected = (2_021 - 300) / 25;
     assert!((expected..=3 * expected).contains(&left), "{left}");
 }
+
+#[test]
+fn an_acknowledgement_from_before_an_outage_does_not_end_the_probing() {
+    let start = Instant::now();
+    let ms = |ms| start + Duration::from_millis(ms);
+    let mut engine = Engine::new(start, 1200, 100, 1);
+    engine.on_sent(ms(0), 1200);
+    engine.on_ack(ms(0), 1200, false, Duration::from_millis(20));
+    engine.on_end_acks(ms(20), 0);
+    engine.on_sent(ms(20), 90_000);
+    assert!(engine.in_outage(ms(1_000)));
+    // It had come, but its acknowledgement was lost; all that was sent since is lost as well.
+    engine.on_ack(ms(20), 1200, false, Duration::from_millis(140));
+    engine.on_end_acks(ms(1_000), 88_800);
+    assert!(engine.in_outage(ms(1_001)));
+    assert!(engine.window(ms(1_030)) > 88_800 + 1200);
+    engine.on_sent(ms(1_030), 2_400);
+    engine.on_ack(ms(1_030), 2_400, false, Duration::from_millis(125));
+    engine.on_end_acks(ms(1_050), 0);
+    assert!(!engine.in_outage(ms(1_060)));
+}

@@ -147,10 +147,10 @@ impl Engine {
 
     /// How long acknowledgements pause on this path, as far as the window allows for it.
     pub(super) fn bunch(&self) -> Duration {
-        let base = self.delay.base().unwrap_or_default();
         if self.murky_downs > 0 {
             return Duration::ZERO; // somebody else's packets lie between ours
         }
+        let base = self.delay.base().unwrap_or_default();
         let usual = USUAL_BUNCH * self.mtu as f64;
         self.bunches.span(self.path_rate(), usual, MAX_BUNCH.max(base / 10))
     }
