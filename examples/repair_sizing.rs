@@ -13,8 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Stream bytes in a packet of 1,500 bytes.
-const PACKET: usize = 1_410;
-const HEADER: usize = 120;
+const PACKET: usize = 1_434;
+const HEADER: usize = 70;
 const TRAILER: usize = HEADER + 10;
 const FRAMES: usize = 200_000;
 
@@ -52,7 +52,7 @@ fn code_speed(body_len: usize, shard_len: usize, repair: usize) {
         let mut assembly = Assembly::new(Limits { max_header: 8, max_body: 1 << 30 }, *b"12345678");
         let parse = |_: &[u8]| Head::Found(layout);
         let fed =
-            [(0, &b"h"[..]), (1 + kept as u64, &body[kept..]), (1 + body_len as u64, &shards)];
+            [(0, &b"h"[..]), (1 + kept as u64, &body[kept..]), (layout.repair().start, &shards)];
         let progress = fed.map(|(offset, bytes)| assembly.accept(offset, bytes, parse));
         assert!(matches!(&progress[2], Ok(Progress::Ready(mended)) if mended.body == body));
         0
@@ -91,7 +91,7 @@ fn shard_lengths(rng: &mut StdRng) {
                 let most = body_len / shard_len;
                 let shards = shards_for(body_len, PACKET, shard_len, loss, 0.01, most).unwrap_or(0);
                 let failing = failing_share(rng, body_len, shard_len, shards, loss);
-                let overhead = (shards * shard_len + TRAILER) as f64 / body_len as f64;
+                let overhead = (shards * shard_len + 2 * TRAILER) as f64 / body_len as f64;
                 print!("    {:5.2} % for {:4.1} %", failing * 100.0, overhead * 100.0);
             }
             println!();
@@ -120,7 +120,8 @@ fn frame_fails(
     loss: f64,
 ) -> bool {
     let repair_len = shards * shard_len;
-    let end = HEADER + body_len + repair_len + TRAILER;
+    let repair_start = HEADER + body_len + TRAILER;
+    let end = repair_start + repair_len + TRAILER;
     // The first packet may be shared with another stream's end.
     let first = rng.random_range(HEADER..=PACKET);
     let packets = 1 + (end - first).div_ceil(PACKET);
@@ -140,9 +141,9 @@ fn frame_fails(
             })
             .count()
     };
-    let body_end = HEADER + body_len;
-    let there = whole(HEADER, body_len) + whole(body_end, repair_len);
-    let header = arrived(0, HEADER) || (shards > 0 && arrived(end - TRAILER, end));
+    let there = whole(HEADER, body_len) + whole(repair_start, repair_len);
+    let trailer = |end: usize| shards > 0 && arrived(end - TRAILER, end);
+    let header = arrived(0, HEADER) || trailer(repair_start) || trailer(end);
     !header || there < body_len.div_ceil(shard_len)
 }
 
@@ -150,8 +151,8 @@ fn frame_fails(
 fn adaptive(rng: &mut StdRng) {
     println!("the policy on 60 kB and 20 kB frames in turn, loss known exactly");
     println!("residual  loss   60 kB left     20 kB left     overhead");
-    for residual in [0.01, 0.005, 0.003] {
-        for loss in [0.01, 0.02, 0.05, 0.10] {
+    for residual in [0.01, 0.003, 0.001] {
+        for loss in [0.01, 0.02, 0.045, 0.05, 0.055, 0.10] {
             adaptive_row(rng, residual, loss);
         }
     }
@@ -169,7 +170,7 @@ fn adaptive_row(rng: &mut StdRng, residual: f64, loss: f64) {
             let plan = policy.plan(body_len as u64, &now);
             let shard_len = shard_len_for(PACKET, body_len as u64);
             let shards = plan.map_or(0, |plan| plan.repair_shards());
-            repair += plan.map_or(0, |plan| plan.repair_len() + TRAILER);
+            repair += plan.map_or(0, |plan| plan.repair_len() + 2 * TRAILER);
             failing[source] += usize::from(frame_fails(rng, body_len, shard_len, shards, loss));
         }
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use framelane::frame::{
     ContentHash, FrameMeta, FrameName, MediaType, Sequence, SourceName, UnixNanos,
 };
-use framelane::repair::{self, Plan};
+use framelane::repair::{self, Layout, Plan};
 use framelane::wire::{
     Answer, Decoded, EndOfSource, FrameHeader, Hello, LostFrame, Message, Offer, OfferEntry,
     Receipts, Refusal, RefusalCode, RepairLayout, SourceId, Totals, Verdict, Welcome, record,
@@ -67,6 +67,9 @@ fn a_stream_with_repair_is_as_specified() {
     assert_eq!(body, blocks["stream-body"]);
     assert_eq!(repair::encode(&body, &plan).unwrap(), blocks["stream-repair"]);
     assert_eq!(repair::trailer(&header, *b"12345678").unwrap(), blocks["stream-trailer"]);
+    let layout = Layout::repaired(header.len(), plan);
+    assert_eq!([layout.body().end, layout.repair().start, layout.repair().end], [87, 163, 175]);
+    assert_eq!(layout.end(), 251);
 }
 
 #[test]

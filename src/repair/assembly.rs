@@ -11,6 +11,9 @@ use super::{
     Layout, MAX_REPAIRED_BODY, MAX_SHARD_LEN, Plan, RepairError, TrailerMark, trailer_len,
 };
 
+/// Marks looked at for each chunk. A stream has two, and only a peer that plays games has more.
+const MOST_MARKS: usize = 4;
+
 /// What the receiver takes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -110,7 +113,8 @@ impl Assembly {
         self.check_end(offset.saturating_add(chunk.len() as u64))?;
         self.pieces.insert(offset, chunk)?;
         if self.found.is_none() {
-            self.found = self.find_header(parse)?;
+            let arrived = offset..offset + chunk.len() as u64;
+            self.found = self.find_header(arrived, parse)?;
             self.check_end(self.pieces.last_run().end)?;
         }
         Ok(self.deliver())
@@ -168,15 +172,20 @@ impl Assembly {
     /// The longest stream that any header can announce here.
     fn longest_stream(&self) -> u64 {
         let header = self.limits.max_header;
+        let trailers = 2 * trailer_len(header);
         // Repair shards are at most as many as data shards, of which one can be padding mostly.
         let repaired = 2 * MAX_REPAIRED_BODY.min(self.limits.max_body) + MAX_SHARD_LEN as u64;
         let plain = self.limits.max_body;
-        repaired.max(plain).saturating_add((header + trailer_len(header)) as u64)
+        repaired.max(plain).saturating_add((header + trailers) as u64)
     }
 
-    fn find_header(&self, parse: impl Fn(&[u8]) -> Head) -> Result<Option<Found>, RepairError> {
+    fn find_header(
+        &self,
+        arrived: Range<u64>,
+        parse: impl Fn(&[u8]) -> Head,
+    ) -> Result<Option<Found>, RepairError> {
         let found = match self.header_at_start(&parse)? {
-            None => self.header_in_trailer(&parse),
+            None => self.header_in_trailer(arrived, &parse),
             found => found,
         };
         if let Some(Found { layout, .. }) = &found
@@ -207,27 +216,37 @@ impl Assembly {
         }
     }
 
-    /// Whether the last bytes seen are a trailer. They may also be the end of a packet in the
-    /// middle of the body, so nothing that is not right is an error.
-    fn header_in_trailer(&self, parse: impl Fn(&[u8]) -> Head) -> Option<Found> {
-        let run = self.pieces.last_run();
-        let mut tail = [0; 10];
-        let tail_start = run.end.checked_sub(tail.len() as u64)?;
-        if tail_start < run.start || !self.pieces.copy(tail_start, &mut tail) {
+    /// Looks for a trailer in what `arrived` and what touches it.
+    fn header_in_trailer(
+        &self,
+        arrived: Range<u64>,
+        parse: impl Fn(&[u8]) -> Head,
+    ) -> Option<Found> {
+        let longest = trailer_len(self.limits.max_header) as u64;
+        let (start, bytes) = self.pieces.around(arrived, longest);
+        let marks = bytes.windows(self.mark.len()).enumerate();
+        marks
+            .filter(|(_, window)| *window == self.mark)
+            .take(MOST_MARKS)
+            .find_map(|(at, _)| self.trailer_at(start, &bytes[..at + self.mark.len()], &parse))
+    }
+
+    /// The header of the trailer that `bytes`, from offset `start` of the stream, may end with. It may
+    /// also be a part of the body, so nothing that is not right is an error.
+    fn trailer_at(&self, start: u64, bytes: &[u8], parse: impl Fn(&[u8]) -> Head) -> Option<Found> {
+        let (header, tail) = bytes.split_last_chunk()?;
+        let header_len = header_len_in(*tail, self.mark)?;
+        if header_len > self.limits.max_header {
             return None;
         }
-        let header_len = header_len_in(tail, self.mark)?;
-        let header_start = tail_start.checked_sub(header_len as u64)?;
-        if header_len > self.limits.max_header || header_start < run.start {
-            return None;
-        }
-        let mut header = vec![0; header_len];
-        if !self.pieces.copy(header_start, &mut header) {
-            return None;
-        }
-        match parse(&header) {
-            Head::Found(layout) if layout.header_len == header_len && layout.end() == run.end => {
-                Some(Found { header: header.into(), layout, in_trailer: true })
+        let header = &header[header.len().checked_sub(header_len)?..];
+        let end = start + bytes.len() as u64;
+        match parse(header) {
+            Head::Found(layout)
+                if layout.header_len == header_len && layout.has_trailer_to(end) =>
+            {
+                let header = Bytes::copy_from_slice(header);
+                Some(Found { header, layout, in_trailer: true })
             }
             _ => None,
         }
@@ -266,8 +285,8 @@ impl Assembly {
 
     fn repaired_body(&mut self, layout: &Layout) -> Option<Arrival> {
         let plan = layout.repair.filter(|_| self.trust_repair)?;
-        let mended = enough_shards(&plan, layout.body().start, &self.pieces)
-            .map(|enough| mend(&plan, &enough, layout.body().start, &self.pieces))?;
+        let enough = enough_shards(&plan, layout, &self.pieces)?;
+        let mended = mend(&plan, &enough, layout, &self.pieces);
         match mended {
             Ok(body) => Some(body),
             Err(_) => {
@@ -286,17 +305,15 @@ struct Enough {
     mended: usize,
 }
 
-fn enough_shards(plan: &Plan, body_start: u64, pieces: &Pieces) -> Option<Enough> {
-    let body_len = plan.body_len() as u64;
+fn enough_shards(plan: &Plan, layout: &Layout, pieces: &Pieces) -> Option<Enough> {
+    let body = layout.body();
     // K whole shards hold at least as many bytes as the body, so this spares counting them.
-    if pieces.received() < body_len {
+    if pieces.received() < layout.body_len {
         return None;
     }
     let runs = pieces.runs();
-    let repair_start = body_start + body_len;
-    let repair_end = repair_start + plan.repair_len() as u64;
-    let data = whole_shards(&runs, body_start..repair_start, plan.shard_len());
-    let repair = whole_shards(&runs, repair_start..repair_end, plan.shard_len());
+    let data = whole_shards(&runs, body, plan.shard_len());
+    let repair = whole_shards(&runs, layout.repair(), plan.shard_len());
     let count = |shards: &[Range<usize>]| shards.iter().map(Range::len).sum::<usize>();
     let mended = plan.data_shards() - count(&data);
     (count(&repair) >= mended).then_some(Enough { data, repair, mended })
@@ -325,7 +342,7 @@ fn whole_shards(runs: &[Range<u64>], region: Range<u64>, shard_len: usize) -> Ve
 fn mend(
     plan: &Plan,
     enough: &Enough,
-    body_start: u64,
+    layout: &Layout,
     pieces: &Pieces,
 ) -> Result<Arrival, RepairError> {
     let missing = || RepairError::Code("a shard that was counted is missing".to_owned());
@@ -335,10 +352,10 @@ fn mend(
     for index in enough.data.iter().cloned().flatten() {
         let start = index * shard_len;
         let len = shard_len.min(plan.body_len() - start);
-        let there = pieces.copy(body_start + start as u64, &mut shard[..len]);
+        let there = pieces.copy(layout.body().start + start as u64, &mut shard[..len]);
         mending.data(index, there.then_some(&shard[..len]).ok_or_else(missing)?)?;
     }
-    let repair_start = body_start + plan.body_len() as u64;
+    let repair_start = layout.repair().start;
     for index in enough.repair.iter().cloned().flatten().take(enough.mended) {
         let there = pieces.copy(repair_start + (index * shard_len) as u64, &mut shard);
         mending.repair(index, there.then_some(shard.as_slice()).ok_or_else(missing)?)?;

@@ -3,8 +3,9 @@
 //! A frame that carries repair is one stream laid out as
 //!
 //! ```text
-//! 0             H                 H+B                  H+B+R*L
-//! | header (H)  | body (B)         | R shards of L bytes | header copy (H) | u16 H | mark (8) |
+//! | header (H) | body (B) | trailer | R shards of L bytes | trailer |
+//!
+//! trailer: | header copy (H) | u16 H | mark (8) |
 //! ```
 //!
 //! The body is cut into K = ceil(B / L) data shards, the last padded with zeros that are not sent.

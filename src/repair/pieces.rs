@@ -106,6 +106,36 @@ impl Pieces {
         true
     }
 
+    /// The bytes of `range` and what touches it without a hole, up to `reach` bytes on either side, and the
+    /// offset at which they begin; none of them if the range has a hole itself.
+    pub(super) fn around(&self, range: Range<u64>, reach: u64) -> (u64, Vec<u8>) {
+        let (lowest, highest) =
+            (range.start.saturating_sub(reach), range.end.saturating_add(reach));
+        let (mut start, mut end) = (range.start, range.end);
+        while start > lowest
+            && let Some(piece) = self.piece_start(start - 1)
+        {
+            start = piece.max(lowest);
+        }
+        while end < highest && !self.bytes_at(end).is_empty() {
+            end = (end + self.bytes_at(end).len() as u64).min(highest);
+        }
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        match self.copy(start, &mut bytes) {
+            true => (start, bytes),
+            false => (start, Vec::new()),
+        }
+    }
+
+    /// Where the piece begins that has `offset`.
+    fn piece_start(&self, offset: u64) -> Option<u64> {
+        if offset < self.prefix.len() as u64 {
+            return Some(0);
+        }
+        let (&start, piece) = self.later.range(..=offset).next_back()?;
+        (start + piece.len() as u64 > offset).then_some(start)
+    }
+
     /// The bytes from `offset` to the end of their piece; none if there is a hole.
     fn bytes_at(&self, offset: u64) -> &[u8] {
         if offset < self.prefix.len() as u64 {
@@ -175,6 +205,10 @@ mod tests {
         assert_eq!(&out, b"qrstuvwx");
         assert!(!pieces.copy(15, &mut out));
         assert!(!pieces.copy(17, &mut out));
+        assert_eq!(pieces.around(18..19, 100), (16, b"qrstuvwx".to_vec()));
+        assert_eq!(pieces.around(18..19, 3), (16, b"qrstuv".to_vec()));
+        assert_eq!(pieces.around(1..2, 0), (1, b"b".to_vec()));
+        assert_eq!(pieces.around(11..13, 5).1, b"");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub const MAX_SHARD_LEN: usize = 16 << 10;
 /// The most shards of one frame, data and repair together: the size of GF(2^16) less one.
 pub const MAX_SHARDS: usize = 65_535;
 
-/// Marks the end of a stream that carries repair.
+/// Marks the end of a header's copies in a stream that carries repair.
 ///
 /// Both ends must use the same. It should be unpredictable to whoever makes the frames' contents
 /// (taken from the session, for example by the TLS exporter): a body that held a forged trailer
@@ -88,7 +88,7 @@ pub struct Layout {
     pub header_len: usize,
     /// B: bytes of the body.
     pub body_len: u64,
-    /// The repair that follows the body; its trailer follows that.
+    /// The repair that follows the body, with a trailer before it and one behind it.
     pub repair: Option<Plan>,
 }
 
@@ -98,7 +98,7 @@ impl Layout {
         Self { header_len, body_len, repair: None }
     }
 
-    /// A stream of header, body, repair and trailer.
+    /// A stream of header, body, trailer, repair and trailer.
     pub fn repaired(header_len: usize, plan: Plan) -> Self {
         Self { header_len, body_len: plan.body_len as u64, repair: Some(plan) }
     }
@@ -109,13 +109,22 @@ impl Layout {
         start..start.saturating_add(self.body_len)
     }
 
+    /// Offsets of the repair shards; an empty range where there are none.
+    pub fn repair(&self) -> Range<u64> {
+        let Some(plan) = self.repair else { return self.body().end..self.body().end };
+        let start = self.body().end.saturating_add(trailer_len(self.header_len) as u64);
+        start..start.saturating_add(plan.repair_len() as u64)
+    }
+
     /// Offset behind the stream's last byte.
     pub fn end(&self) -> u64 {
-        let behind_body = match self.repair {
-            None => 0,
-            Some(plan) => plan.repair_len() + trailer_len(self.header_len),
-        };
-        self.body().end.saturating_add(behind_body as u64)
+        let trailer = self.repair.map_or(0, |_| trailer_len(self.header_len) as u64);
+        self.repair().end.saturating_add(trailer)
+    }
+
+    /// Whether a trailer ends at this offset.
+    pub(super) fn has_trailer_to(&self, offset: u64) -> bool {
+        self.repair.is_some() && (offset == self.repair().start || offset == self.end())
     }
 }
 
@@ -124,8 +133,8 @@ pub fn trailer_len(header_len: usize) -> usize {
     header_len + LENGTH_BYTES + size_of::<TrailerMark>()
 }
 
-/// The end of a stream with repair: the header again, so that the loss of its packet does not
-/// cost the frame, and what lets a reader find it from the end.
+/// What stands before and behind the repair: the header again, so that the loss of its packet does not
+/// cost the frame, and what lets a reader find it from its end.
 ///
 /// # Errors
 /// [`RepairError::HeaderTooLong`] above 65,535 bytes.

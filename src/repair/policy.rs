@@ -17,7 +17,7 @@ const RTT_OFF: f64 = 0.8;
 const LOSS_BAND: std::ops::Range<f64> = 0.8..1.1;
 /// Repair may be at most this share of the frames' bytes up to a loss of 6.5 %, which is 5 % and the noise of
 /// its estimate, ...
-const LEAST_OVERHEAD_CAP: f64 = 0.195;
+const LEAST_OVERHEAD_CAP: f64 = 0.198;
 const CAP_RISES_FROM: f64 = 0.065;
 /// ... and this from 9 % on, which is 10 % and the noise; in proportion between.
 const MOST_OVERHEAD_CAP: f64 = 0.345;
@@ -29,11 +29,17 @@ const MAX_SAVED: f64 = 65_536.0;
 /// How far the target gives way as the savings run out. Without it the large frames, whose need
 /// is the smaller share, would have all of theirs and the small ones what is left.
 const MOST_RELAXED: f64 = 8.0;
+/// Times and parts that the relaxed target varies by from frame to frame. A packet more or less changes the
+/// odds of a small frame fivefold: with one target for all, either the small ones or the large would go short
+/// every time.
+const RELAXED_RANGE: f64 = 2.0;
+/// Steps of this fill a range evenly, however many are taken and of whichever frames.
+const GOLDEN_STEP: f64 = 0.618_033_988_749_895;
 /// The link's rate is known to a few percent only, and frames that come in bursts queue long before
 /// it is used up: repair leaves the rest alone.
 const USABLE_LOAD: f64 = 0.90;
-/// Header and trailer of a typical frame, in bytes.
-const TYPICAL_FRAMING: usize = 120 + 130;
+/// The header of a typical frame, in bytes.
+const TYPICAL_HEADER: usize = 70;
 /// The shortest shard in bytes, for bodies up to so many bytes, and the next one: see [`shard_len_for`].
 const SHORTEST_SHARD: (usize, u64) = (64, 64 << 10);
 const SHORT_SHARD: (usize, u64) = (128, 256 << 10);
@@ -92,12 +98,14 @@ pub struct RepairPolicy {
     sized_for: f64,
     /// Repair bytes that earlier frames were allowed and did not use.
     saved: f64,
+    /// Where in the range the relaxed target is, 0 to 1.
+    place: f64,
 }
 
 impl RepairPolicy {
     /// One that has sent nothing.
     pub fn new(mode: RepairMode, settings: Settings) -> Self {
-        Self { mode, settings, active: false, sized_for: 0.0, saved: MAX_SAVED }
+        Self { mode, settings, active: false, sized_for: 0.0, saved: MAX_SAVED, place: 0.5 }
     }
 
     /// The repair for a frame of `body_len` bytes that is sent now; `None` for none.
@@ -128,7 +136,7 @@ impl RepairPolicy {
         let overhead = overhead_cap(self.sized_for).min(room(now.load));
         let earned = overhead * body;
         let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
-        let framing = trailer_len(TYPICAL_FRAMING / 2);
+        let framing = 2 * trailer_len(TYPICAL_HEADER);
         let most = ((allowed - framing as f64) / shard_len as f64).max(0.0) as usize;
         let most = most.min(body_len as usize / shard_len);
 
@@ -140,10 +148,12 @@ impl RepairPolicy {
         shards
     }
 
-    /// 1 while half of the savings are there, rising to [`MOST_RELAXED`] without any.
-    fn relaxation(&self) -> f64 {
+    /// 1 while half of the savings are there, rising to [`MOST_RELAXED`] or so without any.
+    fn relaxation(&mut self) -> f64 {
         let short = (1.0 - 2.0 * self.saved / MAX_SAVED).max(0.0);
-        MOST_RELAXED.powf(short)
+        self.place = (self.place + GOLDEN_STEP).fract();
+        let apart = (2.0 * self.place - 1.0) * (4.0 * short).min(1.0);
+        MOST_RELAXED.powf(short) * RELAXED_RANGE.powf(apart)
     }
 
     /// Switches on and off, and follows the loss, each with some inertia.
@@ -188,10 +198,15 @@ pub fn shards_for(
     most: usize,
 ) -> Option<usize> {
     let spoiled = packet_len.saturating_sub(1) as f64 / shard_len as f64 + 1.0;
-    let shards = |lost: usize| (lost as f64 * spoiled).round() as usize;
+    // Each spoils the next lower or the next higher number of them: most sums of these must be covered.
+    let odds = spoiled.fract() * (1.0 - spoiled.fract());
+    let shards = |lost: usize| {
+        let mean = lost as f64 * spoiled;
+        (mean + (lost as f64 * odds).sqrt()).ceil() as usize
+    };
     let suffices = |lost: usize| {
-        let framing = if lost == 0 { TYPICAL_FRAMING / 2 } else { TYPICAL_FRAMING };
-        let stream = body_len + shards(lost) * shard_len + framing;
+        let trailers = if lost == 0 { 0 } else { 2 * trailer_len(TYPICAL_HEADER) };
+        let stream = TYPICAL_HEADER + body_len + shards(lost) * shard_len + trailers;
         more_lost_than(lost, stream.div_ceil(packet_len.max(1)), loss) <= target
     };
     let most_lost = (most as f64 / spoiled) as usize;

@@ -4,6 +4,8 @@
 //! `OTHER` for the second flow), and print the controller's trace (`TRACE`).
 
 use framelane::congestion::{Congestion, TraceRing};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::paths::{
     Cell, PAYLOAD_SHARE, Pair, Run, first_fresh_ms, first_share, frames, mean_mbit, mobile_trace,
@@ -284,6 +286,60 @@ fn table_rtt_change() {
                 part(15, 25),
                 out.wait_quantile(0.5, 5 * SEC, 15 * SEC),
                 out.wait_quantile(0.5, 17 * SEC, 25 * SEC),
+            );
+        }
+    }
+}
+
+/// A drive through a mobile network, Mbit/s each quarter of a second: fades, and handovers in which nothing
+/// gets through.
+const DRIVE: [u64; 64] = [
+    32, 34, 38, 41, 40, 36, 30, 27, 29, 35, 44, 52, 57, 60, 55, 47, //
+    38, 30, 24, 18, 14, 10, 8, 0, 12, 22, 30, 34, 33, 36, 40, 38, //
+    33, 29, 26, 22, 17, 12, 8, 5, 3, 3, 4, 6, 9, 15, 21, 26, //
+    30, 32, 28, 25, 20, 0, 16, 27, 35, 42, 46, 43, 39, 36, 33, 31,
+];
+
+/// `base` and up to `jitter` more, in straight lines from one value to the next.
+fn wandering(base: Nanos, jitter: Nanos, seconds: u64, seed: u64) -> Vec<(Nanos, Nanos)> {
+    let jitter = jitter.max(MS);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let knots = seconds * SEC / jitter + 2;
+    let knots: Vec<Nanos> = (0..knots).map(|_| rng.random_range(0..=jitter)).collect();
+    let at = |time: Nanos| {
+        let (knot, into) = ((time / jitter) as usize, time % jitter);
+        (knots[knot] * (jitter - into) + knots[knot + 1] * into) / jitter
+    };
+    (0..seconds * 2_000).map(|half| half * MS / 2).map(|time| (time, base + at(time))).collect()
+}
+
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_drive() {
+    let seconds = 32;
+    for seed in list("SEEDS", "1,2,3,4,5") {
+        for jitter in list("JITTER", "1,8") {
+            let cell = Cell { mbit: 20.0, rtt_ms: 60.0, loss: 0.001, queue_bytes: 1_100_000 };
+            let steps = DRIVE.iter().cycle().take(seconds as usize * 4);
+            let trace: Vec<_> =
+                (0..).zip(steps).map(|(at, mbit)| (at * 250 * MS, mbit * 1_000_000)).collect();
+            let offered = mean_mbit(&trace) * PAYLOAD_SHARE;
+            let mut run = run(cell, Load::Bulk, seconds as f64);
+            run.seed = seed as u64;
+            let out = run.go_changed(|forward, back| {
+                forward.rate = trace;
+                let jitter = (jitter * 1e6) as Nanos;
+                forward.delay = wandering(30 * MS, jitter, seconds, seed as u64);
+                back.delay = wandering(30 * MS, jitter, seconds, seed as u64 + 100);
+            });
+            dump(&run.ring);
+            println!(
+                "drive jitter {jitter} seed {seed}: {:.3} of {offered:.1} Mbit/s, wait p50 {:.1} p95 {:.1} ms, \
+                 overflow {:.3}",
+                out.flows[0].goodput(0, seconds * SEC) / offered,
+                out.wait_quantile(0.5, 0, seconds * SEC),
+                out.wait_quantile(0.95, 0, seconds * SEC),
+                out.flows[0].overflow_share(0, seconds * SEC),
             );
         }
     }

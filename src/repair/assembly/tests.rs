@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -47,11 +49,8 @@ fn body_of(len: usize) -> Vec<u8> {
 fn stream_of(body: &[u8], plan: &Plan) -> Vec<u8> {
     let (shard_len, repair) = (plan.shard_len() as u16, plan.repair_shards() as u16);
     let header = header(body.len() as u64, shard_len, repair);
-    let mut stream = header.clone();
-    stream.extend_from_slice(body);
-    stream.extend(encode(body, plan).unwrap());
-    stream.extend(trailer(&header, MARK).unwrap());
-    stream
+    let trailer = trailer(&header, MARK).unwrap();
+    [&header, body, &trailer, &encode(body, plan).unwrap(), &trailer].concat()
 }
 
 /// Cuts a stream into packets of `size` bytes.
@@ -97,17 +96,14 @@ fn every_loss_of_up_to_r_shards_is_mended() {
     let plan = Plan::new(85, 8, 4).unwrap();
     let body = body_of(85);
     let stream = stream_of(&body, &plan);
-    // Chunks are: the header, 11 data shards, 4 repair shards, the trailer.
-    let mut chunks = vec![(0, &stream[..HEADER])];
-    chunks.extend(packets(&stream[HEADER..HEADER + 85], 8));
-    let repair_end = HEADER + 85 + plan.repair_len();
-    chunks.extend(packets(&stream[HEADER + 85..repair_end], 8));
-    let offsets = chunks.iter().scan(0, |at, (_, chunk)| {
-        *at += chunk.len();
-        Some((*at - chunk.len()) as u64)
-    });
-    let chunks: Vec<(u64, &[u8])> = offsets.zip(chunks.iter().map(|(_, chunk)| *chunk)).collect();
-    let (head, shards) = chunks.split_at(1);
+    // Chunks are: the header, 11 data shards, 4 repair shards.
+    let layout = Layout::repaired(HEADER, plan);
+    let pieces = |range: Range<u64>| {
+        let part = packets(&stream[range.start as usize..range.end as usize], 8);
+        part.into_iter().map(move |(at, chunk)| (range.start + at, chunk))
+    };
+    let head = [(0, &stream[..HEADER])];
+    let shards: Vec<_> = pieces(layout.body()).chain(pieces(layout.repair())).collect();
     for lost in 0u32..1 << 15 {
         if lost.count_ones() > 4 {
             continue;
@@ -150,6 +146,32 @@ fn the_trailer_stands_in_for_a_lost_header() {
 }
 
 #[test]
+fn either_trailer_is_enough() {
+    let plan = Plan::new(20_000, 176, 24).unwrap();
+    let body = body_of(20_000);
+    let stream = stream_of(&body, &plan);
+    let all = packets(&stream, 1_410);
+    let last = all.len() - 1;
+    let middle = (HEADER + 20_000 + trailer_len(HEADER) - 1) / 1_410;
+    assert!(middle < last, "not in one packet");
+    for lost in [[0, last], [0, middle]] {
+        let arrived = || {
+            let arrived = all.iter().enumerate().filter(|(index, _)| !lost.contains(index));
+            arrived.map(|(_, packet)| *packet)
+        };
+        for backwards in [false, true] {
+            let mut chunks: Vec<_> = arrived().collect();
+            if backwards {
+                chunks.reverse();
+            }
+            let mut assembly = Assembly::new(LIMITS, MARK);
+            assert_eq!(feed(&mut assembly, chunks).expect("a trailer").body, body);
+            assert!(assembly.header_from_trailer());
+        }
+    }
+}
+
+#[test]
 fn a_trailer_cut_by_packets_is_found_in_any_order() {
     let plan = Plan::new(500, 50, 10).unwrap();
     let body = body_of(500);
@@ -181,7 +203,7 @@ fn a_wrong_repair_falls_back_to_the_whole_body() {
     let plan = Plan::new(20_000, 176, 20).unwrap();
     let body = body_of(20_000);
     let mut stream = stream_of(&body, &plan);
-    stream[HEADER + 20_000 + 500] ^= 1;
+    stream[HEADER + 20_000 + trailer_len(HEADER) + 500] ^= 1;
     let all = packets(&stream, 1_410);
     let arrived = all.iter().enumerate().filter(|(index, _)| ![2, 5].contains(index));
     let mut assembly = Assembly::new(LIMITS, MARK);
@@ -323,8 +345,9 @@ fn decodable(stream: &[u8], arrived: &[(u64, &[u8])], plan: &Plan) -> bool {
     let whole = |bytes: &[bool]| bytes.iter().all(|&byte| byte);
     let (head, rest) = have.split_at(HEADER);
     let (body, rest) = rest.split_at(plan.body_len());
-    let (repair, trailer) = rest.split_at(plan.repair_len());
+    let (middle, rest) = rest.split_at(trailer_len(HEADER));
+    let (repair, last) = rest.split_at(plan.repair_len());
     let shards = body.chunks(plan.shard_len()).chain(repair.chunks(plan.shard_len()));
     let count = shards.filter(|shard| whole(shard)).count();
-    (whole(head) || whole(trailer)) && count >= plan.data_shards()
+    [head, middle, last].into_iter().any(whole) && count >= plan.data_shards()
 }

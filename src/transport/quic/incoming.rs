@@ -33,7 +33,6 @@ pub(super) struct Incoming<'a> {
     sources: &'a SourceCount,
     assembly: Assembly,
     header: Option<FrameHeader>,
-    body: Option<Body>,
     claim: Claim,
     claimed: u64,
 }
@@ -46,7 +45,6 @@ impl<'a> Incoming<'a> {
             sources,
             assembly: Assembly::new(limits, mark),
             header: None,
-            body: None,
             claim: intake.budget.claim(),
             claimed: 0,
         }
@@ -62,22 +60,23 @@ impl<'a> Incoming<'a> {
             self.look_at(header)?;
         }
         match progress {
-            Ok(Progress::NeedMore) => self.check_nothing_behind(offset, chunk),
+            Ok(Progress::NeedMore) => Ok(Step::More),
             Ok(Progress::Ready(body)) => Ok(self.ready(body)),
             Err(error) => Err(self.fault(&error, malformed.into_inner())),
         }
     }
 
-    /// The stream has ended.
-    pub(super) fn end(mut self) -> Result<ArrivedFrame, Fault> {
-        match self.body.take() {
-            Some(body) => self.arrived(body).ok_or_else(|| self.no_header()),
-            None if self.header.is_none() => Err(self.no_header()),
-            None => {
-                let error = RepairError::Truncated { received: self.assembly.received() };
-                Err(self.fault(&error, None))
-            }
+    /// The stream has ended too early.
+    pub(super) fn truncated(self) -> Fault {
+        if self.header.is_none() {
+            return self.no_header();
         }
+        self.fault(&RepairError::Truncated { received: self.assembly.received() }, None)
+    }
+
+    /// Whether the stream carries repair, of which more may come than is needed.
+    pub(super) fn has_repair(&self) -> bool {
+        self.assembly.layout().is_some_and(|layout| layout.repair.is_some())
     }
 
     /// Memory is claimed for what has come, in steps, and never for what is merely announced.
@@ -103,26 +102,7 @@ impl<'a> Incoming<'a> {
         Err(Fault { frame: self.frame(), code: RefusalCode::UnknownSource, reason })
     }
 
-    /// A body that is there but was not given up yet waits for the stream's end, behind which
-    /// nothing may come.
-    fn check_nothing_behind(&self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
-        let (Some(_), Some(layout)) = (&self.body, self.assembly.layout()) else {
-            return Ok(Step::More);
-        };
-        let (reached, end) = (offset.saturating_add(chunk.len() as u64), layout.end());
-        if reached > end {
-            return Err(self.fault(&RepairError::BeyondEnd { reached, end }, None));
-        }
-        Ok(Step::More)
-    }
-
     fn ready(&mut self, body: Body) -> Step {
-        let repaired = self.assembly.layout().is_some_and(|layout| layout.repair.is_some());
-        if !repaired {
-            // Only the end of the stream shows that it is no longer than announced.
-            self.body = Some(body);
-            return Step::More;
-        }
         let announced = self.header.as_ref().and_then(|header| header.meta.hash);
         if body.mended_shards > 0 && announced != Some(blake3::hash(&body.body)) {
             // Retransmission brings the body itself, sooner or later.

@@ -1,5 +1,6 @@
 //! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
 
+mod departure;
 mod dial;
 mod incoming;
 mod listen;

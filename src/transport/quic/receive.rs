@@ -71,23 +71,42 @@ async fn watch_for_stall(connection: Connection, session: Arc<Session>) {
 }
 
 async fn take_frame(mut stream: RecvStream, session: Arc<Session>) {
-    let arrival = match read_frame(&mut stream, &session).await {
-        Ok(Some(frame)) => {
-            // Where repair made it whole, the rest of the stream need not come any more. After the
-            // stream's end this does nothing.
-            let _ = stream.stop(varint(RefusalCode::NotNeeded.number()));
-            Some(Arrival::Frame(frame))
-        }
-        Ok(None) => None,
+    let (arrival, rest) = match read_frame(&mut stream, &session).await {
+        Ok(Some((frame, rest))) => (Some(Arrival::Frame(frame)), rest),
+        Ok(None) => (None, Rest::Nothing),
         Err(Fault { frame, code, reason }) => {
             let _ = stream.stop(varint(code.number()));
-            Some(Arrival::Refused { frame, code, reason })
+            (Some(Arrival::Refused { frame, code, reason }), Rest::Nothing)
         }
     };
-    session.open.fetch_sub(1, Ordering::Relaxed);
+    if rest == Rest::Repair {
+        let _ = stream.stop(varint(RefusalCode::NotNeeded.number()));
+    }
     if let Some(arrival) = arrival {
         // The session is gone, and with it whoever would want the frame.
         let _ = session.arrived.send(arrival).await;
+    }
+    if rest == Rest::End {
+        read_end(&mut stream).await;
+    }
+    session.open.fetch_sub(1, Ordering::Relaxed);
+}
+
+/// What may still come of a stream whose frame is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing.
+    Nothing,
+    /// Its end: the sender may keep it back for a moment, so the frame does not wait for it.
+    End,
+    /// Repair that is not needed any more.
+    Repair,
+}
+
+/// Reads a stream's end; bytes instead of it are behind what the header announced.
+async fn read_end(stream: &mut RecvStream) {
+    if let Ok(Some(_)) = stream.read_chunk(READ_BYTES, false).await {
+        let _ = stream.stop(varint(RefusalCode::LengthMismatch.number()));
     }
 }
 
@@ -95,7 +114,7 @@ async fn take_frame(mut stream: RecvStream, session: Arc<Session>) {
 async fn read_frame(
     stream: &mut RecvStream,
     session: &Session,
-) -> Result<Option<ArrivedFrame>, Fault> {
+) -> Result<Option<(ArrivedFrame, Rest)>, Fault> {
     let mut incoming = Incoming::new(&session.intake, &session.sources, session.mark);
     loop {
         // Unordered: what comes behind a lost packet may be the repair that makes up for it.
@@ -104,10 +123,13 @@ async fn read_frame(
                 session.progress.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
                 match incoming.take(chunk.offset, &chunk.bytes).await? {
                     Step::More => {}
-                    Step::Whole(frame) => return Ok(Some(*frame)),
+                    Step::Whole(frame) => {
+                        let rest = if incoming.has_repair() { Rest::Repair } else { Rest::End };
+                        return Ok(Some((*frame, rest)));
+                    }
                 }
             }
-            Ok(None) => return incoming.end().map(Some),
+            Ok(None) => return Err(incoming.truncated()),
             Err(_) => return Ok(None),
         }
     }

@@ -109,9 +109,15 @@ impl Repairing {
         };
         self.policy.plan(frame.body.len() as u64, &now)
     }
+
+    /// Whether the last frame's packets were likely enough to be lost, or nothing is known of that yet.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.loss.loss().is_none_or(|loss| loss >= Settings::default().least_loss)
+    }
 }
 
 impl Load {
+    /// Takes in a frame's bytes.
     fn add(&mut self, connection: &Connection, bytes: u64) {
         self.bytes += bytes;
         let elapsed = self.since.elapsed();

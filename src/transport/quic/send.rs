@@ -11,6 +11,7 @@ use bytes::Bytes;
 use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
+use super::departure::Departure;
 use super::repairing::{self, Repairing};
 use super::{close, settings, varint};
 use crate::repair::{Plan, RepairMode, TrailerMark};
@@ -88,6 +89,7 @@ pub(super) async fn frames(
 ) {
     let mark = repairing::mark(&connection);
     let mut repairing = Repairing::new(mode);
+    let mut departure = Departure::new(Instant::now());
     while let Some(frame) = queue.recv().await {
         // Waits only where the receiver allows fewer streams than frames; the session's window is
         // set so that this does not happen between two framelanes.
@@ -96,8 +98,13 @@ pub(super) async fn frames(
         let plan = mark.and_then(|mark| Some((repairing.plan(&connection, &frame)?, mark)));
         let underway = Underway::new(&counters, frame.body.len() as u64);
         let late = frame.late;
+        let live = frame.is_live();
         let pieces = pieces(frame, plan, &counters.repair);
-        let mut writing = Box::pin(write_frame(stream, pieces, late, underway));
+        let length = pieces.iter().flatten().map(|piece| piece.len() as u64).sum();
+        let probe = departure.add(connection.stats().path, length);
+        // Repair is a probe already, and of a backlog the next frame is.
+        let probe = probe.filter(|_| live && plan.is_none() && repairing.is_lossy());
+        let mut writing = Box::pin(write_frame(stream, pieces, probe, late, underway));
         // The first poll writes all of it where there is room, which there is but for a peer that
         // gives little credit. Were each frame written by a task of its own, a large frame could be
         // on its way before the small one that became due with it and was handed over first.
@@ -123,7 +130,7 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// The stream's bytes in order: header, body, and repair with its trailer. `None` where the frame
+/// The stream's bytes in order: header, body, and repair with its trailers. `None` where the frame
 /// cannot be encoded, which only a frame without a hash cannot, and sources always hash.
 fn pieces(
     frame: OutgoingFrame,
@@ -141,7 +148,7 @@ fn pieces(
     Some(vec![header.encode().ok()?, body])
 }
 
-/// The header that announces the repair, and the repair with the trailer behind it.
+/// The header that announces the repair, and the repair between its two trailers.
 fn with_repair(
     header: &mut FrameHeader,
     body: &[u8],
@@ -153,8 +160,9 @@ fn with_repair(
         repair_shards: u32::try_from(plan.repair_shards()).ok()?,
     });
     let encoded = header.encode().ok()?;
-    let mut repair = crate::repair::encode(body, plan).ok()?;
-    repair.extend_from_slice(&crate::repair::trailer(&encoded, mark).ok()?);
+    let trailer = crate::repair::trailer(&encoded, mark).ok()?;
+    let shards = crate::repair::encode(body, plan).ok()?;
+    let repair = [trailer.as_slice(), &shards, &trailer].concat();
     Some((encoded, repair.into()))
 }
 
@@ -163,6 +171,7 @@ fn with_repair(
 async fn write_frame(
     mut stream: SendStream,
     pieces: Option<Vec<Bytes>>,
+    probe: Option<Instant>,
     late: Option<(Instant, i32)>,
     mut underway: Underway,
 ) -> Option<RefusalCode> {
@@ -172,7 +181,7 @@ async fn write_frame(
     };
     let stopped = stream.stopped();
     let written = tokio::select! {
-        written = write_all(&mut stream, pieces) => written.then_some(()),
+        written = write_all(&mut stream, pieces, probe) => written.then_some(()),
         _ = stopped => None,
     };
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.
@@ -196,6 +205,17 @@ async fn write_frame(
     RefusalCode::from_number(code.into_inner())
 }
 
-async fn write_all(stream: &mut SendStream, mut pieces: Vec<Bytes>) -> bool {
-    stream.write_all_chunks(&mut pieces).await.is_ok() && stream.finish().is_ok()
+/// Writes the pieces, and the stream's end no sooner than `probe`, in a packet of its own then.
+async fn write_all(
+    stream: &mut SendStream,
+    mut pieces: Vec<Bytes>,
+    probe: Option<Instant>,
+) -> bool {
+    if stream.write_all_chunks(&mut pieces).await.is_err() {
+        return false;
+    }
+    if let Some(probe) = probe {
+        tokio::time::sleep_until(probe.into()).await;
+    }
+    stream.finish().is_ok()
 }
