@@ -389,6 +389,12 @@ impl Engine {
         self.deep |= self.phase != TracePhase::Down && self.delay.base_is_stale(now);
         let tenths = now.saturating_duration_since(self.begun).as_millis() / 100;
         self.lasting.push(u64::try_from(tenths).unwrap_or(u64::MAX), self.delivery_rate);
+        let steady = self.phase == TracePhase::Cruise
+            && self.phase_rounds >= 2
+            && self.competing == 0
+            && self.murky_downs == 0
+            && self.outage_rounds == 0
+            && self.queue_is_clear();
         self.watch_competition(&round);
         if limited {
             self.settle();
@@ -396,7 +402,7 @@ impl Engine {
             self.advance(rate, &round);
         }
         self.outage_rounds = self.outage_rounds.saturating_sub(1);
-        self.delay.end_round();
+        self.delay.end_round(steady);
         self.bunches.end_round();
         self.dirty = true;
     }

@@ -154,7 +154,7 @@ impl Engine {
             self.up_gain = (self.up_gain + 0.02).min(UP_GAIN);
             if grown && !self.queue_is_long() {
                 self.reference = self.bandwidth.get().unwrap_or(0.0);
-                self.phase_rounds = 1;
+                self.phase_rounds = 0;
                 self.climbing = true;
                 self.found_more = true;
                 return;
