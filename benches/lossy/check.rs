@@ -235,6 +235,9 @@ fn first_fresh(run: &Run, source: &str, back: Duration) -> Option<Vec<f64>> {
 
 /// Why a figure is not known.
 fn why_not(outcomes: &[Outcome], without: usize) -> Missing {
+    if outcomes.is_empty() {
+        return Missing::Unknown("not measured".to_owned());
+    }
     for outcome in outcomes {
         match outcome {
             Outcome::Failed(why) => return Missing::Unknown(format!("not made: {why}")),

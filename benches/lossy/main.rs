@@ -37,6 +37,7 @@ use clap::Parser;
 use framelane::compare::{Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use case::{Case, Setting};
 use load::Frames;
@@ -92,16 +93,20 @@ fn main() -> anyhow::Result<ExitCode> {
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
-    // Whatever ends the process ends the links with it, so nobody needs to be told.
-    let (_interrupt, interrupted) = tokio::sync::watch::channel(false);
+    let interrupted = stop_on_ctrl_c()?;
     let rig = Rig::new(privilege, &scratch, &interrupted)?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let (repeat, jobs) = (args.repeat, args.jobs);
     let frames = Frames::default();
-    let course = Course { rig: &rig, frames: &frames, cases: &cases, seed, repeat, jobs };
+    let interrupted = &interrupted;
+    let course =
+        Course { rig: &rig, frames: &frames, cases: &cases, seed, repeat, jobs, interrupted };
     let head = head(&args, seed, &kernel);
     println!("{}\n", head.join("\n"));
     let outcomes = course.run();
+    if *interrupted.borrow() {
+        println!("**Stopped before its end: cases have fewer repetitions, or none.**\n");
+    }
     let rows = table::rows(&cases, &outcomes);
     let account = Account::of(&outcomes);
     report(&rows, &account, &table::disturbed(&cases, &outcomes));
@@ -112,6 +117,27 @@ fn main() -> anyhow::Result<ExitCode> {
         )?;
     }
     Ok(if account.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Turns true with Ctrl-C: a night's measurement that is stopped shows what it has. The second one ends
+/// the process, and the links with it.
+fn stop_on_ctrl_c() -> anyhow::Result<watch::Receiver<bool>> {
+    let (interrupt, interrupted) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                eprintln!("stopping; once more to stop at once");
+                let _ = interrupt.send(true);
+            }
+            if tokio::signal::ctrl_c().await.is_ok() {
+                std::process::exit(130);
+            }
+            // Whoever looks must always find the sender alive.
+            std::future::pending::<()>().await;
+        });
+    });
+    Ok(interrupted)
 }
 
 /// The cases that were asked for, in the table's order.

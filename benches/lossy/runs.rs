@@ -8,6 +8,7 @@ use std::time::Duration;
 use framelane::compare::outcome::Run;
 use framelane::compare::{CompareError, Rig, Variant, Workload};
 use framelane::link::LinkSpec;
+use tokio::sync::watch;
 
 use crate::case::{Case, Cell, Work};
 use crate::check::Outcome;
@@ -24,6 +25,8 @@ pub(crate) struct Course<'a> {
     pub(crate) seed: u64,
     pub(crate) repeat: u32,
     pub(crate) jobs: usize,
+    /// Turns true when the user has enough: nothing more is begun, and what is running does not count.
+    pub(crate) interrupted: &'a watch::Receiver<bool>,
 }
 
 /// One cell, once.
@@ -75,8 +78,13 @@ impl Course<'_> {
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::new());
         let work = || {
-            while let Some(&turn) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while !*self.interrupted.borrow()
+                && let Some(&turn) = turns.get(next.fetch_add(1, Ordering::Relaxed))
+            {
                 let outcome = self.one(turn);
+                if *self.interrupted.borrow() {
+                    return;
+                }
                 let number = done.fetch_add(1, Ordering::Relaxed) + 1;
                 self.tell(number, turn, &outcome);
                 found.lock().unwrap_or_else(PoisonError::into_inner).push((turn, outcome));

@@ -20,6 +20,9 @@ use crate::link::{LinkSpec, LinkStats};
 use crate::sender::Pace;
 use crate::source::Source;
 
+/// Frames of a source that are named in a run's figures.
+const MOST_NAMED: usize = 3;
+
 /// Which run it was.
 pub(super) struct Context<'a> {
     pub(super) repetition: u32,
@@ -193,6 +196,7 @@ impl Context<'_> {
             altered: found.altered,
             twice: found.twice,
             unfinished: missing - lost.min(missing),
+            not_stored: if complete { not_stored(seen, index) } else { Vec::new() },
             latency: quantiles(samples.iter().map(|(_, _, latency)| *latency).collect()),
             limit: limit_curve.quantiles(),
             limit_curve,
@@ -239,6 +243,13 @@ pub(super) fn wire(link: &LinkStats) -> Wire {
         overrun: up.dropped_overrun + down.dropped_overrun,
         late_share: kept.late as f64 / kept.released.max(1) as f64,
     }
+}
+
+/// The first frames of a source that the sender says are not stored, and why.
+fn not_stored(seen: &Observed, index: usize) -> Vec<String> {
+    let source = seen.report.as_ref().and_then(|report| report.sources.get(index));
+    let failed = source.into_iter().flat_map(|source| &source.failed);
+    failed.take(MOST_NAMED).map(|frame| format!("{}: {}", frame.name, frame.reason)).collect()
 }
 
 /// What the sender took for lost: QUIC by its own account, TCP by the kernel's.

@@ -235,6 +235,9 @@ pub struct SourceRun {
     pub twice: u64,
     /// See [`Summary::unfinished`].
     pub unfinished: u64,
+    /// The first frames that the sender says are not stored, each with its reason.
+    #[serde(default)]
+    pub not_stored: Vec<String>,
     /// Latencies; `None` where the run did not keep up.
     pub latency: Option<Quantiles>,
     /// The limit of this run.

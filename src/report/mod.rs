@@ -28,6 +28,8 @@ pub trait Report {
 pub fn warnings(comparison: &Comparison) -> Vec<String> {
     /// Packets that may be late before it is worth a word.
     const LATE: f64 = 0.02;
+    /// More of them would only hide the table.
+    const MOST_WARNINGS: usize = 12;
     let runs = || {
         comparison.links.iter().flat_map(|link| {
             link.rows.iter().flat_map(move |row| row.runs.iter().map(move |run| (link, row, run)))
@@ -48,6 +50,14 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
              was busy: repeat the comparison when it is idle",
             LATE * 100.0
         ));
+    }
+    for (_, row, run) in runs() {
+        for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
+            let warning = format!("{} did not store {frame}", row.variant);
+            if !warnings.contains(&warning) && warnings.len() < MOST_WARNINGS {
+                warnings.push(warning);
+            }
+        }
     }
     warnings
 }
@@ -74,6 +84,7 @@ mod tests {
             altered: 0,
             twice: 0,
             unfinished: 1,
+            not_stored: vec!["<b>visible</b>/1.png: it is empty".to_owned(); 2],
             latency: None,
             limit,
             limit_curve: LimitCurve(vec![(38.0, 0.4), (88.0, 1.0)]),
@@ -140,6 +151,8 @@ mod tests {
         assert!(!text.contains("5000"), "{text}");
         assert!(text.contains("1 had not arrived"), "{text}");
         assert!(text.contains("warning: in 1 runs this machine was too slow"), "{text}");
+        let unsent = "warning: quic lossy did not store <b>visible</b>/1.png: it is empty";
+        assert_eq!(text.matches(unsent).count(), 1, "{text}");
     }
 
     #[test]
