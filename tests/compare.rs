@@ -206,6 +206,35 @@ fn frames_of_every_size_pass_every_transport_on_every_preset() {
 }
 
 #[test]
+fn a_frame_that_a_transport_cannot_carry_is_named_with_its_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    let frames = dir.path().join("visible");
+    std::fs::create_dir(&frames).unwrap();
+    std::fs::write(frames.join("0.png"), b"a").unwrap();
+    std::fs::write(frames.join("1.png"), b"two or more").unwrap();
+    let source = format!("visible={}", frames.display());
+    let output = run(&[
+        source.as_str(),
+        "--link",
+        "rate=50mbit,delay=1ms",
+        "--transport",
+        "stop-and-wait",
+        "--repeat",
+        "1",
+        "--frames",
+        "2",
+    ]);
+    if skipped(&output) {
+        return;
+    }
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("frames lost 1, altered 0"), "{stdout}");
+    let named = stdout.lines().find(|line| line.contains("did not store 0.png: "));
+    assert!(named.is_some_and(|line| line.contains("bytes")), "{stdout}");
+    assert!(!stdout.contains("1.png"), "{stdout}");
+}
+
+#[test]
 fn what_cannot_be_is_refused_as_wrong_usage() {
     let empty = tempfile::tempdir().unwrap();
     let empty = format!("visible={}", empty.path().display());
