@@ -34,10 +34,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use framelane::cli::stop_on_signal;
 use framelane::compare::{Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::runtime::Builder;
 
 use case::{Case, Setting};
 use load::Frames;
@@ -93,7 +94,9 @@ fn main() -> anyhow::Result<ExitCode> {
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
-    let interrupted = stop_on_ctrl_c()?;
+    // A night's measurement that is stopped shows what it has.
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
+    let interrupted = runtime.block_on(async { stop_on_signal() })?;
     let rig = Rig::new(privilege, &scratch, &interrupted)?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let (repeat, jobs) = (args.repeat, args.jobs);
@@ -117,27 +120,6 @@ fn main() -> anyhow::Result<ExitCode> {
         )?;
     }
     Ok(if account.is_sound() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Turns true with Ctrl-C: a night's measurement that is stopped shows what it has. The second one ends
-/// the process, and the links with it.
-fn stop_on_ctrl_c() -> anyhow::Result<watch::Receiver<bool>> {
-    let (interrupt, interrupted) = watch::channel(false);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                eprintln!("stopping; once more to stop at once");
-                let _ = interrupt.send(true);
-            }
-            if tokio::signal::ctrl_c().await.is_ok() {
-                std::process::exit(130);
-            }
-            // Whoever looks must always find the sender alive.
-            std::future::pending::<()>().await;
-        });
-    });
-    Ok(interrupted)
 }
 
 /// The cases that were asked for, in the table's order.

@@ -111,7 +111,13 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Turns true at the first Ctrl-C or SIGTERM, so that everything can end cleanly. The second one
 /// ends the process at once; what was confirmed is stored even then.
-fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+///
+/// # Errors
+/// The system's, where a signal cannot be listened for.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (tell, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;

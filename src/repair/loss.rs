@@ -8,7 +8,7 @@ const LEAST_PACKETS: f64 = 100.0;
 
 /// What is expected of a lossy link before much is seen of it: a first burst of losses is more likely bad
 /// luck, or this side's own queue, than the link's habit.
-const USUAL_LOSS: f64 = 0.02;
+pub(super) const USUAL_LOSS: f64 = 0.02;
 /// Packets that the expectation weighs at first; it is forgotten as they are.
 const USUAL_PACKETS: f64 = 300.0;
 

@@ -32,8 +32,8 @@ impl Pieces {
         let end = offset + bytes.len() as u64;
         let mut cursor = offset.max(self.prefix.len() as u64);
         while cursor < end {
-            if let Some(covered) = self.covered_until(cursor) {
-                cursor = covered;
+            if let Some((start, piece)) = self.piece_with(cursor) {
+                cursor = start + piece.len() as u64;
                 continue;
             }
             let gap_end = self.later.range(cursor..).next().map_or(end, |(&start, _)| start);
@@ -113,7 +113,7 @@ impl Pieces {
             (range.start.saturating_sub(reach), range.end.saturating_add(reach));
         let (mut start, mut end) = (range.start, range.end);
         while start > lowest
-            && let Some(piece) = self.piece_start(start - 1)
+            && let Some((piece, _)) = self.piece_with(start - 1)
         {
             start = piece.max(lowest);
         }
@@ -127,29 +127,18 @@ impl Pieces {
         }
     }
 
-    /// Where the piece begins that has `offset`.
-    fn piece_start(&self, offset: u64) -> Option<u64> {
+    /// The piece that has `offset`, and where it begins.
+    fn piece_with(&self, offset: u64) -> Option<(u64, &[u8])> {
         if offset < self.prefix.len() as u64 {
-            return Some(0);
+            return Some((0, &self.prefix));
         }
         let (&start, piece) = self.later.range(..=offset).next_back()?;
-        (start + piece.len() as u64 > offset).then_some(start)
+        (start + piece.len() as u64 > offset).then_some((start, piece))
     }
 
     /// The bytes from `offset` to the end of their piece; none if there is a hole.
     fn bytes_at(&self, offset: u64) -> &[u8] {
-        if offset < self.prefix.len() as u64 {
-            return &self.prefix[offset as usize..];
-        }
-        let Some((&start, piece)) = self.later.range(..=offset).next_back() else { return &[] };
-        usize::try_from(offset - start).ok().and_then(|at| piece.get(at..)).unwrap_or(&[])
-    }
-
-    /// The end of the later piece that covers `offset`, if one does.
-    fn covered_until(&self, offset: u64) -> Option<u64> {
-        let (&start, piece) = self.later.range(..=offset).next_back()?;
-        let end = start + piece.len() as u64;
-        (end > offset).then_some(end)
+        self.piece_with(offset).map_or(&[], |(start, piece)| &piece[(offset - start) as usize..])
     }
 
     /// Puts bytes into a hole, at the end of the piece before it if they touch.

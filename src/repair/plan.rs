@@ -129,7 +129,7 @@ impl Layout {
 }
 
 /// Bytes of the trailer of a header of `header_len` bytes.
-pub fn trailer_len(header_len: usize) -> usize {
+pub const fn trailer_len(header_len: usize) -> usize {
     header_len + LENGTH_BYTES + size_of::<TrailerMark>()
 }
 

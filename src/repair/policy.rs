@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::chance::more_lost_than;
+use super::loss::USUAL_LOSS;
 use super::{MAX_REPAIRED_BODY, Plan, RepairMode, trailer_len};
 
 /// Loss below which repair stops, as a share of where it begins.
@@ -40,6 +41,8 @@ const GOLDEN_STEP: f64 = 0.618_033_988_749_895;
 const USABLE_LOAD: f64 = 0.90;
 /// The header of a typical frame, in bytes.
 const TYPICAL_HEADER: usize = 70;
+/// Its two trailers.
+const TYPICAL_TRAILERS: usize = 2 * trailer_len(TYPICAL_HEADER);
 /// The shortest shard in bytes, for bodies up to so many bytes, and the next one: see [`shard_len_for`].
 const SHORTEST_SHARD: (usize, u64) = (64, 64 << 10);
 const SHORT_SHARD: (usize, u64) = (128, 256 << 10);
@@ -65,7 +68,7 @@ impl Default for Settings {
             residual: 0.003,
             least_loss: 0.001,
             least_rtt: Duration::from_millis(10),
-            unmeasured_loss: 0.02,
+            unmeasured_loss: USUAL_LOSS,
         }
     }
 }
@@ -136,14 +139,13 @@ impl RepairPolicy {
         let overhead = overhead_cap(self.sized_for).min(room(now.load));
         let earned = overhead * body;
         let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
-        let framing = 2 * trailer_len(TYPICAL_HEADER);
-        let most = ((allowed - framing as f64) / shard_len as f64).max(0.0) as usize;
+        let most = ((allowed - TYPICAL_TRAILERS as f64) / shard_len as f64).max(0.0) as usize;
         let most = most.min(body_len as usize / shard_len);
 
         let target = self.settings.residual * self.relaxation();
         let shards =
             shards_for(body_len as usize, now.packet_len, shard_len, self.sized_for, target, most);
-        let spent = shards.map_or(0, |shards| shards * shard_len + framing);
+        let spent = shards.map_or(0, |shards| shards * shard_len + TYPICAL_TRAILERS);
         self.saved = (self.saved + earned - spent as f64).clamp(0.0, MAX_SAVED);
         shards
     }
@@ -205,7 +207,7 @@ pub fn shards_for(
         (mean + (lost as f64 * odds).sqrt()).ceil() as usize
     };
     let suffices = |lost: usize| {
-        let trailers = if lost == 0 { 0 } else { 2 * trailer_len(TYPICAL_HEADER) };
+        let trailers = if lost == 0 { 0 } else { TYPICAL_TRAILERS };
         let stream = TYPICAL_HEADER + body_len + shards(lost) * shard_len + trailers;
         more_lost_than(lost, stream.div_ceil(packet_len.max(1)), loss) <= target
     };

@@ -3,7 +3,10 @@
 //! cells (`MBIT`, `RTT`, `LOSS`, `QUEUE`, `SECS`, `SEED`), choose another controller (`CC`, and
 //! `OTHER` for the second flow), and print the controller's trace (`TRACE`).
 
+use std::time::Duration;
+
 use framelane::congestion::{Congestion, TraceRing};
+use framelane::link::{Capacity, LinkSpec};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -37,7 +40,7 @@ fn dump(ring: &TraceRing) {
     }
     let events = ring.snapshot();
     let Some(first) = events.first().map(|event| event.at) else { return };
-    let ms = |span: std::time::Duration| span.as_secs_f64() * 1e3;
+    let ms = |span: Duration| span.as_secs_f64() * 1e3;
     for e in events {
         println!(
             "{:8.3} {:?}{} W={:.1}kB flight={:.1}kB bw={:.2}M x={:.2}M base={:.1} round={:.1} \
@@ -291,14 +294,16 @@ fn table_rtt_change() {
     }
 }
 
-/// A drive through a mobile network, Mbit/s each quarter of a second: fades, and handovers in which nothing
-/// gets through.
-const DRIVE: [u64; 64] = [
-    32, 34, 38, 41, 40, 36, 30, 27, 29, 35, 44, 52, 57, 60, 55, 47, //
-    38, 30, 24, 18, 14, 10, 8, 0, 12, 22, 30, 34, 33, 36, 40, 38, //
-    33, 29, 26, 22, 17, 12, 8, 5, 3, 3, 4, 6, 9, 15, 21, 26, //
-    30, 32, 28, 25, 20, 0, 16, 27, 35, 42, 46, 43, 39, 36, 33, 31,
-];
+/// The rate of the link `lte-moving` in each quarter of a second.
+fn drive(seconds: u64) -> Vec<(Nanos, u64)> {
+    let link: LinkSpec = "lte-moving".parse().expect("a named link");
+    let Capacity::Trace(trace) = link.up.capacity else { panic!("it has a trace") };
+    let quarter = |number: u64| {
+        let [from, to] = [number, number + 1].map(|at| Duration::from_millis(250 * at));
+        (number * 250 * MS, trace.opportunities(from, to) * 12_000 * 4)
+    };
+    (0..seconds * 4).map(quarter).collect()
+}
 
 /// `base` and up to `jitter` more, in straight lines from one value to the next.
 fn wandering(base: Nanos, jitter: Nanos, seconds: u64, seed: u64) -> Vec<(Nanos, Nanos)> {
@@ -320,9 +325,7 @@ fn table_drive() {
     for seed in list("SEEDS", "1,2,3,4,5") {
         for jitter in list("JITTER", "1,8") {
             let cell = Cell { mbit: 20.0, rtt_ms: 60.0, loss: 0.001, queue_bytes: 1_100_000 };
-            let steps = DRIVE.iter().cycle().take(seconds as usize * 4);
-            let trace: Vec<_> =
-                (0..).zip(steps).map(|(at, mbit)| (at * 250 * MS, mbit * 1_000_000)).collect();
+            let trace = drive(seconds);
             let offered = mean_mbit(&trace) * PAYLOAD_SHARE;
             let mut run = run(cell, Load::Bulk, seconds as f64);
             run.seed = seed as u64;

@@ -58,6 +58,12 @@ fn packets(stream: &[u8], size: usize) -> Vec<(u64, &[u8])> {
     stream.chunks(size).enumerate().map(|(index, chunk)| ((index * size) as u64, chunk)).collect()
 }
 
+/// The packets that arrive when those with the numbers `lost` do not.
+fn without<'a>(all: &[(u64, &'a [u8])], lost: &[usize]) -> Vec<(u64, &'a [u8])> {
+    let arrived = all.iter().enumerate().filter(|(index, _)| !lost.contains(index));
+    arrived.map(|(_, packet)| *packet).collect()
+}
+
 /// Feeds chunks until the frame is there.
 fn feed<'a>(
     assembly: &mut Assembly,
@@ -123,9 +129,8 @@ fn one_loss_too_many_waits_for_the_retransmission() {
     let stream = stream_of(&body, &plan);
     let all = packets(&stream, 1_410);
     let lost = [3, 17, 30];
-    let arrived = all.iter().enumerate().filter(|(index, _)| !lost.contains(index));
     let mut assembly = Assembly::new(LIMITS, MARK);
-    assert_eq!(feed(&mut assembly, arrived.map(|(_, packet)| *packet)), None);
+    assert_eq!(feed(&mut assembly, without(&all, &lost)), None);
     assert!(matches!(assembly.finish(), Err(RepairError::Truncated { .. })));
     let arrival = feed(&mut assembly, [all[3]]).expect("two losses of 10 shards or less");
     assert_eq!(arrival.body, body);
@@ -155,12 +160,8 @@ fn either_trailer_is_enough() {
     let middle = (HEADER + 20_000 + trailer_len(HEADER) - 1) / 1_410;
     assert!(middle < last, "not in one packet");
     for lost in [[0, last], [0, middle]] {
-        let arrived = || {
-            let arrived = all.iter().enumerate().filter(|(index, _)| !lost.contains(index));
-            arrived.map(|(_, packet)| *packet)
-        };
         for backwards in [false, true] {
-            let mut chunks: Vec<_> = arrived().collect();
+            let mut chunks = without(&all, &lost);
             if backwards {
                 chunks.reverse();
             }
@@ -205,9 +206,8 @@ fn a_wrong_repair_falls_back_to_the_whole_body() {
     let mut stream = stream_of(&body, &plan);
     stream[HEADER + 20_000 + trailer_len(HEADER) + 500] ^= 1;
     let all = packets(&stream, 1_410);
-    let arrived = all.iter().enumerate().filter(|(index, _)| ![2, 5].contains(index));
     let mut assembly = Assembly::new(LIMITS, MARK);
-    let wrong = feed(&mut assembly, arrived.map(|(_, packet)| *packet)).unwrap();
+    let wrong = feed(&mut assembly, without(&all, &[2, 5])).unwrap();
     assert!(wrong.mended_shards > 0 && wrong.body != body);
     assembly.distrust_repair();
     assert_eq!(feed(&mut assembly, [all[2]]), None, "repair is not tried again");

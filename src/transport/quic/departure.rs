@@ -33,7 +33,7 @@ impl Departure {
     }
 
     /// Adds `bytes` that are handed over now; returns when a probe should follow them, if it pays.
-    pub(super) fn add(&mut self, path: PathStats, bytes: u64) -> Option<Instant> {
+    pub(super) fn add(&mut self, path: &PathStats, bytes: u64) -> Option<Instant> {
         self.add_at(Instant::now(), path.rtt, path.cwnd, bytes)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use quinn::Connection;
+use quinn::{Connection, PathStats};
 
 use crate::congestion::lossy::Lossy;
 use crate::repair::{
@@ -88,9 +88,13 @@ impl Repairing {
         }
     }
 
-    /// The repair for a frame that is sent now.
-    pub(super) fn plan(&mut self, connection: &Connection, frame: &OutgoingFrame) -> Option<Plan> {
-        let path = connection.stats().path;
+    /// The repair for a frame that is sent now, over a path that is found like this.
+    pub(super) fn plan(
+        &mut self,
+        connection: &Connection,
+        path: &PathStats,
+        frame: &OutgoingFrame,
+    ) -> Option<Plan> {
         let before = self.settled.packets;
         let settled = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
         let lost = path.lost_packets;
@@ -110,7 +114,7 @@ impl Repairing {
         self.policy.plan(frame.body.len() as u64, &now)
     }
 
-    /// Whether the last frame's packets were likely enough to be lost, or nothing is known of that yet.
+    /// Whether packets are lost often enough to matter, or nothing is known of that yet.
     pub(super) fn is_lossy(&self) -> bool {
         self.loss.loss().is_none_or(|loss| loss >= Settings::default().least_loss)
     }

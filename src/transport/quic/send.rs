@@ -95,13 +95,14 @@ pub(super) async fn frames(
         // set so that this does not happen between two framelanes.
         let Ok(stream) = connection.open_uni().await else { return };
         let _ = stream.set_priority(frame.priority);
-        let plan = mark.and_then(|mark| Some((repairing.plan(&connection, &frame)?, mark)));
+        let path = connection.stats().path;
+        let plan = mark.and_then(|mark| Some((repairing.plan(&connection, &path, &frame)?, mark)));
         let underway = Underway::new(&counters, frame.body.len() as u64);
         let late = frame.late;
         let live = frame.is_live();
         let pieces = pieces(frame, plan, &counters.repair);
         let length = pieces.iter().flatten().map(|piece| piece.len() as u64).sum();
-        let probe = departure.add(connection.stats().path, length);
+        let probe = departure.add(&path, length);
         // Repair is a probe already, and of a backlog the next frame is.
         let probe = probe.filter(|_| live && plan.is_none() && repairing.is_lossy());
         let mut writing = Box::pin(write_frame(stream, pieces, probe, late, underway));

@@ -72,14 +72,20 @@ proptest! {
     }
 }
 
+/// One whose only packet, sent at `start`, was acknowledged 20 ms later.
+fn answered_after_20_ms(start: Instant, app_limited: bool) -> Engine {
+    let mut engine = Engine::new(start, 1200, 100, 1);
+    engine.on_sent(start, 1200);
+    engine.on_ack(start, 1200, app_limited, Duration::from_millis(20));
+    engine.on_end_acks(start + Duration::from_millis(20), 0);
+    engine
+}
+
 #[test]
 fn acknowledgements_alone_are_not_an_outage() {
     let start = Instant::now();
     let ms = |ms| start + Duration::from_millis(ms);
-    let mut engine = Engine::new(start, 1200, 100, 1);
-    engine.on_sent(ms(0), 1200);
-    engine.on_ack(ms(0), 1200, true, Duration::from_millis(20));
-    engine.on_end_acks(ms(20), 0);
+    let mut engine = answered_after_20_ms(start, true);
     let open = engine.window(ms(20));
     for at in 1..100 {
         engine.on_sent(ms(20 + at * 25), 40);
@@ -91,10 +97,7 @@ fn acknowledgements_alone_are_not_an_outage() {
 fn in_an_outage_two_packets_leave_every_25_ms() {
     let start = Instant::now();
     let ms = |ms| start + Duration::from_millis(ms);
-    let mut engine = Engine::new(start, 1200, 100, 1);
-    engine.on_sent(ms(0), 1200);
-    engine.on_ack(ms(0), 1200, false, Duration::from_millis(20));
-    engine.on_end_acks(ms(20), 0);
+    let mut engine = answered_after_20_ms(start, false);
     engine.on_sent(ms(20), 90_000);
     let mut in_flight = 90_000;
     let mut left = 0;
@@ -114,10 +117,7 @@ fn in_an_outage_two_packets_leave_every_25_ms() {
 fn an_acknowledgement_from_before_an_outage_does_not_end_the_probing() {
     let start = Instant::now();
     let ms = |ms| start + Duration::from_millis(ms);
-    let mut engine = Engine::new(start, 1200, 100, 1);
-    engine.on_sent(ms(0), 1200);
-    engine.on_ack(ms(0), 1200, false, Duration::from_millis(20));
-    engine.on_end_acks(ms(20), 0);
+    let mut engine = answered_after_20_ms(start, false);
     engine.on_sent(ms(20), 90_000);
     assert!(engine.in_outage(ms(1_000)));
     // It had come, but its acknowledgement was lost; all that was sent since is lost as well.
