@@ -40,6 +40,8 @@ pub struct TraceEvent {
     pub delivery_rate: f64,
     /// Smallest round-trip time within the base window.
     pub base_rtt: Duration,
+    /// How far the path's delay wanders above that by itself, as far as known.
+    pub wander: Duration,
     /// Smallest round-trip time within the last round trip.
     pub round_rtt: Duration,
     /// quinn's smoothed round-trip time.
@@ -75,6 +77,7 @@ impl TraceEvent {
             bandwidth = mbit(self.bandwidth),
             delivery_rate = mbit(self.delivery_rate),
             base_rtt = ms(self.base_rtt),
+            wander = ms(self.wander),
             round_rtt = ms(self.round_rtt),
             smoothed_rtt = ms(self.smoothed_rtt),
             base_loss = self.base_loss,

@@ -39,6 +39,8 @@ const GOLDEN_STEP: f64 = 0.618_033_988_749_895;
 /// The link's rate is known to a few percent only, and frames that come in bursts queue long before
 /// it is used up: repair leaves the rest alone.
 const USABLE_LOAD: f64 = 0.90;
+/// A link that is busy for these shares of the time has no room for all of the repair, or for any.
+const BUSY: std::ops::Range<f64> = 0.85..1.0;
 /// The header of a typical frame, in bytes.
 const TYPICAL_HEADER: usize = 70;
 /// Its two trailers.
@@ -85,6 +87,9 @@ pub struct Conditions {
     /// Share of the link's rate that the frames take without their repair; 1 or more if the link
     /// has no room. 0 if the rate is not known yet.
     pub load: f64,
+    /// Share of the time in which the link was the limit and not the frames, repair included: 0 to 1. Whatever
+    /// its rate is thought to be, it has no room if that is near 1. 0 if not known.
+    pub busy: f64,
     /// The frame is one of a backlog, sent as fast as possible.
     pub bulk: bool,
     /// Stream bytes that a packet carries.
@@ -136,7 +141,7 @@ impl RepairPolicy {
             return None;
         }
         let body = body_len as f64;
-        let overhead = overhead_cap(self.sized_for).min(room(now.load));
+        let overhead = overhead_cap(self.sized_for).min(room(now.load)) * spare(now.busy);
         let earned = overhead * body;
         let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
         let most = ((allowed - TYPICAL_TRAILERS as f64) / shard_len as f64).max(0.0) as usize;
@@ -242,6 +247,12 @@ fn room(load: f64) -> f64 {
     ((USABLE_LOAD - load) / load).max(0.0)
 }
 
+/// The part of its repair that a frame keeps on a link that is so busy.
+fn spare(busy: f64) -> f64 {
+    let (from, to) = (BUSY.start, BUSY.end);
+    ((to - busy) / (to - from)).clamp(0.0, 1.0)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -252,6 +263,7 @@ mod tests {
         loss: Some(0.02),
         rtt: Duration::from_millis(50),
         load: 0.4,
+        busy: 0.5,
         bulk: false,
         packet_len: 1_410,
     };
@@ -281,6 +293,7 @@ mod tests {
             ("short RTT", Conditions { rtt: Duration::from_millis(9), ..LOSSY }),
             ("bulk", Conditions { bulk: true, ..LOSSY }),
             ("full link", Conditions { load: 0.95, ..LOSSY }),
+            ("busy link", Conditions { busy: 1.0, ..LOSSY }),
             ("overloaded link", Conditions { load: 3.0, ..LOSSY }),
         ] {
             assert_eq!(packets(60_000, now), 0, "{why}");
@@ -376,11 +389,11 @@ mod tests {
         #[test]
         fn any_conditions_give_a_sound_plan_or_none(
             body_len: u64, near in 0u64..MAX_REPAIRED_BODY, loss in proptest::option::of(any::<f64>()),
-            load: f64, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
+            load: f64, busy: f64, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
         ) {
             for (body_len, packet_len) in [(body_len, packet_len), (near, usual), (near, packet_len)] {
                 let rtt = Duration::from_micros(rtt);
-                let now = Conditions { loss, rtt, load, bulk: false, packet_len };
+                let now = Conditions { loss, rtt, load, busy, bulk: false, packet_len };
                 auto().plan(body_len, &now);
             }
         }

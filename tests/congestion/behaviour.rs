@@ -1,6 +1,8 @@
 //! One flow: what it reaches, and what it does to the queue.
 
-use crate::paths::{Cell, PAYLOAD_SHARE, Run, first_fresh_ms, frames, mean_mbit, mobile_trace};
+use crate::paths::{
+    Cell, PAYLOAD_SHARE, Run, first_fresh_ms, frames, mean_mbit, mobile_trace, radio,
+};
 use crate::sim::app::Load;
 use crate::sim::link::{MS, SEC};
 use crate::sim::quantile;
@@ -193,6 +195,18 @@ fn after_an_outage_the_next_frame_goes_through() {
             let fresh = first_fresh_ms(&outcome, back);
             assert!(fresh <= 100.0 + 1.5 * rtt, "{gone} s, {rtt} ms: {fresh:.0} ms");
             assert!(outcome.flows[0].frames.iter().all(|frame| frame.delivered.is_some()));
+        }
+    }
+}
+
+#[test]
+fn a_radio_link_whose_delay_wanders_keeps_up() {
+    for (name, sizes) in [("busy-wifi", [66_000, 22_000]), ("mesh-edge", [63_000, 21_000])] {
+        for seed in 1..=6 {
+            let (_, out) = radio(name, &sizes, 10, seed);
+            let all = out.flows[0].latencies(0, 0, 10 * SEC);
+            let [p50, p95] = [0.5, 0.95].map(|share| quantile(&all, share));
+            assert!(p50 < 100.0 && p95 < 500.0, "{name}, seed {seed}: {p50:.0} and {p95:.0} ms");
         }
     }
 }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use framelane::congestion::{Congestion, LossyConfig, SharedFactory, TraceRing};
+use framelane::link::{Capacity, LinkSpec, QueueLimit};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::sim::app::{FrameSource, Load};
 use crate::sim::link::{LinkConfig, MS, Nanos, SEC};
@@ -206,6 +209,45 @@ pub(crate) fn mobile_trace(seconds: u64, seed: u64) -> Vec<(Nanos, u64)> {
 pub(crate) fn mean_mbit(trace: &[(Nanos, u64)]) -> f64 {
     let sum: f64 = trace.iter().map(|(_, rate)| *rate as f64).sum();
     sum / 1e6 / trace.len() as f64
+}
+
+/// `base` and up to `jitter` more, in straight lines from one value to the next.
+pub(crate) fn wandering(
+    base: Nanos,
+    jitter: Nanos,
+    seconds: u64,
+    seed: u64,
+) -> Vec<(Nanos, Nanos)> {
+    let jitter = jitter.max(MS);
+    let mut rng = StdRng::seed_from_u64(seed);
+    let knots = seconds * SEC / jitter + 2;
+    let knots: Vec<Nanos> = (0..knots).map(|_| rng.random_range(0..=jitter)).collect();
+    let at = |time: Nanos| {
+        let (knot, into) = ((time / jitter) as usize, time % jitter);
+        (knots[knot] * (jitter - into) + knots[knot + 1] * into) / jitter
+    };
+    (0..seconds * 2_000).map(|half| half * MS / 2).map(|time| (time, base + at(time))).collect()
+}
+
+/// A named radio link with frames of `sizes` bytes on it, 30 times a second for `seconds`.
+pub(crate) fn radio(name: &str, sizes: &[usize], seconds: u64, seed: u64) -> (Run, Outcome) {
+    let link: LinkSpec = name.parse().expect("a named link");
+    let up = link.up;
+    let Capacity::Constant(rate) = up.capacity else { panic!("{name} has a rate") };
+    let Some(QueueLimit::Time(queue)) = up.queue else { panic!("{name} has a queue in ms") };
+    let rtt_ms = up.delay.as_secs_f64() * 2e3;
+    let queue_bytes = rate.bytes_in(queue);
+    let cell = Cell { mbit: rate.0 as f64 / 1e6, rtt_ms, loss: up.loss.fraction(), queue_bytes };
+    let mut run = Run::new(cell, frames(sizes), seconds as f64);
+    run.seed = seed;
+    let [delay, jitter] = [up.delay, up.jitter].map(|span| span.as_nanos() as Nanos);
+    let out = run.go_changed(|forward, back| {
+        forward.delay = wandering(delay, jitter, seconds + 1, seed);
+        back.delay = wandering(delay, jitter, seconds + 1, seed + 100);
+        forward.burst = up.burst.unwrap_or(1.0);
+        back.burst = up.burst.unwrap_or(1.0);
+    });
+    (run, out)
 }
 
 /// How long after `back` the first frame that became due since then was delivered, in ms.

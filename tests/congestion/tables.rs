@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use framelane::congestion::{Congestion, TraceRing};
 use framelane::link::{Capacity, LinkSpec};
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 
 use crate::paths::{
     Cell, PAYLOAD_SHARE, Pair, Run, first_fresh_ms, first_share, frames, mean_mbit, mobile_trace,
+    radio, wandering,
 };
 use crate::sim::app::Load;
 use crate::sim::link::{MS, Nanos, SEC};
@@ -43,7 +42,7 @@ fn dump(ring: &TraceRing) {
     let ms = |span: Duration| span.as_secs_f64() * 1e3;
     for e in events {
         println!(
-            "{:8.3} {:?}{} W={:.1}kB flight={:.1}kB bw={:.2}M x={:.2}M base={:.1} round={:.1} \
+            "{:8.3} {:?}{} W={:.1}kB flight={:.1}kB bw={:.2}M x={:.2}M base={:.1}+{:.1} round={:.1} \
              srtt={:.1} p={:.3} lost={}k{}",
             (e.at - first).as_secs_f64(),
             e.phase,
@@ -53,6 +52,7 @@ fn dump(ring: &TraceRing) {
             e.bandwidth * 8e-6,
             e.delivery_rate * 8e-6,
             ms(e.base_rtt),
+            ms(e.wander),
             ms(e.round_rtt),
             ms(e.smoothed_rtt),
             e.base_loss,
@@ -305,19 +305,6 @@ fn drive(seconds: u64) -> Vec<(Nanos, u64)> {
     (0..seconds * 4).map(quarter).collect()
 }
 
-/// `base` and up to `jitter` more, in straight lines from one value to the next.
-fn wandering(base: Nanos, jitter: Nanos, seconds: u64, seed: u64) -> Vec<(Nanos, Nanos)> {
-    let jitter = jitter.max(MS);
-    let mut rng = StdRng::seed_from_u64(seed);
-    let knots = seconds * SEC / jitter + 2;
-    let knots: Vec<Nanos> = (0..knots).map(|_| rng.random_range(0..=jitter)).collect();
-    let at = |time: Nanos| {
-        let (knot, into) = ((time / jitter) as usize, time % jitter);
-        (knots[knot] * (jitter - into) + knots[knot + 1] * into) / jitter
-    };
-    (0..seconds * 2_000).map(|half| half * MS / 2).map(|time| (time, base + at(time))).collect()
-}
-
 #[test]
 #[ignore = "prints a table; run by hand"]
 fn table_drive() {
@@ -343,6 +330,26 @@ fn table_drive() {
                 out.wait_quantile(0.5, 0, seconds * SEC),
                 out.wait_quantile(0.95, 0, seconds * SEC),
                 out.flows[0].overflow_share(0, seconds * SEC),
+            );
+        }
+    }
+}
+
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_radio() {
+    let seconds = list("SECS", "10")[0];
+    for (name, sizes) in [("busy-wifi", [66_000, 22_000]), ("mesh-edge", [63_000, 21_000])] {
+        for seed in list("SEEDS", "1,2,3,4,5,6") {
+            let (run, out) = radio(name, &sizes, seconds as u64, seed as u64);
+            dump(&run.ring);
+            let all = out.flows[0].latencies(0, 0, SEC * seconds as u64);
+            println!(
+                "{name} seed {seed}: p50 {:.1} p95 {:.1} max {:.1} ms, overflow {:.3}",
+                quantile(&all, 0.5),
+                quantile(&all, 0.95),
+                quantile(&all, 1.0),
+                out.flows[0].overflow_share(0, SEC * seconds as u64),
             );
         }
     }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::filter::WindowedMin;
+use super::wander::Wander;
 
 /// How long the smallest round-trip time counts as the path's own. A path that has become longer is
 /// known for what it is after this.
@@ -13,21 +14,8 @@ const BASE_STALE: Duration = Duration::from_secs(5);
 /// A sample within this share above the base confirms it.
 const CONFIRMS: u32 = 16;
 
-/// Quiet samples that the mean of them remembers: about a second of two cameras.
-const QUIET_MEMORY: f64 = 32.0;
-/// Timers and batches of acknowledgements delay samples by this much on any path.
-const QUIET_NOISE: Duration = Duration::from_millis(2);
-/// The delay of a path that wanders does so in every round trip. A trial's queue, this flow's or another's,
-/// is there in one and not in the next: what counts is the least spread of so many steady rounds with so
-/// many samples.
-const SPREAD_ROUNDS: usize = 5;
+/// Fewer samples of a round do not show how far they spread.
 const SPREAD_SAMPLES: u32 = 8;
-/// Bunches of packets and acknowledgements spread samples by this much on any path.
-const SPREAD_NOISE: Duration = Duration::from_millis(2);
-/// The spread counts up to this part of the base.
-const MOST_SPREAD: u32 = 8;
-/// More is not wandering: somebody else's queue, or an outage.
-const MOST_WANDER: Duration = Duration::from_millis(100);
 
 /// The two smallest round-trip times of the round under way, and of the one before.
 ///
@@ -80,13 +68,9 @@ pub(super) struct DelayMeter {
     round_samples: u32,
     last_round: Option<Duration>,
     confirmed: Option<Instant>,
-    /// Mean delay above the base of packets that met no queue of this flow's, in seconds.
-    quiet: f64,
-    quiet_samples: f64,
     /// Sum of the round's samples.
     round_sum: Duration,
-    /// How far the samples of the last steady rounds were above the smallest of their round, on average.
-    spreads: [Duration; SPREAD_ROUNDS],
+    wander: Wander,
 }
 
 impl DelayMeter {
@@ -98,10 +82,8 @@ impl DelayMeter {
             round_samples: 0,
             last_round: None,
             confirmed: None,
-            quiet: 0.0,
-            quiet_samples: 0.0,
             round_sum: Duration::ZERO,
-            spreads: [Duration::ZERO; SPREAD_ROUNDS],
+            wander: Wander::default(),
         }
     }
 
@@ -118,32 +100,37 @@ impl DelayMeter {
     }
 
     /// A round-trip time of a packet that left while too little was in flight for a queue.
-    pub(super) fn on_quiet_sample(&mut self, rtt: Duration) {
-        let above = rtt.saturating_sub(self.base().unwrap_or(rtt)).as_secs_f64();
-        self.quiet_samples = (self.quiet_samples + 1.0).min(QUIET_MEMORY);
-        self.quiet += (above - self.quiet) / self.quiet_samples;
+    pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
+        self.wander.on_quiet_sample(now, rtt);
     }
 
-    /// How far the path's delay wanders by itself above its base, on average and a quarter more: radio
-    /// links that repeat, schedule or share. A window for the base alone would leave such a path mostly idle,
-    /// and its wandering would be taken for a queue.
+    /// How far the path's delay wanders by itself above its base: radio links that repeat, schedule or share.
+    /// A window for the base alone would leave such a path mostly idle, and its wandering would be taken for
+    /// a queue.
     pub(super) fn wander(&self) -> Duration {
-        let quiet = Duration::from_secs_f64(self.quiet.clamp(0.0, MOST_WANDER.as_secs_f64()));
-        let quiet = if quiet < QUIET_NOISE { Duration::ZERO } else { quiet * 5 / 4 };
-        let spread = self.spreads.iter().min().copied().unwrap_or_default();
-        let most = self.base().unwrap_or_default() / MOST_SPREAD;
-        quiet.max(spread.saturating_sub(SPREAD_NOISE).min(most))
+        self.wander.above(self.base().unwrap_or_default())
+    }
+
+    /// What is known of the path's wandering from elsewhere than its round trips.
+    pub(super) fn wander_mut(&mut self) -> &mut Wander {
+        &mut self.wander
+    }
+
+    /// Mean delay of the round under way above the base; `None` before there is a sample.
+    pub(super) fn round_above(&self) -> Option<Duration> {
+        let mean = self.round_sum.checked_div(self.round_samples)?;
+        Some(mean.saturating_sub(self.base()?))
     }
 
     /// A round trip is over; `steady` if nothing but the path itself delayed its packets.
-    pub(super) fn end_round(&mut self, steady: bool) {
+    pub(super) fn end_round(&mut self, now: Instant, steady: bool) {
+        self.wander.expire(now);
         if steady
             && let Some(min) = self.round_min
             && self.round_samples >= SPREAD_SAMPLES
         {
-            self.spreads.rotate_left(1);
-            self.spreads[SPREAD_ROUNDS - 1] =
-                (self.round_sum / self.round_samples).saturating_sub(min);
+            let mean = self.round_sum / self.round_samples;
+            self.wander.on_spread(mean.saturating_sub(min));
         }
         self.round_sum = Duration::ZERO;
         if let Some(min) = self.round_min.take() {
@@ -210,30 +197,8 @@ mod tests {
         let mut delay = DelayMeter::new();
         for (round, rtt) in [30, 20, 20, 10, 20].into_iter().enumerate() {
             delay.on_sample(start + ms(50 * round as u64), ms(rtt));
-            delay.end_round(false);
+            delay.end_round(start, false);
         }
         assert_eq!(delay.base(), Some(ms(20)));
-    }
-
-    #[test]
-    fn a_path_that_wanders_in_every_round_is_known_for_it() {
-        let start = Instant::now();
-        let ms = Duration::from_millis;
-        let mut delay = DelayMeter::new();
-        let mut round = |number: u64, spread: u64| {
-            for sample in 0..20 {
-                let rtt = ms(60) + ms(spread) * (sample % 5) / 2;
-                delay.on_sample(start + ms(number * 60 + u64::from(sample)), rtt);
-            }
-            delay.end_round(true);
-            delay.wander()
-        };
-        for number in 0..SPREAD_ROUNDS as u64 - 1 {
-            assert_eq!(round(number, 6), Duration::ZERO, "not in every round yet");
-        }
-        // Samples are 0 to 12 ms above the least, 6 on average.
-        assert_eq!(round(10, 6), ms(6) - SPREAD_NOISE);
-        assert_eq!(round(11, 40), ms(6) - SPREAD_NOISE, "one round is somebody's queue");
-        assert_eq!(round(12, 0), Duration::ZERO);
     }
 }

@@ -16,6 +16,7 @@ mod filter;
 mod loss;
 mod sent;
 mod train;
+mod wander;
 
 use std::any::Any;
 use std::fmt;
@@ -90,6 +91,11 @@ impl Lossy {
     /// measurement.
     pub fn bandwidth(&self) -> Option<f64> {
         self.engine.bandwidth()
+    }
+
+    /// The share of the last half second or so in which the path was the limit and not the application: 0 to 1.
+    pub fn busy(&self) -> f64 {
+        self.engine.busy()
     }
 
     fn report(&mut self, now: Instant) {

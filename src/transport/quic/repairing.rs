@@ -75,6 +75,8 @@ struct Load {
     since: Instant,
     bytes: u64,
     share: f64,
+    /// The share of time in which the link was the limit.
+    busy: f64,
 }
 
 impl Repairing {
@@ -84,7 +86,7 @@ impl Repairing {
             loss: LossEstimator::new(),
             settled: Settled::default(),
             lost: 0,
-            load: Load { since: Instant::now(), bytes: 0, share: 0.0 },
+            load: Load { since: Instant::now(), bytes: 0, share: 0.0, busy: 0.0 },
         }
     }
 
@@ -108,6 +110,7 @@ impl Repairing {
             // Lost packets are sent again, but for those that repair spares, and every packet has
             // its headers.
             load: self.load.share * HEADERS * (1.0 + loss.unwrap_or(0.0)),
+            busy: self.load.busy,
             bulk: !frame.is_live(),
             packet_len: usize::from(path.current_mtu).saturating_sub(PACKET_OVERHEAD),
         };
@@ -129,8 +132,9 @@ impl Load {
             return;
         }
         // Only our own controller knows the link's rate; without it the room is not known.
-        let controller = connection.congestion_state().into_any().downcast::<Lossy>();
-        let rate = controller.ok().and_then(|controller| controller.bandwidth());
+        let controller = connection.congestion_state().into_any().downcast::<Lossy>().ok();
+        self.busy = controller.as_ref().map_or(0.0, |controller| controller.busy());
+        let rate = controller.and_then(|controller| controller.bandwidth());
         let offered = self.bytes as f64 / elapsed.as_secs_f64();
         self.share = rate.map_or(0.0, |rate| offered / rate.max(1.0));
         (self.since, self.bytes) = (Instant::now(), 0);

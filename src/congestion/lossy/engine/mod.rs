@@ -1,19 +1,24 @@
 //! The controller's decisions, free of quinn's types.
 
+mod alarms;
 mod phases;
 mod rivals;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod window;
 
 use std::time::{Duration, Instant};
 
+use alarms::Alarms;
+use phases::HEAVY_ROUNDS;
+use trials::Trials;
 use window::{MAX_WINDOW, MIN_WINDOW_PACKETS, UP_GAIN};
 
 use super::bunch::BunchMeter;
 use super::delay::DelayMeter;
 use super::filter::WindowedMax;
-use super::loss::LossMeter;
+use super::loss::{LossMeter, Pressure};
 use super::sent::{Flight, SentLog};
 use super::train::{TrainMeter, TrainSample};
 use crate::congestion::trace::{TraceEvent, TracePhase};
@@ -30,6 +35,8 @@ const OUTAGE_ROUNDS: u32 = 3;
 const SMALL_SHARE: u64 = 4;
 /// Packets sent further apart than this (or than the pacer's bursts) are not one train.
 const TRAIN_GAP: Duration = Duration::from_millis(3);
+/// How far back it counts whether the application left room.
+const BUSY_MEMORY: Duration = Duration::from_millis(400);
 /// The pacer's smallest burst, in packets.
 const PACER_BURST: f64 = 10.0;
 
@@ -105,6 +112,7 @@ pub(super) struct Engine {
     saturated_trains: u32,
     /// Rounds left in which delay is not heeded.
     competing: u32,
+    competing_rounds: u32,
     compete_window: f64,
     climbing: bool,
     /// Whether the last trial found a higher rate.
@@ -113,6 +121,8 @@ pub(super) struct Engine {
     /// Rounds of giving back since the last one that surely left the queue empty.
     gentle_downs: u32,
     heavy_pause: u32,
+    /// Bytes lost, and bytes of which the fate became known, in the last rounds.
+    recent: [(u64, u64); HEAVY_ROUNDS],
     /// Rounds left in which an outage's losses may still come to light.
     outage_rounds: u32,
     /// The highest rate of the last half minute.
@@ -125,11 +135,15 @@ pub(super) struct Engine {
     drain_rounds: u32,
     drain_queue: Duration,
     queued_rounds: u32,
+    alarms: Alarms,
+    trials: Trials,
     /// Bandwidth before the drain that found the queue to be another's.
     before_drain: f64,
     delivery_rate: f64,
     smoothed_rtt: Duration,
     last_app_limited: bool,
+    /// Share of the last half second or so in which the path was the limit.
+    busy: f64,
     rng: u64,
     dirty: bool,
 }
@@ -170,12 +184,14 @@ impl Engine {
             stalled_rounds: 0,
             saturated_trains: 0,
             competing: 0,
+            competing_rounds: 0,
             compete_window: 0.0,
             climbing: false,
             found_more: false,
             murky_downs: 0,
             gentle_downs: 0,
             heavy_pause: 0,
+            recent: [(0, 0); HEAVY_ROUNDS],
             outage_rounds: 0,
             lasting: WindowedMax::new(LASTING_TICKS),
             begun: now,
@@ -184,10 +200,13 @@ impl Engine {
             drain_rounds: 4,
             drain_queue: Duration::ZERO,
             queued_rounds: 0,
+            alarms: Alarms::default(),
+            trials: Trials::default(),
             before_drain: 0.0,
             delivery_rate: 0.0,
             smoothed_rtt: Duration::ZERO,
             last_app_limited: true,
+            busy: 0.0,
             // Any state but zero: xorshift would stay there.
             rng: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             dirty: false,
@@ -196,6 +215,10 @@ impl Engine {
 
     pub(super) fn bandwidth(&self) -> Option<f64> {
         self.bandwidth.get()
+    }
+
+    pub(super) fn busy(&self) -> f64 {
+        self.busy
     }
 
     pub(super) fn initial_window(&self) -> u64 {
@@ -286,7 +309,7 @@ impl Engine {
         }
         if let Some(flight) = self.log.find(newest) {
             if newer && flight.quiet {
-                self.delay.on_quiet_sample(now.saturating_duration_since(newest));
+                self.delay.on_quiet_sample(now, now.saturating_duration_since(newest));
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
@@ -374,6 +397,9 @@ impl Engine {
             .max(flight.sent.saturating_duration_since(flight.acked_sent))
             .as_secs_f64();
         let bytes = self.delivered.saturating_sub(flight.delivered) as f64;
+        let free = f64::from(round.limited_batches) / f64::from(round.batches.max(1));
+        let weight = now.saturating_duration_since(round.start).min(BUSY_MEMORY);
+        self.busy += (1.0 - free - self.busy) * weight.as_secs_f64() / BUSY_MEMORY.as_secs_f64();
         let limited = u64::from(round.limited_batches) * 5 >= u64::from(round.batches);
         if interval > 0.0 {
             self.delivery_rate = (bytes / interval).min(MAX_RATE);
@@ -389,22 +415,34 @@ impl Engine {
         self.deep |= self.phase != TracePhase::Down && self.delay.base_is_stale(now);
         let tenths = now.saturating_duration_since(self.begun).as_millis() / 100;
         self.lasting.push(u64::try_from(tenths).unwrap_or(u64::MAX), self.delivery_rate);
-        let steady = self.phase == TracePhase::Cruise
+        let steady = self.is_steady();
+        self.watch_alarms(now);
+        if self.pressure() == Pressure::Even && self.outage_rounds == 0 {
+            self.loss.end_round(round.acked, round.lost, self.mtu);
+        }
+        self.watch_competition(&round);
+        if limited {
+            self.settle();
+        } else {
+            self.watch_before_trial();
+        }
+        if !limited && !self.loss_is_heavy(&round) {
+            self.advance(rate, &round);
+        }
+        self.outage_rounds = self.outage_rounds.saturating_sub(1);
+        self.delay.end_round(now, steady);
+        self.bunches.end_round();
+        self.dirty = true;
+    }
+
+    /// Whether nothing but the path itself delayed the packets of the last round.
+    fn is_steady(&self) -> bool {
+        self.phase == TracePhase::Cruise
             && self.phase_rounds >= 2
             && self.competing == 0
             && self.murky_downs == 0
             && self.outage_rounds == 0
-            && self.queue_is_clear();
-        self.watch_competition(&round);
-        if limited {
-            self.settle();
-        } else if !self.loss_is_heavy(&round) {
-            self.advance(rate, &round);
-        }
-        self.outage_rounds = self.outage_rounds.saturating_sub(1);
-        self.delay.end_round(steady);
-        self.bunches.end_round();
-        self.dirty = true;
+            && self.queue_is_clear()
     }
 
     /// The rate at which packets left, given the rate at which they arrived.
@@ -426,6 +464,7 @@ impl Engine {
             bandwidth: self.bandwidth.get().unwrap_or(0.0),
             delivery_rate: self.delivery_rate,
             base_rtt: self.delay.base().unwrap_or_default(),
+            wander: self.delay.wander(),
             round_rtt: self.delay.round().unwrap_or_default(),
             smoothed_rtt: self.smoothed_rtt,
             base_loss: self.loss.base(self.mtu),

@@ -10,8 +10,12 @@ use crate::congestion::trace::TracePhase;
 const MURKY_DOWNS: u32 = 3;
 /// Loss above this share is congestion even where it is random: nothing useful gets through.
 const HEAVY_LOSS: f64 = 0.35;
-/// Fewer packets in a round do not show heavy loss.
-const HEAVY_PACKETS: u64 = 30;
+/// A queue of one's own is gone sooner than after so many rounds of giving way.
+const SLOW_DRAIN: u32 = 3;
+/// Random loss comes in bursts: it is looked at over this many rounds.
+pub(super) const HEAVY_ROUNDS: usize = 3;
+/// Fewer packets do not show heavy loss.
+const HEAVY_PACKETS: u64 = 90;
 /// Rounds between two answers to heavy loss, so that trials can undo the first.
 const HEAVY_PAUSE: u32 = 10;
 /// Time between trials on a long path; on a short one they are bound by round trips.
@@ -55,7 +59,12 @@ impl Engine {
     /// Backs off from heavy loss; says whether it did.
     pub(super) fn loss_is_heavy(&mut self, round: &Round) -> bool {
         self.heavy_pause = self.heavy_pause.saturating_sub(1);
-        let heavy = round.lost_share() > HEAVY_LOSS && round.resolved() > HEAVY_PACKETS * self.mtu;
+        self.recent.rotate_left(1);
+        self.recent[HEAVY_ROUNDS - 1] = (round.lost, round.resolved());
+        let lost: u64 = self.recent.iter().map(|round| round.0).sum();
+        let resolved: u64 = self.recent.iter().map(|round| round.1).sum();
+        let heavy =
+            lost as f64 > HEAVY_LOSS * resolved as f64 && resolved > HEAVY_PACKETS * self.mtu;
         if !heavy || self.outage_rounds > 0 || self.heavy_pause > 0 || self.startup_is_blind() {
             return false;
         }
@@ -122,6 +131,9 @@ impl Engine {
             && self.delay.round_samples() > 0
             && self.queue_is_clear()
         {
+            if self.phase_rounds >= SLOW_DRAIN {
+                self.on_false_alarm();
+            }
             self.enter(TracePhase::Cruise);
         }
     }
@@ -145,6 +157,7 @@ impl Engine {
         if self.phase_rounds < 2 {
             return;
         }
+        self.watch_trial();
         let grown = rate > self.reference * (1.0 + (self.up_gain - 1.0) * 0.5);
         self.climbing = false;
         if self.loss.high_exceeds(self.mtu) {
@@ -170,6 +183,9 @@ impl Engine {
             && self.delay.round_samples() >= 8
             && self.delay.queue() > self.queue_limit() * 3 / 4
         {
+            if self.phase_rounds == 1 {
+                self.watch_trial();
+            }
             self.enter(TracePhase::Down);
         }
     }

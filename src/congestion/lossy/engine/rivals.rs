@@ -8,6 +8,8 @@ use crate::congestion::trace::TracePhase;
 const COMPETE_CUT: f64 = 0.8;
 const COMPETE_STEP: f64 = 0.005;
 const COMPETE_STEP_PACKETS: f64 = 2.0;
+/// A queue that is there for so many rounds is another flow's.
+const PROVEN_ROUNDS: u32 = 16;
 
 impl Engine {
     /// The queue is long though the window was no larger than what the path holds: the path has
@@ -26,6 +28,7 @@ impl Engine {
         if !self.queue_is_clear() && self.delay.queue() * 10 > self.drain_queue * 6 {
             // It is not ours: give way no further.
             self.competing = 32 + self.random(32);
+            self.competing_rounds = 0;
             self.raise(self.before_drain);
             let rtt = self.delay.round().unwrap_or_default().as_secs_f64();
             let fair = self.lasting.get().unwrap_or(0.0) / 2.0;
@@ -53,7 +56,14 @@ impl Engine {
             let step = (self.compete_window * COMPETE_STEP).max(COMPETE_STEP_PACKETS * mtu);
             self.compete_window = (self.compete_window + step).min(MAX_WINDOW as f64);
         }
+        self.competing_rounds += 1;
+        if self.competing_rounds >= PROVEN_ROUNDS {
+            self.alarms.clear();
+        }
         if self.queue_is_clear() {
+            if self.competing_rounds < PROVEN_ROUNDS {
+                self.on_false_alarm();
+            }
             self.competing = 0;
             self.compete_window = 0.0;
             return;

@@ -41,7 +41,7 @@ const GENTLE_DOWNS: u32 = 5;
 const DOWN_GAIN: f64 = 0.85;
 pub(super) const UP_GAIN: f64 = 1.25;
 /// Trials have been made smaller than this because a shallow queue lost too much of them.
-const SHALLOW_UP_GAIN: f64 = 1.15;
+pub(super) const SHALLOW_UP_GAIN: f64 = 1.15;
 pub(super) const MIN_UP_GAIN: f64 = 1.06;
 /// When nothing near the base delay has been seen for long, one round must surely show it.
 const DEEP_DOWN_GAIN: f64 = 0.5;
