@@ -16,40 +16,40 @@ pub enum EmulationError {
     },
     /// `/dev/net/tun` does not exist, or its driver is missing.
     #[error(
-        "an emulated link needs the TUN driver, and /dev/net/tun is not there ({source}); load it \
+        "an emulated link needs the TUN driver, and /dev/net/tun is not there ({cause}); load it \
          with `sudo modprobe tun`, or give it to a container with `--device /dev/net/tun`"
     )]
     NoTun {
         /// The system's words.
-        source: io::Error,
+        cause: io::Error,
     },
     /// `/dev/net/tun` may not be opened.
     #[error(
-        "an emulated link needs /dev/net/tun, which this user may not open ({source}); allow it \
+        "an emulated link needs /dev/net/tun, which this user may not open ({cause}); allow it \
          with `sudo chmod 0666 /dev/net/tun` (as most distributions have it: opening it gives no \
          power over networks of others), or run the command as root"
     )]
     TunForbidden {
         /// The system's words.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No user namespace of our own.
     #[error(
-        "an emulated link needs a user namespace, which the system refused ({source}); {remedy}"
+        "an emulated link needs a user namespace, which the system refused ({cause}); {remedy}"
     )]
     UserNamespaceForbidden {
         /// The system's words.
-        source: io::Error,
+        cause: io::Error,
         /// What stands in the way, as far as can be seen, and how to allow it.
         remedy: String,
     },
     /// A user namespace, but no network namespace in it.
     #[error(
-        "an emulated link needs network namespaces, which the system refused ({source}); {remedy}"
+        "an emulated link needs network namespaces, which the system refused ({cause}); {remedy}"
     )]
     NetworkNamespaceForbidden {
         /// The system's words.
-        source: io::Error,
+        cause: io::Error,
         /// What stands in the way, as far as can be seen, and how to allow it.
         remedy: String,
     },
@@ -63,12 +63,12 @@ pub enum EmulationError {
         threads: usize,
     },
     /// A step in setting up a namespace or its device failed.
-    #[error("cannot {step} for the emulated link: {source}")]
+    #[error("cannot {step} for the emulated link: {cause}")]
     Setup {
         /// What was tried.
         step: &'static str,
         /// The system's words.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The thread that moves the packets has ended.
     #[error("the emulated link has stopped moving packets: {reason}")]

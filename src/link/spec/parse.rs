@@ -209,7 +209,9 @@ impl DirectionSpec {
         let item = given(items, "burst");
         if self.loss == Share::ZERO {
             self.burst = None;
-            return item.map_or(Ok(()), |item| Err(item.refuse("bursts of a loss of 0 %")));
+            return item.map_or(Ok(()), |item| {
+                Err(item.refuse("bursts need a loss: add loss=1%, or leave it out"))
+            });
         }
         if BurstLoss::new(self.loss, burst).is_some() {
             return Ok(());

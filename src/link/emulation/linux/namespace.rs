@@ -78,7 +78,7 @@ fn create(_privilege: Privilege, address: Ipv4Addr) -> Result<Stack, EmulationEr
 
 /// What failed, for `map_err`.
 pub(super) fn setup(step: &'static str) -> impl Fn(io::Error) -> EmulationError {
-    move |source| EmulationError::Setup { step, source }
+    move |cause| EmulationError::Setup { step, cause }
 }
 
 impl NamespaceHandle {

@@ -49,12 +49,10 @@ pub fn enter_user_namespace() -> Result<Privilege, EmulationError> {
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
     syscalls::new_user_namespace().map_err(|error| {
         let remedy = remedy(error);
-        EmulationError::UserNamespaceForbidden { source: error.into(), remedy }
+        EmulationError::UserNamespaceForbidden { cause: error.into(), remedy }
     })?;
-    map_identity(user, group).map_err(|source| EmulationError::Setup {
-        step: "map the user into a namespace",
-        source,
-    })?;
+    map_identity(user, group)
+        .map_err(|cause| EmulationError::Setup { step: "map the user into a namespace", cause })?;
     Ok(Privilege { user_namespace: true })
 }
 
@@ -62,16 +60,16 @@ pub fn enter_user_namespace() -> Result<Privilege, EmulationError> {
 pub(super) fn open_tun() -> Result<File, EmulationError> {
     let flags = (OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open("/dev/net/tun");
-    file.map_err(|source| match source.kind() {
-        io::ErrorKind::PermissionDenied => EmulationError::TunForbidden { source },
-        _ => EmulationError::NoTun { source },
+    file.map_err(|cause| match cause.kind() {
+        io::ErrorKind::PermissionDenied => EmulationError::TunForbidden { cause },
+        _ => EmulationError::NoTun { cause },
     })
 }
 
 /// A network namespace was refused although a user namespace was not, or was not needed.
 pub(super) fn network_namespace_refused(error: Errno) -> EmulationError {
     let remedy = remedy(error);
-    EmulationError::NetworkNamespaceForbidden { source: error.into(), remedy }
+    EmulationError::NetworkNamespaceForbidden { cause: error.into(), remedy }
 }
 
 fn is_privileged() -> bool {
