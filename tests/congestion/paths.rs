@@ -1,6 +1,7 @@
 //! Paths and runs that the tests and the tables share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use framelane::congestion::{Congestion, LossyConfig, SharedFactory, TraceRing};
 use framelane::link::{Capacity, LinkSpec, QueueLimit};
@@ -244,8 +245,12 @@ pub(crate) fn radio(name: &str, sizes: &[usize], seconds: u64, seed: u64) -> (Ru
     let out = run.go_changed(|forward, back| {
         forward.delay = wandering(delay, jitter, seconds + 1, seed);
         back.delay = wandering(delay, jitter, seconds + 1, seed + 100);
-        forward.burst = up.burst.unwrap_or(1.0);
-        back.burst = up.burst.unwrap_or(1.0);
+        for link in [forward, back] {
+            link.burst = up.burst.unwrap_or(1.0);
+            let nanos = |span: Duration| span.as_nanos() as Nanos;
+            let outages = up.outages.iter();
+            link.outages = outages.map(|gap| (nanos(gap.at), nanos(gap.at + gap.lasts))).collect();
+        }
     });
     (run, out)
 }

@@ -339,7 +339,11 @@ fn table_drive() {
 #[ignore = "prints a table; run by hand"]
 fn table_radio() {
     let seconds = list("SECS", "10")[0];
-    for (name, sizes) in [("busy-wifi", [66_000, 22_000]), ("mesh-edge", [63_000, 21_000])] {
+    for (name, sizes) in [
+        ("busy-wifi", [66_000, 22_000]),
+        ("mesh-edge", [63_000, 21_000]),
+        ("leo", [63_000, 21_000]),
+    ] {
         for seed in list("SEEDS", "1,2,3,4,5,6") {
             let (run, out) = radio(name, &sizes, seconds as u64, seed as u64);
             dump(&run.ring);

@@ -187,12 +187,12 @@ mod tests {
     #[test]
     fn losses_in_runs_are_no_sign_of_a_shallow_queue() {
         let pressed = |mut meter: LossMeter| {
-            meter.add(Pressure::High, 68 * MTU, 12 * MTU, MTU);
-            meter.add(Pressure::High, 68 * MTU, 12 * MTU, MTU);
+            meter.add(Pressure::High, 64 * MTU, 16 * MTU, MTU);
+            meter.add(Pressure::High, 64 * MTU, 16 * MTU, MTU);
             meter.high_exceeds(MTU)
         };
         assert!((meter(1).base(MTU) - 0.1).abs() < 0.01);
-        assert!(pressed(meter(1)), "15 % where 10 % are lost evenly");
+        assert!(pressed(meter(1)), "20 % where 10 % are lost evenly");
         assert!(!pressed(meter(4)), "where they come in runs that is nothing");
     }
 }

@@ -24,6 +24,38 @@ pub(super) struct TrainSample {
     pub(super) rate: f64,
     /// Whether the link was the limit: the train left distinctly faster than it arrived.
     pub(super) saturated: bool,
+    /// The time that the rate was measured over, in seconds.
+    pub(super) span: f64,
+}
+
+/// Saturated trains that the mean of them remembers.
+const MEAN_TRAINS: f64 = 10.0;
+/// Fewer have no mean.
+const LEAST_TRAINS: f64 = 3.0;
+
+/// The rate of the last saturated trains together.
+///
+/// Where the delay wanders, it falls during one train and rises during the next, and the best of ten is far
+/// from what the link carries. Their bytes over their times are not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TrainMean {
+    bytes: f64,
+    seconds: f64,
+    trains: f64,
+}
+
+impl TrainMean {
+    pub(super) fn add(&mut self, sample: TrainSample) {
+        let keep = 1.0 - 1.0 / MEAN_TRAINS;
+        self.bytes = self.bytes * keep + sample.rate * sample.span;
+        self.seconds = self.seconds * keep + sample.span;
+        self.trains += 1.0;
+    }
+
+    /// Bytes a second; `None` before there are enough.
+    pub(super) fn rate(&self) -> Option<f64> {
+        (self.trains >= LEAST_TRAINS && self.seconds > 0.0).then(|| self.bytes / self.seconds)
+    }
 }
 
 /// Measures one train at a time.
@@ -117,6 +149,25 @@ impl Train {
         Some(TrainSample {
             rate: self.best.min(send_rate.max(1.0)),
             saturated: send_rate > self.best * SATURATED,
+            span: self.ack_span.as_secs_f64(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_of_trains_weighs_their_times() {
+        let mut mean = TrainMean::default();
+        // 50 kB each, squeezed to half of its time and stretched by as much again.
+        for span in [0.01, 0.03].into_iter().cycle().take(40) {
+            let sample = TrainSample { rate: 50_000.0 / span, saturated: true, span };
+            assert!(mean.rate().is_none_or(|rate| (2.0e6..3.2e6).contains(&rate)));
+            mean.add(sample);
+        }
+        let rate = mean.rate().expect("enough of them");
+        assert!((rate / 2.5e6 - 1.0).abs() < 0.06, "{rate}");
     }
 }

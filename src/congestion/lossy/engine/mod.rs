@@ -20,7 +20,7 @@ use super::delay::DelayMeter;
 use super::filter::WindowedMax;
 use super::loss::{LossMeter, Pressure};
 use super::sent::{Flight, SentLog};
-use super::train::{TrainMeter, TrainSample};
+use super::train::{TrainMean, TrainMeter, TrainSample};
 use crate::congestion::trace::{TraceEvent, TracePhase};
 
 /// Rounds for which the highest delivery rate counts.
@@ -33,6 +33,8 @@ const MAX_RATE: f64 = 12.5e9;
 const OUTAGE_ROUNDS: u32 = 3;
 /// A transmit below this part of a packet holds no data to speak of.
 const SMALL_SHARE: u64 = 4;
+/// Where the delay wanders, a train is believed up to this much above the mean of the last ones.
+const TRAIN_MARGIN: f64 = 1.25;
 /// Packets sent further apart than this (or than the pacer's bursts) are not one train.
 const TRAIN_GAP: Duration = Duration::from_millis(3);
 /// How far back it counts whether the application left room.
@@ -95,6 +97,7 @@ pub(super) struct Engine {
     train: u64,
     log: SentLog,
     trains: TrainMeter,
+    train_mean: TrainMean,
     bunches: BunchMeter,
     delay: DelayMeter,
     loss: LossMeter,
@@ -169,6 +172,7 @@ impl Engine {
             train: 0,
             log: SentLog::default(),
             trains: TrainMeter::default(),
+            train_mean: TrainMean::default(),
             bunches: BunchMeter::new(now),
             delay: DelayMeter::new(),
             loss: LossMeter::default(),
@@ -371,7 +375,15 @@ impl Engine {
     }
 
     fn on_train(&mut self, sample: TrainSample) {
-        let rate = sample.rate.clamp(1.0, MAX_RATE);
+        let mut rate = sample.rate.clamp(1.0, MAX_RATE);
+        if sample.saturated {
+            self.train_mean.add(sample);
+        }
+        if self.delay.wander() > Duration::ZERO
+            && let Some(mean) = self.train_mean.rate()
+        {
+            rate = rate.min(mean * TRAIN_MARGIN);
+        }
         if sample.saturated {
             self.tick += 1;
             self.saturated_trains += 1;
