@@ -70,6 +70,7 @@ impl Engine {
         }
         self.heavy_pause = HEAVY_PAUSE;
         self.bandwidth.reset(self.tick, self.delivery_rate.max(1.0));
+        self.before_drain = 0.0; // not to be taken up again, whatever this drain finds
         self.competing = 0;
         self.enter(TracePhase::Drain);
         true
@@ -193,6 +194,7 @@ impl Engine {
     pub(super) fn back_off(&mut self, share: f64) {
         let rate = self.bandwidth.get().unwrap_or(1.0) * share;
         self.bandwidth.reset(self.tick, rate.max(1.0));
+        self.before_drain = 0.0;
         if self.phase != TracePhase::Drain {
             self.enter(TracePhase::Drain);
         }
