@@ -61,8 +61,9 @@ impl Engine {
         self.heavy_pause = self.heavy_pause.saturating_sub(1);
         self.recent.rotate_left(1);
         self.recent[HEAVY_ROUNDS - 1] = (round.lost, round.resolved());
-        let lost: u64 = self.recent.iter().map(|round| round.0).sum();
-        let resolved: u64 = self.recent.iter().map(|round| round.1).sum();
+        let [lost, resolved] = self.recent.iter().fold([0u64; 2], |[lost, resolved], round| {
+            [lost.saturating_add(round.0), resolved.saturating_add(round.1)]
+        });
         let heavy =
             lost as f64 > HEAVY_LOSS * resolved as f64 && resolved > HEAVY_PACKETS * self.mtu;
         if !heavy || self.outage_rounds > 0 || self.heavy_pause > 0 || self.startup_is_blind() {

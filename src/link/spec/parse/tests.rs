@@ -102,7 +102,7 @@ const REFUSED: [(&str, &[&str]); 37] = [
     ("loss=101%", &["\"loss\"", "0% to 100%"]),
     ("loss=-1%", &["\"loss\"", "number"]),
     ("up.loss=x", &["\"up.loss\""]),
-    ("burst=4", &["\"burst\"", "0 %"]),
+    ("burst=4", &["\"burst\"", "loss=1%"]),
     ("loss=90%,burst=2", &["\"burst\"", "90 %", "9.0"]),
     ("mesh-edge,loss=90%", &["\"loss\"", "90 %", "4 packets"]),
     ("loss=1%,burst=0.5", &["\"burst\"", "between 1"]),
