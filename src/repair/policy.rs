@@ -116,6 +116,11 @@ impl RepairPolicy {
         Self { mode, settings, active: false, sized_for: 0.0, saved: MAX_SAVED, place: 0.5 }
     }
 
+    /// What does not change.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// The repair for a frame of `body_len` bytes that is sent now; `None` for none.
     ///
     /// `auto` gives none below the least loss or RTT, in bulk, without room on the link, for

@@ -99,11 +99,6 @@ impl DelayMeter {
         self.round_min = Some(self.round_min.map_or(rtt, |min| min.min(rtt)));
     }
 
-    /// A round-trip time of a packet that left while too little was in flight for a queue.
-    pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
-        self.wander.on_quiet_sample(now, rtt);
-    }
-
     /// How far the path's delay wanders by itself above its base: radio links that repeat, schedule or share.
     /// A window for the base alone would leave such a path mostly idle, and its wandering would be taken for
     /// a queue.
@@ -118,18 +113,20 @@ impl DelayMeter {
 
     /// Mean delay of the round under way above the base; `None` before there is a sample.
     pub(super) fn round_above(&self) -> Option<Duration> {
-        let mean = self.round_sum.checked_div(self.round_samples)?;
-        Some(mean.saturating_sub(self.base()?))
+        Some(self.round_mean()?.saturating_sub(self.base()?))
+    }
+
+    fn round_mean(&self) -> Option<Duration> {
+        self.round_sum.checked_div(self.round_samples)
     }
 
     /// A round trip is over; `steady` if nothing but the path itself delayed its packets.
     pub(super) fn end_round(&mut self, now: Instant, steady: bool) {
         self.wander.expire(now);
         if steady
-            && let Some(min) = self.round_min
+            && let (Some(min), Some(mean)) = (self.round_min, self.round_mean())
             && self.round_samples >= SPREAD_SAMPLES
         {
-            let mean = self.round_sum / self.round_samples;
             self.wander.on_spread(mean.saturating_sub(min));
         }
         self.round_sum = Duration::ZERO;

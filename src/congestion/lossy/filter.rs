@@ -1,7 +1,32 @@
-//! Extremes over a sliding window.
+//! Extremes over a sliding window, and means that forget.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+/// The mean of the values so far, each of which weighs no less than one in the values remembered.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RunningMean {
+    value: f64,
+    values: f64,
+}
+
+impl RunningMean {
+    /// The mean; 0 before there is a value.
+    pub(super) fn get(&self) -> f64 {
+        self.value
+    }
+
+    /// How many values there are, as far as they are remembered.
+    pub(super) fn values(&self) -> f64 {
+        self.values
+    }
+
+    /// Adds `value` to a mean that remembers about `memory` of them.
+    pub(super) fn push(&mut self, value: f64, memory: f64) {
+        self.values = (self.values + 1.0).min(memory);
+        self.value += (value - self.value) / self.values;
+    }
+}
 
 /// The largest of the values of the last `span` ticks.
 ///

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::filter::RunningMean;
+
 /// Quiet samples that the mean of them remembers: about a second of two cameras.
 const QUIET_MEMORY: f64 = 32.0;
 /// They count for this long after the last of them: it may have been another flow's queue.
@@ -34,14 +36,12 @@ const MOST_WANDER: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wander {
     /// Mean round-trip time of packets that met no queue of this flow's, in seconds.
-    quiet: f64,
-    quiet_samples: f64,
+    quiet: RunningMean,
     quiet_at: Option<Instant>,
     /// How far the samples of the last steady rounds were above the smallest of their round, on average.
     spreads: [Duration; SPREAD_ROUNDS],
     /// Mean delay above the base while this flow gave way, in seconds.
-    given_way: f64,
-    given_way_rounds: f64,
+    given_way: RunningMean,
     /// How much of that is the path's own.
     believed: Duration,
     /// Mean delay above the base that trials did not move.
@@ -57,7 +57,7 @@ impl Wander {
             self.quiet_above(base),
             spread.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
             self.unmoved.min(visible).min(base / MOST_UNMOVED),
-            Duration::from_secs_f64(self.given_way).min(self.believed).min(MOST_WANDER),
+            Duration::from_secs_f64(self.given_way.get()).min(self.believed).min(MOST_WANDER),
         ]
         .into_iter()
         .max()
@@ -65,21 +65,20 @@ impl Wander {
     }
 
     fn quiet_above(&self, base: Duration) -> Duration {
-        let above = Duration::from_secs_f64(self.quiet).saturating_sub(base).min(MOST_WANDER);
+        let above = Duration::from_secs_f64(self.quiet.get()).saturating_sub(base).min(MOST_WANDER);
         if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }
     }
 
     /// The round-trip time of a packet that left while too little was in flight for a queue.
     pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
         self.quiet_at = Some(now);
-        self.quiet_samples = (self.quiet_samples + 1.0).min(QUIET_MEMORY);
-        self.quiet += (rtt.as_secs_f64() - self.quiet) / self.quiet_samples;
+        self.quiet.push(rtt.as_secs_f64(), QUIET_MEMORY);
     }
 
     /// Forgets what is too old at `now`.
     pub(super) fn expire(&mut self, now: Instant) {
         if self.quiet_at.is_some_and(|at| now.saturating_duration_since(at) > QUIET_STALE) {
-            (self.quiet, self.quiet_samples, self.quiet_at) = (0.0, 0.0, None);
+            (self.quiet, self.quiet_at) = (RunningMean::default(), None);
         }
     }
 
@@ -91,8 +90,7 @@ impl Wander {
 
     /// The mean delay above the base in a round in which this flow gave way to whatever delays its packets.
     pub(super) fn on_gave_way(&mut self, above: Duration) {
-        self.given_way_rounds = (self.given_way_rounds + 1.0).min(GIVEN_WAY_MEMORY);
-        self.given_way += (above.as_secs_f64() - self.given_way) / self.given_way_rounds;
+        self.given_way.push(above.as_secs_f64(), GIVEN_WAY_MEMORY);
     }
 
     /// Up to `most` of the delay that stays while this flow gives way counts as the path's own.

@@ -119,7 +119,7 @@ impl Repairing {
 
     /// Whether packets are lost often enough to matter, or nothing is known of that yet.
     pub(super) fn is_lossy(&self) -> bool {
-        self.loss.loss().is_none_or(|loss| loss >= Settings::default().least_loss)
+        self.loss.loss().is_none_or(|loss| loss >= self.policy.settings().least_loss)
     }
 }
 

@@ -313,7 +313,8 @@ impl Engine {
         }
         if let Some(flight) = self.log.find(newest) {
             if newer && flight.quiet {
-                self.delay.on_quiet_sample(now, now.saturating_duration_since(newest));
+                let rtt = now.saturating_duration_since(newest);
+                self.delay.wander_mut().on_quiet_sample(now, rtt);
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
@@ -375,15 +376,10 @@ impl Engine {
     }
 
     fn on_train(&mut self, sample: TrainSample) {
-        let mut rate = sample.rate.clamp(1.0, MAX_RATE);
         if sample.saturated {
             self.train_mean.add(sample);
         }
-        if self.delay.wander() > Duration::ZERO
-            && let Some(mean) = self.train_mean.rate()
-        {
-            rate = rate.min(mean * TRAIN_MARGIN);
-        }
+        let rate = self.believed(sample);
         if sample.saturated {
             self.tick += 1;
             self.saturated_trains += 1;
@@ -393,6 +389,15 @@ impl Engine {
             }
         } else {
             self.raise(rate);
+        }
+    }
+
+    /// A train's rate, as far as it can be the path's.
+    fn believed(&self, sample: TrainSample) -> f64 {
+        let rate = sample.rate.clamp(1.0, MAX_RATE);
+        match self.train_mean.rate() {
+            Some(mean) if self.delay.wander() > Duration::ZERO => rate.min(mean * TRAIN_MARGIN),
+            _ => rate,
         }
     }
 
@@ -437,9 +442,9 @@ impl Engine {
             self.settle();
         } else {
             self.watch_before_trial();
-        }
-        if !limited && !self.loss_is_heavy(&round) {
-            self.advance(rate, &round);
+            if !self.loss_is_heavy(&round) {
+                self.advance(rate, &round);
+            }
         }
         self.outage_rounds = self.outage_rounds.saturating_sub(1);
         self.delay.end_round(now, steady);

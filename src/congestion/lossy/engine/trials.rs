@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Engine;
 use super::window::SHALLOW_UP_GAIN;
+use crate::congestion::lossy::filter::RunningMean;
 use crate::congestion::trace::TracePhase;
 
 /// Trials remembered.
@@ -18,16 +19,14 @@ const SURELY_FULL: f64 = 0.6;
 /// What trials did to the delay.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trials {
-    /// Mean delay above the base in the rounds before the trial, in seconds, and their number.
-    before: f64,
-    rounds: f64,
+    /// Mean delay above the base in the rounds before the trial, in seconds.
+    before: RunningMean,
     /// Bytes that could be in flight then.
     window: u64,
     /// The share of what trials added that was found waiting.
-    waiting: f64,
-    /// Mean delay above the base before trials.
-    above: f64,
-    number: f64,
+    waiting: RunningMean,
+    /// Mean delay above the base before trials, in seconds.
+    above: RunningMean,
     /// Whether the path is taken for one that is not full.
     unmoved: bool,
 }
@@ -35,22 +34,21 @@ pub(super) struct Trials {
 impl Trials {
     /// The mean delay above the base in a round before a trial, with `window` bytes in flight.
     fn before(&mut self, above: Duration, window: u64) {
-        self.rounds += 1.0;
-        self.before += (above.as_secs_f64() - self.before) / self.rounds;
+        self.before.push(above.as_secs_f64(), f64::INFINITY);
         self.window = window;
     }
 
     /// A trial added `added` seconds of packets, and the mean delay above the base was this; returns the part
     /// of the delay that trials do not move.
     fn after(&mut self, above: Duration, added: f64) -> Duration {
-        let waiting = ((above.as_secs_f64() - self.before) / added).clamp(-1.0, 2.0);
-        self.number = (self.number + 1.0).min(MEMORY);
-        self.waiting += (waiting - self.waiting) / self.number;
-        self.above += (self.before - self.above) / self.number;
-        self.rounds = 0.0;
+        let before = std::mem::take(&mut self.before).get();
+        let waiting = ((above.as_secs_f64() - before) / added).clamp(-1.0, 2.0);
+        self.waiting.push(waiting, MEMORY);
+        self.above.push(before, MEMORY);
         let full = if self.unmoved { SURELY_FULL } else { FULL };
-        self.unmoved = self.number >= ENOUGH && self.waiting < full;
-        if self.unmoved { Duration::from_secs_f64(self.above.max(0.0)) } else { Duration::ZERO }
+        self.unmoved = self.waiting.values() >= ENOUGH && self.waiting.get() < full;
+        let unmoved = if self.unmoved { self.above.get().max(0.0) } else { 0.0 };
+        Duration::from_secs_f64(unmoved)
     }
 }
 
@@ -65,7 +63,7 @@ impl Engine {
             }
             TracePhase::Cruise if alone => {}
             TracePhase::Up => {}
-            _ => self.trials.rounds = 0.0,
+            _ => self.trials.before = RunningMean::default(),
         }
     }
 
@@ -75,7 +73,7 @@ impl Engine {
             return;
         };
         let shallow = self.up_gain < SHALLOW_UP_GAIN || self.headroom < 1.0;
-        if self.climbing || self.competing > 0 || shallow || self.trials.rounds < 2.0 {
+        if self.climbing || self.competing > 0 || shallow || self.trials.before.values() < 2.0 {
             return;
         }
         let added = self.window.saturating_sub(self.trials.window) as f64 / rate.max(1.0);
