@@ -4,6 +4,7 @@
 //! packets, repair included, are lost in at most 1 % of frames. Bursts longer than that fall back
 //! to retransmission; sizing for them would cost more than it saves.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::chance::more_lost_than;
@@ -15,7 +16,7 @@ const LOSS_OFF: f64 = 0.5;
 /// RTT below which repair stops, as a share of where it begins.
 const RTT_OFF: f64 = 0.8;
 /// Changes of loss within these factors leave the sizing alone: the estimate's own noise.
-const LOSS_BAND: std::ops::Range<f64> = 0.8..1.1;
+const LOSS_BAND: Range<f64> = 0.8..1.1;
 /// Repair may be at most this share of the frames' bytes up to a loss of 6.5 %, which is 5 % and the noise of
 /// its estimate, ...
 const LEAST_OVERHEAD_CAP: f64 = 0.198;
@@ -40,7 +41,9 @@ const GOLDEN_STEP: f64 = 0.618_033_988_749_895;
 /// it is used up: repair leaves the rest alone.
 const USABLE_LOAD: f64 = 0.90;
 /// A link that is busy for these shares of the time has no room for all of the repair, or for any.
-const BUSY: std::ops::Range<f64> = 0.85..1.0;
+const BUSY: Range<f64> = 0.85..1.0;
+/// While frames of the backlog wait for room, repair takes it from them: it stops sooner.
+const BUSY_WITH_BACKLOG: Range<f64> = 0.5..0.7;
 /// The header of a typical frame, in bytes.
 const TYPICAL_HEADER: usize = 70;
 /// Its two trailers.
@@ -90,6 +93,8 @@ pub struct Conditions {
     /// Share of the time in which the link was the limit and not the frames, repair included: 0 to 1. Whatever
     /// its rate is thought to be, it has no room if that is near 1. 0 if not known.
     pub busy: f64,
+    /// Frames that have become late wait for what the others leave of the link.
+    pub backlog: bool,
     /// The frame is one of a backlog, sent as fast as possible.
     pub bulk: bool,
     /// Stream bytes that a packet carries.
@@ -146,7 +151,8 @@ impl RepairPolicy {
             return None;
         }
         let body = body_len as f64;
-        let overhead = overhead_cap(self.sized_for).min(room(now.load)) * spare(now.busy);
+        let overhead =
+            overhead_cap(self.sized_for).min(room(now.load)) * spare(now.busy, now.backlog);
         let earned = overhead * body;
         let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
         let most = ((allowed - TYPICAL_TRAILERS as f64) / shard_len as f64).max(0.0) as usize;
@@ -253,8 +259,8 @@ fn room(load: f64) -> f64 {
 }
 
 /// The part of its repair that a frame keeps on a link that is so busy.
-fn spare(busy: f64) -> f64 {
-    let (from, to) = (BUSY.start, BUSY.end);
+fn spare(busy: f64, backlog: bool) -> f64 {
+    let Range { start: from, end: to } = if backlog { BUSY_WITH_BACKLOG } else { BUSY };
     ((to - busy) / (to - from)).clamp(0.0, 1.0)
 }
 
@@ -269,6 +275,7 @@ mod tests {
         rtt: Duration::from_millis(50),
         load: 0.4,
         busy: 0.5,
+        backlog: false,
         bulk: false,
         packet_len: 1_410,
     };
@@ -299,6 +306,7 @@ mod tests {
             ("bulk", Conditions { bulk: true, ..LOSSY }),
             ("full link", Conditions { load: 0.95, ..LOSSY }),
             ("busy link", Conditions { busy: 1.0, ..LOSSY }),
+            ("late frames wait", Conditions { busy: 0.8, backlog: true, ..LOSSY }),
             ("overloaded link", Conditions { load: 3.0, ..LOSSY }),
         ] {
             assert_eq!(packets(60_000, now), 0, "{why}");
@@ -394,11 +402,11 @@ mod tests {
         #[test]
         fn any_conditions_give_a_sound_plan_or_none(
             body_len: u64, near in 0u64..MAX_REPAIRED_BODY, loss in proptest::option::of(any::<f64>()),
-            load: f64, busy: f64, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
+            load: f64, busy: f64, backlog: bool, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
         ) {
             for (body_len, packet_len) in [(body_len, packet_len), (near, usual), (near, packet_len)] {
                 let rtt = Duration::from_micros(rtt);
-                let now = Conditions { loss, rtt, load, busy, bulk: false, packet_len };
+                let now = Conditions { loss, rtt, load, busy, backlog, bulk: false, packet_len };
                 auto().plan(body_len, &now);
             }
         }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::filter::WindowedMin;
+use super::sent::Queue;
 use super::wander::Wander;
 
 /// How long the smallest round-trip time counts as the path's own. A path that has become longer is
@@ -111,6 +112,17 @@ impl DelayMeter {
         &mut self.wander
     }
 
+    /// The round-trip time of a packet that could meet this queue.
+    pub(super) fn on_sample_behind(&mut self, queue: Queue, now: Instant, rtt: Duration) {
+        let base = self.base().unwrap_or_default();
+        match queue {
+            Queue::None => self.wander.on_quiet_sample(now, rtt),
+            Queue::Unlikely => self.wander.on_shrunk_sample(now, rtt),
+            Queue::Others => self.wander.on_held_sample(now, rtt, base),
+            Queue::Own => {}
+        }
+    }
+
     /// Mean delay of the round under way above the base; `None` before there is a sample.
     pub(super) fn round_above(&self) -> Option<Duration> {
         Some(self.round_mean()?.saturating_sub(self.base()?))
@@ -122,7 +134,8 @@ impl DelayMeter {
 
     /// A round trip is over; `steady` if nothing but the path itself delayed its packets.
     pub(super) fn end_round(&mut self, now: Instant, steady: bool) {
-        self.wander.expire(now);
+        let base = self.base().unwrap_or_default();
+        self.wander.expire(now, base);
         if steady
             && let (Some(min), Some(mean)) = (self.round_min, self.round_mean())
             && self.round_samples >= SPREAD_SAMPLES

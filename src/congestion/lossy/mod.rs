@@ -87,10 +87,10 @@ pub struct Lossy {
 }
 
 impl Lossy {
-    /// The rate that the path was measured to deliver, in bytes a second; `None` before there is a
-    /// measurement.
+    /// The rate that the path was measured to deliver, in bytes a second; `None` while it is only known to be
+    /// no less than something, which it is until the start has found the path's limit.
     pub fn bandwidth(&self) -> Option<f64> {
-        self.engine.bandwidth()
+        self.engine.bandwidth().filter(|_| !self.engine.is_starting())
     }
 
     /// The share of the last half second or so in which the path was the limit and not the application: 0 to 1.

@@ -13,6 +13,20 @@ const MAX_FLIGHTS: usize = 8192;
 /// A packet unacknowledged for longer says nothing about the path of today.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
+/// Whether a packet can meet a queue that this flow has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Queue {
+    /// As far as is known, it can.
+    Own,
+    /// It cannot: far less is in flight than the path once held. But this flow has more to send, so others
+    /// may have taken the rest and hold it down, and theirs it can meet.
+    Others,
+    /// So little is in flight that others would have to be many, or to have been noticed.
+    Unlikely,
+    /// It cannot, and nobody holds this flow down: the application leaves room.
+    None,
+}
+
 /// The state at the time of one transmit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flight {
@@ -28,8 +42,8 @@ pub(super) struct Flight {
     pub(super) train: u64,
     /// Bytes sent up to and with this transmit.
     pub(super) sent_bytes: u64,
-    /// So little was in flight that this flow had made no queue.
-    pub(super) quiet: bool,
+    /// Whose queue it could meet.
+    pub(super) queue: Queue,
     /// Whether that was more or less than the path was thought to carry.
     pub(super) pressure: Pressure,
 }
@@ -46,7 +60,7 @@ impl SentLog {
         match self.flights.back_mut() {
             Some(last) if last.sent >= flight.sent => {
                 last.sent_bytes = flight.sent_bytes;
-                last.quiet &= flight.quiet;
+                last.queue = last.queue.min(flight.queue);
             }
             _ => self.flights.push_back(flight),
         }

@@ -9,10 +9,16 @@ use super::filter::RunningMean;
 
 /// Quiet samples that the mean of them remembers: about a second of two cameras.
 const QUIET_MEMORY: f64 = 32.0;
-/// They count for this long after the last of them: it may have been another flow's queue.
-const QUIET_STALE: Duration = Duration::from_secs(3);
+/// They count for this long after the last of them: it may have been another flow's queue. A path that is
+/// never left quiet shows no new ones, and without the old ones its window would shrink ever more.
+const QUIET_STALE: Duration = Duration::from_secs(30);
 /// Timers and batches of acknowledgements delay samples by this much on any path.
 const QUIET_NOISE: Duration = Duration::from_millis(2);
+
+/// If the path may be another one since, for no longer than this.
+const DOUBTED_STALE: Duration = Duration::from_secs(3);
+/// Where a queue is unlikely, but not excluded, delay counts up to this part of the base.
+const MOST_SHRUNK: u32 = 4;
 
 /// The delay of a path that wanders does so in every round trip. A trial's queue, this flow's or another's,
 /// is there in one and not in the next: what counts is the least spread of so many steady rounds.
@@ -38,6 +44,13 @@ pub(super) struct Wander {
     /// Mean round-trip time of packets that met no queue of this flow's, in seconds.
     quiet: RunningMean,
     quiet_at: Option<Instant>,
+    /// The same of packets that were unlikely to meet any queue.
+    shrunk: RunningMean,
+    shrunk_at: Option<Instant>,
+    /// The base when it was last looked at.
+    base: Duration,
+    /// It has fallen so far since the last quiet sample that the path may be another one.
+    doubted: bool,
     /// How far the samples of the last steady rounds were above the smallest of their round, on average.
     spreads: [Duration; SPREAD_ROUNDS],
     /// Mean delay above the base while this flow gave way, in seconds.
@@ -51,10 +64,10 @@ pub(super) struct Wander {
 impl Wander {
     /// How far the delay wanders above `base`, on average and a quarter more.
     pub(super) fn above(&self, base: Duration) -> Duration {
-        let spread = self.spreads.iter().min().copied().unwrap_or_default();
-        let visible = spread.saturating_sub(SPREAD_NOISE / 2) * UNMOVED_SPREADS;
+        let (spread, visible) = (self.spread(), self.visible());
         [
-            self.quiet_above(base),
+            quiet_above(&self.quiet, base),
+            quiet_above(&self.shrunk, base).min(visible).min(base / MOST_SHRUNK),
             spread.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
             self.unmoved.min(visible).min(base / MOST_UNMOVED),
             Duration::from_secs_f64(self.given_way.get()).min(self.believed).min(MOST_WANDER),
@@ -64,21 +77,47 @@ impl Wander {
         .unwrap_or_default()
     }
 
-    fn quiet_above(&self, base: Duration) -> Duration {
-        let above = Duration::from_secs_f64(self.quiet.get()).saturating_sub(base).min(MOST_WANDER);
-        if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }
+    fn spread(&self) -> Duration {
+        self.spreads.iter().min().copied().unwrap_or_default()
+    }
+
+    /// Delay that the spread makes likely.
+    fn visible(&self) -> Duration {
+        self.spread().saturating_sub(SPREAD_NOISE / 2) * UNMOVED_SPREADS
     }
 
     /// The round-trip time of a packet that left while too little was in flight for a queue.
     pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
-        self.quiet_at = Some(now);
+        (self.quiet_at, self.doubted) = (Some(now), false);
         self.quiet.push(rtt.as_secs_f64(), QUIET_MEMORY);
     }
 
-    /// Forgets what is too old at `now`.
-    pub(super) fn expire(&mut self, now: Instant) {
-        if self.quiet_at.is_some_and(|at| now.saturating_duration_since(at) > QUIET_STALE) {
+    /// The round-trip time of a packet that left while far less was in flight than the path once held, though
+    /// this flow had more to send. Others may have taken the rest: it counts only where the path is known to
+    /// wander.
+    pub(super) fn on_held_sample(&mut self, now: Instant, rtt: Duration, base: Duration) {
+        if quiet_above(&self.quiet, base) > Duration::ZERO {
+            self.on_quiet_sample(now, rtt);
+        }
+    }
+
+    /// The round-trip time of a packet that left while so little was in flight that a queue was unlikely.
+    pub(super) fn on_shrunk_sample(&mut self, now: Instant, rtt: Duration) {
+        self.shrunk_at = Some(now);
+        self.shrunk.push(rtt.as_secs_f64(), QUIET_MEMORY);
+    }
+
+    /// Forgets what is too old at `now`. Where `base` falls far, the path may have become another one.
+    pub(super) fn expire(&mut self, now: Instant, base: Duration) {
+        let before = std::mem::replace(&mut self.base, base);
+        self.doubted |= base < before / 2;
+        let most = if self.doubted { DOUBTED_STALE } else { QUIET_STALE };
+        let stale = |at: Instant| now.saturating_duration_since(at) > most;
+        if self.quiet_at.is_some_and(stale) {
             (self.quiet, self.quiet_at) = (RunningMean::default(), None);
+        }
+        if self.shrunk_at.is_some_and(stale) {
+            (self.shrunk, self.shrunk_at) = (RunningMean::default(), None);
         }
     }
 
@@ -102,6 +141,11 @@ impl Wander {
     pub(super) fn set_unmoved(&mut self, unmoved: Duration) {
         self.unmoved = unmoved;
     }
+}
+
+fn quiet_above(mean: &RunningMean, base: Duration) -> Duration {
+    let above = Duration::from_secs_f64(mean.get()).saturating_sub(base).min(MOST_WANDER);
+    if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }
 }
 
 #[cfg(test)]
@@ -137,10 +181,50 @@ mod tests {
             wander.on_quiet_sample(start, ms(rtt));
         }
         assert_eq!(wander.above(BASE), ms(10) * 5 / 4, "70 ms on average");
-        wander.expire(start + QUIET_STALE);
+        wander.expire(start + QUIET_STALE, BASE);
         assert_eq!(wander.above(BASE), ms(10) * 5 / 4);
-        wander.expire(start + QUIET_STALE + ms(1));
+        wander.expire(start + QUIET_STALE + ms(1), BASE);
         assert_eq!(wander.above(BASE), ms(0));
+    }
+
+    #[test]
+    fn a_flow_that_is_held_down_learns_only_where_the_path_is_known_to_wander() {
+        let start = Instant::now();
+        let mut smooth = Wander::default();
+        smooth.on_quiet_sample(start, BASE + ms(1));
+        smooth.on_held_sample(start, ms(90), BASE);
+        assert_eq!(smooth.above(BASE), ms(0), "another flow's queue");
+        let mut restless = Wander::default();
+        restless.on_quiet_sample(start, ms(68));
+        restless.on_held_sample(start + QUIET_STALE, ms(76), BASE);
+        restless.expire(start + QUIET_STALE + ms(1), BASE);
+        assert_eq!(restless.above(BASE), ms(15), "kept, and 72 ms on average");
+    }
+
+    #[test]
+    fn what_little_in_flight_waited_counts_in_part_where_the_delay_is_seen_to_vary() {
+        let mut wander = Wander::default();
+        wander.on_shrunk_sample(Instant::now(), ms(100));
+        assert_eq!(wander.above(BASE), ms(0), "another flow's queue");
+        for _ in 0..SPREAD_ROUNDS {
+            wander.on_spread(ms(3));
+        }
+        assert_eq!(wander.above(BASE), ms(8));
+        for _ in 0..SPREAD_ROUNDS {
+            wander.on_spread(ms(30));
+        }
+        assert_eq!(wander.above(BASE), BASE / MOST_SHRUNK);
+    }
+
+    #[test]
+    fn where_the_path_may_be_another_one_quiet_samples_count_for_less_long() {
+        let start = Instant::now();
+        let mut wander = Wander::default();
+        wander.on_quiet_sample(start, ms(70));
+        for (after, base, above) in [(0, 60, 10), (9, 50, 20), (9, 24, 46), (10, 24, 0)] {
+            wander.expire(start + DOUBTED_STALE + ms(after) - ms(9), ms(base));
+            assert_eq!(wander.above(ms(base)), ms(above) * 5 / 4, "{after} {base}");
+        }
     }
 
     #[test]

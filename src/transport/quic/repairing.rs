@@ -90,12 +90,14 @@ impl Repairing {
         }
     }
 
-    /// The repair for a frame that is sent now, over a path that is found like this.
+    /// The repair for a frame that is sent now, over a path that is found like this. `backlog` says whether
+    /// late frames wait for room.
     pub(super) fn plan(
         &mut self,
         connection: &Connection,
         path: &PathStats,
         frame: &OutgoingFrame,
+        backlog: bool,
     ) -> Option<Plan> {
         let before = self.settled.packets;
         let settled = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
@@ -111,6 +113,7 @@ impl Repairing {
             // its headers.
             load: self.load.share * HEADERS * (1.0 + loss.unwrap_or(0.0)),
             busy: self.load.busy,
+            backlog,
             bulk: !frame.is_live(),
             packet_len: usize::from(path.current_mtu).saturating_sub(PACKET_OVERHEAD),
         };

@@ -221,6 +221,11 @@ impl Engine {
         self.bandwidth.get()
     }
 
+    /// Whether the path's limit has not been met yet.
+    pub(super) fn is_starting(&self) -> bool {
+        self.phase == TracePhase::Startup
+    }
+
     pub(super) fn busy(&self) -> f64 {
         self.busy
     }
@@ -249,9 +254,7 @@ impl Engine {
             acked_sent: self.acked_sent,
             train: self.train,
             sent_bytes: self.sent_bytes,
-            // Where the application leaves room, that is: a flow that others hold down has little in
-            // flight as well, and would take their queue for the path's own.
-            quiet: self.last_app_limited && self.in_flight <= self.quiet_flight(),
+            queue: self.possible_queue(),
             pressure: self.pressure(),
         });
     }
@@ -312,9 +315,12 @@ impl Engine {
             self.delay.on_sample(now, now.saturating_duration_since(newest));
         }
         if let Some(flight) = self.log.find(newest) {
-            if newer && flight.quiet {
-                let rtt = now.saturating_duration_since(newest);
-                self.delay.wander_mut().on_quiet_sample(now, rtt);
+            if newer {
+                self.delay.on_sample_behind(
+                    flight.queue,
+                    now,
+                    now.saturating_duration_since(newest),
+                );
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);

@@ -130,3 +130,17 @@ fn an_acknowledgement_from_before_an_outage_does_not_end_the_probing() {
     engine.on_end_acks(ms(1_050), 0);
     assert!(!engine.in_outage(ms(1_060)));
 }
+
+#[test]
+fn the_rate_is_only_known_to_be_no_less_while_starting() {
+    let start = Instant::now();
+    let mut engine = answered_after_20_ms(start, false);
+    assert!(engine.bandwidth().is_some() && engine.is_starting());
+    for round in 1..20 {
+        let at = start + Duration::from_millis(20 * round);
+        engine.on_sent(at, 12_000);
+        engine.on_ack(at, 12_000, false, Duration::from_millis(20));
+        engine.on_end_acks(at + Duration::from_millis(20), 0);
+    }
+    assert!(!engine.is_starting());
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use crate::congestion::lossy::loss::Pressure;
+use crate::congestion::lossy::sent::Queue;
 use crate::congestion::trace::TracePhase;
 
 /// No window is larger: 1 GB in flight is 10 Gbit/s over 0.8 s.
@@ -27,8 +28,14 @@ const USUAL_BUNCH: f64 = 16.0;
 /// Longer pauses of the acknowledgements are not covered: that would be a standing queue of this length.
 const MAX_BUNCH: Duration = Duration::from_millis(5);
 
-/// This many packets in flight never make a queue worth the name.
+/// This many packets in flight never make a queue worth the name,
 const QUIET_PACKETS: u64 = 2;
+/// nor does this part of what the path holds, ...
+const QUIET_SHARE: f64 = 0.5;
+/// ... or, of what it once held, this part.
+const HELD_SHARE: f64 = 0.4;
+/// With less than this, and delay that is not taken for another's, the window has shrunk by itself.
+const SHRUNK_SHARE: f64 = 0.35;
 
 const STARTUP_GAIN: f64 = 2.0;
 const DRAIN_GAIN: f64 = 0.75;
@@ -155,11 +162,23 @@ impl Engine {
         self.bunches.span(self.path_rate(), usual, MAX_BUNCH.max(base / 10))
     }
 
-    /// So few bytes in flight that they cannot have made a queue: half of what the path holds.
-    pub(super) fn quiet_flight(&self) -> u64 {
+    /// Whose queue a packet can meet that leaves now.
+    pub(super) fn possible_queue(&self) -> Queue {
         let base = self.delay.base().unwrap_or_default().as_secs_f64();
-        let half = self.bandwidth.get().unwrap_or(0.0) * base / 2.0;
-        (half.min(MAX_WINDOW as f64) as u64).max(QUIET_PACKETS * self.mtu)
+        let room = |rate: f64, share: f64| {
+            let bytes = (rate * base * share).min(MAX_WINDOW as f64) as u64;
+            self.in_flight <= bytes.max(QUIET_PACKETS * self.mtu)
+        };
+        if self.last_app_limited {
+            let rate = self.bandwidth.get().unwrap_or(0.0);
+            return if room(rate, QUIET_SHARE) { Queue::None } else { Queue::Own };
+        }
+        let alone = self.competing == 0 && self.murky_downs == 0;
+        match self.path_rate() {
+            rate if alone && room(rate, SHRUNK_SHARE) => Queue::Unlikely,
+            rate if alone && room(rate, HELD_SHARE) => Queue::Others,
+            _ => Queue::Own,
+        }
     }
 
     /// A queue longer than this is not the one that the window's slack makes.
