@@ -162,8 +162,15 @@ fn adaptive_row(rng: &mut StdRng, residual: f64, loss: f64) {
     let settings = Settings { residual, ..Settings::default() };
     let mut policy = RepairPolicy::new(RepairMode::Auto, settings);
     let rtt = Duration::from_millis(50);
-    let now =
-        Conditions { loss: Some(loss), rtt, load: 0.4, bulk: false, busy: 0.0, packet_len: PACKET };
+    let now = Conditions {
+        loss: Some(loss),
+        rtt,
+        load: 0.4,
+        busy: 0.0,
+        backlog: false,
+        bulk: false,
+        packet_len: PACKET,
+    };
     let mut failing = [0usize; 2];
     let mut repair = 0;
     for _ in 0..FRAMES / 4 {
