@@ -400,6 +400,12 @@ impl Lane {
         self.unconfirmed.values().any(|known| known.handed)
     }
 
+    /// True while the receiver owes an answer, a receipt or the totals.
+    pub(super) fn awaits_something(&self) -> bool {
+        let totals = self.ended && !self.totals;
+        totals || !self.offered.is_empty() || self.awaits_receipts()
+    }
+
     /// True once both ends agree on what is stored.
     pub(super) fn is_done(&self) -> bool {
         self.totals

@@ -8,6 +8,7 @@ mod backlog_tests;
 mod glance;
 mod lane;
 mod ledger;
+mod nudge;
 mod progress;
 mod report;
 mod schedule;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::glance::Glance;
 use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
+use super::nudge::Nudge;
 use super::progress::Progress;
 use super::schedule::{Pace, Schedule};
 use super::worker::Done;
@@ -76,6 +77,7 @@ struct State<'a> {
     share: Option<Share>,
     opened: Instant,
     next_probe: Option<Instant>,
+    nudge: Nudge,
     heard_of_frames: bool,
 }
 
@@ -122,6 +124,7 @@ impl<'a> Session<'a> {
             share: None,
             opened: Instant::now(),
             next_probe: None,
+            nudge: Nudge::new(Instant::now()),
             heard_of_frames: false,
         };
         Self { link, state }
@@ -256,8 +259,12 @@ impl State<'_> {
         let now = Instant::now();
         let schedule = self.schedule.as_ref();
         let fresh = schedule.map_or(0..0, |schedule| schedule.fresh(now, path.rtt));
-        if self.next_probe.is_some_and(|when| when <= now) {
+        let scheduled = self.next_probe.is_some_and(|when| when <= now);
+        if scheduled {
             self.next_probe = Some(now + CLOCK_INTERVAL);
+        }
+        let awaited = self.share.is_none() || self.lanes.iter().any(Lane::awaits_something);
+        if (self.nudge.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
         for (index, lane) in self.lanes.iter_mut().enumerate() {
@@ -334,6 +341,7 @@ impl State<'_> {
 
     /// Takes a message from the receiver.
     fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
+        self.nudge.heard(Instant::now());
         match message {
             Message::Welcome(welcome) => self.welcomed(&welcome),
             Message::Answer(answer) => {
@@ -450,7 +458,7 @@ impl State<'_> {
     fn wakes_at(&self) -> Option<Instant> {
         let welcome = self.share.is_none().then(|| self.opened + WELCOME_TIMEOUT);
         let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
-        earlier(earlier(welcome, lanes), self.next_probe)
+        earlier(earlier(welcome, lanes), earlier(self.next_probe, self.nudge.wakes_at()))
     }
 
     /// Why the session should not be waited for any longer, if so.

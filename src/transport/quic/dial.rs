@@ -1,11 +1,14 @@
 //! The sender's end: connecting, and the tasks behind a [`SenderLink`].
 
+use std::future::IntoFuture;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
+use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use super::runtime::PreciseRuntime;
 use super::{close, keep, messages, send, settings, watch_path};
@@ -92,7 +95,30 @@ impl QuicDial {
             .map_err(failed)
     }
 
+    /// The first of a few handshakes that comes through. Each probe timeout of one is twice the one before,
+    /// so where losses come in runs a new one, begun a while later, is often sooner.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
+        let mut attempts = JoinSet::new();
+        let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
+        let deadline = Instant::now() + settings::CONNECT_TIMEOUT;
+        let mut next = starts.next();
+        loop {
+            tokio::select! {
+                () = sleep_until(next.unwrap_or(deadline)), if next.is_some() => {
+                    attempts.spawn(self.handshake(endpoint)?.into_future());
+                    next = starts.next();
+                }
+                Some(Ok(ended)) = attempts.join_next() => match ended {
+                    Ok(connection) => return Ok(connection),
+                    Err(ConnectionError::TimedOut) => {}
+                    Err(error) => return Err(self.cause(&error)),
+                },
+                () = sleep_until(deadline) => return Err(self.no_answer()),
+            }
+        }
+    }
+
+    fn handshake(&self, endpoint: &Endpoint) -> Result<Connecting, TransportError> {
         let mut config = ClientConfig::new(self.tls.quic());
         config.transport_config(settings::transport_to(self.address, self.congestion.clone()));
         let connecting =
@@ -103,11 +129,7 @@ impl QuicDial {
                     why: error.to_string(),
                 }
             })?;
-        match tokio::time::timeout(settings::CONNECT_TIMEOUT, connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(ConnectionError::TimedOut)) | Err(_) => Err(self.no_answer()),
-            Ok(Err(error)) => Err(self.cause(&error)),
-        }
+        Ok(connecting)
     }
 
     fn no_answer(&self) -> TransportError {
