@@ -146,25 +146,43 @@ fn sleep_until(time: Instant) {
 /// The median is taken end to end; the tail by the link's own record of when it handed packets
 /// over, because end to end it is as much the test's threads waiting for a processor. When the
 /// machine is so busy that the sending thread is late as well, the link may be late as often.
+///
+/// A pause of the machine makes dozens of packets late at once, and may hit the link's thread alone: up to four
+/// series are looked at together, until they have 1 % late or less.
 fn delay_is_within_a_millisecond(emulation: &Emulation) -> Result<()> {
     for millis in [1, 25, 280] {
         set(emulation, &format!("rate=50mbit,delay={millis}ms"))?;
-        let Series { arrived, sent_late } =
-            one_way(emulation, 2_000, 200, Duration::from_millis(1))?;
-        ensure!(arrived.len() == 2_000, "{} of 2000 arrived", arrived.len());
-        let mut times: Vec<_> = arrived.into_iter().map(|(_, time)| time).collect();
-        times.sort_unstable();
-        // Sending 228 bytes at the rate takes 36 us, which belongs to the link.
-        let planned = Duration::from_millis(millis) + Duration::from_micros(36);
-        let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-        let punctuality = emulation.stats().punctuality;
-        println!("  {planned:?}: min {:?}, p50 {median:?}, p99 {p99:?}, {punctuality:?}", times[0]);
-        ensure!(times[0] >= planned, "too early: {:?}", times[0]);
-        ensure!(median <= planned + Duration::from_millis(1), "too late: {median:?}");
-        ensure!(punctuality.released == 2_000, "{punctuality:?}");
-        ensure!(punctuality.late <= 20 + sent_late, "{punctuality:?}, {sent_late} sent late");
+        let before = emulation.stats().punctuality;
+        let (mut sent_late, mut punctual) = (0, false);
+        for series in 1..=4 {
+            sent_late += delayed(emulation, millis)?;
+            let now = emulation.stats().punctuality;
+            let late = now.late - before.late;
+            println!("  {late} late in {series} series, {sent_late} sent late");
+            ensure!(now.released - before.released == 2_000 * series, "{before:?}, {now:?}");
+            punctual = late <= 20 * series + sent_late;
+            if punctual {
+                break;
+            }
+        }
+        ensure!(punctual, "over 1 % late in four series over {millis} ms");
     }
     Ok(())
+}
+
+/// A series over a link with this delay; how many of it were sent late.
+fn delayed(emulation: &Emulation, millis: u64) -> Result<u64> {
+    let Series { arrived, sent_late } = one_way(emulation, 2_000, 200, Duration::from_millis(1))?;
+    ensure!(arrived.len() == 2_000, "{} of 2000 arrived", arrived.len());
+    let mut times: Vec<_> = arrived.into_iter().map(|(_, time)| time).collect();
+    times.sort_unstable();
+    // Sending 228 bytes at the rate takes 36 us, which belongs to the link.
+    let planned = Duration::from_millis(millis) + Duration::from_micros(36);
+    let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("  {planned:?}: min {:?}, p50 {median:?}, p99 {p99:?}", times[0]);
+    ensure!(times[0] >= planned, "too early: {:?}", times[0]);
+    ensure!(median <= planned + Duration::from_millis(1), "too late: {median:?}");
+    Ok(sent_late)
 }
 
 /// Offers one and a half times the rate, and looks at how long what got through took.

@@ -84,7 +84,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let kernel = available_congestion_controls()
         .context("cannot read which TCP congestion controls the kernel offers")?;
     let setting = Setting::new(args.seconds, (!args.quic_only).then(|| kernel.clone()));
-    let cases = chosen(cases::all(&setting)?, &args.only)?;
+    let cases = chosen(cases::all(&setting)?, &args)?;
     if args.list || !args.bench {
         list(&cases);
         return Ok(ExitCode::SUCCESS);
@@ -123,10 +123,12 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 /// The cases that were asked for, in the table's order.
-fn chosen(all: Vec<Case>, only: &[String]) -> anyhow::Result<Vec<Case>> {
+fn chosen(all: Vec<Case>, args: &Args) -> anyhow::Result<Vec<Case>> {
+    let Args { only, quic_only, .. } = args;
+    let without = if *quic_only { " with --quic-only" } else { "" };
     for asked in only {
         let known = all.iter().any(|case| case.is_named(asked));
-        ensure!(known, "there is no case {asked:?}; --list shows them");
+        ensure!(known, "there is no case {asked:?}{without}; --list{without} shows them");
     }
     let wanted = |case: &Case| only.is_empty() || only.iter().any(|asked| case.is_named(asked));
     Ok(all.into_iter().filter(wanted).collect())

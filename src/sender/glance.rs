@@ -8,12 +8,17 @@ use crate::transport::{PathStats, PathWatch};
 /// with every frame it would cost more than the frame.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// The path is silent after this long without a datagram, beyond two round trips, though frames are
-/// underway: their acknowledgements come every few milliseconds.
+/// Beyond two round trips, see [`patience`]. The congestion controller takes as long for an outage.
 const SILENCE: Duration = Duration::from_millis(60);
 
 /// How often a silent path is looked at: its end should not add to the frames' waiting.
 const SILENT_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long a path of this round-trip time may be silent though something is awaited: acknowledgements come
+/// every few milliseconds while frames are underway, and answers after a round trip.
+pub(super) fn patience(rtt: Duration) -> Duration {
+    SILENCE + 2 * rtt
+}
 
 /// The newest look at the path.
 #[derive(Debug, Default, Clone)]
@@ -50,7 +55,7 @@ impl Glance {
     /// Whether frames are underway and nothing has come back for long. Never on a transport that does
     /// not know what has come.
     pub(super) fn is_silent(&self) -> bool {
-        let patience = SILENCE + 2 * self.stats.rtt;
+        let patience = patience(self.stats.rtt);
         let awaited = self.stats.with_transport > 0 && self.stats.datagrams_received.is_some();
         let passed = |heard| self.looked.is_some_and(|looked| looked - heard > patience);
         awaited && self.heard.is_some_and(passed)

@@ -3,16 +3,16 @@
 //! [`run`] opens sessions one after the other until every frame of every source is settled: stored
 //! and confirmed, found to be stored already, or failed by name.
 
-#[cfg(test)]
-mod backlog_tests;
 mod glance;
+mod inquiry;
 mod lane;
 mod ledger;
-mod nudge;
 mod progress;
 mod report;
 mod schedule;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod weight;
 mod worker;
 

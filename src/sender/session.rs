@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::glance::Glance;
+use super::inquiry::Inquiry;
 use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
-use super::nudge::Nudge;
 use super::progress::Progress;
 use super::schedule::{Pace, Schedule};
 use super::worker::Done;
@@ -77,7 +77,7 @@ struct State<'a> {
     share: Option<Share>,
     opened: Instant,
     next_probe: Option<Instant>,
-    nudge: Nudge,
+    inquiry: Inquiry,
     heard_of_frames: bool,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Session<'a> {
             share: None,
             opened: Instant::now(),
             next_probe: None,
-            nudge: Nudge::new(Instant::now()),
+            inquiry: Inquiry::new(Instant::now()),
             heard_of_frames: false,
         };
         Self { link, state }
@@ -264,7 +264,7 @@ impl State<'_> {
             self.next_probe = Some(now + CLOCK_INTERVAL);
         }
         let awaited = self.share.is_none() || self.lanes.iter().any(Lane::awaits_something);
-        if (self.nudge.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
+        if (self.inquiry.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
         for (index, lane) in self.lanes.iter_mut().enumerate() {
@@ -341,7 +341,7 @@ impl State<'_> {
 
     /// Takes a message from the receiver.
     fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
-        self.nudge.heard(Instant::now());
+        self.inquiry.heard(Instant::now());
         match message {
             Message::Welcome(welcome) => self.welcomed(&welcome),
             Message::Answer(answer) => {
@@ -458,7 +458,7 @@ impl State<'_> {
     fn wakes_at(&self) -> Option<Instant> {
         let welcome = self.share.is_none().then(|| self.opened + WELCOME_TIMEOUT);
         let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
-        earlier(earlier(welcome, lanes), earlier(self.next_probe, self.nudge.wakes_at()))
+        earlier(earlier(welcome, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
     }
 
     /// Why the session should not be waited for any longer, if so.

@@ -1,6 +1,6 @@
 //! Delay that is the path's own and comes and goes: no queue explains it.
 //!
-//! Each of four signs can be taken in by another flow's queue, so each counts within limits of its own; the
+//! Each of these signs can be taken in by another flow's queue, so each counts within limits of its own; the
 //! strongest is believed.
 
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ const QUIET_STALE: Duration = Duration::from_secs(30);
 /// Timers and batches of acknowledgements delay samples by this much on any path.
 const QUIET_NOISE: Duration = Duration::from_millis(2);
 
-/// If the path may be another one since, for no longer than this.
+/// For no longer than this if the path may have become another one since.
 const DOUBTED_STALE: Duration = Duration::from_secs(3);
 /// Where a queue is unlikely, but not excluded, delay counts up to this part of the base.
 const MOST_SHRUNK: u32 = 4;
@@ -143,6 +143,7 @@ impl Wander {
     }
 }
 
+/// How far such a mean is above `base`, and a quarter more; nothing where timers explain it.
 fn quiet_above(mean: &RunningMean, base: Duration) -> Duration {
     let above = Duration::from_secs_f64(mean.get()).saturating_sub(base).min(MOST_WANDER);
     if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }

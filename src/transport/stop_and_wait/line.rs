@@ -187,11 +187,16 @@ impl Talk {
         }
     }
 
-    /// Says `continue`, and leaves the server the time to read it alone: merged with the next
-    /// header, it would take both for one text and wait forever. Nothing answers a `continue`, so
-    /// this can only make it very likely.
+    /// Says `continue`, and leaves the server the time to read it alone, unless the gap is zero: merged
+    /// with the next header, a script would take both for one text and wait forever. Nothing answers a
+    /// `continue`, so this can only make it very likely.
     async fn say_continue(&mut self) -> Result<(), Failure> {
         self.write(CONTINUE).await?;
+        let gap = self.shared.settings.gap;
+        // To wait for the kernel at the other end is a round trip, which the scripts do not take either.
+        if gap.is_zero() {
+            return Ok(());
+        }
         let deadline = Instant::now() + self.shared.settings.reply;
         while unacknowledged(&self.stream).is_some_and(|bytes| bytes > 0) {
             if Instant::now() > deadline {
@@ -199,11 +204,7 @@ impl Talk {
             }
             sleep(ACK_POLL).await;
         }
-        let gap = self.shared.settings.gap;
-        // A timer rounds up to a tick, even where nothing is to be waited for.
-        if !gap.is_zero() {
-            sleep(gap).await;
-        }
+        sleep(gap).await;
         Ok(())
     }
 

@@ -13,7 +13,8 @@ pub struct SenderSettings {
     ///
     /// 10 ms: the peer is one thread that waits in `recv`, and wakes within a scheduler's time slice
     /// (3 ms on Linux) or two switches of Python's interpreter lock (5 ms each). Zero is what the
-    /// scripts themselves do, and safe only where the receiver is framelane's.
+    /// scripts themselves do, without a wait for the acknowledgement either, and safe only where the
+    /// receiver is framelane's.
     pub gap: Duration,
     /// How long nothing may happen while an `ok` is due, or a connection is being opened.
     ///

@@ -6,22 +6,20 @@
 
 use std::time::{Duration, Instant};
 
+use super::glance::patience;
 use crate::transport::PathStats;
-
-/// The receiver is silent after this long without a message, beyond two round trips.
-const PATIENCE: Duration = Duration::from_millis(60);
 
 /// Between two questions. A hundred bytes each, while nothing else is sent.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// When the receiver was last heard, and asked.
 #[derive(Debug)]
-pub(super) struct Nudge {
+pub(super) struct Inquiry {
     heard: Instant,
     asks_at: Option<Instant>,
 }
 
-impl Nudge {
+impl Inquiry {
     pub(super) fn new(now: Instant) -> Self {
         Self { heard: now, asks_at: None }
     }
@@ -38,7 +36,7 @@ impl Nudge {
             (self.heard, self.asks_at) = (now, None);
             return false;
         }
-        let when = *self.asks_at.get_or_insert(self.heard + PATIENCE + 2 * path.rtt);
+        let when = *self.asks_at.get_or_insert(self.heard + patience(path.rtt));
         let asks = when <= now;
         if asks {
             self.asks_at = Some(now + INTERVAL);
@@ -64,13 +62,13 @@ mod tests {
     fn a_silent_receiver_is_asked_while_something_is_awaited() {
         let start = Instant::now();
         let path = PathStats { rtt: ms(50), datagrams_received: Some(0), ..PathStats::default() };
-        let mut nudge = Nudge::new(start);
+        let mut inquiry = Inquiry::new(start);
         let asked: Vec<u64> =
-            (0..500).filter(|&at| nudge.asks(start + ms(at), true, &path)).collect();
+            (0..500).filter(|&at| inquiry.asks(start + ms(at), true, &path)).collect();
         assert_eq!(asked, [160, 260, 360, 460]);
-        assert_eq!(nudge.wakes_at(), Some(start + ms(560)));
-        nudge.heard(start + ms(500));
-        let mut asks = |at, awaited| nudge.asks(start + ms(at), awaited, &path);
+        assert_eq!(inquiry.wakes_at(), Some(start + ms(560)));
+        inquiry.heard(start + ms(500));
+        let mut asks = |at, awaited| inquiry.asks(start + ms(at), awaited, &path);
         assert!(!asks(659, true) && asks(660, true));
         assert!(!asks(900, false), "nothing is awaited");
         assert!(!asks(901, true), "the silence counts from when something is");
@@ -79,8 +77,8 @@ mod tests {
 
     #[test]
     fn not_over_tcp() {
-        let mut nudge = Nudge::new(Instant::now());
-        assert!(!nudge.asks(Instant::now() + ms(60_000), true, &PathStats::default()));
-        assert_eq!(nudge.wakes_at(), None);
+        let mut inquiry = Inquiry::new(Instant::now());
+        assert!(!inquiry.asks(Instant::now() + ms(60_000), true, &PathStats::default()));
+        assert_eq!(inquiry.wakes_at(), None);
     }
 }

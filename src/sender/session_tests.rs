@@ -1,7 +1,9 @@
-//! What an outage leaves over, beside the frames that go on falling due.
+//! Sessions with a receiver in memory: what an outage leaves over beside the frames that go on falling due, and
+//! a receiver that is silent.
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
@@ -59,8 +61,8 @@ struct FarEnd {
     keeper: LinkKeeper,
 }
 
-/// Opens links whose far ends are handed to the test.
-struct Hand(mpsc::UnboundedSender<FarEnd>);
+/// Opens links whose far ends are handed to the test, over paths like this.
+struct Hand(mpsc::UnboundedSender<FarEnd>, PathStats);
 
 impl Dial for Hand {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
@@ -68,7 +70,8 @@ impl Dial for Hand {
         let (frames, far_frames) = mpsc::channel(FRAME_QUEUE);
         let (far_incoming, incoming) = mpsc::channel(MESSAGE_QUEUE);
         let (end, keeper) = LinkEnd::new();
-        let path = PathWatch::new(PathStats::default);
+        let stats = self.1;
+        let path = PathWatch::new(move || stats);
         let far =
             FarEnd { messages: far_messages, frames: far_frames, incoming: far_incoming, keeper };
         self.0.send(far).expect("the test is there");
@@ -142,23 +145,50 @@ impl FarEnd {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_never_delays_frames_that_fall_due() {
-    let (hand, mut links) = mpsc::unbounded_channel();
+/// Starts a run over links whose far ends come out of the channel.
+fn send(pace: Pace, path: PathStats) -> (mpsc::UnboundedReceiver<FarEnd>, JoinHandle<SendReport>) {
+    let (hand, links) = mpsc::unbounded_channel();
     let sources: Vec<Arc<dyn Source>> =
         vec![Arc::new(Memory(SourceName::parse("visible").unwrap()))];
     let options = SendOptions {
-        pace: Pace::PerSecond(PER_SECOND),
+        pace,
         weights: Vec::new(),
         overwrite: false,
         checksum: false,
         retry_for: Duration::from_secs(60),
         observer: None,
     };
-    let (_go_on, stop) = watch::channel(false);
     let progress = Arc::new(Progress::new([FRAMES]));
-    let sending =
-        tokio::spawn(async move { run(&Hand(hand), sources, options, progress, stop).await });
+    let sending = tokio::spawn(async move {
+        let (_go_on, stop) = watch::channel(false);
+        run(&Hand(hand, path), sources, options, progress, stop).await
+    });
+    (links, sending)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_receiver_is_asked_for_a_sign_of_life() {
+    let path = PathStats { datagrams_received: Some(0), ..PathStats::default() };
+    let (mut links, sending) = send(Pace::Bulk, path);
+    let mut link = links.recv().await.unwrap();
+    let mut unanswered = Vec::new();
+    let mut asked = 0;
+    while asked < 3 {
+        match link.messages.recv().await.expect("the sender waits") {
+            Message::ClockProbe(_) => asked += 1,
+            other => unanswered.push(other),
+        }
+    }
+    for message in unanswered {
+        link.answer(Some(message)).await;
+    }
+    assert_eq!(link.take_all().await.len() as u64, FRAMES);
+    assert!(sending.await.unwrap().is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_never_delays_frames_that_fall_due() {
+    let (mut links, sending) = send(Pace::PerSecond(PER_SECOND), PathStats::default());
     links.recv().await.unwrap().be_out().await;
     let taken = links.recv().await.unwrap().take_all().await;
     let report = sending.await.unwrap();
