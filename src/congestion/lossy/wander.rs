@@ -9,15 +9,18 @@ use super::filter::RunningMean;
 
 /// Quiet samples that the mean of them remembers: about a second of two cameras.
 const QUIET_MEMORY: f64 = 32.0;
-/// They count for this long after the last of them: it may have been another flow's queue. A path that is
-/// never left quiet shows no new ones, and without the old ones its window would shrink ever more.
+/// They count in full for this long after the last of them: it may have been another flow's queue.
+const QUIET_FRESH: Duration = Duration::from_secs(3);
+/// For this long they count within the limits of [`MOST_SHRUNK`]. A path that is never left quiet shows no new
+/// ones, and without the old ones its window would shrink ever more.
 const QUIET_STALE: Duration = Duration::from_secs(30);
 /// Timers and batches of acknowledgements delay samples by this much on any path.
 const QUIET_NOISE: Duration = Duration::from_millis(2);
 
 /// For no longer than this if the path may have become another one since.
 const DOUBTED_STALE: Duration = Duration::from_secs(3);
-/// Where a queue is unlikely, but not excluded, delay counts up to this part of the base.
+/// Where a queue is unlikely, but not excluded, delay counts up to this part of the base, and as far as it is
+/// seen to vary.
 const MOST_SHRUNK: u32 = 4;
 
 /// The delay of a path that wanders does so in every round trip. A trial's queue, this flow's or another's,
@@ -44,6 +47,8 @@ pub(super) struct Wander {
     /// Mean round-trip time of packets that met no queue of this flow's, in seconds.
     quiet: RunningMean,
     quiet_at: Option<Instant>,
+    /// The last of them was not long ago.
+    quiet_is_fresh: bool,
     /// The same of packets that were unlikely to meet any queue.
     shrunk: RunningMean,
     shrunk_at: Option<Instant>,
@@ -66,7 +71,10 @@ impl Wander {
     pub(super) fn above(&self, base: Duration) -> Duration {
         let (spread, visible) = (self.spread(), self.visible());
         [
-            quiet_above(&self.quiet, base),
+            match self.quiet_is_fresh {
+                true => quiet_above(&self.quiet, base),
+                false => quiet_above(&self.quiet, base).min(visible).min(base / MOST_SHRUNK),
+            },
             quiet_above(&self.shrunk, base).min(visible).min(base / MOST_SHRUNK),
             spread.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
             self.unmoved.min(visible).min(base / MOST_UNMOVED),
@@ -88,7 +96,7 @@ impl Wander {
 
     /// The round-trip time of a packet that left while too little was in flight for a queue.
     pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
-        (self.quiet_at, self.doubted) = (Some(now), false);
+        (self.quiet_at, self.doubted, self.quiet_is_fresh) = (Some(now), false, true);
         self.quiet.push(rtt.as_secs_f64(), QUIET_MEMORY);
     }
 
@@ -113,6 +121,8 @@ impl Wander {
         self.doubted |= base < before / 2;
         let most = if self.doubted { DOUBTED_STALE } else { QUIET_STALE };
         let stale = |at: Instant| now.saturating_duration_since(at) > most;
+        let fresh = |at: Instant| now.saturating_duration_since(at) <= QUIET_FRESH;
+        self.quiet_is_fresh = self.quiet_at.is_some_and(fresh);
         if self.quiet_at.is_some_and(stale) {
             (self.quiet, self.quiet_at) = (RunningMean::default(), None);
         }
@@ -182,8 +192,17 @@ mod tests {
             wander.on_quiet_sample(start, ms(rtt));
         }
         assert_eq!(wander.above(BASE), ms(10) * 5 / 4, "70 ms on average");
-        wander.expire(start + QUIET_STALE, BASE);
+        wander.expire(start + QUIET_FRESH, BASE);
         assert_eq!(wander.above(BASE), ms(10) * 5 / 4);
+        wander.expire(start + QUIET_FRESH + ms(1), BASE);
+        assert_eq!(wander.above(BASE), ms(0), "another flow's queue");
+        for _ in 0..SPREAD_ROUNDS {
+            wander.on_spread(ms(3));
+        }
+        assert_eq!(wander.above(BASE), ms(8), "as far as it is seen to vary");
+        for _ in 0..SPREAD_ROUNDS {
+            wander.on_spread(ms(2));
+        }
         wander.expire(start + QUIET_STALE + ms(1), BASE);
         assert_eq!(wander.above(BASE), ms(0));
     }
