@@ -202,14 +202,17 @@ fn after_an_outage_the_next_frame_goes_through() {
 #[test]
 fn radio_links_whose_delay_wanders_keep_up() {
     for (name, sizes) in [("busy-wifi", [66_000, 22_000]), ("mesh-edge", [63_000, 21_000])] {
-        let p95 = |seed| {
+        let mut p95: Vec<f64> = Vec::new();
+        for seed in 1..=7 {
             let (_, out) = radio(name, &sizes, 10, seed);
-            quantile(&out.flows[0].latencies(0, 0, 10 * SEC), 0.95)
-        };
-        let mut p95: Vec<f64> = (1..=7).map(p95).collect();
+            let all = out.flows[0].latencies(0, 0, 10 * SEC);
+            let [p50, tail] = [0.5, 0.95].map(|share| quantile(&all, share));
+            // Before delay was known for the path's own, four in six fell behind for good.
+            assert!(p50 < 100.0 && tail < 500.0, "{name}, seed {seed}: {p50:.0} and {tail:.0} ms");
+            p95.push(tail);
+        }
         p95.sort_by(f64::total_cmp);
-        // Before delay was known for the path's own, four in six fell behind for good.
-        assert!(p95[3] < 150.0 && p95[5] < 500.0, "{name}: {p95:.0?} ms with seven seeds");
+        assert!(p95[3] < 150.0, "{name}: {p95:.0?} ms with seven seeds");
     }
 }
 

@@ -44,14 +44,12 @@ const MOST_WANDER: Duration = Duration::from_millis(100);
 /// What the signs say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wander {
-    /// Mean round-trip time of packets that met no queue of this flow's, in seconds.
-    quiet: RunningMean,
-    quiet_at: Option<Instant>,
+    /// Round-trip times of packets that met no queue of this flow's.
+    quiet: Remembered,
     /// The last of them was not long ago.
     quiet_is_fresh: bool,
-    /// The same of packets that were unlikely to meet any queue.
-    shrunk: RunningMean,
-    shrunk_at: Option<Instant>,
+    /// Those of packets that were unlikely to meet any queue.
+    shrunk: Remembered,
     /// The base when it was last looked at.
     base: Duration,
     /// It has fallen so far since the last quiet sample that the path may be another one.
@@ -69,13 +67,13 @@ pub(super) struct Wander {
 impl Wander {
     /// How far the delay wanders above `base`, on average and a quarter more.
     pub(super) fn above(&self, base: Duration) -> Duration {
-        let (spread, visible) = (self.spread(), self.visible());
+        let spread = self.spreads.iter().min().copied().unwrap_or_default();
+        // Delay that the spread makes likely.
+        let visible = spread.saturating_sub(SPREAD_NOISE / 2) * UNMOVED_SPREADS;
+        let (quiet, unlikely) = (self.quiet.above(base), visible.min(base / MOST_SHRUNK));
         [
-            match self.quiet_is_fresh {
-                true => quiet_above(&self.quiet, base),
-                false => quiet_above(&self.quiet, base).min(visible).min(base / MOST_SHRUNK),
-            },
-            quiet_above(&self.shrunk, base).min(visible).min(base / MOST_SHRUNK),
+            if self.quiet_is_fresh { quiet } else { quiet.min(unlikely) },
+            self.shrunk.above(base).min(unlikely),
             spread.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
             self.unmoved.min(visible).min(base / MOST_UNMOVED),
             Duration::from_secs_f64(self.given_way.get()).min(self.believed).min(MOST_WANDER),
@@ -85,34 +83,24 @@ impl Wander {
         .unwrap_or_default()
     }
 
-    fn spread(&self) -> Duration {
-        self.spreads.iter().min().copied().unwrap_or_default()
-    }
-
-    /// Delay that the spread makes likely.
-    fn visible(&self) -> Duration {
-        self.spread().saturating_sub(SPREAD_NOISE / 2) * UNMOVED_SPREADS
-    }
-
     /// The round-trip time of a packet that left while too little was in flight for a queue.
     pub(super) fn on_quiet_sample(&mut self, now: Instant, rtt: Duration) {
-        (self.quiet_at, self.doubted, self.quiet_is_fresh) = (Some(now), false, true);
-        self.quiet.push(rtt.as_secs_f64(), QUIET_MEMORY);
+        (self.doubted, self.quiet_is_fresh) = (false, true);
+        self.quiet.push(now, rtt);
     }
 
     /// The round-trip time of a packet that left while far less was in flight than the path once held, though
     /// this flow had more to send. Others may have taken the rest: it counts only where the path is known to
     /// wander.
     pub(super) fn on_held_sample(&mut self, now: Instant, rtt: Duration, base: Duration) {
-        if quiet_above(&self.quiet, base) > Duration::ZERO {
+        if self.quiet.above(base) > Duration::ZERO {
             self.on_quiet_sample(now, rtt);
         }
     }
 
     /// The round-trip time of a packet that left while so little was in flight that a queue was unlikely.
     pub(super) fn on_shrunk_sample(&mut self, now: Instant, rtt: Duration) {
-        self.shrunk_at = Some(now);
-        self.shrunk.push(rtt.as_secs_f64(), QUIET_MEMORY);
+        self.shrunk.push(now, rtt);
     }
 
     /// Forgets what is too old at `now`. Where `base` falls far, the path may have become another one.
@@ -120,14 +108,11 @@ impl Wander {
         let before = std::mem::replace(&mut self.base, base);
         self.doubted |= base < before / 2;
         let most = if self.doubted { DOUBTED_STALE } else { QUIET_STALE };
-        let stale = |at: Instant| now.saturating_duration_since(at) > most;
-        let fresh = |at: Instant| now.saturating_duration_since(at) <= QUIET_FRESH;
-        self.quiet_is_fresh = self.quiet_at.is_some_and(fresh);
-        if self.quiet_at.is_some_and(stale) {
-            (self.quiet, self.quiet_at) = (RunningMean::default(), None);
-        }
-        if self.shrunk_at.is_some_and(stale) {
-            (self.shrunk, self.shrunk_at) = (RunningMean::default(), None);
+        self.quiet_is_fresh = !self.quiet.is_older(now, QUIET_FRESH);
+        for samples in [&mut self.quiet, &mut self.shrunk] {
+            if samples.is_older(now, most) {
+                *samples = Remembered::default();
+            }
         }
     }
 
@@ -153,10 +138,30 @@ impl Wander {
     }
 }
 
-/// How far such a mean is above `base`, and a quarter more; nothing where timers explain it.
-fn quiet_above(mean: &RunningMean, base: Duration) -> Duration {
-    let above = Duration::from_secs_f64(mean.get()).saturating_sub(base).min(MOST_WANDER);
-    if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }
+/// The mean of the last round-trip times of a kind, in seconds, and when the newest was measured.
+#[derive(Debug, Clone, Default)]
+struct Remembered {
+    mean: RunningMean,
+    at: Option<Instant>,
+}
+
+impl Remembered {
+    fn push(&mut self, now: Instant, rtt: Duration) {
+        self.at = Some(now);
+        self.mean.push(rtt.as_secs_f64(), QUIET_MEMORY);
+    }
+
+    /// Whether the newest is older than `most`, or there is none.
+    fn is_older(&self, now: Instant, most: Duration) -> bool {
+        self.at.is_none_or(|at| now.saturating_duration_since(at) > most)
+    }
+
+    /// How far the mean is above `base`, and a quarter more; nothing where timers explain it.
+    fn above(&self, base: Duration) -> Duration {
+        let mean = Duration::from_secs_f64(self.mean.get());
+        let above = mean.saturating_sub(base).min(MOST_WANDER);
+        if above < QUIET_NOISE { Duration::ZERO } else { above * 5 / 4 }
+    }
 }
 
 #[cfg(test)]

@@ -97,8 +97,8 @@ pub(super) async fn frames(
         let _ = stream.set_priority(frame.priority);
         let path = connection.stats().path;
         let backlog = counters.late.load(Ordering::Relaxed) > 0;
-        let plan = repairing.plan(&connection, &path, &frame, backlog);
-        let plan = mark.and_then(|mark| Some((plan?, mark)));
+        let plan = mark
+            .and_then(|mark| Some((repairing.plan(&connection, &path, &frame, backlog)?, mark)));
         let underway = Underway::new(&counters, frame.body.len() as u64);
         let late = frame.late;
         let live = frame.is_live();

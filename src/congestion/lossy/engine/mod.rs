@@ -310,17 +310,14 @@ impl Engine {
         self.delivered_at = now;
         self.watch_bunches(now, batch.bytes);
         let newer = newest >= self.acked_sent;
+        let rtt = now.saturating_duration_since(newest);
         if newer {
             self.acked_sent = newest;
-            self.delay.on_sample(now, now.saturating_duration_since(newest));
+            self.delay.on_sample(now, rtt);
         }
         if let Some(flight) = self.log.find(newest) {
             if newer {
-                self.delay.on_sample_behind(
-                    flight.queue,
-                    now,
-                    now.saturating_duration_since(newest),
-                );
+                self.delay.on_sample_behind(flight.queue, now, rtt);
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
