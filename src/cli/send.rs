@@ -71,7 +71,8 @@ pub(super) struct SendArgs {
     /// Compare stored frames by their hash, even where length and modification time agree
     #[arg(long)]
     checksum: bool,
-    /// Go on trying for this long without a connection; 0 gives up at once
+    /// Go on trying for this long without a connection, or with some that get no frame stored; 0 gives
+    /// up at once
     #[arg(long, value_name = "TIME", default_value = "30s")]
     retry_for: Span,
     /// The folder of this machine's identity; one is made where it is missing

@@ -47,7 +47,8 @@ pub struct SendOptions {
     pub overwrite: bool,
     /// Compare frames by their hash even where length and modification time agree.
     pub checksum: bool,
-    /// How long to go on trying without a connection; zero gives up at once.
+    /// How long to go on trying without a connection, or with connections that settle no frame; zero gives up
+    /// at once.
     pub retry_for: Duration,
     /// Is told of each confirmed frame.
     pub observer: Option<Arc<dyn Observer>>,
@@ -80,13 +81,13 @@ pub async fn run(
             Ok(link) => {
                 sessions += 1;
                 progress.connected(true);
+                let before = settled(&ledgers);
                 let session =
                     Session::new(link, &sources, &mut ledgers, &options, &mut schedule, &progress);
-                let (ended, confirmed) = session.run(&mut stop).await;
+                let ended = session.run(&mut stop).await;
                 progress.connected(false);
-                if confirmed {
-                    attempts.succeeded();
-                }
+                // A peer that ends each session before a frame is stored would otherwise be asked for ever.
+                attempts.session_ended(settled(&ledgers) > before);
                 ended
             }
             Err(error) => SessionEnd::Link(error),
@@ -95,7 +96,7 @@ pub async fn run(
             SessionEnd::Done => break None,
             SessionEnd::Link(error) if error.may_pass() => {
                 let Some(pause) = attempts.next_pause() else {
-                    break Some(SessionEnd::Link(error));
+                    break Some(attempts.given_up(error));
                 };
                 progress.trouble(&error, pause);
                 tokio::select! {
@@ -126,21 +127,39 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
+/// Frames that are settled, of all sources.
+fn settled(ledgers: &[Ledger]) -> u64 {
+    ledgers.iter().map(Ledger::settled).sum()
+}
+
 /// Pauses between attempts, and when to give up.
 struct Attempts {
     patience: Duration,
     failing_since: Option<Instant>,
     pause: Duration,
+    /// Sessions since the last one that settled a frame.
+    in_vain: u32,
 }
 
 impl Attempts {
     fn new(patience: Duration) -> Self {
-        Self { patience, failing_since: None, pause: FIRST_PAUSE }
+        Self { patience, failing_since: None, pause: FIRST_PAUSE, in_vain: 0 }
     }
 
-    fn succeeded(&mut self) {
-        self.failing_since = None;
-        self.pause = FIRST_PAUSE;
+    fn session_ended(&mut self, settled_some: bool) {
+        if settled_some {
+            *self = Self::new(self.patience);
+        } else {
+            self.in_vain += 1;
+        }
+    }
+
+    /// How the run ends when patience is at its end.
+    fn given_up(&self, error: TransportError) -> SessionEnd {
+        match self.in_vain {
+            0 | 1 => SessionEnd::Link(error),
+            sessions => SessionEnd::InVain { error, sessions },
+        }
     }
 
     /// The next pause, or `None` where patience is at its end.
@@ -159,6 +178,11 @@ impl std::fmt::Display for SessionEnd {
             Self::Done => f.write_str("done"),
             Self::Stopped => f.write_str("interrupted"),
             Self::Link(error) => error.fmt(f),
+            Self::InVain { error, sessions } => write!(
+                f,
+                "{error}; {sessions} sessions in a row ended before a frame was stored: the receiver's own \
+                 messages say why"
+            ),
         }
     }
 }

@@ -59,6 +59,13 @@ pub(super) enum SessionEnd {
     Stopped,
     /// The link could not be opened or was lost.
     Link(TransportError),
+    /// So were this many, without a frame settled in any of them.
+    InVain {
+        /// What ended the last one.
+        error: TransportError,
+        /// How many.
+        sessions: u32,
+    },
 }
 
 pub(super) struct Session<'a> {
@@ -78,7 +85,6 @@ struct State<'a> {
     opened: Instant,
     next_probe: Option<Instant>,
     inquiry: Inquiry,
-    heard_of_frames: bool,
 }
 
 /// The frame that goes next.
@@ -125,18 +131,17 @@ impl<'a> Session<'a> {
             opened: Instant::now(),
             next_probe: None,
             inquiry: Inquiry::new(Instant::now()),
-            heard_of_frames: false,
         };
         Self { link, state }
     }
 
-    /// Runs the session to its end. Also tells whether the receiver confirmed anything in it.
-    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> (SessionEnd, bool) {
+    /// Runs the session to its end.
+    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
         let end = self.exchange(stop).await;
         for ledger in self.state.ledgers.iter_mut() {
             ledger.session_lost();
         }
-        (end, self.state.heard_of_frames)
+        end
     }
 
     async fn exchange(&mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
@@ -346,7 +351,6 @@ impl State<'_> {
             Message::Welcome(welcome) => self.welcomed(&welcome),
             Message::Answer(answer) => {
                 let lane = self.lane(answer.source)?;
-                self.heard_of_frames = true;
                 // Frames fall due from the moment on at which the receiver is ready for the first,
                 // and go on doing so when the connection is lost.
                 self.schedule.get_or_insert_with(|| Schedule::start(self.options.pace));
@@ -356,7 +360,6 @@ impl State<'_> {
             }
             Message::Receipts(receipts) => {
                 let lane = self.lane(receipts.source)?;
-                self.heard_of_frames = true;
                 let slots: Vec<_> = self.observed_slots(lane, &receipts);
                 let news = self.lanes[lane].confirmed(&receipts, &mut self.ledgers[lane])?;
                 if let (Some(observer), Some(schedule)) = (&self.options.observer, &*self.schedule)

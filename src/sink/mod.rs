@@ -64,7 +64,9 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// The name is taken by other content.
-    #[error("{frame} {taken}; it was kept. Send the frame under another name, or with --overwrite")]
+    #[error(
+        "{frame} {taken}; it was kept. Send the frame under another name, or with --overwrite (not over stop-and-wait, which cannot ask for it)"
+    )]
     Conflict {
         /// Which frame.
         frame: String,

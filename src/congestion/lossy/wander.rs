@@ -11,17 +11,21 @@ use super::filter::RunningMean;
 const QUIET_MEMORY: f64 = 32.0;
 /// They count in full for this long after the last of them: it may have been another flow's queue.
 const QUIET_FRESH: Duration = Duration::from_secs(3);
-/// For this long they count within the limits of [`MOST_SHRUNK`]. A path that is never left quiet shows no new
-/// ones, and without the old ones its window would shrink ever more.
+/// For this long they count up to a half of the base, and as far as the delay is seen to vary. A path that is never
+/// left quiet shows no new ones, and without the old ones its window would shrink ever more.
 const QUIET_STALE: Duration = Duration::from_secs(30);
+const MOST_STALE: u32 = 2;
 /// Timers and batches of acknowledgements delay samples by this much on any path.
 const QUIET_NOISE: Duration = Duration::from_millis(2);
 
 /// For no longer than this if the path may have become another one since.
 const DOUBTED_STALE: Duration = Duration::from_secs(3);
 /// Where a queue is unlikely, but not excluded, delay counts up to this part of the base, and as far as it is
-/// seen to vary.
-const MOST_SHRUNK: u32 = 4;
+/// seen to vary,
+const MOST_UNLIKELY: u32 = 3;
+/// beyond this part of the base: so far the bunches of other flows spread samples, which are longer on a longer
+/// path.
+const OTHERS_SPREAD: u32 = 10;
 
 /// The delay of a path that wanders does so in every round trip. A trial's queue, this flow's or another's,
 /// is there in one and not in the next: what counts is the least spread of so many steady rounds.
@@ -33,8 +37,8 @@ const MOST_SPREAD: u32 = 8;
 
 /// Delay that trials do not move counts up to this part of the base,
 const MOST_UNMOVED: u32 = 2;
-/// and up to so many times the spread beyond half of its noise.
-const UNMOVED_SPREADS: u32 = 4;
+/// and up to so many times the spread beyond its noise.
+const SPREADS: u32 = 4;
 
 /// Rounds that the mean delay while giving way remembers.
 const GIVEN_WAY_MEMORY: f64 = 16.0;
@@ -67,14 +71,17 @@ pub(super) struct Wander {
 impl Wander {
     /// How far the delay wanders above `base`, on average and a quarter more.
     pub(super) fn above(&self, base: Duration) -> Duration {
-        let spread = self.spreads.iter().min().copied().unwrap_or_default();
-        // Delay that the spread makes likely.
-        let visible = spread.saturating_sub(SPREAD_NOISE / 2) * UNMOVED_SPREADS;
-        let (quiet, unlikely) = (self.quiet.above(base), visible.min(base / MOST_SHRUNK));
+        let mut spreads = self.spreads;
+        spreads.sort_unstable();
+        let [least, _, usual, ..] = spreads;
+        let visible = least.saturating_sub(SPREAD_NOISE / 2) * SPREADS;
+        let others = (SPREAD_NOISE / 2).max(base / OTHERS_SPREAD);
+        let likely = usual.saturating_sub(others) * SPREADS;
+        let quiet = self.quiet.above(base);
         [
-            if self.quiet_is_fresh { quiet } else { quiet.min(unlikely) },
-            self.shrunk.above(base).min(unlikely),
-            spread.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
+            if self.quiet_is_fresh { quiet } else { quiet.min(likely).min(base / MOST_STALE) },
+            self.shrunk.above(base).min(likely).min(base / MOST_UNLIKELY),
+            least.saturating_sub(SPREAD_NOISE).min(base / MOST_SPREAD),
             self.unmoved.min(visible).min(base / MOST_UNMOVED),
             Duration::from_secs_f64(self.given_way.get()).min(self.believed).min(MOST_WANDER),
         ]
@@ -202,7 +209,7 @@ mod tests {
         wander.expire(start + QUIET_FRESH + ms(1), BASE);
         assert_eq!(wander.above(BASE), ms(0), "another flow's queue");
         for _ in 0..SPREAD_ROUNDS {
-            wander.on_spread(ms(3));
+            wander.on_spread(ms(8));
         }
         assert_eq!(wander.above(BASE), ms(8), "as far as it is seen to vary");
         for _ in 0..SPREAD_ROUNDS {
@@ -232,13 +239,19 @@ mod tests {
         wander.on_shrunk_sample(Instant::now(), ms(100));
         assert_eq!(wander.above(BASE), ms(0), "another flow's queue");
         for _ in 0..SPREAD_ROUNDS {
-            wander.on_spread(ms(3));
+            wander.on_spread(ms(6));
         }
-        assert_eq!(wander.above(BASE), ms(8));
+        assert_eq!(wander.above(BASE), ms(4), "no more than other flows' bunches make likely");
+        for spread in [0, 8, 30] {
+            wander.on_spread(ms(spread));
+        }
+        assert_eq!(wander.above(BASE), ms(0), "6 ms in most rounds");
+        wander.on_spread(ms(8));
+        assert_eq!(wander.above(BASE), ms(8), "8 ms in most rounds");
         for _ in 0..SPREAD_ROUNDS {
             wander.on_spread(ms(30));
         }
-        assert_eq!(wander.above(BASE), BASE / MOST_SHRUNK);
+        assert_eq!(wander.above(BASE), BASE / MOST_UNLIKELY);
     }
 
     #[test]
