@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
@@ -81,7 +82,7 @@ fn check_json(path: &Path) {
 }
 
 #[test]
-fn a_comparison_that_was_stopped_leaves_nothing_behind() {
+fn a_comparison_that_was_stopped_leaves_nothing_behind_but_its_results() {
     for signal in [Signal::INT, Signal::KILL] {
         let temporary = tempfile::tempdir().unwrap();
         let kept = tempfile::NamedTempFile::new().unwrap();
@@ -94,14 +95,22 @@ fn a_comparison_that_was_stopped_leaves_nothing_behind() {
         let Some((pid, status, stderr)) = stopped_in_its_second_run(command, signal) else {
             return;
         };
+        let report = std::fs::read_to_string(kept.path()).unwrap();
         if signal == Signal::INT {
             assert_eq!(status.code(), Some(130), "{stderr}");
+            let found: Value = serde_json::from_reader(File::open(&json).unwrap()).unwrap();
+            let runs = found["links"][0]["rows"][0]["runs"].as_array().unwrap().len() as u64;
+            assert!((1..1000).contains(&runs), "{runs}");
+            assert_eq!(found["missing_runs"], 1_000 - runs);
+            assert!(report.contains("the comparison was stopped"), "{report}");
+            std::fs::remove_file(&json).unwrap();
+        } else {
+            assert_eq!(report, "an earlier report");
         }
         let memory = format!("/dev/shm/framelane-compare-{pid}");
         assert!(!Path::new(&memory).exists(), "{memory} is left after {signal:?}");
         let names: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().collect();
         assert!(names.is_empty(), "{names:?} are left after {signal:?}");
-        assert_eq!(std::fs::read_to_string(kept.path()).unwrap(), "an earlier report");
         assert_no_namespace_is_held(temporary.path());
     }
 }
@@ -283,4 +292,5 @@ fn the_named_links_are_listed_with_their_numbers() {
     assert_eq!(output.status.code(), Some(0));
     let stdout = text(&output.stdout);
     assert!(stdout.contains("mesh-edge") && stdout.contains("loss=10%"), "{stdout}");
+    assert!(stdout.contains("reorder=1%+5ms") && stdout.contains("Mahimahi"), "{stdout}");
 }

@@ -20,7 +20,9 @@ use crate::compare::{
 use crate::congestion::Congestion;
 use crate::frame::UnixNanos;
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
-use crate::link::{LinkSpec, available_congestion_controls, enter_user_namespace, presets};
+use crate::link::{
+    LinkSpec, available_congestion_controls, enter_user_namespace, link_keys, presets,
+};
 use crate::repair::RepairMode;
 use crate::report::{Html, Json, Report, Text, write_remote};
 use crate::sender::Pace;
@@ -80,7 +82,7 @@ pub(super) struct CompareArgs {
     /// With --to: the folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
-    /// Show the named links with their numbers, and end
+    /// Show the named links with their numbers, and the keys that links are made of, and end
     #[arg(long)]
     list_links: bool,
 }
@@ -123,6 +125,10 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     output::result(String::from_utf8_lossy(&text).trim_end());
     write_file(args.json.as_deref(), |file| Json.write(&comparison, file))?;
     write_file(args.report.as_deref(), |file| Html.write(&comparison, file))?;
+    if comparison.missing_runs > 0 {
+        output::note("framelane: interrupted; no more is left behind than the results until then");
+        return Ok(INTERRUPTED);
+    }
     let sound = comparison.damaged() == 0 && comparison.failures().is_empty();
     Ok(if sound { COMPLETE } else { INCOMPLETE })
 }
@@ -269,6 +275,14 @@ fn list_links() {
     output::result("");
     output::result("Change one as in --link lossy,loss=5%, or write your own:");
     output::result("--link rate=50mbit,delay=25ms,loss=2%,queue=50ms");
+    output::result("");
+    output::result(
+        "The keys, each also as up.KEY (from the sender) and down.KEY (from the receiver):",
+    );
+    for key in link_keys() {
+        output::result(&format!("{:12} {}", key.name, key.meaning));
+        output::result(&format!("{:12}   {}", "", key.example));
+    }
 }
 
 /// Progress: a bar on a terminal, a line for each run otherwise.

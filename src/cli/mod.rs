@@ -85,7 +85,7 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// Parses the command line, runs what it asks for, and gives the exit status.
 pub fn main() -> ExitCode {
     let Cli { command, talk } = Cli::parse();
-    output::start_log(talk);
+    output::start_log(talk, matches!(command, Command::Compare(_)));
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, talk),
         Command::Certs(args) => certs::run(&args),

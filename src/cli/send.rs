@@ -184,7 +184,8 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
     if json {
         output::json(report)?;
     } else {
-        report.sources.iter().for_each(tell_source);
+        let ended_by = report.error.as_deref();
+        report.sources.iter().for_each(|source| tell_source(source, ended_by));
         let time = Duration::from_secs_f64(report.seconds);
         output::result(&format!(
             "{} in {:.2} s: {} ({})",
@@ -200,7 +201,7 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell_source(source: &SourceReport) {
+fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     /// More names than this are not read by anybody; `--json` has them.
     const NAMED: usize = 100;
     let SourceReport { name, frames, stored, already_stored, verified, missing, failed, .. } =
@@ -214,19 +215,23 @@ fn tell_source(source: &SourceReport) {
         "{name}: {}: sent {stored}, stored {all}{before}, verified {verified}, missing {missing}",
         output::frames(*frames)
     ));
-    // What ended the whole run is said once.
-    if let Some(first) = failed.first().filter(|_| failed.len() as u64 == *missing && *missing > 1)
-        && failed.iter().all(|frame| frame.reason == first.reason)
-        && *missing == *frames
-    {
-        output::result(&format!("  missing all of them: {}", first.reason));
-        return;
-    }
+    // What ended the whole run is said once, at its end, and not for each frame that it hit.
+    let (cut_off, failed): (Vec<_>, Vec<_>) =
+        failed.iter().partition(|frame| Some(frame.reason.as_str()) == ended_by);
     for frame in failed.iter().take(NAMED) {
         output::result(&format!("  missing {}: {}", frame.name, frame.reason));
     }
-    let rest = missing.saturating_sub(failed.len().min(NAMED) as u64);
-    if rest > 0 {
-        output::result(&format!("  and {rest} more; --json names them"));
-    }
+    let unnamed = failed.len().saturating_sub(NAMED);
+    let rest = missing.saturating_sub((failed.len() - unnamed) as u64);
+    let Some((first, last)) = cut_off.first().zip(cut_off.last()) else {
+        if rest > 0 {
+            output::result(&format!("  and {rest} more; --json names them"));
+        }
+        return;
+    };
+    output::result(&match rest {
+        1 => format!("  missing {}", first.name),
+        rest if rest == *missing => format!("  missing all {rest} of them"),
+        rest => format!("  missing {rest} of {} to {}; --json names them", first.name, last.name),
+    });
 }

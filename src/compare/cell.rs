@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 use super::CompareError;
+use super::elsewhere::Processors;
 use super::ends::End;
 use super::limit::goodput_mbit;
-use super::supervise::{Ended, TimeLimits, supervise};
+use super::supervise::{Ended, TimeLimits, supervise, why_not_connected};
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
@@ -66,6 +67,8 @@ pub(super) struct Observed {
     pub(super) link_started: UnixNanos,
     pub(super) ended: Ended,
     pub(super) ended_at: UnixNanos,
+    /// Why there was no connection, where there was none.
+    pub(super) not_connected: String,
     pub(super) report: Option<SendReport>,
     pub(super) confirmed: Vec<Confirmed>,
     pub(super) received: Vec<SessionReport>,
@@ -74,6 +77,7 @@ pub(super) struct Observed {
     pub(super) segments: Option<Segments>,
     pub(super) cpu_sender: f64,
     pub(super) cpu_receiver: f64,
+    pub(super) elsewhere: Option<f64>,
 }
 
 /// A frame whose receipt has arrived.
@@ -114,11 +118,14 @@ impl Cell<'_> {
         // Now, so that outages and traces begin with the sending.
         link.replace(self.link)?;
         let link_started = UnixNanos::now();
+        let processors = Processors::now();
         let sender = Sender::start(self, &near, receiver.address, &witness);
         let limits = self.time_limits();
         let is_finished = || sender.task.is_finished();
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
         let ended_at = UnixNanos::now();
+        let elsewhere = Processors::now().elsewhere_since(&processors);
+        let not_connected = why_not_connected(&sender.progress);
         let path = witness.path();
         sender.stop.send_replace(true);
         let report = near.wait_briefly(sender.task, GOODBYE);
@@ -135,6 +142,7 @@ impl Cell<'_> {
             link_started,
             ended,
             ended_at,
+            not_connected,
             report,
             confirmed,
             received,
@@ -143,6 +151,7 @@ impl Cell<'_> {
             segments,
             cpu_sender,
             cpu_receiver,
+            elsewhere,
         })
     }
 

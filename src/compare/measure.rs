@@ -101,6 +101,7 @@ impl Context<'_> {
             repair_bytes: seen.path.filter(|_| !is_tcp(self.variant)).map(|path| path.repair_bytes),
             cpu_sender: seen.cpu_sender,
             cpu_receiver: seen.cpu_receiver,
+            elsewhere: seen.elsewhere,
             sessions: seen.report.as_ref().map_or(1, |report| report.sessions),
             sources,
         }
@@ -110,7 +111,7 @@ impl Context<'_> {
     fn verdict(&self, seen: &Observed) -> RunVerdict {
         let error = seen.report.as_ref().and_then(|report| report.error.clone());
         match (seen.ended, error, self.workload.pace) {
-            (Ended::NotConnected, ..) => RunVerdict::Failed("no connection came about".to_owned()),
+            (Ended::NotConnected, ..) => RunVerdict::Failed(seen.not_connected.clone()),
             (Ended::BySender, Some(error), _) => RunVerdict::Failed(error),
             (Ended::BySender, None, _) => RunVerdict::Steady,
             (_, _, Pace::Bulk) => RunVerdict::Unfinished,

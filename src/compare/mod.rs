@@ -13,6 +13,7 @@
 //! transport kept up at all, and [`outcome`] has the types that [`crate::report`] shows.
 
 mod cell;
+mod elsewhere;
 mod ends;
 mod error;
 mod ideal;

@@ -20,6 +20,10 @@ pub struct Comparison {
     pub offered: Offered,
     /// Runs of each variant on each link.
     pub repeat: u32,
+    /// How many of them were not made, because the user stopped the comparison. Rows and links without a run
+    /// are left out.
+    #[serde(default)]
+    pub missing_runs: u32,
     /// One entry a link.
     pub links: Vec<LinkOutcome>,
 }
@@ -174,6 +178,10 @@ pub struct Run {
     pub cpu_sender: f64,
     /// Processor seconds of the receiver's threads.
     pub cpu_receiver: f64,
+    /// The share of all processors' time that other programs took, or the host of a virtual machine kept back;
+    /// `None` where it is not known.
+    #[serde(default)]
+    pub elsewhere: Option<f64>,
     /// Connections that were needed.
     pub sessions: u32,
     /// One entry a source.

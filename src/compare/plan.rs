@@ -52,9 +52,11 @@ pub enum Event<'a> {
 /// Runs every cell, one after the other, the repetitions interleaved: the first of every variant on
 /// every link, then the second, so that a disturbance of the machine does not hit one variant alone.
 ///
+/// Where the user stops it, the outcome is of the runs that had ended.
+///
 /// # Errors
-/// [`CompareError`] where the machine does not allow it, or the user stopped it: then nothing is
-/// left behind either. What goes wrong with a transport is in the outcome.
+/// [`CompareError`] where the machine does not allow it, or the user stopped it before the first run had ended:
+/// then nothing is left behind either. What goes wrong with a transport is in the outcome.
 pub fn run(
     plan: &Plan,
     privilege: Privilege,
@@ -73,7 +75,10 @@ pub fn run(
             for (variant_index, variant) in plan.variants.iter().enumerate() {
                 let label = link.label.as_str();
                 tell(Event::Begins { done, all, link: label, variant, repetition });
-                let run = rig.run(&link, variant, &plan.workload, repetition)?;
+                let run = match rig.run(&link, variant, &plan.workload, repetition) {
+                    Err(CompareError::Interrupted) if done > 0 => return Ok(plan.outcome(runs)),
+                    other => other?,
+                };
                 tell(Event::Ended(&run));
                 runs[link_index * plan.variants.len() + variant_index].push(run);
                 done += 1;
@@ -96,11 +101,13 @@ impl Plan {
     }
 
     fn outcome(&self, runs: Vec<Vec<Run>>) -> Comparison {
+        let made: usize = runs.iter().map(Vec::len).sum();
         let mut runs = runs.into_iter();
         let offered = offered(&self.workload);
         let links = self.links.iter().map(|link| {
             let limit_mbit = goodput_mbit(&link.up);
-            let rows = self.variants.iter().zip(runs.by_ref()).map(|(variant, runs)| {
+            let cells = self.variants.iter().zip(runs.by_ref());
+            let rows = cells.filter(|(_, runs)| !runs.is_empty()).map(|(variant, runs)| {
                 let summary = summarise(&runs, &offered, limit_mbit);
                 Row { variant: variant.clone(), summary, runs }
             });
@@ -112,12 +119,13 @@ impl Plan {
                 rows: rows.collect(),
             }
         });
-        let links = links.collect();
+        let links = links.filter(|link: &LinkOutcome| !link.rows.is_empty()).collect();
         Comparison {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: self.seed,
             offered,
             repeat: self.repeat,
+            missing_runs: u32::try_from(self.runs() - made).unwrap_or(u32::MAX),
             links,
         }
     }

@@ -65,6 +65,14 @@ pub(super) fn supervise(
     }
 }
 
+/// Why there is no connection, as far as the sender knows.
+pub(super) fn why_not_connected(progress: &Progress) -> String {
+    match progress.take_trouble() {
+        Some(trouble) => format!("no connection came about: {}", trouble.what),
+        None => "no connection came about".to_owned(),
+    }
+}
+
 impl TimeLimits {
     fn is_over(self, elapsed: Duration, progress: &Progress) -> bool {
         if elapsed < self.until_due {

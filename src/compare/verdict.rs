@@ -41,47 +41,40 @@ fn verdict(link: &LinkOutcome, offered_mbit: Option<f64>, live: bool) -> Option<
 fn live_verdict(ours: &Row, others: &[&Row]) -> String {
     let diverging: Vec<String> = others
         .iter()
-        .filter(|row| worst_p95(row).is_none())
+        .filter(|row| worst(row).is_none())
         .map(|row| row.variant.to_string())
         .collect();
     let best = others
         .iter()
-        .filter_map(|row| Some((worst_p95(row)?, *row)))
+        .filter_map(|row| Some((worst(row)?.p95, *row)))
         .min_by(|a, b| a.0.total_cmp(&b.0));
-    let mut sentence = match (worst_p95(ours), best) {
+    let me = &ours.variant;
+    let mine = worst(ours);
+    let mut sentence = match (mine, best) {
         (None, None) => return "nothing keeps up with this load".to_owned(),
         (None, Some((p95, row))) => {
-            format!(
-                "{} does not keep up; {} does, with a p95 of {p95:.0} ms",
-                ours.variant, row.variant
-            )
+            format!("{me} does not keep up; {} does, with a p95 of {p95:.0} ms", row.variant)
         }
-        (Some(p95), None) => {
-            format!("only {} keeps up, with a p95 of {p95:.0} ms", ours.variant)
-        }
-        (Some(p95), Some((other, row))) => {
+        (Some(Worst { p95, .. }), None) => format!("only {me} keeps up, with a p95 of {p95:.0} ms"),
+        (Some(Worst { p95, .. }), Some((other, row))) => {
             let than = format!("{} ({other:.0} ms)", row.variant);
             match compare(p95, other) {
                 Standing::Better => format!(
-                    "{} is ahead: 95 % of frames within {p95:.0} ms, {:.1} times as fast as {than}",
-                    ours.variant,
+                    "{me} is ahead: 95 % of frames within {p95:.0} ms, {:.1} times as fast as {than}",
                     other / p95
                 ),
                 Standing::Worse => format!(
-                    "{} is behind: 95 % of frames within {p95:.0} ms, {:.1} times as long as {than}",
-                    ours.variant,
+                    "{me} is behind: 95 % of frames within {p95:.0} ms, {:.1} times as long as {than}",
                     p95 / other
                 ),
-                Standing::Alike => {
-                    format!("{} (p95 {p95:.0} ms) and {than} are alike", ours.variant)
-                }
+                Standing::Alike => format!("{me} (p95 {p95:.0} ms) and {than} are alike"),
             }
         }
     };
-    if let Some(ratio) = worst_ratio(ours) {
-        sentence.push_str(&format!("; {ratio:.2} times the limit"));
+    if let Some(Worst { source, ratio, .. }) = mine {
+        sentence.push_str(&format!("; for {source} that is {ratio:.2} times the limit"));
     }
-    if !diverging.is_empty() && worst_p95(ours).is_some() && diverging.len() < others.len() {
+    if !diverging.is_empty() && mine.is_some() && diverging.len() < others.len() {
         sentence.push_str(&format!("; {} cannot keep up", diverging.join(", ")));
     }
     sentence
@@ -107,19 +100,26 @@ fn bulk_verdict(ours: &Row, others: &[&Row]) -> String {
     )
 }
 
-/// The p95 of the source that is worst off; `None` where the row does not keep up.
-fn worst_p95(row: &Row) -> Option<f64> {
-    let sources = row.summary.sources.iter();
-    let all: Option<Vec<f64>> =
-        sources.map(|source| source.latency.map(|latency| latency.p95.median)).collect();
-    all?.into_iter().max_by(f64::total_cmp)
+/// The source of a row that is worst off.
+#[derive(Clone, Copy)]
+struct Worst<'a> {
+    source: &'a str,
+    /// In ms.
+    p95: f64,
+    /// As a ratio to the limit.
+    ratio: f64,
 }
 
-fn worst_ratio(row: &Row) -> Option<f64> {
+/// `None` where the row does not keep up.
+fn worst(row: &Row) -> Option<Worst<'_>> {
     let sources = row.summary.sources.iter();
-    sources
-        .filter_map(|source| source.latency.map(|latency| latency.ratio[1]))
-        .max_by(f64::total_cmp)
+    let all: Option<Vec<Worst<'_>>> = sources
+        .map(|source| {
+            let latency = source.latency?;
+            Some(Worst { source: &source.name, p95: latency.p95.median, ratio: latency.ratio[1] })
+        })
+        .collect();
+    all?.into_iter().max_by(|a, b| a.p95.total_cmp(&b.p95))
 }
 
 fn link_losses(link: &LinkOutcome, live: bool) -> Vec<String> {
@@ -233,6 +233,7 @@ mod tests {
             seed: 0,
             offered: Offered { fps, sources: Vec::new(), mbit: None, generated: true },
             repeat: 1,
+            missing_runs: 0,
             links: vec![link],
         }
     }
@@ -241,8 +242,11 @@ mod tests {
     fn the_winner_is_named_with_its_lead() {
         let won = comparison(Some(30.0), [(Some(50.0), 19.0), (Some(100.0), 19.0), (None, 1.0)]);
         let verdict = verdicts(&won).remove(0);
-        for part in ["quic lossy is ahead", "2.0 times as fast as tcp bbr", "2.50 times the limit"]
-        {
+        for part in [
+            "quic lossy is ahead",
+            "2.0 times as fast as tcp bbr",
+            "for visible that is 2.50 times the limit",
+        ] {
             assert!(verdict.contains(part), "{verdict}");
         }
         assert!(verdict.contains("tcp cubic cannot keep up"), "{verdict}");

@@ -25,6 +25,6 @@ pub use emulation::{
 };
 pub use pipe::{Direction, DirectionStats, Pipe};
 pub use spec::{
-    Capacity, DirectionSpec, LinkSpec, Outage, Preset, QueueLimit, Reorder, SpecError, Trace,
-    TraceError, presets,
+    Capacity, DirectionSpec, LinkKey, LinkSpec, Outage, Preset, QueueLimit, Reorder, SpecError,
+    Trace, TraceError, link_keys, presets,
 };

@@ -28,6 +28,8 @@ pub trait Report {
 pub fn warnings(comparison: &Comparison) -> Vec<String> {
     /// Packets that may be late before it is worth a word.
     const LATE: f64 = 0.02;
+    /// Processor time that others may take.
+    const ELSEWHERE: f64 = 0.1;
     /// More of them would only hide the table.
     const MOST_WARNINGS: usize = 12;
     let runs = || {
@@ -36,6 +38,13 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
         })
     };
     let mut warnings = Vec::new();
+    if comparison.missing_runs > 0 {
+        warnings.push(format!(
+            "the comparison was stopped: {} of {} runs are missing, and with them their rows",
+            comparison.missing_runs,
+            comparison.missing_runs as usize + runs().count()
+        ));
+    }
     let overrun = runs().filter(|(_, _, run)| run.wire.overrun > 0).count();
     if overrun > 0 {
         warnings.push(format!(
@@ -50,6 +59,16 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
              was busy: repeat the comparison when it is idle",
             LATE * 100.0
         ));
+    }
+    let elsewhere =
+        runs().filter(|(_, _, run)| run.elsewhere.is_some_and(|share| share > ELSEWHERE));
+    match elsewhere.count() {
+        0 => {}
+        runs => warnings.push(format!(
+            "in {runs} runs other programs, or the host of this virtual machine, took over {:.0} % of the \
+             processors' time, which lengthens latencies: repeat the comparison when it is idle",
+            ELSEWHERE * 100.0
+        )),
     }
     for (_, row, run) in runs() {
         for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
@@ -112,6 +131,7 @@ mod tests {
             repair_bytes: Some(0),
             cpu_sender: 0.1,
             cpu_receiver: 0.1,
+            elsewhere: Some(0.3),
             sessions: 1,
             sources: vec![source],
         };
@@ -135,7 +155,14 @@ mod tests {
         };
         let sources = vec![OfferedSource { name: "v".to_owned(), frames: 3, bytes: 180_000 }];
         let offered = Offered { fps: Some(30.0), sources, mbit: Some(14.4), generated: false };
-        Comparison { version: "0".to_owned(), seed: 7, offered, repeat: 1, links: vec![link] }
+        Comparison {
+            version: "0".to_owned(),
+            seed: 7,
+            offered,
+            repeat: 1,
+            missing_runs: 5,
+            links: vec![link],
+        }
     }
 
     fn written(report: &dyn Report) -> String {
@@ -148,9 +175,13 @@ mod tests {
     fn a_run_that_does_not_keep_up_has_no_percentile() {
         let text = written(&Text);
         assert!(text.contains("diverges"), "{text}");
+        assert!(text.contains("  stalls        gaps in arrival"), "{text}");
+        assert!(!text.contains("  of limit  "), "a column of bulk alone: {text}");
         assert!(!text.contains("5000"), "{text}");
         assert!(text.contains("1 had not arrived"), "{text}");
         assert!(text.contains("warning: in 1 runs this machine was too slow"), "{text}");
+        assert!(text.contains("warning: the comparison was stopped: 5 of 6 runs"), "{text}");
+        assert!(text.contains("warning: in 1 runs other programs"), "{text}");
         let unsent = "warning: quic lossy did not store <b>visible</b>/1.png: it is empty";
         assert_eq!(text.matches(unsent).count(), 1, "{text}");
     }
@@ -171,7 +202,13 @@ mod tests {
         // A distribution, a timeline, and the bars.
         assert_eq!(page.matches("role=\"img\"").count(), 3);
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
-        for part in ["cannot keep up", "prefers-color-scheme: dark", "@media print"] {
+        assert_eq!(page.matches("<dt>").count(), page.matches("<dd>").count());
+        for part in [
+            "cannot keep up",
+            "<dt>wire/payload</dt>",
+            "prefers-color-scheme: dark",
+            "@media print",
+        ] {
             assert!(page.contains(part), "{part}");
         }
     }

@@ -35,8 +35,10 @@ pub(super) const MEANING: &str = "receipt: from due to the receipt's arrival, by
 pub fn write_remote(comparison: &RemoteComparison, out: &mut dyn io::Write) -> io::Result<()> {
     write_aligned(&lines(comparison), NAMES, out)?;
     writeln!(out, "{MEANING}")?;
-    let prefix = &comparison.prefix;
-    writeln!(out, "The receiver keeps the frames in sources that begin with {prefix}-")?;
+    if comparison.confirmed() > 0 {
+        let prefix = &comparison.prefix;
+        writeln!(out, "The receiver keeps the frames in sources that begin with {prefix}-")?;
+    }
     comparison.failures().iter().try_for_each(|failure| writeln!(out, "failed: {failure}"))
 }
 

@@ -35,6 +35,36 @@ const LIVE: [&str; 14] = [
     "CPU s",
 ];
 
+/// What a column means.
+const MEANINGS: [(&str, &str); 11] = [
+    ("transport", "with the congestion control's name"),
+    (
+        "p50 ms",
+        "half of the frames were stored so soon after they were due; (a-b) is the range of the repetitions",
+    ),
+    ("x limit", "p50/p95/p99 as multiples of the limit: an ideal sender with retransmission alone"),
+    ("of limit", "goodput as a share of the limit, what the link carries of frames at most"),
+    ("stalls", "gaps in arrival over two frame intervals, and the longest of them"),
+    ("Mbit/s", "goodput: frames stored, headers and repetitions not counted"),
+    ("wire/payload", "bytes that entered the link for each byte stored: sent + sent back"),
+    ("resent", "share of packets that the sender took for lost"),
+    ("mended", "share of frames that forward repair made whole"),
+    ("CPU s", "processor time of the sender + the receiver"),
+    (
+        "diverges",
+        "latency grew until the run was stopped, so it has no percentiles; 1/2 is one of two runs",
+    ),
+];
+
+/// What the columns and words of these tables mean.
+pub(super) fn meanings(offered: &Offered) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let columns = if offered.fps.is_some() { &LIVE[..] } else { &BULK[..] };
+    let live = offered.fps.is_some();
+    MEANINGS
+        .into_iter()
+        .filter(move |(name, _)| columns.contains(name) || (live && *name == "diverges"))
+}
+
 fn live_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
     let mut lines = vec![LIVE.map(str::to_owned).to_vec()];
     lines.extend(limit_lines(link));

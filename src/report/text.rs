@@ -18,6 +18,10 @@ impl Report for Text {
             write_link(link, &comparison.offered, out)?;
         }
         writeln!(out)?;
+        for (name, meaning) in table::meanings(&comparison.offered) {
+            writeln!(out, "  {name:<12}  {meaning}")?;
+        }
+        writeln!(out)?;
         write_words(comparison, out)
     }
 }

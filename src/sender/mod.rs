@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-pub use progress::{Observer, Progress, SourceProgress};
+pub use progress::{Observer, Progress, SourceProgress, Trouble};
 pub use report::{FailedFrame, SendReport, SourceReport};
 pub use schedule::{Pace, Schedule};
 pub use weight::{Weight, WeightError};
@@ -73,10 +73,12 @@ pub async fn run(
     let mut schedule = None;
     let mut sessions = 0_u32;
     let error = loop {
+        let began = Instant::now();
         let link = tokio::select! {
             link = dial.dial() => link,
             () = stopped(&mut stop) => break Some(SessionEnd::Stopped),
         };
+        attempts.spend(began.elapsed());
         let ended = match link {
             Ok(link) => {
                 sessions += 1;
@@ -135,7 +137,8 @@ fn settled(ledgers: &[Ledger]) -> u64 {
 /// Pauses between attempts, and when to give up.
 struct Attempts {
     patience: Duration,
-    failing_since: Option<Instant>,
+    /// Time without a connection, dialling included, since a frame was settled.
+    spent: Duration,
     pause: Duration,
     /// Sessions since the last one that settled a frame.
     in_vain: u32,
@@ -143,7 +146,11 @@ struct Attempts {
 
 impl Attempts {
     fn new(patience: Duration) -> Self {
-        Self { patience, failing_since: None, pause: FIRST_PAUSE, in_vain: 0 }
+        Self { patience, spent: Duration::ZERO, pause: FIRST_PAUSE, in_vain: 0 }
+    }
+
+    fn spend(&mut self, time: Duration) {
+        self.spent = self.spent.saturating_add(time);
     }
 
     fn session_ended(&mut self, settled_some: bool) {
@@ -154,21 +161,21 @@ impl Attempts {
         }
     }
 
+    /// The next pause, or `None` where patience is at its end.
+    fn next_pause(&mut self) -> Option<Duration> {
+        let left = self.patience.checked_sub(self.spent).filter(|left| !left.is_zero())?;
+        let pause = self.pause.min(left);
+        self.spend(pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Some(pause)
+    }
+
     /// How the run ends when patience is at its end.
     fn given_up(&self, error: TransportError) -> SessionEnd {
         match self.in_vain {
             0 | 1 => SessionEnd::Link(error),
             sessions => SessionEnd::InVain { error, sessions },
         }
-    }
-
-    /// The next pause, or `None` where patience is at its end.
-    fn next_pause(&mut self) -> Option<Duration> {
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        let left = self.patience.checked_sub(since.elapsed()).filter(|left| !left.is_zero())?;
-        let pause = self.pause.min(left);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Some(pause)
     }
 }
 
@@ -191,5 +198,64 @@ impl std::fmt::Display for SessionEnd {
 impl From<TransportError> for SessionEnd {
     fn from(error: TransportError) -> Self {
         Self::Link(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// The pauses until patience is at its end, where each attempt takes `attempt` and opens no session, or one
+    /// that settles nothing.
+    fn pauses(attempt: Duration, opens: bool) -> (usize, Duration, Attempts) {
+        let mut attempts = Attempts::new(PATIENCE);
+        let (mut count, mut sum) = (0, Duration::ZERO);
+        loop {
+            attempts.spend(attempt);
+            if opens {
+                attempts.session_ended(false);
+            }
+            let Some(pause) = attempts.next_pause() else { return (count, sum, attempts) };
+            assert!(pause <= LONGEST_PAUSE, "{pause:?}");
+            (count, sum) = (count + 1, sum + pause);
+        }
+    }
+
+    #[test]
+    fn patience_covers_dialling_and_pauses() {
+        let (count, sum, _) = pauses(Duration::from_secs(8), false);
+        // 8, 0.1, 8, 0.2, 8, 0.4, 8 seconds.
+        assert_eq!((count, sum), (3, Duration::from_millis(700)));
+        let (count, sum, _) = pauses(Duration::ZERO, false);
+        assert_eq!(sum, PATIENCE);
+        assert!(count < 25, "{count} attempts");
+    }
+
+    #[test]
+    fn sessions_that_settle_nothing_use_up_patience_and_are_told() {
+        let (count, _, attempts) = pauses(Duration::from_millis(1), true);
+        assert!((15..25).contains(&count), "{count} sessions");
+        let end = attempts.given_up(TransportError::Silent { why: "reset".to_owned() });
+        assert!(end.to_string().starts_with("reset; "), "{end}");
+        assert!(
+            end.to_string().contains("sessions in a row ended before a frame was stored"),
+            "{end}"
+        );
+    }
+
+    #[test]
+    fn a_settled_frame_gives_new_patience() {
+        let (_, _, mut attempts) = pauses(Duration::from_secs(8), true);
+        attempts.session_ended(true);
+        assert_eq!(attempts.next_pause(), Some(FIRST_PAUSE));
+        let end = attempts.given_up(TransportError::Ended);
+        assert!(matches!(end, SessionEnd::Link(_)), "{end}");
+    }
+
+    #[test]
+    fn no_patience_is_one_attempt() {
+        assert_eq!(Attempts::new(Duration::ZERO).next_pause(), None);
     }
 }

@@ -14,7 +14,26 @@ pub struct Progress {
     /// One entry a source.
     pub sources: Vec<SourceProgress>,
     connected: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<Trouble>>,
+}
+
+/// What went wrong, and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// In words, with advice.
+    pub what: String,
+    /// When it is tried again, where that takes a new connection.
+    pub pause: Option<Duration>,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        match self.pause {
+            Some(pause) => write!(f, "; trying again in {:.1} s", pause.as_secs_f32()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Counters of one source.
@@ -65,7 +84,7 @@ impl Progress {
     }
 
     /// What went wrong since this was last asked.
-    pub fn take_trouble(&self) -> Option<String> {
+    pub fn take_trouble(&self) -> Option<Trouble> {
         self.trouble.lock().ok()?.take()
     }
 
@@ -74,16 +93,18 @@ impl Progress {
     }
 
     pub(super) fn trouble(&self, error: &TransportError, pause: Duration) {
-        let text = format!("{error}; trying again in {:.1} s", pause.as_secs_f32());
-        tracing::debug!("{text}");
-        if let Ok(mut trouble) = self.trouble.lock() {
-            *trouble = Some(text);
-        }
+        let trouble = Trouble { what: error.to_string(), pause: Some(pause) };
+        tracing::debug!("{trouble}");
+        self.set(trouble);
     }
 
-    pub(super) fn note(&self, text: String) {
-        if let Ok(mut trouble) = self.trouble.lock() {
-            *trouble = Some(text);
+    pub(super) fn note(&self, what: String) {
+        self.set(Trouble { what, pause: None });
+    }
+
+    fn set(&self, trouble: Trouble) {
+        if let Ok(mut last) = self.trouble.lock() {
+            *last = Some(trouble);
         }
     }
 }

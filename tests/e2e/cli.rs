@@ -59,6 +59,20 @@ fn several_transports_are_served_at_once_into_one_store() {
 }
 
 #[test]
+fn sessions_that_get_no_frame_stored_are_not_repeated_for_ever() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    place.file("store/visible/0.bin", b"of another content");
+    let receiver = Receiver::start(&place, &["--transport", "stop-and-wait"]);
+    let args = ["--transport", "stop-and-wait", "--retry-for", "2s"];
+    // The protocol cannot refuse a frame: the receiver ends the session, and every other like it.
+    let sent = receiver.send(&["visible"], &args).expect(1);
+    sent.prints("missing 2").says("sessions in a row ended before a frame was stored");
+    let received = receiver.interrupt().expect(130);
+    received.says("visible/0.bin").says("not over stop-and-wait");
+}
+
+#[test]
 fn the_command_that_receive_prints_works_as_it_is() {
     let place = Place::new();
     place.frames("visible", 2, 1_000);

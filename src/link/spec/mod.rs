@@ -1,5 +1,6 @@
 //! A link as users write it: `rate=50mbit,delay=25ms,loss=2%,queue=50ms`, or a preset's name.
 
+mod keys;
 mod parse;
 mod presets;
 mod show;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub use keys::{LinkKey, link_keys};
 pub use presets::{Preset, presets};
 pub(crate) use trace::OPPORTUNITY_BYTES;
 pub use trace::{Trace, TraceError};
@@ -28,18 +30,7 @@ const SMALLEST_DEFAULT_QUEUE: u64 = 15_000;
 /// receiver) or `down.`, and the prefixed one wins over the other. [`Display`] gives back
 /// a specification without presets that parses to the same link.
 ///
-/// | key | example | meaning |
-/// |---|---|---|
-/// | `rate` | `50mbit` | constant rate; IP packets are what is counted |
-/// | `trace` | `drive.trace` | rate from a file in Mahimahi's format, instead of `rate` |
-/// | `queue` | `50ms`, `312500B` | drop-tail limit, as time at the rate or in bytes; 50 ms if not given |
-/// | `delay` | `25ms` | one way: both directions together are the RTT |
-/// | `jitter` | `5ms` | up to this much more, changing with time, keeping the order |
-/// | `loss` | `2%` | share of the packets lost |
-/// | `burst` | `4` | losses come in bursts of this mean length, in packets |
-/// | `reorder` | `1%`, `1%+5ms` | share held back by that time (5 ms), and so overtaken |
-/// | `outage` | `5s+200ms`, `2s+150ms/15s` | down at 5 s for 200 ms; and again every 15 s; repeatable; `none` clears |
-/// | `seed` | `7` | repeat the random decisions of an earlier run |
+/// [`link_keys`] has the keys and what they mean.
 ///
 /// [`Display`]: std::fmt::Display
 #[derive(Debug, Clone)]

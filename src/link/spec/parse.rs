@@ -5,25 +5,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::keys::{self, LinkKey, link_keys};
 use super::presets::{self, presets};
 use super::trace::SYNTHETIC_LTE;
 use super::{Capacity, DirectionSpec, LinkSpec, Outage, QueueLimit, Reorder, SpecError, Trace};
 use crate::frame::{BitRate, ByteSize, Share, Span, UnitError};
 use crate::link::effect::BurstLoss;
 
-/// The keys and an example of each.
-const KEYS: [(&str, &str); 10] = [
-    ("rate", "rate=50mbit"),
-    ("trace", "trace=drive.trace"),
-    ("queue", "queue=50ms or queue=312500B"),
-    ("delay", "delay=25ms"),
-    ("jitter", "jitter=5ms"),
-    ("loss", "loss=2%"),
-    ("burst", "burst=4"),
-    ("reorder", "reorder=1%+5ms"),
-    ("outage", "outage=5s+200ms or outage=2s+150ms/15s"),
-    ("seed", "seed=7"),
-];
 const MAX_RATE: BitRate = BitRate(100_000_000_000);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_QUEUE: ByteSize = ByteSize(1 << 30);
@@ -107,16 +95,17 @@ fn assignment(item: &str) -> Result<Assignment<'_>, SpecError> {
         Some(("down", name)) => (Side::Down, name),
         _ => (Side::Both, written),
     };
-    let known = KEYS.iter().find(|(key, _)| *key == name);
-    let Some(&(key, example)) = known else { return Err(unknown_key(written)) };
-    if key == "seed" && side != Side::Both {
+    let Some(LinkKey { name: key, example, .. }) = keys::find(name) else {
+        return Err(unknown_key(written));
+    };
+    if *key == "seed" && side != Side::Both {
         return Err(unknown_key(written));
     }
     Ok(Assignment { written, side, key, example, value })
 }
 
 fn unknown_key(key: &str) -> SpecError {
-    let known = KEYS.iter().map(|(key, _)| *key).collect::<Vec<_>>().join(", ");
+    let known = link_keys().iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
     SpecError::UnknownKey { key: key.to_owned(), known }
 }
 

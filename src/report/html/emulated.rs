@@ -11,7 +11,12 @@ use crate::report::{table, text, warnings};
 
 pub(super) fn write(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
     write_summary(comparison, out)?;
-    comparison.links.iter().try_for_each(|link| write_link(comparison, link, out))
+    comparison.links.iter().try_for_each(|link| write_link(comparison, link, out))?;
+    writeln!(out, "<section><h2>What the columns mean</h2><dl>")?;
+    for (name, meaning) in table::meanings(&comparison.offered) {
+        writeln!(out, "<dt>{name}</dt><dd>{}</dd>", escape(meaning))?;
+    }
+    writeln!(out, "</dl></section>")
 }
 
 fn write_summary(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {

@@ -22,12 +22,14 @@ pub(super) fn write(comparison: &RemoteComparison, out: &mut dyn io::Write) -> i
     )?;
     writeln!(out, "<section><h2>To {}</h2>", escape(receiver))?;
     write_table(&remote::lines(comparison), remote::NAMES, out)?;
-    writeln!(
-        out,
-        "<p class=\"soft\">The receiver keeps the frames in sources that begin with \
-         <code>{}-</code></p>",
-        escape(prefix)
-    )?;
+    if comparison.confirmed() > 0 {
+        writeln!(
+            out,
+            "<p class=\"soft\">The receiver keeps the frames in sources that begin with \
+             <code>{}-</code></p>",
+            escape(prefix)
+        )?;
+    }
     write_plots(&Shown::remote(comparison), out)?;
     writeln!(out, "</section>")
 }
