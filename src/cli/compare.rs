@@ -126,7 +126,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     write_file(args.json.as_deref(), |file| Json.write(&comparison, file))?;
     write_file(args.report.as_deref(), |file| Html.write(&comparison, file))?;
     if comparison.missing_runs > 0 {
-        output::note("framelane: interrupted; no more is left behind than the results until then");
+        output::note("framelane: interrupted; nothing but the results until then is left behind");
         return Ok(INTERRUPTED);
     }
     let sound = comparison.damaged() == 0 && comparison.failures().is_empty();

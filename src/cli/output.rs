@@ -10,12 +10,12 @@ use tracing_subscriber::EnvFilter;
 use super::Talk;
 use crate::frame::ByteSize;
 
-/// Starts the log on stderr. RUST_LOG has the last word. A comparison's ends complain of runs that are stopped
-/// on purpose, and its results have what went wrong: `expected`.
-pub(super) fn start_log(talk: Talk, expected: bool) {
+/// Starts the log on stderr. RUST_LOG has the last word. `comparing`: the ends of runs that are stopped on purpose
+/// complain of each other, and the results have whatever went wrong.
+pub(super) fn start_log(talk: Talk, comparing: bool) {
     let level = match (talk.quiet, talk.verbose) {
         (true, _) => "error",
-        (false, 0) if expected => "error",
+        (false, 0) if comparing => "error",
         (false, 0) => "framelane=warn,error",
         (false, 1) => "framelane=debug,warn",
         (false, _) => "trace",

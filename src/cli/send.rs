@@ -221,8 +221,7 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     for frame in failed.iter().take(NAMED) {
         output::result(&format!("  missing {}: {}", frame.name, frame.reason));
     }
-    let unnamed = failed.len().saturating_sub(NAMED);
-    let rest = missing.saturating_sub((failed.len() - unnamed) as u64);
+    let rest = missing.saturating_sub(failed.len().min(NAMED) as u64);
     let Some((first, last)) = cut_off.first().zip(cut_off.last()) else {
         if rest > 0 {
             output::result(&format!("  and {rest} more; --json names them"));

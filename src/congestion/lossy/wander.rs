@@ -11,9 +11,10 @@ use super::filter::RunningMean;
 const QUIET_MEMORY: f64 = 32.0;
 /// They count in full for this long after the last of them: it may have been another flow's queue.
 const QUIET_FRESH: Duration = Duration::from_secs(3);
-/// For this long they count up to a half of the base, and as far as the delay is seen to vary. A path that is never
-/// left quiet shows no new ones, and without the old ones its window would shrink ever more.
+/// For this long they count as far as the delay is seen to vary. A path that is never left quiet shows no new
+/// ones, and without the old ones its window would shrink ever more.
 const QUIET_STALE: Duration = Duration::from_secs(30);
+/// They count up to this part of the base then.
 const MOST_STALE: u32 = 2;
 /// Timers and batches of acknowledgements delay samples by this much on any path.
 const QUIET_NOISE: Duration = Duration::from_millis(2);
@@ -21,10 +22,10 @@ const QUIET_NOISE: Duration = Duration::from_millis(2);
 /// For no longer than this if the path may have become another one since.
 const DOUBTED_STALE: Duration = Duration::from_secs(3);
 /// Where a queue is unlikely, but not excluded, delay counts up to this part of the base, and as far as it is
-/// seen to vary,
+/// seen to vary.
 const MOST_UNLIKELY: u32 = 3;
-/// beyond this part of the base: so far the bunches of other flows spread samples, which are longer on a longer
-/// path.
+/// Other flows' bunches spread samples up to this part of the base in most rounds: they are longer on a longer
+/// path. Radio links that wander exceed it several times over, see docs/decisions.md.
 const OTHERS_SPREAD: u32 = 10;
 
 /// The delay of a path that wanders does so in every round trip. A trial's queue, this flow's or another's,
@@ -74,6 +75,8 @@ impl Wander {
         let mut spreads = self.spreads;
         spreads.sort_unstable();
         let [least, _, usual, ..] = spreads;
+        // In every round: on its own a sign of a path that wanders. In most rounds: enough to believe what was
+        // measured with little in flight.
         let visible = least.saturating_sub(SPREAD_NOISE / 2) * SPREADS;
         let others = (SPREAD_NOISE / 2).max(base / OTHERS_SPREAD);
         let likely = usual.saturating_sub(others) * SPREADS;
