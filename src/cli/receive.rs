@@ -297,8 +297,7 @@ fn show(session: &SessionReport, talk: Talk) {
         };
         output::note(&format!(
             "  {}: sent {}, stored {stored}{before}, verified {proven}, missing {missing}",
-            source.name,
-            source.stored,
+            source.name, source.stored,
         ));
         for missing in &source.missing_frames {
             let name = output::printable(&missing.name);
