@@ -32,18 +32,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// One line, with what it cost: on a machine that is busy with other things as well, what is carried
+/// The figure, with what it cost: on a machine that is busy with other things as well, what is carried
 /// per second of processor time is the steadier figure.
 fn report(what: &str, mbit: f64, link: &Emulation, cpu: Duration) {
     let stats = link.stats();
     let per_cpu = mbit * TIME.as_secs_f64() / cpu.as_secs_f64();
+    let kept = stats.punctuality;
     println!(
-        "{what:10} {mbit:6.0} Mbit/s of payload, {per_cpu:5.0} Mbit per second of processor time \
-         (ends and link), {} packets up, {} down, {} dropped by the machine, {:?}",
+        "{what:10} {mbit:6.0} Mbit/s of payload, {per_cpu:5.0} Mbit per second of processor time (ends and link)"
+    );
+    println!(
+        "           {} packets up, {} down, {} dropped because the machine was too slow, {:.1} % handed over more than \
+         a millisecond after they were due, the latest {:.1} ms",
         stats.up.offered,
         stats.down.offered,
         stats.up.dropped_overrun + stats.down.dropped_overrun,
-        stats.punctuality,
+        kept.late as f64 / kept.released.max(1) as f64 * 100.0,
+        kept.max_late_us as f64 / 1e3,
     );
 }
 
