@@ -12,7 +12,7 @@ use super::CompareError;
 use super::elsewhere::Processors;
 use super::ends::End;
 use super::limit::goodput_mbit;
-use super::supervise::{Ended, TimeLimits, supervise, why_not_connected};
+use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
@@ -67,8 +67,6 @@ pub(super) struct Observed {
     pub(super) link_started: UnixNanos,
     pub(super) ended: Ended,
     pub(super) ended_at: UnixNanos,
-    /// Why there was no connection, where there was none.
-    pub(super) not_connected: String,
     pub(super) report: Option<SendReport>,
     pub(super) confirmed: Vec<Confirmed>,
     pub(super) received: Vec<SessionReport>,
@@ -125,7 +123,6 @@ impl Cell<'_> {
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
         let ended_at = UnixNanos::now();
         let elsewhere = Processors::now().elsewhere_since(&processors);
-        let not_connected = why_not_connected(&sender.progress);
         let path = witness.path();
         sender.stop.send_replace(true);
         let report = near.wait_briefly(sender.task, GOODBYE);
@@ -142,7 +139,6 @@ impl Cell<'_> {
             link_started,
             ended,
             ended_at,
-            not_connected,
             report,
             confirmed,
             received,

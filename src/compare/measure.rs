@@ -110,8 +110,8 @@ impl Context<'_> {
     /// How it went, as far as the sender knows.
     fn verdict(&self, seen: &Observed) -> RunVerdict {
         let error = seen.report.as_ref().and_then(|report| report.error.clone());
-        match (seen.ended, error, self.workload.pace) {
-            (Ended::NotConnected, ..) => RunVerdict::Failed(seen.not_connected.clone()),
+        match (&seen.ended, error, self.workload.pace) {
+            (Ended::NotConnected(why), ..) => RunVerdict::Failed(why.clone()),
             (Ended::BySender, Some(error), _) => RunVerdict::Failed(error),
             (Ended::BySender, None, _) => RunVerdict::Steady,
             (_, _, Pace::Bulk) => RunVerdict::Unfinished,

@@ -16,7 +16,7 @@ use super::outcome::{Offered, RunVerdict};
 use super::plan::{Event, offered};
 use super::statistics::{Quantiles, Spread, median, quantiles, spread};
 use super::steadiness::grows;
-use super::supervise::{Ended, TimeLimits, supervise, why_not_connected};
+use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
@@ -207,7 +207,7 @@ impl RemotePlan<'_> {
         let error = waited.ok().and_then(Result::ok).and_then(|report| report.error);
         let verdict = match (ended, error, self.workload.pace) {
             (Ended::Interrupted, ..) => return Err(CompareError::Interrupted),
-            (Ended::NotConnected, ..) => RunVerdict::Failed(why_not_connected(&progress)),
+            (Ended::NotConnected(why), ..) => RunVerdict::Failed(why),
             (Ended::BySender, Some(error), _) => RunVerdict::Failed(error),
             (Ended::BySender, None, _) => RunVerdict::Steady,
             (Ended::Stopped, _, Pace::Bulk) => RunVerdict::Unfinished,
@@ -329,10 +329,11 @@ impl Observer for Receipts {
 }
 
 impl RemoteComparison {
-    /// Frames that the receiver has confirmed.
-    pub fn confirmed(&self) -> u64 {
-        let runs = self.rows.iter().flat_map(|row| &row.runs);
-        runs.flat_map(|run| &run.sources).map(|source| source.confirmed).sum()
+    /// What the names of the sources begin with that the receiver keeps; `None` where it has confirmed nothing.
+    pub fn kept_prefix(&self) -> Option<&str> {
+        let mut runs = self.rows.iter().flat_map(|row| &row.runs);
+        let some = runs.any(|run| run.sources.iter().any(|source| source.confirmed > 0));
+        some.then_some(self.prefix.as_str())
     }
 
     /// Runs that failed altogether, with their reasons.

@@ -26,14 +26,14 @@ pub(super) struct TimeLimits {
 }
 
 /// How a run came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
     /// The sender was done, or had to give up.
     BySender,
     /// It took too long.
     Stopped,
-    /// No connection.
-    NotConnected,
+    /// No connection, and why, as far as the sender knows.
+    NotConnected(String),
     /// The user has had enough.
     Interrupted,
 }
@@ -58,15 +58,16 @@ pub(super) fn supervise(
             connected = Some(Instant::now());
         }
         match connected {
-            None if started.elapsed() > CONNECT => return Ended::NotConnected,
+            None if started.elapsed() > CONNECT => {
+                return Ended::NotConnected(why_not_connected(progress));
+            }
             Some(since) if limits.is_over(since.elapsed(), progress) => return Ended::Stopped,
             _ => thread::sleep(TICK),
         }
     }
 }
 
-/// Why there is no connection, as far as the sender knows.
-pub(super) fn why_not_connected(progress: &Progress) -> String {
+fn why_not_connected(progress: &Progress) -> String {
     match progress.take_trouble() {
         Some(trouble) => format!("no connection came about: {}", trouble.what),
         None => "no connection came about".to_owned(),

@@ -8,7 +8,7 @@ mod text;
 
 use std::io;
 
-use crate::compare::outcome::Comparison;
+use crate::compare::outcome::{Comparison, Run};
 
 pub use html::Html;
 pub use json::Json;
@@ -45,14 +45,15 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
             comparison.missing_runs as usize + runs().count()
         ));
     }
-    let overrun = runs().filter(|(_, _, run)| run.wire.overrun > 0).count();
+    let count = |tainted: fn(&Run) -> bool| runs().filter(|(_, _, run)| tainted(run)).count();
+    let overrun = count(|run| run.wire.overrun > 0);
     if overrun > 0 {
         warnings.push(format!(
             "in {overrun} runs this machine was too slow to carry every packet: their figures are \
              about the machine. Close other programs, or choose slower links"
         ));
     }
-    let late = runs().filter(|(_, _, run)| run.wire.late_share > LATE).count();
+    let late = count(|run| run.wire.late_share > LATE);
     if late > 0 {
         warnings.push(format!(
             "in {late} runs over {:.0} % of the packets came over 1 ms late because this machine \
@@ -60,15 +61,13 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
             LATE * 100.0
         ));
     }
-    let elsewhere =
-        runs().filter(|(_, _, run)| run.elsewhere.is_some_and(|share| share > ELSEWHERE));
-    match elsewhere.count() {
-        0 => {}
-        runs => warnings.push(format!(
-            "in {runs} runs other programs, or the host of this virtual machine, took over {:.0} % of the \
+    let elsewhere = count(|run| run.elsewhere.is_some_and(|share| share > ELSEWHERE));
+    if elsewhere > 0 {
+        warnings.push(format!(
+            "in {elsewhere} runs other programs, or the host of this virtual machine, took over {:.0} % of the \
              processors' time, which lengthens latencies: repeat the comparison when it is idle",
             ELSEWHERE * 100.0
-        )),
+        ));
     }
     for (_, row, run) in runs() {
         for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
@@ -87,8 +86,8 @@ mod tests {
     use crate::compare::Variant;
     use crate::compare::limit::LimitCurve;
     use crate::compare::outcome::{
-        LinkOutcome, Offered, OfferedSource, Row, Run, RunVerdict, SourceRun, SourceSummary,
-        Summary, Wire,
+        LinkOutcome, Offered, OfferedSource, Row, RunVerdict, SourceRun, SourceSummary, Summary,
+        Wire,
     };
     use crate::compare::statistics::Quantiles;
 

@@ -35,8 +35,7 @@ pub(super) const MEANING: &str = "receipt: from due to the receipt's arrival, by
 pub fn write_remote(comparison: &RemoteComparison, out: &mut dyn io::Write) -> io::Result<()> {
     write_aligned(&lines(comparison), NAMES, out)?;
     writeln!(out, "{MEANING}")?;
-    if comparison.confirmed() > 0 {
-        let prefix = &comparison.prefix;
+    if let Some(prefix) = comparison.kept_prefix() {
         writeln!(out, "The receiver keeps the frames in sources that begin with {prefix}-")?;
     }
     comparison.failures().iter().try_for_each(|failure| writeln!(out, "failed: {failure}"))

@@ -58,8 +58,8 @@ const MEANINGS: [(&str, &str); 11] = [
 
 /// What the columns and words of these tables mean.
 pub(super) fn meanings(offered: &Offered) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let columns = if offered.fps.is_some() { &LIVE[..] } else { &BULK[..] };
     let live = offered.fps.is_some();
+    let columns = if live { &LIVE[..] } else { &BULK[..] };
     MEANINGS
         .into_iter()
         .filter(move |(name, _)| columns.contains(name) || (live && *name == "diverges"))

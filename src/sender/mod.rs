@@ -98,7 +98,7 @@ pub async fn run(
             SessionEnd::Done => break None,
             SessionEnd::Link(error) if error.may_pass() => {
                 let Some(pause) = attempts.next_pause() else {
-                    break Some(attempts.given_up(error));
+                    break Some(SessionEnd::Link(error));
                 };
                 progress.trouble(&error, pause);
                 tokio::select! {
@@ -110,7 +110,7 @@ pub async fn run(
         }
     };
     let interrupted = matches!(error, Some(SessionEnd::Stopped));
-    let error = error.map(|end| end.to_string());
+    let error = error.map(|end| attempts.explain(&end));
     SendReport::new(
         &sources,
         ledgers,
@@ -170,11 +170,14 @@ impl Attempts {
         Some(pause)
     }
 
-    /// How the run ends when patience is at its end.
-    fn given_up(&self, error: TransportError) -> SessionEnd {
-        match self.in_vain {
-            0 | 1 => SessionEnd::Link(error),
-            sessions => SessionEnd::InVain { error, sessions },
+    /// Why a run ended whose last session, or attempt at one, ended so.
+    fn explain(&self, end: &SessionEnd) -> String {
+        match (end, self.in_vain) {
+            (SessionEnd::Link(_), sessions @ 2..) => format!(
+                "{end}; {sessions} sessions in a row ended before a frame was stored: the receiver's own \
+                 messages say why"
+            ),
+            _ => end.to_string(),
         }
     }
 }
@@ -185,11 +188,6 @@ impl std::fmt::Display for SessionEnd {
             Self::Done => f.write_str("done"),
             Self::Stopped => f.write_str("interrupted"),
             Self::Link(error) => error.fmt(f),
-            Self::InVain { error, sessions } => write!(
-                f,
-                "{error}; {sessions} sessions in a row ended before a frame was stored: the receiver's own \
-                 messages say why"
-            ),
         }
     }
 }
@@ -237,12 +235,10 @@ mod tests {
     fn sessions_that_settle_nothing_use_up_patience_and_are_told() {
         let (count, _, attempts) = pauses(Duration::from_millis(1), true);
         assert!((15..25).contains(&count), "{count} sessions");
-        let end = attempts.given_up(TransportError::Silent { why: "reset".to_owned() });
-        assert!(end.to_string().starts_with("reset; "), "{end}");
-        assert!(
-            end.to_string().contains("sessions in a row ended before a frame was stored"),
-            "{end}"
-        );
+        let error = TransportError::Silent { why: "reset".to_owned() };
+        let why = attempts.explain(&SessionEnd::Link(error));
+        assert!(why.starts_with("reset; "), "{why}");
+        assert!(why.contains("sessions in a row ended before a frame was stored"), "{why}");
     }
 
     #[test]
@@ -250,8 +246,8 @@ mod tests {
         let (_, _, mut attempts) = pauses(Duration::from_secs(8), true);
         attempts.session_ended(true);
         assert_eq!(attempts.next_pause(), Some(FIRST_PAUSE));
-        let end = attempts.given_up(TransportError::Ended);
-        assert!(matches!(end, SessionEnd::Link(_)), "{end}");
+        let why = attempts.explain(&SessionEnd::Link(TransportError::Ended));
+        assert_eq!(why, TransportError::Ended.to_string());
     }
 
     #[test]

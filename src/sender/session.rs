@@ -59,13 +59,6 @@ pub(super) enum SessionEnd {
     Stopped,
     /// The link could not be opened or was lost.
     Link(TransportError),
-    /// So were this many, without a frame settled in any of them.
-    InVain {
-        /// What ended the last one.
-        error: TransportError,
-        /// How many.
-        sessions: u32,
-    },
 }
 
 pub(super) struct Session<'a> {

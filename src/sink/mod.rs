@@ -65,7 +65,8 @@ pub enum Outcome {
 pub enum FrameError {
     /// The name is taken by other content.
     #[error(
-        "{frame} {taken}; it was kept. Send the frame under another name, or with --overwrite (not over stop-and-wait, which cannot ask for it)"
+        "{frame} {taken}; it was kept. Send the frame under another name, or with --overwrite \
+         (not over stop-and-wait, which cannot ask for it)"
     )]
     Conflict {
         /// Which frame.

@@ -9,7 +9,7 @@ use crate::compare::remote::RemoteComparison;
 use crate::report::{remote, text};
 
 pub(super) fn write(comparison: &RemoteComparison, out: &mut dyn io::Write) -> io::Result<()> {
-    let RemoteComparison { offered, prefix, receiver, repeat, version, .. } = comparison;
+    let RemoteComparison { offered, receiver, repeat, version, .. } = comparison;
     let offered = format!("{}; {}", text::offered(offered), text::repeated(*repeat));
     writeln!(out, "<h1>Frames over your own link</h1>")?;
     writeln!(out, "<p class=\"soft\">{}</p>", escape(&offered))?;
@@ -22,7 +22,7 @@ pub(super) fn write(comparison: &RemoteComparison, out: &mut dyn io::Write) -> i
     )?;
     writeln!(out, "<section><h2>To {}</h2>", escape(receiver))?;
     write_table(&remote::lines(comparison), remote::NAMES, out)?;
-    if comparison.confirmed() > 0 {
+    if let Some(prefix) = comparison.kept_prefix() {
         writeln!(
             out,
             "<p class=\"soft\">The receiver keeps the frames in sources that begin with \
