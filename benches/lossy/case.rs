@@ -168,7 +168,7 @@ impl Contest {
 /// A bulk transfer over it needs most of a small machine. Traces have faster moments than their
 /// mean.
 fn is_fast(link: &LinkSpec) -> bool {
-    const FAST_BITS: u64 = 50_000_000;
+    const FAST_BITS: u64 = 100_000_000;
     let traced = matches!(link.up.capacity, framelane::link::Capacity::Trace(_));
     traced || link.up.rate().is_none_or(|rate| rate.0 >= FAST_BITS)
 }

@@ -21,9 +21,9 @@ const FOUND_LATE: Duration = Duration::from_millis(10);
 /// Counts kept: the frames of a long round trip.
 const MOST_COUNTS: usize = 1_024;
 
-/// What a 1-RTT packet and a STREAM frame take of a packet: short header 1 + 8 + 2, tag 16, stream
+/// What a 1-RTT packet and a STREAM frame take of a packet: short header 1 + 4 + 2, tag 16, stream
 /// type 1, identifier 4, offset 4, length 2 (RFC 9000, sections 17.3 and 19.8).
-const PACKET_OVERHEAD: usize = 38;
+const PACKET_OVERHEAD: usize = 34;
 
 /// The mark at the end of streams with repair, known to both ends and to nobody else: derived from
 /// the connection's keys (RFC 5705), so that no image can contain it on purpose.

@@ -18,6 +18,9 @@ pub(super) const HEAVY_ROUNDS: usize = 3;
 const HEAVY_PACKETS: u64 = 90;
 /// Rounds between two answers to heavy loss, so that trials can undo the first.
 const HEAVY_PAUSE: u32 = 10;
+/// Where the delay wanders by more than this part of the base, eight packets that were late show no queue:
+/// startup ends when the rate stalls.
+const WANDERING_STARTUP: u32 = 3;
 /// Time between trials on a long path; on a short one they are bound by round trips.
 const CRUISE_TIME: Duration = Duration::from_millis(500);
 
@@ -114,6 +117,9 @@ impl Engine {
         }
         let Some(base) = self.delay.base() else { return };
         let limit = (base / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
+        if self.delay.wander() > limit.max(base / WANDERING_STARTUP) {
+            return;
+        }
         if self.delay.round_samples() < 8 || self.delay.queue() < limit {
             return;
         }

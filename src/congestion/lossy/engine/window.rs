@@ -17,8 +17,9 @@ const START_RATE: f64 = 3e6;
 /// The first window is never larger, however long the path.
 const MAX_START_WINDOW: u64 = 1 << 20;
 /// Packets beyond the product of rate and delay: acknowledgements come for every second packet, and
-/// the window must exceed what is in flight by more than one.
-const SLACK_PACKETS: f64 = 2.0;
+/// the window must exceed what is in flight by more than one; a lost one stays in it until three later ones
+/// have come.
+const SLACK_PACKETS: f64 = 3.0;
 /// Times the square root of the product in packets: what a flow keeps in the queue beyond a fixed
 /// share. As it grows slower than the product, the smaller of two flows gains on the larger.
 const SLACK_ROOT: f64 = 0.6;
@@ -136,6 +137,8 @@ impl Engine {
             TracePhase::Cruise | TracePhase::Up | TracePhase::Down if self.competing > 0 => {
                 self.compete_window
             }
+            // This one is not for seeing what the path loses by itself, so the lost have room as well.
+            TracePhase::Down if self.is_gentle() => self.gain() * product + SLACK_PACKETS * mtu,
             TracePhase::Down | TracePhase::Drain => self.gain() * surely + SLACK_PACKETS * mtu,
             _ => {
                 let slack = SLACK_ROOT * packets.sqrt() * mtu;
