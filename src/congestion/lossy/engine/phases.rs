@@ -117,10 +117,10 @@ impl Engine {
         }
         let Some(base) = self.delay.base() else { return };
         let limit = (base / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
-        if self.delay.wander() > limit.max(base / WANDERING_STARTUP) {
+        if self.delay.round_samples() < 8 || self.delay.queue() < limit {
             return;
         }
-        if self.delay.round_samples() < 8 || self.delay.queue() < limit {
+        if self.delay.wander() > limit.max(base / WANDERING_STARTUP) {
             return;
         }
         let elapsed = now.saturating_duration_since(self.round.start);
