@@ -12,8 +12,8 @@ use framelane::repair::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Stream bytes in a packet of 1,500 bytes.
-const PACKET: usize = 1_434;
+/// Stream bytes in a packet of 1,500 bytes: what QUIC leaves of its 1,472 bytes of UDP.
+const PACKET: usize = 1_438;
 const HEADER: usize = 70;
 const TRAILER: usize = HEADER + 10;
 const FRAMES: usize = 200_000;
