@@ -1,7 +1,8 @@
 //! The open sources of the store: a thread for each, so that none waits for another's disk.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
@@ -10,7 +11,9 @@ use crate::sink::{FolderSink, FrameError, Outcome, ReceivedFrame, SinkError, Sou
 use crate::transport::{ArrivedFrame, Claim};
 use crate::wire::{Answer, Offer, OfferEntry, RefusalCode, SourceId, Verdict};
 
-/// Sources that one receiver has open at once, each with a thread and its index in memory.
+/// Sources that one receiver has open at once, each with a thread, its files and its index in memory.
+/// Those that no session holds stay open until another needs the room, because reading an index
+/// again takes time.
 const MAX_OPEN: usize = 256;
 
 /// Frames that are stored together: they share an append to the manifest, and a sync where those
@@ -24,10 +27,27 @@ const BATCH_BYTES: u64 = 8 << 20;
 #[derive(Debug, Clone)]
 pub struct Sources {
     sink: Arc<FolderSink>,
-    open: Arc<Mutex<HashMap<SourceName, SourceThread>>>,
+    open: Arc<Mutex<Opened>>,
 }
 
-/// A handle to a source's thread.
+/// The sources that are open, and how often one was asked for.
+#[derive(Debug, Default)]
+struct Opened {
+    sources: HashMap<SourceName, Source>,
+    asked: u64,
+}
+
+/// An open source.
+#[derive(Debug)]
+struct Source {
+    thread: SourceThread,
+    /// Has the store open until it has ended.
+    store: JoinHandle<()>,
+    /// When a session asked for it last, as a count of such questions.
+    asked: u64,
+}
+
+/// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
 
 /// Work for a source's thread. Bounded by the memory budget (frames) and by what a session reads
@@ -68,23 +88,76 @@ impl Sources {
         self.sink.is_durable()
     }
 
-    /// The thread of a source, started where it is not running. Blocks on the file system.
+    /// The thread of a source, started where it is not running. Blocks on the file system, and, where
+    /// another source has to be closed for it, until what that one still has to do is done.
+    ///
+    /// # Errors
+    /// In words: sessions hold as many sources as can be open, or this one's store does not open.
     pub(super) fn open(&self, name: &SourceName) -> Result<SourceThread, String> {
-        let mut open = self.open.lock().map_err(|_| "a source's thread has failed".to_owned())?;
-        if let Some(thread) = open.get(name).filter(|thread| !thread.is_closed()) {
-            return Ok(thread.clone());
+        // What is listed is true at every moment, so another thread's panic does not spoil it. The
+        // lock is held throughout: nobody can ask for a source that is being closed or opened.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.asked += 1;
+        let asked = open.asked;
+        if let Some(source) = open.sources.get_mut(name).filter(|source| source.is_alive()) {
+            source.asked = asked;
+            return Ok(source.thread.clone());
         }
-        if open.len() >= MAX_OPEN {
-            return Err(format!("the receiver has {MAX_OPEN} sources open, as many as it can"));
-        }
+        open.make_room_for(name)?;
         let store = self.sink.source(name).map_err(|error: SinkError| error.to_string())?;
         let (thread, queue) = mpsc::unbounded_channel();
         let started = std::thread::Builder::new()
             .name(format!("store {name}"))
-            .spawn(move || work(store, queue));
-        started.map_err(|error| format!("cannot start a thread for source {name}: {error}"))?;
-        open.insert(name.clone(), thread.clone());
+            .spawn(move || work(store, queue))
+            .map_err(|error| format!("cannot start a thread for source {name}: {error}"))?;
+        let source = Source { thread: thread.clone(), store: started, asked };
+        open.sources.insert(name.clone(), source);
         Ok(thread)
+    }
+}
+
+impl Opened {
+    /// Closes what is left of the source, where its thread has failed, and otherwise the idle source
+    /// that was asked for the longest ago, where there is no room for one more.
+    fn make_room_for(&mut self, name: &SourceName) -> Result<(), String> {
+        if let Some(failed) = self.sources.remove(name) {
+            failed.close();
+        }
+        if self.sources.len() < MAX_OPEN {
+            return Ok(());
+        }
+        let idle = self.sources.iter().filter(|(_, source)| source.is_idle());
+        let oldest = idle.min_by_key(|(_, source)| source.asked).map(|(name, _)| name.clone());
+        match oldest.and_then(|name| self.sources.remove(&name)) {
+            Some(source) => source.close(),
+            None => {
+                return Err(format!(
+                    "the receiver has {MAX_OPEN} sources in use, as many as it can; try again when \
+                     other senders have ended, or send fewer sources at once"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    /// False where its thread has failed.
+    fn is_alive(&self) -> bool {
+        !self.thread.is_closed()
+    }
+
+    /// True where no session holds it. That can change only by asking for it.
+    fn is_idle(&self) -> bool {
+        self.thread.strong_count() == 1 || !self.is_alive()
+    }
+
+    /// Waits until it has done what was asked of it, and has given its files and locks back: the next
+    /// to open the same source would find it in use otherwise.
+    fn close(self) {
+        drop(self.thread);
+        // One that has failed has said so by its panic.
+        let _ = self.store.join();
     }
 }
 
@@ -226,3 +299,7 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
         FrameError::Io { .. } => RefusalCode::StoreFailed,
     }
 }
+
+#[cfg(test)]
+#[path = "sources_tests.rs"]
+mod tests;

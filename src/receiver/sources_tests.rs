@@ -1,0 +1,89 @@
+//! How sources are opened and closed.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::frame::FrameName;
+use crate::sink::StoreOptions;
+
+/// Each of these tests has hundreds of files open, and a process may have a thousand or so.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn sources() -> (TempDir, Sources) {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = FolderSink::open(folder.path(), StoreOptions::default()).unwrap();
+    (folder, Sources::new(sink))
+}
+
+fn name(number: usize) -> SourceName {
+    SourceName::parse(&format!("source-{number}")).unwrap()
+}
+
+/// How many sources are open.
+fn open(sources: &Sources) -> usize {
+    sources.open.lock().unwrap().sources.len()
+}
+
+#[test]
+fn a_new_source_is_served_however_many_there_were_before() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_folder, sources) = sources();
+    let held = sources.open(&name(0)).unwrap();
+    for number in 1..MAX_OPEN + 20 {
+        sources.open(&name(number)).unwrap();
+    }
+    assert_eq!(open(&sources), MAX_OPEN);
+    // The one in use has stayed, though it is the oldest; the next oldest had to go.
+    assert!(held.same_channel(&sources.open(&name(0)).unwrap()));
+    assert!(!sources.open.lock().unwrap().sources.contains_key(&name(1)));
+    // What was closed can be opened again at once.
+    sources.open(&name(1)).unwrap();
+    assert_eq!(open(&sources), MAX_OPEN);
+}
+
+#[test]
+fn a_source_in_use_is_never_closed() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_folder, sources) = sources();
+    let mut held: Vec<_> =
+        (0..MAX_OPEN).map(|number| sources.open(&name(number)).unwrap()).collect();
+    let refused = sources.open(&name(MAX_OPEN)).unwrap_err();
+    assert!(refused.contains("in use"), "{refused}");
+    assert!(held.iter().all(|thread| !thread.is_closed()));
+    drop(held.swap_remove(7));
+    sources.open(&name(MAX_OPEN)).unwrap();
+    assert!(held.iter().all(|thread| !thread.is_closed()));
+}
+
+#[test]
+fn a_source_is_closed_only_when_its_work_is_done() {
+    const OFFERS: usize = 200;
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_folder, sources) = sources();
+    let (reply, mut done) = mpsc::unbounded_channel();
+    let busy = sources.open(&name(0)).unwrap();
+    let entry = |sequence| OfferEntry {
+        sequence: Sequence(sequence),
+        name: FrameName::parse(&format!("{sequence}.png")).unwrap(),
+        bytes: 1,
+        modified: None,
+        hash: None,
+    };
+    for _ in 0..OFFERS {
+        let offer = Offer { source: SourceId(0), entries: (0..1_000).map(entry).collect() };
+        busy.send(Work::LookUp { offer, replace: false, reply: reply.clone() }).unwrap();
+    }
+    // The session goes, and others come for which it has to make room.
+    drop((busy, reply));
+    for number in 1..=MAX_OPEN {
+        sources.open(&name(number)).unwrap();
+    }
+    assert!(!sources.open.lock().unwrap().sources.contains_key(&name(0)));
+    // Two threads that had the store open at once would find it locked.
+    sources.open(&name(0)).unwrap();
+    let mut answered = 0;
+    while done.try_recv().is_ok() {
+        answered += 1;
+    }
+    assert_eq!(answered, OFFERS, "work was dropped");
+}
