@@ -61,6 +61,8 @@ pub(super) async fn serve(mut link: ReceiverLink, server: &Server) -> SessionRep
     report.end = match ended {
         Ok(cause) => cause.to_string(),
         Err(Ending { code, why }) => {
+            // Nothing more is said, so that the link knows what it has to deliver before it closes.
+            drop(link.messages);
             link.end.close(code, &why).await;
             why
         }

@@ -122,7 +122,8 @@ pub struct ReceiverLink {
     pub peer: Peer,
     /// What arrives; closed when the link has ended, whose reason is then in `end`.
     pub arrivals: mpsc::Receiver<Arrival>,
-    /// Messages to the sender.
+    /// Messages to the sender. Dropped by a session that has no more to say: a close delivers what was
+    /// said before.
     pub messages: mpsc::Sender<Message>,
     /// How many sources the hello has named: frames of others are refused from their header on.
     pub sources: SourceCount,

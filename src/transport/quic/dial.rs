@@ -10,14 +10,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::messages::Messages;
 use super::runtime::PreciseRuntime;
-use super::{close, keep, messages, send, settings, watch_path};
+use super::{close, keep, send, settings, watch_path};
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
-use crate::wire::CloseCode;
+use crate::wire::{CloseCode, Message};
 
 /// Opens QUIC sessions to one receiver.
 pub struct QuicDial {
@@ -52,28 +53,18 @@ impl QuicDial {
         let (to_session, incoming) = mpsc::channel(MESSAGE_QUEUE);
         let (end, keeper) = LinkEnd::new();
 
-        tokio::spawn(messages::write(session_out, queued_messages));
+        tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
         let counters = Arc::new(send::Sending::default());
         let sending =
             send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
         tokio::spawn(sending);
         tokio::spawn(send::nudge(connection.clone(), counters.clone()));
-        let reader = connection.clone();
-        tokio::spawn(async move {
-            let take = |message| {
-                let to_session = to_session.clone();
-                async move { to_session.send(message).await.is_ok() }
-            };
-            if let Err(error) = messages::read(session_in, take).await {
-                close(&reader, CloseCode::Protocol, &error.to_string());
-            }
-            // Keep `incoming` open until the keeper can tell why the link has ended.
-            reader.closed().await;
-        });
+        tokio::spawn(listen_to(connection.clone(), Messages::new(session_in), to_session));
         let path = watch_path(&connection, counters);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
         tokio::spawn(async move {
-            keep(connection, keeper, address, explainer).await;
+            // The sender says nothing that it does not wait for an answer to.
+            keep(connection, keeper, address, explainer, std::future::ready(())).await;
             // The close packet must leave before the socket goes.
             endpoint.wait_idle().await;
         });
@@ -145,4 +136,28 @@ impl QuicDial {
     fn cause(&self, error: &ConnectionError) -> TransportError {
         super::cause_of(error, self.address, self.tls.explainer())
     }
+}
+
+/// Hands what the receiver says to the session, until the connection has ended.
+async fn listen_to(
+    connection: Connection,
+    mut messages: Messages,
+    to_session: mpsc::Sender<Message>,
+) {
+    loop {
+        match messages.next().await {
+            Ok(Some(message)) => {
+                if to_session.send(message).await.is_err() {
+                    break;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                close(&connection, CloseCode::Protocol, &error.to_string());
+                break;
+            }
+        }
+    }
+    // The session goes on hearing nothing until the keeper can tell why the link has ended.
+    connection.closed().await;
 }

@@ -7,8 +7,9 @@ use quinn::congestion::ControllerFactory;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::messages::Messages;
 use super::runtime::PreciseRuntime;
-use super::{close, keep, messages, receive, settings, varint, watch_path};
+use super::{close, keep, receive, settings, watch_path};
 use crate::identity::{ServerTls, quinn_peer_pin};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
@@ -140,27 +141,38 @@ async fn open(
         close(&connection, CloseCode::Shutdown, "the receiver is shutting down");
         return;
     }
-    tokio::spawn(messages::write(session_out, queued_messages));
-    let reader = read_messages(connection.clone(), session_in, arrived.clone());
-    tokio::spawn(reader);
+    let saying = tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
+    let messages = Messages::new(session_in);
+    tokio::spawn(read_messages(connection.clone(), messages, arrived.clone()));
     let intake = setup.intake.clone();
     tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
-    keep(connection, keeper, address, explainer).await;
+    let all_said = async {
+        let _ = saying.await;
+    };
+    keep(connection, keeper, address, explainer, all_said).await;
     drop(session);
 }
 
 async fn read_messages(
     connection: Connection,
-    stream: quinn::RecvStream,
+    mut messages: Messages,
     arrived: mpsc::Sender<Arrival>,
 ) {
-    let take = |message| {
-        let arrived = arrived.clone();
-        async move { arrived.send(Arrival::Message(message)).await.is_ok() }
-    };
-    if let Err(error) = messages::read(stream, take).await {
-        connection.close(varint(CloseCode::Protocol.number()), error.to_string().as_bytes());
+    loop {
+        match messages.next().await {
+            Ok(Some(message)) => {
+                if arrived.send(Arrival::Message(message)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                close(&connection, CloseCode::Protocol, &error.to_string());
+                break;
+            }
+        }
     }
+    connection.closed().await;
 }
 
 async fn shake_hands(

@@ -15,13 +15,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use quinn::ConnectionError;
+use tokio::sync::mpsc;
 
 pub use dial::QuicDial;
 pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};
 use crate::identity::Explainer;
-use crate::wire::CloseCode;
+use crate::wire::{CloseCode, Message};
 
 /// What the connection's end means to a session.
 fn cause_of(
@@ -76,17 +77,37 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
     watch.with_notice(drained)
 }
 
+/// Writes what the session says; ends a connection whose peer does not take it.
+async fn say(
+    connection: quinn::Connection,
+    stream: quinn::SendStream,
+    messages: mpsc::Receiver<Message>,
+) {
+    if let Err(messages::Deaf) = messages::write(stream, messages).await {
+        let address = connection.remote_address();
+        tracing::warn!(%address, "ending a session: {}", messages::Deaf::WHY);
+        close(&connection, CloseCode::Protocol, messages::Deaf::WHY);
+    }
+}
+
 /// Waits for the connection's end or for the session's wish to close it, and reports the cause.
+///
+/// A session that closes without blaming its peer has been heard when `all_said` has ended, which is
+/// waited for, for a moment: closing a QUIC connection delivers nothing.
 async fn keep(
     connection: quinn::Connection,
     mut keeper: LinkKeeper,
     address: std::net::SocketAddr,
     explainer: Explainer,
+    all_said: impl Future<Output = ()>,
 ) {
     let cause = tokio::select! {
         error = connection.closed() => cause_of(&error, address, &explainer),
         request = keeper.close.recv() => {
             let (code, reason) = request.unwrap_or((CloseCode::Shutdown, "gone".to_owned()));
+            if !matches!(code, CloseCode::Protocol | CloseCode::Stalled) {
+                let _ = tokio::time::timeout(settings::LAST_WORDS, all_said).await;
+            }
             close(&connection, code, &reason);
             TransportError::Ended
         }
@@ -102,3 +123,6 @@ fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
 fn varint(number: u64) -> quinn::VarInt {
     quinn::VarInt::from_u64(number).unwrap_or(quinn::VarInt::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,10 @@ pub const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frame streams open at once: 4 kB frames filling the yardstick link are 3,052 streams.
 pub const MAX_FRAME_STREAMS: u32 = 4_096;
 
+/// How long a receiver that closes waits until the peer has its last receipts. One that does not take
+/// them asks again when it comes back, and must not keep the receiver from ending.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// Credit for one frame: a single large frame must be able to fill the yardstick link.
 const STREAM_RECEIVE_WINDOW: u32 = 16 << 20;
 

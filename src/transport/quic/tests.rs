@@ -1,0 +1,145 @@
+//! What a session says and hears on its stream, over QUIC on this machine.
+
+use std::time::{Duration, SystemTime};
+
+use quinn::{ClientConfig, Endpoint, VarInt};
+use tokio::time::timeout;
+
+use super::*;
+use crate::congestion::Congestion;
+use crate::frame::ByteSize;
+use crate::identity::{
+    DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
+    SenderPolicy, client_config, server_config,
+};
+use crate::repair::RepairMode;
+use crate::transport::{
+    Arrival, Dial, Intake, Listener, MESSAGE_QUEUE, MemoryBudget, ReceiverLink, SenderLink,
+};
+use crate::wire::ALPN;
+
+/// Longer than anything here takes; reaching it is a failure, not a delay.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what} took too long"))
+}
+
+/// A receiver, and the identity of a sender that it lets in.
+struct World {
+    listener: Listener,
+    intake: Intake,
+    tls: crate::identity::ClientTls,
+}
+
+impl World {
+    fn new() -> Self {
+        let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now: SystemTime::now() };
+        let identity = || Identity::generate(&new).unwrap();
+        let (receiver, sender) = (identity(), identity());
+        let intake = Intake {
+            max_frame: ByteSize(4 << 20),
+            budget: MemoryBudget::new(ByteSize(16 << 20)),
+            stall: Duration::from_secs(10),
+            max_sessions: 8,
+        };
+        let listener = listen(QuicListen {
+            address: ([127, 0, 0, 1], 0).into(),
+            tls: server_config(&receiver, SenderPolicy::Local, &[ALPN], EarlyData::Off),
+            congestion: Congestion::default().factory(),
+            intake: intake.clone(),
+        })
+        .unwrap();
+        let trust = ReceiverTrust::pinned(ReceiverAddress::from(listener.address), receiver.pin());
+        let tls = client_config(&sender, trust, &[ALPN], EarlyData::Off);
+        Self { listener, intake, tls }
+    }
+
+    /// Both ends of a session on which a clock probe has been said.
+    async fn session(&mut self) -> (SenderLink, ReceiverLink) {
+        let dial = QuicDial {
+            address: self.listener.address,
+            server_name: "localhost".to_owned(),
+            tls: self.tls.clone(),
+            congestion: Congestion::default().factory(),
+            repair: RepairMode::Off,
+        };
+        let sender = soon("dialling", dial.dial()).await.unwrap();
+        sender.messages.send(Message::ClockProbe(1)).await.unwrap();
+        (sender, self.accepted().await)
+    }
+
+    /// The receiver's end of a session, whose first message has been taken.
+    async fn accepted(&mut self) -> ReceiverLink {
+        let mut receiver = soon("accepting", self.listener.links.recv()).await.unwrap();
+        let arrival = soon("a message", receiver.arrivals.recv()).await;
+        assert!(matches!(arrival, Some(Arrival::Message(..))), "{arrival:?}");
+        receiver
+    }
+
+    /// A connection to do anything with, and what keeps it.
+    async fn raw(&self) -> (Endpoint, quinn::Connection) {
+        let endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        let mut config = ClientConfig::new(self.tls.quic());
+        config.transport_config(settings::transport(Congestion::default().factory()));
+        let connecting = endpoint.connect_with(config, self.listener.address, "localhost").unwrap();
+        let connection = soon("the handshake", connecting).await.unwrap();
+        (endpoint, connection)
+    }
+}
+
+#[tokio::test]
+async fn what_a_receiver_said_last_arrives_before_its_close() {
+    let mut world = World::new();
+    let (mut sender, receiver) = world.session().await;
+    for count in 0..MESSAGE_QUEUE as u64 {
+        receiver.messages.send(Message::ClockProbe(count)).await.unwrap();
+    }
+    drop(receiver.messages);
+    soon("closing", receiver.end.close(CloseCode::Shutdown, "bye")).await;
+    for count in 0..MESSAGE_QUEUE as u64 {
+        let heard = soon("a message", sender.incoming.recv()).await;
+        assert_eq!(heard, Some(Message::ClockProbe(count)));
+    }
+    assert_eq!(soon("the end", sender.incoming.recv()).await, None);
+    let cause = sender.end.cause().await;
+    assert!(
+        matches!(&cause, TransportError::ClosedByPeer { code: 1, why, .. } if why == "bye"),
+        "{cause:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_receiver_that_has_said_all_does_not_wait_to_close() {
+    let mut world = World::new();
+    let (sender, receiver) = world.session().await;
+    // Somebody still has a way to say more: the link cannot know that nobody will.
+    let (end, _messages) = (receiver.end, receiver.messages);
+    let before = tokio::time::Instant::now();
+    soon("closing", end.close(CloseCode::Protocol, "nonsense")).await;
+    assert!(before.elapsed() < settings::LAST_WORDS, "it waited for the peer that it blames");
+    let cause = soon("the cause", sender.end.cause()).await;
+    assert!(matches!(cause, TransportError::ClosedByPeer { code: 2, .. }), "{cause:?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_the_receivers_messages_ends_its_session() {
+    let mut world = World::new();
+    let (_endpoint, connection) = world.raw().await;
+    let (mut out, mut input) = soon("the session's stream", connection.open_bi()).await.unwrap();
+    out.write_all(&Message::ClockProbe(1).encode()).await.unwrap();
+    let mut receiver = world.accepted().await;
+    // Nothing is said to it meanwhile, so that no write can fail.
+    input.stop(VarInt::from_u32(0)).unwrap();
+    match soon("the end", connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => {
+            assert_eq!(u64::from(close.error_code), CloseCode::Protocol.number());
+            let why = String::from_utf8_lossy(&close.reason).into_owned();
+            assert!(why.contains("messages are not taken"), "{why}");
+        }
+        other => panic!("{other}"),
+    }
+    let end = async { while receiver.arrivals.recv().await.is_some() {} };
+    soon("the end of the arrivals", end).await;
+    soon("the cause", receiver.end.cause()).await;
+}
