@@ -74,6 +74,7 @@ pub struct ReceiveProgress {
     frames: AtomicU64,
     bytes: AtomicU64,
     sessions: AtomicU64,
+    begun: AtomicU64,
 }
 
 impl ReceiveProgress {
@@ -87,9 +88,15 @@ impl ReceiveProgress {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Sessions open at the moment.
+    /// Sessions open at the moment. One is from its hello until its report was handed on, so that who
+    /// sees none has all reports, and a connection that says nothing is none.
     pub fn sessions(&self) -> u64 {
-        self.sessions.load(Ordering::Relaxed)
+        self.sessions.load(Ordering::Acquire)
+    }
+
+    /// The place of a session that is welcomed now, from 1.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn stored(&self, frames: u64, bytes: u64) {
@@ -139,6 +146,28 @@ impl Server {
     }
 }
 
+/// Counts a session as open from the time it enters until this is dropped.
+struct Presence {
+    progress: Arc<ReceiveProgress>,
+    entered: bool,
+}
+
+impl Presence {
+    fn enter(&mut self) {
+        if !std::mem::replace(&mut self.entered, true) {
+            self.progress.sessions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.entered {
+            self.progress.sessions.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
 async fn accept(mut listener: Listener, server: Server) {
     let mut stop = server.stop.clone();
     let mut sessions = JoinSet::new();
@@ -151,9 +180,8 @@ async fn accept(mut listener: Listener, server: Server) {
         let Some(link) = link else { break };
         let server = server.clone();
         sessions.spawn(async move {
-            server.progress.sessions.fetch_add(1, Ordering::Relaxed);
-            let report = session::serve(link, &server).await;
-            server.progress.sessions.fetch_sub(1, Ordering::Relaxed);
+            let mut presence = Presence { progress: server.progress.clone(), entered: false };
+            let report = session::serve(link, &server, &mut presence).await;
             // Nobody may be interested in reports.
             let _ = server.reports.send(report);
         });

@@ -15,10 +15,16 @@ pub struct SessionReport {
     pub pin: Option<String>,
     /// The transport.
     pub transport: String,
+    /// Its place among the sessions that were welcomed, from 1; `None` where it never came to that,
+    /// as with a port scan. Sessions may end in another order.
+    pub began: Option<u64>,
     /// One entry a source that the hello named.
     pub sources: Vec<SourceTotals>,
     /// True where the sender ended every source, and said so.
     pub complete: bool,
+    /// True where the sender closed the session as one in which all was said. Where it did not, it may
+    /// not know that the session is complete, and come back.
+    pub closed: bool,
     /// How the session ended, in words.
     pub end: String,
     /// Frames that were refused without it being known which: at most one a broken stream.
@@ -76,10 +82,24 @@ pub struct ReceiveReport {
     pub verified: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that senders said will not come.
+    /// Frames that will not come, as the last sender of each source said that ended it.
     pub missing: u64,
-    /// Sessions that ended before their sources did.
+    /// Sessions that began, and ended before their sources did.
     pub incomplete_sessions: u64,
+    /// How each source stands. As many as the store has folders.
+    #[serde(skip)]
+    standings: HashMap<String, Standing>,
+}
+
+/// How a source stands after the session that began last of those that named it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    /// That session's place.
+    began: u64,
+    /// True where it did not end the source.
+    open: bool,
+    /// What the last session said that did.
+    missing: u64,
 }
 
 impl ReceiveReport {
@@ -90,23 +110,97 @@ impl ReceiveReport {
         self.stored += stored;
         self.verified += if session.has_hashes() { stored } else { 0 };
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
-        self.missing += session.sources.iter().map(|source| source.missing).sum::<u64>();
-        self.incomplete_sessions += u64::from(!session.complete);
+        if let Some(began) = session.began {
+            self.incomplete_sessions += u64::from(!session.complete);
+            session.sources.iter().for_each(|source| self.take(began, source));
+            self.missing = self.standings.values().map(|source| source.missing).sum();
+        }
         if self.sessions.len() == KEPT {
             self.sessions.remove(0);
         }
         self.sessions.push(session);
     }
 
+    /// Takes how a source stands from a session. One that began earlier and ended later says nothing
+    /// new: its connection was lost, which this end may notice long after its sender has come back.
+    fn take(&mut self, began: u64, source: &SourceTotals) {
+        let standing = self.standings.entry(source.name.clone()).or_default();
+        if began > standing.began {
+            standing.began = began;
+            standing.open = source.frames.is_none();
+            if !standing.open {
+                standing.missing = source.missing;
+            }
+        }
+    }
+
     /// True where the last session of each source ended it with nothing missing: what an earlier
     /// one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        let mut left = HashMap::new();
-        for session in &self.sessions {
-            for source in &session.sources {
-                left.insert(&source.name, source.frames.is_none() || source.missing > 0);
-            }
+        self.standings.values().all(|source| !source.open && source.missing == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A session that began in this place, and said of the frames of `source` how many will not come;
+    /// `None` where it did not end the source.
+    fn session(began: u64, source: &str, missing: Option<u64>) -> SessionReport {
+        let source = SourceTotals {
+            name: source.to_owned(),
+            frames: missing.map(|missing| missing + 10),
+            missing: missing.unwrap_or(0),
+            ..SourceTotals::default()
+        };
+        SessionReport { began: Some(began), sources: vec![source], ..nothing(missing.is_some()) }
+    }
+
+    fn nothing(complete: bool) -> SessionReport {
+        SessionReport {
+            peer: "127.0.0.1:1".to_owned(),
+            pin: None,
+            transport: Transport::Quic.to_string(),
+            began: None,
+            sources: Vec::new(),
+            complete,
+            closed: complete,
+            end: String::new(),
+            refused_unnamed: 0,
         }
-        !left.into_values().any(|incomplete| incomplete)
+    }
+
+    fn report(sessions: impl IntoIterator<Item = SessionReport>) -> ReceiveReport {
+        let mut report = ReceiveReport::default();
+        sessions.into_iter().for_each(|session| report.add(session));
+        report
+    }
+
+    #[test]
+    fn a_later_session_mends_what_an_earlier_one_left_out() {
+        let mut report = report([session(1, "a", Some(3)), session(2, "b", Some(0))]);
+        assert_eq!((report.missing, report.is_complete()), (3, false));
+        // It is not known to be there before a sender has said so.
+        report.add(session(3, "a", None));
+        assert_eq!((report.missing, report.is_complete()), (3, false));
+        report.add(session(4, "a", Some(0)));
+        assert_eq!((report.missing, report.is_complete()), (0, true));
+        assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn a_lost_session_that_is_noticed_late_says_nothing_new() {
+        let report = report([session(2, "a", Some(0)), session(1, "a", None)]);
+        assert!(report.is_complete(), "the sender had come back and sent all of it");
+        assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn what_came_to_nothing_neither_counts_nor_hides_what_did() {
+        let mut report = report([session(1, "a", None)]);
+        (0..2_000).for_each(|_| report.add(nothing(false)));
+        assert!(!report.is_complete(), "the source was never ended");
+        assert_eq!(report.incomplete_sessions, 1);
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::sources::{Done, Reply, Settled, SourceThread, Work, refusal_code};
-use super::{HELLO_TIMEOUT, Server};
+use super::{HELLO_TIMEOUT, Presence, Server};
 use crate::frame::{Sequence, UnixNanos};
 use crate::sink::Outcome;
 use crate::transport::{Arrival, ReceiverLink, TransportError};
@@ -34,21 +34,29 @@ fn protocol(why: impl Into<String>) -> Ending {
     Ending { code: CloseCode::Protocol, why: why.into() }
 }
 
-/// Serves a session from its hello to its end.
-pub(super) async fn serve(mut link: ReceiverLink, server: &Server) -> SessionReport {
+/// Serves a session from its hello to its end. It is among the open ones once its hello has come.
+pub(super) async fn serve(
+    mut link: ReceiverLink,
+    server: &Server,
+    presence: &mut Presence,
+) -> SessionReport {
     let mut stop = server.stop.clone();
     let mut report = SessionReport {
         peer: link.peer.address.to_string(),
         pin: link.peer.pin.clone(),
         transport: link.peer.transport.to_string(),
+        began: None,
         sources: Vec::new(),
         complete: false,
+        closed: false,
         end: String::new(),
         refused_unnamed: 0,
     };
-    let ended = match hello(&mut link, &mut stop).await {
+    let hello = hello(&mut link, &mut stop).await.inspect(|_| presence.enter());
+    let ended = match hello {
         Ok(hello) => match Session::open(&hello, server).await {
             Ok(mut session) => {
+                report.began = Some(server.progress.begin());
                 link.sources.set(session.lanes.len());
                 let ended = session.exchange(&mut link, &mut stop).await;
                 session.report(&mut report);
@@ -59,7 +67,10 @@ pub(super) async fn serve(mut link: ReceiverLink, server: &Server) -> SessionRep
         Err(ending) => Err(ending),
     };
     report.end = match ended {
-        Ok(cause) => cause.to_string(),
+        Ok(cause) => {
+            report.closed = is_done(&cause);
+            cause.to_string()
+        }
         Err(Ending { code, why }) => {
             // Nothing more is said, so that the link knows what it has to deliver before it closes.
             drop(link.messages);
@@ -88,6 +99,12 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
             Err(Ending { code: CloseCode::Stalled, why })
         }
     }
+}
+
+/// True where the peer has closed the session as one in which all was said.
+fn is_done(cause: &TransportError) -> bool {
+    let done = CloseCode::Done.number();
+    matches!(cause, TransportError::ClosedByPeer { code, .. } if *code == done)
 }
 
 /// Waits until `stop` turns true; for ever, where nobody can turn it any more.
