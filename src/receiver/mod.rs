@@ -25,7 +25,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct ReceiveLimits {
     /// The longest frame.
     pub max_frame: ByteSize,
-    /// Memory for bodies that arrive or wait to be stored, all sessions together.
+    /// Memory for bodies and long messages that arrive or wait to be stored or answered, all sessions
+    /// together.
     pub memory: ByteSize,
     /// Bytes that one session may have unconfirmed.
     pub max_unconfirmed_bytes: ByteSize,

@@ -87,10 +87,10 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
         () = stopped(stop) => return Err(shutting_down()),
     };
     match arrival {
-        Ok(Some(Arrival::Message(Message::Hello(hello)))) if hello.sources.is_empty() => {
+        Ok(Some(Arrival::Message(Message::Hello(hello), _))) if hello.sources.is_empty() => {
             Err(protocol("the hello names no source"))
         }
-        Ok(Some(Arrival::Message(Message::Hello(hello)))) => Ok(hello),
+        Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(hello),
         Ok(Some(_)) => Err(protocol("the session did not begin with a hello")),
         Ok(None) => Err(protocol("the connection ended before the hello")),
         Err(_) => {
@@ -243,19 +243,21 @@ impl<'a> Session<'a> {
                 let frame = Box::new(frame);
                 lane.thread.send(Work::Store { frame, replace, reply }).map_err(|_| thread_gone())
             }
-            Arrival::Message(Message::Offer(offer)) => {
+            Arrival::Message(Message::Offer(offer), claim) => {
                 self.looking_up += 1;
                 let (replace, reply) = (self.overwrite, self.reply.clone());
                 let lane = self.lane(offer.source)?;
-                lane.thread.send(Work::LookUp { offer, replace, reply }).map_err(|_| thread_gone())
+                lane.thread
+                    .send(Work::LookUp { offer, claim, replace, reply })
+                    .map_err(|_| thread_gone())
             }
-            Arrival::Message(Message::EndOfSource(end)) => self.end_source(end),
-            Arrival::Message(Message::ClockProbe(asked)) => {
+            Arrival::Message(Message::EndOfSource(end), _) => self.end_source(end),
+            Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
                 self.outbox.push_back(Message::ClockReply { asked, arrived: now, replied: now });
                 Ok(())
             }
-            Arrival::Message(other) => Err(protocol(format!("a sender does not say {other:?}"))),
+            Arrival::Message(other, _) => Err(protocol(format!("a sender does not say {other:?}"))),
             Arrival::Refused { frame, code, reason } => {
                 tracing::warn!("refused a frame: {code}: {reason}");
                 self.refuse(frame, code, &reason);

@@ -50,12 +50,21 @@ struct Source {
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
 
-/// Work for a source's thread. Bounded by the memory budget (frames) and by what a session reads
-/// ahead (offers).
+/// Work for a source's thread. Bounded by the memory budget, and by what a session reads ahead.
 #[derive(Debug)]
 pub(super) enum Work {
-    Store { frame: Box<ArrivedFrame>, replace: bool, reply: Reply },
-    LookUp { offer: Offer, replace: bool, reply: Reply },
+    Store {
+        frame: Box<ArrivedFrame>,
+        replace: bool,
+        reply: Reply,
+    },
+    /// `claim` holds the offer's memory, where it is long, until it is answered.
+    LookUp {
+        offer: Offer,
+        claim: Claim,
+        replace: bool,
+        reply: Reply,
+    },
 }
 
 /// Where a session hears of its work.
@@ -168,10 +177,11 @@ fn work(mut store: SourceStore, mut queue: mpsc::UnboundedReceiver<Work>) {
         loop {
             match next {
                 Work::Store { frame, replace, reply } => batch.push(*frame, replace, reply),
-                Work::LookUp { offer, replace, reply } => {
+                Work::LookUp { offer, claim, replace, reply } => {
                     // Offers are answered as of the frames before them.
                     batch.store(&mut store);
                     look_up(&mut store, offer, replace, &reply);
+                    drop(claim);
                 }
             }
             if batch.is_full() {

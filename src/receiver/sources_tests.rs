@@ -3,8 +3,9 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::frame::FrameName;
+use crate::frame::{ByteSize, FrameName};
 use crate::sink::StoreOptions;
+use crate::transport::MemoryBudget;
 
 /// Each of these tests has hundreds of files open, and a process may have a thousand or so.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -60,6 +61,7 @@ fn a_source_is_closed_only_when_its_work_is_done() {
     const OFFERS: usize = 200;
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let (_folder, sources) = sources();
+    let budget = MemoryBudget::new(ByteSize(1 << 20));
     let (reply, mut done) = mpsc::unbounded_channel();
     let busy = sources.open(&name(0)).unwrap();
     let entry = |sequence| OfferEntry {
@@ -71,7 +73,8 @@ fn a_source_is_closed_only_when_its_work_is_done() {
     };
     for _ in 0..OFFERS {
         let offer = Offer { source: SourceId(0), entries: (0..1_000).map(entry).collect() };
-        busy.send(Work::LookUp { offer, replace: false, reply: reply.clone() }).unwrap();
+        let (claim, reply) = (budget.claim(), reply.clone());
+        busy.send(Work::LookUp { offer, claim, replace: false, reply }).unwrap();
     }
     // The session goes, and others come for which it has to make room.
     drop((busy, reply));

@@ -1,4 +1,5 @@
-//! A global bound on the memory that bodies hold while they arrive and wait to be stored.
+//! A global bound on the memory that bodies and long messages hold while they arrive and wait to be
+//! stored or answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,11 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::frame::ByteSize;
+use crate::wire::{Message, OfferEntry};
 
 /// One permit stands for this many bytes, so that permits count to more than 4 GiB.
 const GRAIN: u64 = 1_024;
 
-/// Memory that bodies share.
+/// Messages up to this length are not counted: their number is bounded, and all but offers, answers
+/// and receipts of many frames are shorter.
+pub const SHORT_MESSAGE: u64 = 4 * 1_024;
+
+/// Memory that bodies and long messages share.
 ///
 /// Many frames that have each a part of their body could fill the budget, so that none could ever
 /// be completed. To rule that out, one frame at a time may go over: whoever waits for memory waits
@@ -24,7 +30,7 @@ pub struct MemoryBudget {
     total: u64,
 }
 
-/// Memory claimed for one body; given back when dropped.
+/// Memory claimed for one body or message; given back when dropped.
 #[derive(Debug)]
 pub struct Claim {
     budget: MemoryBudget,
@@ -86,6 +92,22 @@ impl Claim {
         }
     }
 
+    /// Grows the claim for a message of `bytes`, before as much is read, where that is long. Cancel safe.
+    pub async fn grow_to_message(&mut self, bytes: u64) {
+        if bytes > SHORT_MESSAGE {
+            self.grow_to(bytes).await;
+        }
+    }
+
+    /// Holds the memory of a message that was read, which can be many times its length on the wire:
+    /// there an entry of an offer may have five bytes. Cancel safe.
+    pub async fn hold_message(&mut self, message: &Message) {
+        self.grow_to_message(memory_of(message)).await;
+        if self.bytes > 0 || self.exempt.is_some() {
+            self.arrived();
+        }
+    }
+
     /// Marks the body as whole: from here on the memory is held for the store's sake.
     pub fn arrived(&mut self) {
         if !self.arrived {
@@ -98,6 +120,26 @@ impl Claim {
         self.permits.push(permit);
         self.bytes += grains * GRAIN;
     }
+}
+
+/// Bytes of memory that a message of a sender holds, about, where it may be long.
+fn memory_of(message: &Message) -> u64 {
+    /// What the system's allocator takes beyond what it is asked for, about.
+    const ALLOCATION: usize = 16;
+    let bytes = match message {
+        Message::Offer(offer) => {
+            let entry = |entry: &OfferEntry| {
+                size_of::<OfferEntry>() + entry.name.as_str().len() + ALLOCATION
+            };
+            offer.entries.iter().map(entry).sum()
+        }
+        Message::EndOfSource(end) => {
+            let lost = |name: &str| size_of::<crate::wire::LostFrame>() + name.len() + ALLOCATION;
+            end.lost.iter().map(|frame| lost(&frame.name)).sum()
+        }
+        _ => 0,
+    };
+    bytes as u64
 }
 
 impl Drop for Claim {
@@ -125,6 +167,40 @@ mod tests {
         assert_eq!(budget.in_use(), 5 * GRAIN);
         drop(claim);
         assert_eq!(budget.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn long_messages_hold_what_they_take() {
+        let budget = budget(1_000);
+        let offer = |entries| {
+            let entry = |sequence| OfferEntry {
+                sequence: crate::frame::Sequence(sequence),
+                name: crate::frame::FrameName::parse("x").unwrap(),
+                bytes: 1,
+                modified: None,
+                hash: None,
+            };
+            let source = crate::wire::SourceId(0);
+            Message::Offer(crate::wire::Offer {
+                source,
+                entries: (0..entries).map(entry).collect(),
+            })
+        };
+        let mut claim = budget.claim();
+        for message in [Message::ClockProbe(1), offer(10)] {
+            claim.grow_to_message(message.encode().len() as u64).await;
+            claim.hold_message(&message).await;
+            assert_eq!((budget.in_use(), budget.waits_for_store()), (0, false));
+        }
+        // Short on the wire, long in memory.
+        let message = offer(500);
+        assert!(message.encode().len() as u64 <= SHORT_MESSAGE);
+        claim.hold_message(&message).await;
+        assert!(budget.in_use() >= (500 * size_of::<OfferEntry>()) as u64);
+        assert!(budget.waits_for_store());
+        drop(claim);
+        assert_eq!((budget.in_use(), budget.waits_for_store()), (0, false));
+        budget.claim().grow_to_message(SHORT_MESSAGE + 1).await;
     }
 
     #[tokio::test]

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use budget::{Claim, MemoryBudget};
+pub use budget::{Claim, MemoryBudget, SHORT_MESSAGE};
 pub use error::TransportError;
 pub use open::{DialSetup, ListenSetup, dial, listen};
 
@@ -136,8 +136,9 @@ pub struct ReceiverLink {
 /// Something from the sender.
 #[derive(Debug)]
 pub enum Arrival {
-    /// A session message.
-    Message(Message),
+    /// A session message, and the memory that it holds where it is long; dropping that gives the
+    /// memory back.
+    Message(Message, Claim),
     /// A whole frame, of the announced length, its hash not yet checked.
     Frame(ArrivedFrame),
     /// A frame that the transport refused.
@@ -182,7 +183,8 @@ pub struct Peer {
 pub struct Intake {
     /// The longest body in bytes.
     pub max_frame: ByteSize,
-    /// Memory for bodies that are arriving or wait to be stored, shared by all sessions.
+    /// Memory for bodies and long messages that are arriving or wait to be stored or answered, shared
+    /// by all sessions.
     pub budget: MemoryBudget,
     /// A session whose open frames make next to no progress for this long is ended.
     pub stall: Duration,

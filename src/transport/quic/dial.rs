@@ -18,7 +18,7 @@ use crate::repair::RepairMode;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
-use crate::wire::{CloseCode, Message};
+use crate::wire::Message;
 
 /// Opens QUIC sessions to one receiver.
 pub struct QuicDial {
@@ -145,7 +145,7 @@ async fn listen_to(
     to_session: mpsc::Sender<Message>,
 ) {
     loop {
-        match messages.next().await {
+        match messages.next(None).await {
             Ok(Some(message)) => {
                 if to_session.send(message).await.is_err() {
                     break;
@@ -153,7 +153,7 @@ async fn listen_to(
             }
             Ok(None) => break,
             Err(error) => {
-                close(&connection, CloseCode::Protocol, &error.to_string());
+                close(&connection, error.code(), &error.to_string());
                 break;
             }
         }

@@ -7,7 +7,7 @@ use quinn::congestion::ControllerFactory;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::messages::Messages;
+use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
 use super::{close, keep, receive, settings, watch_path};
 use crate::identity::{ServerTls, quinn_peer_pin};
@@ -143,8 +143,8 @@ async fn open(
     }
     let saying = tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
     let messages = Messages::new(session_in);
-    tokio::spawn(read_messages(connection.clone(), messages, arrived.clone()));
     let intake = setup.intake.clone();
+    tokio::spawn(read_messages(connection.clone(), messages, intake.clone(), arrived.clone()));
     tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
     let all_said = async {
         let _ = saying.await;
@@ -156,18 +156,21 @@ async fn open(
 async fn read_messages(
     connection: Connection,
     mut messages: Messages,
+    intake: Intake,
     arrived: mpsc::Sender<Arrival>,
 ) {
     loop {
-        match messages.next().await {
+        let mut claim = intake.budget.claim();
+        let bounds = Bounds { claim: &mut claim, stall: intake.stall };
+        match messages.next(Some(bounds)).await {
             Ok(Some(message)) => {
-                if arrived.send(Arrival::Message(message)).await.is_err() {
+                if arrived.send(Arrival::Message(message, claim)).await.is_err() {
                     break;
                 }
             }
             Ok(None) => break,
             Err(error) => {
-                close(&connection, CloseCode::Protocol, &error.to_string());
+                close(&connection, error.code(), &error.to_string());
                 break;
             }
         }

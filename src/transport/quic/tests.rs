@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::congestion::Congestion;
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, FrameName, Sequence};
 use crate::identity::{
     DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
     SenderPolicy, client_config, server_config,
@@ -16,7 +16,7 @@ use crate::repair::RepairMode;
 use crate::transport::{
     Arrival, Dial, Intake, Listener, MESSAGE_QUEUE, MemoryBudget, ReceiverLink, SenderLink,
 };
-use crate::wire::ALPN;
+use crate::wire::{ALPN, Offer, OfferEntry, SourceId};
 
 /// Longer than anything here takes; reaching it is a failure, not a delay.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,13 +34,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_stall(Duration::from_secs(10))
+    }
+
+    fn with_stall(stall: Duration) -> Self {
         let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now: SystemTime::now() };
         let identity = || Identity::generate(&new).unwrap();
         let (receiver, sender) = (identity(), identity());
         let intake = Intake {
             max_frame: ByteSize(4 << 20),
             budget: MemoryBudget::new(ByteSize(16 << 20)),
-            stall: Duration::from_secs(10),
+            stall,
             max_sessions: 8,
         };
         let listener = listen(QuicListen {
@@ -142,4 +146,54 @@ async fn a_peer_that_stops_the_receivers_messages_ends_its_session() {
     let end = async { while receiver.arrivals.recv().await.is_some() {} };
     soon("the end of the arrivals", end).await;
     soon("the cause", receiver.end.cause()).await;
+}
+
+/// An offer that is long on the wire.
+fn offer() -> Message {
+    let entry = |sequence| OfferEntry {
+        sequence: Sequence(sequence),
+        name: FrameName::parse(&format!("a-frame-with-a-name-{sequence}.png")).unwrap(),
+        bytes: 1,
+        modified: None,
+        hash: None,
+    };
+    Message::Offer(Offer { source: SourceId(0), entries: (0..1_000).map(entry).collect() })
+}
+
+#[tokio::test]
+async fn long_messages_wait_within_the_memory_budget() {
+    let mut world = World::new();
+    let (sender, mut receiver) = world.session().await;
+    sender.messages.send(offer()).await.unwrap();
+    let Some(Arrival::Message(message, claim)) = soon("an offer", receiver.arrivals.recv()).await
+    else {
+        panic!("no offer");
+    };
+    assert_eq!(message, offer());
+    let held = world.intake.budget.in_use();
+    assert!(held >= message.encode().len() as u64, "{held} bytes are held");
+    drop(claim);
+    assert_eq!(world.intake.budget.in_use(), 0);
+}
+
+#[tokio::test]
+async fn a_long_message_that_does_not_go_on_ends_its_session() {
+    let mut world = World::with_stall(Duration::from_millis(200));
+    let (_endpoint, connection) = world.raw().await;
+    let (mut out, _input) = soon("the session's stream", connection.open_bi()).await.unwrap();
+    out.write_all(&Message::ClockProbe(1).encode()).await.unwrap();
+    let _receiver = world.accepted().await;
+    out.write_all(&offer().encode()[..10]).await.unwrap();
+    match soon("the end", connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => {
+            assert_eq!(u64::from(close.error_code), CloseCode::Stalled.number());
+        }
+        other => panic!("{other}"),
+    }
+    let memory_is_back = async {
+        while world.intake.budget.in_use() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the memory", memory_is_back).await;
 }

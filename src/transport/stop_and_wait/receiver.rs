@@ -190,7 +190,7 @@ impl<C: Connection> Session<C> {
         let frames = self.frames().await?;
         let (lost, lost_count) = (Vec::new(), 0);
         let end = EndOfSource { source: SOURCE, frames, lost, lost_count };
-        self.pass(Arrival::Message(Message::EndOfSource(end))).await?;
+        self.say(Message::EndOfSource(end)).await?;
         match timeout(self.settings.totals, self.totals()).await {
             Ok(result) => result,
             // Every frame is confirmed; totals are only for the log.
@@ -203,7 +203,7 @@ impl<C: Connection> Session<C> {
         let session: [u8; SESSION_ID_BYTES] = rand::random();
         let agent = "stop-and-wait".to_owned();
         let hello = Hello { session, overwrite: false, agent, sources: vec![source] };
-        self.pass(Arrival::Message(Message::Hello(hello))).await?;
+        self.say(Message::Hello(hello)).await?;
         loop {
             if let Message::Welcome(_) = self.from_session.recv().await.ok_or(Failure::Ended)? {
                 return Ok(());
@@ -330,6 +330,11 @@ impl<C: Connection> Session<C> {
             Ok(()) => failure,
             Err(ended) => ended,
         }
+    }
+
+    /// Tells the session what a client that spoke the wire would say; such messages are short.
+    async fn say(&self, message: Message) -> Result<(), Failure> {
+        self.pass(Arrival::Message(message, self.intake.budget.claim())).await
     }
 
     async fn pass(&self, arrival: Arrival) -> Result<(), Failure> {

@@ -235,12 +235,13 @@ impl Incoming {
     async fn read<R: AsyncRead + Unpin>(self, reader: &mut RecordReader<R>) -> Ending {
         let mut registered = None;
         loop {
-            let arrival = match reader.record().await {
+            let mut claim = self.server.intake.budget.claim();
+            let arrival = match reader.record_within(&mut claim).await {
                 Ok(Record::Message(message)) => {
                     if let Err(ending) = self.register(&message, &mut registered) {
                         return ending;
                     }
-                    Arrival::Message(message)
+                    Arrival::Message(message, claim)
                 }
                 Ok(Record::Frame(header)) => {
                     let intake = &self.server.intake;

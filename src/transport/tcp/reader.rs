@@ -48,7 +48,20 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
     /// The next record, up to where a frame's body begins. Waits without limit for its first byte,
     /// and then under the stall limit. Cancel safe.
     pub(super) async fn record(&mut self) -> Result<Record, ReadError> {
-        let mut need = 1;
+        self.next(None).await
+    }
+
+    /// The same, with `claim` growing for a long message before it is read.
+    pub(super) async fn record_within(&mut self, claim: &mut Claim) -> Result<Record, ReadError> {
+        let record = self.next(Some(claim)).await?;
+        if let Record::Message(message) = &record {
+            claim.hold_message(message).await;
+        }
+        Ok(record)
+    }
+
+    async fn next(&mut self, mut claim: Option<&mut Claim>) -> Result<Record, ReadError> {
+        let (mut need, mut claimed) = (1, 0);
         self.progress.pause();
         loop {
             if self.buffer.len() >= need {
@@ -59,6 +72,12 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
                     }
                     Decoded::NeedMore(total) => need = total,
                 }
+            }
+            if let Some(claim) = claim.as_mut().filter(|_| need > claimed) {
+                // Waiting for our own memory is not the peer's stall.
+                self.progress.pause();
+                claim.grow_to_message(need as u64).await;
+                claimed = need;
             }
             if !self.buffer.is_empty() {
                 self.progress.expect();

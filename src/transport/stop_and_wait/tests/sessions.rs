@@ -41,16 +41,16 @@ pub(super) async fn store(
     let (mut source, mut frames, mut end, mut refused) = (None, Vec::new(), None, Vec::new());
     while let Some(arrival) = link.arrivals.recv().await {
         let reply = match arrival {
-            Arrival::Message(Message::Hello(hello)) => {
+            Arrival::Message(Message::Hello(hello), _) => {
                 source = Some(hello.sources[0].as_str().to_owned());
                 welcome()
             }
-            Arrival::Message(Message::EndOfSource(all)) => {
+            Arrival::Message(Message::EndOfSource(all), _) => {
                 end = Some(all.frames);
                 let stored = frames.len() as u64;
                 Message::Totals(Totals { source: SourceId(0), stored, already: 0 })
             }
-            Arrival::Message(other) => panic!("a script says {other:?}"),
+            Arrival::Message(other, _) => panic!("a script says {other:?}"),
             Arrival::Refused { code, reason, .. } => {
                 refused.push((code, reason));
                 continue;

@@ -9,11 +9,11 @@ use super::super::TcpOptions;
 use super::super::settings::{DISCARD_MULTIPLE, FIRST_BODY_BYTES};
 use super::super::socket::Stream;
 use super::support::*;
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, FrameName, Sequence};
 use crate::transport::{Arrival, Intake, ReceiverLink, TransportError};
 use crate::wire::{
-    ALPN, CloseCode, Decoded, MAX_HEADER_BYTES, Message, RefusalCode, RepairLayout,
-    SESSION_ID_BYTES, record, record::Record,
+    ALPN, CloseCode, Decoded, MAX_HEADER_BYTES, Message, Offer, OfferEntry, RefusalCode,
+    RepairLayout, SESSION_ID_BYTES, SourceId, record, record::Record,
 };
 
 fn world(stall: Duration) -> World {
@@ -268,4 +268,28 @@ async fn a_session_that_never_says_a_word_holds_one_place() {
     let _link = world.accepted().await;
     goes_on(&mut world).await;
     drop(silent);
+}
+
+#[tokio::test]
+async fn long_messages_wait_within_the_memory_budget() {
+    let mut world = world(Duration::from_secs(10));
+    let (sender, mut receiver) = world.session(false).await;
+    let entry = |sequence| OfferEntry {
+        sequence: Sequence(sequence),
+        name: FrameName::parse(&format!("a-frame-with-a-name-{sequence}.png")).unwrap(),
+        bytes: 1,
+        modified: None,
+        hash: None,
+    };
+    let entries = (0..1_000).map(entry).collect();
+    let offer = Message::Offer(Offer { source: SourceId(0), entries });
+    sender.messages.send(offer.clone()).await.unwrap();
+    let Arrival::Message(message, claim) = arrival(&mut receiver).await else {
+        panic!("no message");
+    };
+    assert_eq!(message, offer);
+    let held = world.intake.budget.in_use();
+    assert!(held >= message.encode().len() as u64, "{held} bytes are held");
+    drop(claim);
+    assert_eq!(world.intake.budget.in_use(), 0);
 }

@@ -185,7 +185,7 @@ pub(super) async fn arrival(receiver: &mut ReceiverLink) -> Arrival {
 
 pub(super) async fn message(receiver: &mut ReceiverLink) -> Message {
     match arrival(receiver).await {
-        Arrival::Message(message) => message,
+        Arrival::Message(message, _) => message,
         other => panic!("not a message: {other:?}"),
     }
 }
