@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::sources::{Done, Reply, Settled, SourceThread, Work, refusal_code};
@@ -123,6 +124,8 @@ struct Session<'a> {
     overwrite: bool,
     lanes: Vec<Lane>,
     outbox: VecDeque<Message>,
+    /// Since when no message could be handed on, while there are any.
+    unheard: Option<Instant>,
     looking_up: usize,
     storing: usize,
     reply: Reply,
@@ -166,6 +169,7 @@ impl<'a> Session<'a> {
             overwrite: hello.overwrite,
             lanes: threads.into_iter().map(lane).collect(),
             outbox: VecDeque::from([welcome]),
+            unheard: None,
             looking_up: 0,
             storing: 0,
             reply,
@@ -184,12 +188,20 @@ impl<'a> Session<'a> {
             // Empty frames take none of the memory budget, so frames are counted as well.
             let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG
                 && self.storing < self.server.max_storing();
+            let patience = self.patience();
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),
                 permit = link.messages.reserve(), if !self.outbox.is_empty() => {
                     let Ok(permit) = permit else { break };
                     if let Some(message) = self.outbox.pop_front() {
                         permit.send(message);
+                    }
+                    self.unheard = None;
+                }
+                // This process may have been held up for as long, and the peer have taken everything.
+                () = sleep(patience), if !self.outbox.is_empty() => {
+                    if link.messages.capacity() == 0 {
+                        return Err(self.deaf());
                     }
                 }
                 arrival = link.arrivals.recv(), if takes_more => {
@@ -206,6 +218,23 @@ impl<'a> Session<'a> {
         let cause = link.end.cause().await;
         self.finish_storing().await;
         Ok(cause)
+    }
+
+    /// How much longer the peer may take no message. One that takes none keeps frames and offers from
+    /// being taken, and with them the memory that is everybody's.
+    fn patience(&mut self) -> Duration {
+        let stall = self.server.limits.stall;
+        if self.outbox.is_empty() {
+            self.unheard = None;
+            return stall;
+        }
+        stall.saturating_sub(self.unheard.get_or_insert_with(Instant::now).elapsed())
+    }
+
+    fn deaf(&self) -> Ending {
+        let (seconds, waiting) = (self.server.limits.stall.as_secs_f32(), self.outbox.len());
+        let why = format!("the sender takes no messages: {waiting} wait, none left in {seconds} s");
+        Ending { code: CloseCode::Stalled, why }
     }
 
     /// What has arrived is stored and confirmed, before the receiver stops.
@@ -357,3 +386,7 @@ fn thread_gone() -> Ending {
     let why = "a source's thread has failed; see the receiver's log".to_owned();
     Ending { code: CloseCode::Store, why }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

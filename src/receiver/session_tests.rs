@@ -1,0 +1,162 @@
+//! Sessions whose transport is in memory: peers that do not listen, and what is said last.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::frame::{ByteSize, SourceName};
+use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
+use crate::sink::{FolderSink, StoreOptions};
+use crate::transport::{
+    ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
+    SourceCount, Transport,
+};
+
+const STALL: Duration = Duration::from_secs(30);
+
+/// A session that is being served, from its transport's side.
+struct World {
+    arrived: mpsc::Sender<Arrival>,
+    messages: mpsc::Receiver<Message>,
+    keeper: LinkKeeper,
+    stop: watch::Sender<bool>,
+    progress: Arc<ReceiveProgress>,
+    serving: JoinHandle<SessionReport>,
+    _store: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let store = tempfile::tempdir().unwrap();
+        let sink = FolderSink::open(store.path(), StoreOptions::default()).unwrap();
+        let progress = Arc::new(ReceiveProgress::default());
+        let (stop, stopping) = watch::channel(false);
+        let (reports, _) = mpsc::unbounded_channel();
+        let server = Server {
+            sources: Sources::new(sink),
+            limits: ReceiveLimits { stall: STALL, ..ReceiveLimits::default() },
+            progress: progress.clone(),
+            reports,
+            stop: stopping,
+        };
+        let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
+        let (to_peer, messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (end, keeper) = LinkEnd::new();
+        let address = ([127, 0, 0, 1], 1).into();
+        let link = ReceiverLink {
+            peer: Peer { address, pin: None, transport: Transport::Quic },
+            arrivals,
+            messages: to_peer,
+            sources: SourceCount::default(),
+            end,
+            path: PathWatch::new(PathStats::default),
+        };
+        let mut presence = Presence { progress: progress.clone(), entered: false };
+        let serving = tokio::spawn(async move { serve(link, &server, &mut presence).await });
+        Self { arrived, messages, keeper, stop, progress, serving, _store: store }
+    }
+
+    async fn say(&self, message: Message) {
+        let claim = MemoryBudget::new(ByteSize(0)).claim();
+        self.arrived.send(Arrival::Message(message, claim)).await.unwrap();
+    }
+
+    /// One whose peer has said hello, and has not taken the welcome yet.
+    async fn greeted() -> Self {
+        let world = Self::new();
+        let sources = vec![SourceName::parse("a").unwrap()];
+        let agent = "test".to_owned();
+        world
+            .say(Message::Hello(Hello { session: [1; 16], overwrite: false, agent, sources }))
+            .await;
+        world
+    }
+
+    /// What the session closes its link with; its report once the link has ended.
+    async fn closed(mut self) -> (CloseCode, String, SessionReport) {
+        let (code, why) = self.keeper.close.recv().await.expect("a session that is there");
+        self.keeper.ended(TransportError::Ended);
+        (code, why, self.serving.await.unwrap())
+    }
+}
+
+// Time stands still here while anything can be done, so that none of these depends on how busy the
+// machine is.
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_no_messages_is_given_up() {
+    let world = World::greeted().await;
+    let before = Instant::now();
+    for _ in 0..2 * MESSAGE_QUEUE as u64 {
+        world.say(Message::ClockProbe(1)).await;
+    }
+    let (code, why, report) = world.closed().await;
+    assert_eq!(code, CloseCode::Stalled);
+    assert!(why.contains("takes no messages"), "{why}");
+    assert!(before.elapsed() >= STALL, "given up after {:?}", before.elapsed());
+    assert_eq!((report.began, report.complete), (Some(1), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_takes_messages_slowly_is_not() {
+    let mut world = World::greeted().await;
+    for _ in 0..2 * MESSAGE_QUEUE as u64 {
+        world.say(Message::ClockProbe(1)).await;
+    }
+    for _ in 0..2 * MESSAGE_QUEUE {
+        sleep(STALL * 9 / 10).await;
+        world.messages.recv().await.expect("the session goes on");
+    }
+    assert!(world.keeper.close.try_recv().is_err(), "the session was ended");
+    // Silence with nothing to say is no fault.
+    world.messages.recv().await.expect("the last answer");
+    sleep(STALL * 3).await;
+    assert!(world.keeper.close.try_recv().is_err(), "the session was ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_stops_leaves_its_link_nothing_to_wait_for() {
+    let mut world = World::greeted().await;
+    for _ in 0..10 {
+        world.say(Message::ClockProbe(1)).await;
+    }
+    // The probes are answered behind the welcome.
+    assert!(matches!(world.messages.recv().await, Some(Message::Welcome(_))));
+    assert!(matches!(world.messages.recv().await, Some(Message::ClockReply { .. })));
+    world.stop.send_replace(true);
+    let (code, _) = world.keeper.close.recv().await.unwrap();
+    assert_eq!(code, CloseCode::Shutdown);
+    // What was said is in the queue, and its end tells that there will be no more.
+    while world.messages.recv().await.is_some() {}
+    world.keeper.ended(TransportError::Ended);
+    assert!(!world.serving.await.unwrap().closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_hello_is_no_session() {
+    let mut world = World::new();
+    let (code, _) = world.keeper.close.recv().await.unwrap();
+    assert_eq!(code, CloseCode::Stalled);
+    assert_eq!(world.progress.sessions(), 0);
+    world.keeper.ended(TransportError::Ended);
+    assert_eq!(world.serving.await.unwrap().began, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_has_said_all_has_closed_its_session() {
+    let mut world = World::greeted().await;
+    let source = SourceId(0);
+    let (frames, lost, lost_count) = (3, Vec::new(), 0);
+    world.say(Message::EndOfSource(EndOfSource { source, frames, lost, lost_count })).await;
+    while !matches!(world.messages.recv().await, Some(Message::Totals(_))) {}
+    assert_eq!(world.progress.sessions(), 1);
+    let (address, why) = (([127, 0, 0, 1], 1).into(), String::new());
+    let code = CloseCode::Done.number();
+    world.keeper.ended(TransportError::ClosedByPeer { address, code, why });
+    drop(world.arrived);
+    let report = world.serving.await.unwrap();
+    assert_eq!((report.complete, report.closed), (true, true));
+    assert_eq!(world.progress.sessions(), 0);
+}
