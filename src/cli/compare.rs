@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use indicatif::ProgressBar;
 
-use super::send::{parse_fps, resolve};
+use super::send::parse_fps;
 use super::sources::{self, SourceArg};
 use super::trust::{self, TrustArgs};
 use super::{
@@ -144,7 +144,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
     let runtime = runtime()?;
     let interrupted = runtime.block_on(async { stop_on_signal() })?;
-    let addresses = runtime.block_on(resolve(receiver))?;
+    let addresses = runtime.block_on(transport::resolve(receiver))?;
     let dial = |variant: &Variant| {
         transport::dial(&DialSetup {
             transport: variant.parsed_transport(),

@@ -109,6 +109,18 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the asynchronous runtime")
 }
 
+/// Runs `work` on a runtime of its own. What it leaves behind on blocking threads, a file that is being
+/// read say, is not waited for: it ends with the process.
+///
+/// # Errors
+/// Where no runtime can be had.
+fn run_to_end<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
+}
+
 /// Turns true at the first Ctrl-C or SIGTERM, so that everything can end cleanly. The second one
 /// ends the process at once; what was confirmed is stored even then.
 ///
@@ -134,4 +146,29 @@ pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
         }
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    #[test]
+    fn a_thread_that_reads_for_ever_does_not_keep_a_command_from_ending() {
+        let (ended, end) = channel();
+        // Dropped at the end of the test: until then the read takes.
+        let (_reads_on, read) = channel::<()>();
+        std::thread::spawn(move || {
+            let done = super::run_to_end(async {
+                let (began, begun) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    let _ = began.send(());
+                    let _ = read.recv();
+                });
+                begun.await
+            });
+            let _ = ended.send(done.is_ok());
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(60)), Ok(true));
+    }
 }

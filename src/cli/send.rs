@@ -1,6 +1,5 @@
 //! `framelane send`: send folders of frames.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +11,7 @@ use indicatif::ProgressBar;
 use super::sources::{SourceArg, WeightArg};
 use super::trust::TrustArgs;
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, sources,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, run_to_end, sources,
     stop_on_signal, trust,
 };
 use crate::congestion::Congestion;
@@ -22,7 +21,7 @@ use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport, TransportError};
+use crate::transport::{self, DialSetup, Transport};
 use crate::wire::ALPN;
 
 const AFTER_HELP: &str = "\
@@ -106,11 +105,15 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         retry_for: args.retry_for.0,
         observer: None,
     };
-    let report = runtime()?.block_on(async {
-        let stop = stop_on_signal()?;
-        let dial = transport::dial(&DialSetup {
+    let report = run_to_end(async {
+        let mut stop = stop_on_signal()?;
+        let addresses = tokio::select! {
+            addresses = transport::resolve(&args.receiver) => addresses?,
+            _ = stop.wait_for(|stop| *stop) => Vec::new(),
+        };
+        let setup = DialSetup {
             transport: args.transport,
-            addresses: resolve(&args.receiver).await?,
+            addresses,
             host: args.receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: args.congestion.factory(),
@@ -121,31 +124,21 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
                 congestion: args.tcp_congestion.clone(),
                 ..SenderSettings::default()
             },
-        });
+        };
+        let dial = transport::dial_by_name(setup, args.receiver.clone());
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let showing = tokio::spawn(show_progress(progress.clone(), talk));
         let report = sender::run(dial.as_ref(), sources, options, progress, stop).await;
         showing.abort();
         let _ = showing.await;
         anyhow::Ok(report)
-    })?;
+    })??;
     tell(&report, args.json)?;
     Ok(match (report.interrupted, report.is_complete() && unusable == 0) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,
     })
-}
-
-/// Every address of the receiver, as the system prefers them.
-pub(super) async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
-    let failed = |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
-    let found = tokio::net::lookup_host((receiver.host(), receiver.port())).await;
-    let addresses: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
-    if addresses.is_empty() {
-        return Err(failed("it has no address".to_owned()));
-    }
-    Ok(addresses)
 }
 
 /// Draws progress until it is aborted; what goes wrong is told in any case.

@@ -78,6 +78,14 @@ struct Found {
     header: Bytes,
     layout: Layout,
     in_trailer: bool,
+    whole: Whole,
+}
+
+/// How many shards are whole, so that not all pieces have to be gone through for each chunk.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Whole {
+    data: usize,
+    repair: usize,
 }
 
 impl Assembly {
@@ -112,10 +120,12 @@ impl Assembly {
         }
         self.check_end(offset.saturating_add(chunk.len() as u64))?;
         self.pieces.insert(offset, chunk)?;
-        if self.found.is_none() {
+        if let Some(found) = &mut self.found {
+            found.whole.look_again(&found.layout, &self.pieces);
+        } else {
             let arrived = offset..offset + chunk.len() as u64;
             self.found = self.find_header(arrived, parse)?;
-            self.check_end(self.pieces.last_run().end)?;
+            self.check_end(self.pieces.end())?;
         }
         Ok(self.deliver())
     }
@@ -194,7 +204,7 @@ impl Assembly {
             let (announced, limit) = (layout.body_len, self.limits.max_body);
             return Err(RepairError::BodyTooLong { announced, limit });
         }
-        Ok(found)
+        Ok(found.map(|found| Found { whole: Whole::of(&found.layout, &self.pieces), ..found }))
     }
 
     fn header_at_start(&self, parse: impl Fn(&[u8]) -> Head) -> Result<Option<Found>, RepairError> {
@@ -208,7 +218,7 @@ impl Assembly {
             Head::Found(layout) => {
                 let header = start.get(..layout.header_len).ok_or(RepairError::BadHeader)?;
                 let header = Bytes::copy_from_slice(header);
-                Ok(Some(Found { header, layout, in_trailer: false }))
+                Ok(Some(Found { header, layout, in_trailer: false, whole: Whole::default() }))
             }
             Head::Bad => Err(RepairError::BadHeader),
             Head::NeedMore if prefix.len() >= limit => Err(RepairError::HeaderTooLong { limit }),
@@ -246,15 +256,17 @@ impl Assembly {
                 if layout.header_len == header_len && layout.has_trailer_to(end) =>
             {
                 let header = Bytes::copy_from_slice(header);
-                Some(Found { header, layout, in_trailer: true })
+                Some(Found { header, layout, in_trailer: true, whole: Whole::default() })
             }
             _ => None,
         }
     }
 
     fn deliver(&mut self) -> Progress {
-        let Some(layout) = self.layout() else { return Progress::NeedMore };
-        let arrival = self.whole_body(&layout).or_else(|| self.repaired_body(&layout));
+        let Some(Found { layout, whole, .. }) = &self.found else { return Progress::NeedMore };
+        let (layout, whole) = (*layout, *whole);
+        let arrival =
+            self.whole_body(&layout, whole).or_else(|| self.repaired_body(&layout, whole));
         match arrival {
             Some(arrival) => {
                 self.delivered = true;
@@ -264,18 +276,15 @@ impl Assembly {
         }
     }
 
-    fn whole_body(&mut self, layout: &Layout) -> Option<Arrival> {
+    fn whole_body(&mut self, layout: &Layout, whole: Whole) -> Option<Arrival> {
         let range = layout.body();
-        if self.pieces.received() < layout.body_len {
-            return None;
-        }
         let body = if self.pieces.prefix().len() as u64 >= range.end {
             // Everything in order: the buffer itself is the body, without another copy.
             let stream = Bytes::from(self.pieces.take_prefix());
             stream.slice(range.start as usize..range.end as usize)
         } else {
-            let complete = |run: &Range<u64>| run.start <= range.start && run.end >= range.end;
-            self.pieces.runs().iter().find(|run| complete(run))?;
+            // Without shards the header was at the start, so a whole body follows it without a hole.
+            layout.repair.filter(|plan| whole.data == plan.data_shards())?;
             let mut body = vec![0; usize::try_from(layout.body_len).ok()?];
             self.pieces.copy(range.start, &mut body).then_some(())?;
             body.into()
@@ -283,8 +292,11 @@ impl Assembly {
         Some(Arrival { body, mended_shards: 0 })
     }
 
-    fn repaired_body(&mut self, layout: &Layout) -> Option<Arrival> {
+    fn repaired_body(&mut self, layout: &Layout, whole: Whole) -> Option<Arrival> {
         let plan = layout.repair.filter(|_| self.trust_repair)?;
+        if whole.data + whole.repair < plan.data_shards() {
+            return None;
+        }
         let enough = enough_shards(&plan, layout, &self.pieces)?;
         let mended = mend(&plan, &enough, layout, &self.pieces);
         match mended {
@@ -306,17 +318,53 @@ struct Enough {
 }
 
 fn enough_shards(plan: &Plan, layout: &Layout, pieces: &Pieces) -> Option<Enough> {
-    let body = layout.body();
-    // K whole shards hold at least as many bytes as the body, so this spares counting them.
-    if pieces.received() < layout.body_len {
-        return None;
-    }
     let runs = pieces.runs();
-    let data = whole_shards(&runs, body, plan.shard_len());
+    let data = whole_shards(&runs, layout.body(), plan.shard_len());
     let repair = whole_shards(&runs, layout.repair(), plan.shard_len());
-    let count = |shards: &[Range<usize>]| shards.iter().map(Range::len).sum::<usize>();
     let mended = plan.data_shards() - count(&data);
     (count(&repair) >= mended).then_some(Enough { data, repair, mended })
+}
+
+fn count(shards: &[Range<usize>]) -> usize {
+    shards.iter().map(Range::len).sum()
+}
+
+impl Whole {
+    /// Counts all, which takes as long as there are pieces.
+    fn of(layout: &Layout, pieces: &Pieces) -> Self {
+        let Some(plan) = layout.repair else { return Self::default() };
+        let runs = pieces.runs();
+        let whole = |region| count(&whole_shards(&runs, region, plan.shard_len()));
+        Self { data: whole(layout.body()), repair: whole(layout.repair()) }
+    }
+
+    /// Adds those that the last chunk has made whole: they have a byte that was not there before.
+    fn look_again(&mut self, layout: &Layout, pieces: &Pieces) {
+        let Some(plan) = layout.repair else { return };
+        self.data += made_whole(layout.body(), plan.shard_len(), pieces);
+        self.repair += made_whole(layout.repair(), plan.shard_len(), pieces);
+    }
+}
+
+/// How many shards of `region` are whole since the last chunk.
+fn made_whole(region: Range<u64>, shard_len: usize, pieces: &Pieces) -> usize {
+    let shard_len = shard_len as u64;
+    let (mut made, mut next) = (0, 0);
+    for fresh in pieces.fresh() {
+        let (start, end) = (fresh.start.max(region.start), fresh.end.min(region.end));
+        if start >= end {
+            continue;
+        }
+        // Two of these ranges can lie in one shard.
+        let first = ((start - region.start) / shard_len).max(next);
+        next = (end - region.start).div_ceil(shard_len);
+        for index in first..next {
+            let shard = region.start + index * shard_len;
+            let shard = shard..(shard + shard_len).min(region.end);
+            made += usize::from(pieces.has(shard));
+        }
+    }
+    made
 }
 
 /// The indices of the shards of `region` that lie wholly inside one of the runs. The region's

@@ -23,6 +23,8 @@ pub(super) struct Pieces {
     /// Pieces behind the first hole by offset; they do not overlap, but may touch.
     later: BTreeMap<u64, Vec<u8>>,
     received: u64,
+    /// What the last insertion brought, in order.
+    fresh: Vec<Range<u64>>,
 }
 
 impl Pieces {
@@ -31,6 +33,7 @@ impl Pieces {
     pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) -> Result<(), RepairError> {
         let end = offset + bytes.len() as u64;
         let mut cursor = offset.max(self.prefix.len() as u64);
+        self.fresh.clear();
         while cursor < end {
             if let Some((start, piece)) = self.piece_with(cursor) {
                 cursor = start + piece.len() as u64;
@@ -41,6 +44,7 @@ impl Pieces {
             let fresh = &bytes[(gap.start - offset) as usize..(gap.end - offset) as usize];
             self.place(gap.start, fresh);
             cursor = gap.end;
+            self.fresh.push(gap);
         }
         self.join_prefix();
         self.check_scatter()
@@ -76,19 +80,27 @@ impl Pieces {
         runs
     }
 
-    /// The last range without a hole; it ends with the last byte seen of the stream.
-    pub(super) fn last_run(&self) -> Range<u64> {
-        let prefix = 0..self.prefix.len() as u64;
-        let mut last: Option<Range<u64>> = None;
-        for (&start, piece) in self.later.iter().rev() {
-            let end = start + piece.len() as u64;
-            match &mut last {
-                None => last = Some(start..end),
-                Some(run) if end == run.start => run.start = start,
-                Some(_) => break,
+    /// The ranges that were not there before the last insertion, in order.
+    pub(super) fn fresh(&self) -> &[Range<u64>] {
+        &self.fresh
+    }
+
+    /// Behind the last byte seen of the stream.
+    pub(super) fn end(&self) -> u64 {
+        let last = self.later.last_key_value();
+        last.map_or(self.prefix.len() as u64, |(start, piece)| start + piece.len() as u64)
+    }
+
+    /// Whether all of `range` is there. Looks at the pieces in it up to the first hole.
+    pub(super) fn has(&self, range: Range<u64>) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            match self.bytes_at(at).len() as u64 {
+                0 => return false,
+                there => at += there,
             }
         }
-        last.unwrap_or(prefix)
+        true
     }
 
     /// Copies the bytes from `start` on; `false` if some are missing.
@@ -165,6 +177,12 @@ impl Pieces {
         }
     }
 
+    /// Into how many pieces behind the first hole it is cut.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.later.len()
+    }
+
     fn check_scatter(&self) -> Result<(), RepairError> {
         let earned = usize::try_from(self.received / BYTES_PER_PIECE).unwrap_or(usize::MAX);
         if self.later.len() > earned.saturating_add(SPARE_PIECES) {
@@ -188,7 +206,8 @@ mod tests {
             pieces.insert(offset, bytes.as_bytes()).unwrap();
         }
         assert_eq!(pieces.runs(), [0..2, 10..12, 16..24]);
-        assert_eq!(pieces.last_run(), 16..24);
+        assert_eq!(pieces.end(), 24);
+        assert!(pieces.has(16..24) && !pieces.has(15..24) && !pieces.has(16..25));
         let mut out = [0; 8];
         assert!(pieces.copy(16, &mut out));
         assert_eq!(&out, b"qrstuvwx");
@@ -225,7 +244,12 @@ mod tests {
             let mut expected = vec![false; stream.len()];
             for (start, len) in chunks {
                 pieces.insert(start as u64, &stream[start..start + len]).unwrap();
-                expected[start..start + len].fill(true);
+                for fresh in pieces.fresh() {
+                    let fresh = fresh.start as usize..fresh.end as usize;
+                    prop_assert!(expected[fresh.clone()].iter().all(|&had| !had));
+                    expected[fresh].fill(true);
+                }
+                prop_assert!(expected[start..start + len].iter().all(|&have| have));
             }
             prop_assert_eq!(pieces.received(), expected.iter().filter(|&&have| have).count() as u64);
             let mut seen = vec![false; stream.len()];
@@ -236,7 +260,7 @@ mod tests {
                 prop_assert_eq!(&out, &stream[run.clone()]);
                 seen[run].fill(true);
             }
-            prop_assert_eq!(pieces.last_run(), pieces.runs().last().cloned().unwrap_or(0..0));
+            prop_assert_eq!(pieces.end(), pieces.runs().last().map_or(0, |run| run.end));
             prop_assert_eq!(seen, expected);
         }
     }

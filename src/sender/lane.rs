@@ -15,7 +15,7 @@ use crate::frame::Sequence;
 use crate::source::{Content, Source};
 use crate::wire::{
     Answer, EndOfSource, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
-    SourceId, Totals, Verdict,
+    SourceId, Totals, Verdict, Welcome,
 };
 
 /// Offers on their way at once: a round trip of 600 ms still skips 13,000 frames a second.
@@ -44,12 +44,41 @@ struct Wanted {
     slot: u64,
 }
 
-/// A lane's part of what the receiver lets the sender have unconfirmed.
+/// A frame on offer whose answer has not come.
 #[derive(Debug, Clone, Copy)]
+struct Offered {
+    sequence: Sequence,
+    bytes: u64,
+    hashed: bool,
+}
+
+/// Bytes that a run has unconfirmed at most, whatever the receiver lets it. Nearly all of them can be
+/// in this end's memory. It is more than framelane's own receivers allow.
+const MOST_UNCONFIRMED_BYTES: u64 = 64 << 20;
+
+/// Frames that a run has unconfirmed at most: as many as can have a stream open over QUIC.
+const MOST_UNCONFIRMED_FRAMES: u64 = 4_096;
+
+/// A lane's part of what the sender may have unconfirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Share {
-    pub(super) bytes: u64,
-    pub(super) frames: usize,
-    pub(super) max_frame: u64,
+    bytes: u64,
+    frames: usize,
+    max_frame: u64,
+}
+
+impl Share {
+    /// An equal part for each of so many lanes, so that one that is held up cannot use up the window
+    /// of the others. Where it comes to nothing, a lane still has one frame unconfirmed.
+    pub(super) fn of(welcome: &Welcome, lanes: usize) -> Self {
+        let lanes = lanes.max(1);
+        let frames = welcome.max_unconfirmed_frames.min(MOST_UNCONFIRMED_FRAMES);
+        Self {
+            bytes: welcome.max_unconfirmed_bytes.min(MOST_UNCONFIRMED_BYTES) / lanes as u64,
+            frames: frames as usize / lanes,
+            max_frame: welcome.max_frame,
+        }
+    }
 }
 
 /// The answer of a lane to something that the peer should not have said.
@@ -63,7 +92,7 @@ pub(super) struct Lane {
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
     describing: usize,
-    offered: VecDeque<Vec<(Sequence, u64)>>,
+    offered: VecDeque<Vec<Offered>>,
     need_hash: Vec<Sequence>,
     wanted: VecDeque<Wanted>,
     later: VecDeque<(Instant, Wanted)>,
@@ -157,7 +186,7 @@ impl Lane {
 
     fn has_room(&self, bytes: u64, share: Share) -> bool {
         let first = self.unconfirmed.is_empty();
-        let fits = self.unconfirmed_bytes + bytes <= share.bytes;
+        let fits = self.unconfirmed_bytes.saturating_add(bytes) <= share.bytes;
         first || fits && self.unconfirmed.len() < share.frames
     }
 
@@ -259,7 +288,12 @@ impl Lane {
         if entries.is_empty() {
             return None;
         }
-        self.offered.push_back(entries.iter().map(|entry| (entry.sequence, entry.bytes)).collect());
+        let offered = |entry: &OfferEntry| Offered {
+            sequence: entry.sequence,
+            bytes: entry.bytes,
+            hashed: entry.hash.is_some(),
+        };
+        self.offered.push_back(entries.iter().map(offered).collect());
         Some(Message::Offer(Offer { source: self.id, entries }))
     }
 
@@ -273,11 +307,15 @@ impl Lane {
         }
         let verdicts =
             answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
-        for (verdict, (sequence, bytes)) in verdicts.zip(offered) {
+        for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
             match verdict {
                 Verdict::Wanted => {
                     let slot = ledger.slot(sequence);
                     self.wanted.push_back(Wanted { sequence, bytes, slot });
+                }
+                // Otherwise each round trip would have the same frames read and hashed, without end.
+                Verdict::NeedHash if hashed => {
+                    return Err(nonsense("asks for a hash that it has"));
                 }
                 Verdict::NeedHash => self.need_hash.push(sequence),
                 Verdict::Stored => {
@@ -426,5 +464,29 @@ impl Lane {
         let name = self.source.label(sequence);
         tracing::warn!(source = %self.source.name(), %name, "not sent: {reason}");
         ledger.fail(sequence, name, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(bytes: u64, frames: u64, lanes: usize) -> (u64, usize) {
+        let welcome = Welcome {
+            durable: false,
+            max_frame: 1,
+            max_unconfirmed_bytes: bytes,
+            max_unconfirmed_frames: frames,
+            agent: String::new(),
+        };
+        let share = Share::of(&welcome, lanes);
+        (share.bytes, share.frames)
+    }
+
+    #[test]
+    fn lanes_share_what_the_receiver_allows_and_this_end_can_hold() {
+        assert_eq!(share(48 << 20, 1_000, 2), (24 << 20, 500));
+        assert_eq!(share(u64::MAX, u64::MAX, 4), (16 << 20, 1_024));
+        assert_eq!(share(0, 0, 64), (0, 0));
     }
 }

@@ -36,6 +36,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A link that comes back is used within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
+/// of 400 ms.
+const LINGER: Duration = Duration::from_millis(1_500);
+/// The same where the user stopped it.
+const LEAVE: Duration = Duration::from_millis(50);
+
 /// How to send.
 #[derive(Clone)]
 pub struct SendOptions {
@@ -75,8 +81,9 @@ pub async fn run(
     let error = loop {
         let began = Instant::now();
         let link = tokio::select! {
-            link = dial.dial() => link,
+            biased;
             () = stopped(&mut stop) => break Some(SessionEnd::Stopped),
+            link = dial.dial() => link,
         };
         attempts.spend(began.elapsed());
         let ended = match link {
@@ -109,17 +116,26 @@ pub async fn run(
             other => break Some(other),
         }
     };
+    let elapsed = started.elapsed();
     let interrupted = matches!(error, Some(SessionEnd::Stopped));
     let error = error.map(|end| attempts.explain(&end));
-    SendReport::new(
-        &sources,
-        ledgers,
-        dial.proves_content(),
-        started.elapsed(),
-        sessions,
-        error,
-        interrupted,
-    )
+    linger(dial, &mut stop).await;
+    let proven = dial.proves_content();
+    SendReport::new(&sources, ledgers, proven, elapsed, sessions, error, interrupted)
+}
+
+/// Lets the transport see that the receiver hears of the end, for a bounded time. A run that is
+/// stopped, before or meanwhile, only sees that the packet leaves.
+async fn linger(dial: &dyn Dial, stop: &mut watch::Receiver<bool>) {
+    let _ = tokio::time::timeout(LINGER, async {
+        tokio::select! {
+            () = dial.linger() => {}
+            () = stopped(stop) => {
+                let _ = tokio::time::timeout(LEAVE, dial.linger()).await;
+            }
+        }
+    })
+    .await;
 }
 
 /// Waits until `stop` turns true; for ever, where nobody can turn it any more.
@@ -202,6 +218,7 @@ impl From<TransportError> for SessionEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::{BoxFuture, SenderLink};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -248,6 +265,43 @@ mod tests {
         assert_eq!(attempts.next_pause(), Some(FIRST_PAUSE));
         let why = attempts.explain(&SessionEnd::Link(TransportError::Ended));
         assert_eq!(why, TransportError::Ended.to_string());
+    }
+
+    /// Reaches nobody, and would be at its end for ever.
+    struct Endless;
+
+    impl Dial for Endless {
+        fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
+            Box::pin(std::future::ready(Err(TransportError::Ended)))
+        }
+
+        fn linger(&self) -> BoxFuture<'_, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// How long a run takes that reaches nobody, stopped before or not.
+    async fn run_in_vain(stopped: bool) -> Duration {
+        let options = SendOptions {
+            pace: Pace::Bulk,
+            weights: Vec::new(),
+            overwrite: false,
+            checksum: false,
+            retry_for: Duration::ZERO,
+            observer: None,
+        };
+        let (_stop, stop) = watch::channel(stopped);
+        let began = tokio::time::Instant::now();
+        let report = run(&Endless, Vec::new(), options, Arc::new(Progress::new([])), stop).await;
+        assert_eq!(report.interrupted, stopped);
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_transport_has_some_time_at_the_end_and_little_once_stopped() {
+        let near = |time: Duration, wanted| time >= wanted && time < wanted + LEAVE / 2;
+        let (ended, stopped) = (run_in_vain(false).await, run_in_vain(true).await);
+        assert!(near(ended, LINGER) && near(stopped, LEAVE), "{ended:?}, {stopped:?}");
     }
 
     #[test]

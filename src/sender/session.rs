@@ -399,14 +399,7 @@ impl State<'_> {
         if self.share.is_some() {
             return Err(Nonsense("a second welcome".to_owned()));
         }
-        // Each source has a part of its own, so that one that is held up cannot use up the window
-        // of the others.
-        let lanes = self.lanes.len().max(1);
-        self.share = Some(Share {
-            bytes: welcome.max_unconfirmed_bytes / lanes as u64,
-            frames: usize::try_from(welcome.max_unconfirmed_frames).unwrap_or(usize::MAX) / lanes,
-            max_frame: welcome.max_frame,
-        });
+        self.share = Some(Share::of(welcome, self.lanes.len()));
         tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
         self.next_probe = self.options.observer.as_ref().map(|_| Instant::now());
         Ok(())

@@ -12,7 +12,7 @@ use crate::transport::{
     BoxFuture, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink,
 };
-use crate::wire::{Answer, Message, Receipts, Totals, Verdict, Welcome};
+use crate::wire::{Answer, CloseCode, Message, Receipts, Totals, Verdict, Welcome};
 
 const FRAMES: u64 = 200;
 const PER_SECOND: f64 = 100.0;
@@ -42,9 +42,13 @@ impl Source for Memory {
         Ok(Description { name, bytes: 100, modified: None })
     }
 
-    fn read(&self, sequence: Sequence, _: u64) -> Result<Content, SourceError> {
+    fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
         let body = Bytes::from(vec![0; 100]);
         let description = self.describe(sequence)?;
+        if limit < 100 {
+            let path = description.name.as_str().into();
+            return Err(SourceError::TooLarge { path, bytes: 100, limit });
+        }
         Ok(Content { description, hash: blake3::hash(&body), body })
     }
 
@@ -79,18 +83,22 @@ impl Dial for Hand {
     }
 }
 
+fn welcome(max_frame: u64, bytes: u64, frames: u64) -> Message {
+    Message::Welcome(Welcome {
+        durable: false,
+        max_frame,
+        max_unconfirmed_bytes: bytes,
+        max_unconfirmed_frames: frames,
+        agent: "test".to_owned(),
+    })
+}
+
 impl FarEnd {
     /// Answers as a receiver does that has nothing, until the sender says the end of its source.
     /// True then; false where the sender has gone.
     async fn answer(&mut self, message: Option<Message>) -> bool {
         let reply = match message {
-            Some(Message::Hello(_)) => Message::Welcome(Welcome {
-                durable: false,
-                max_frame: 1_000,
-                max_unconfirmed_bytes: 1 << 20,
-                max_unconfirmed_frames: WINDOW,
-                agent: "test".to_owned(),
-            }),
+            Some(Message::Hello(_)) => welcome(1_000, 1 << 20, WINDOW),
             Some(Message::Offer(offer)) => {
                 let verdicts = offer.entries.iter().map(|_| Verdict::Wanted);
                 Message::Answer(Answer::new(offer.source, verdicts))
@@ -104,6 +112,13 @@ impl FarEnd {
         };
         let _ = self.incoming.send(reply).await;
         false
+    }
+
+    /// The same for the next message.
+    async fn answer_next(&mut self) -> bool {
+        let message = self.messages.recv().await;
+        assert!(message.is_some(), "the sender has gone");
+        self.answer(message).await
     }
 
     /// Takes no frame, then loses the connection.
@@ -184,6 +199,64 @@ async fn a_silent_receiver_is_asked_for_a_sign_of_life() {
     }
     assert_eq!(link.take_all().await.len() as u64, FRAMES);
     assert!(sending.await.unwrap().is_complete());
+}
+
+/// Opens a session with a receiver that welcomes the sender so.
+async fn welcomed(link: &mut FarEnd, welcome: Message) {
+    let hello = link.messages.recv().await;
+    assert!(matches!(hello, Some(Message::Hello(_))), "{hello:?}");
+    link.incoming.send(welcome).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_window_of_nothing_still_lets_one_frame_go_at_a_time() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    welcomed(&mut link, welcome(1_000, 0, 0)).await;
+    assert_eq!(link.take_all().await.len() as u64, FRAMES);
+    assert!(sending.await.unwrap().is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_takes_no_length_has_each_frame_fail_by_name() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    welcomed(&mut link, welcome(0, u64::MAX, u64::MAX)).await;
+    while !link.answer_next().await {}
+    drop(link);
+    let report = sending.await.unwrap();
+    assert_eq!((report.sources[0].missing, report.error), (FRAMES, None));
+    for frame in &report.sources[0].failed {
+        assert!(frame.reason.contains("the receiver takes at most 0"), "{}", frame.reason);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_asks_for_hashes_again_and_again_is_left() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    welcomed(&mut link, welcome(1_000, 1 << 20, WINDOW)).await;
+    let mut offered = Vec::new();
+    loop {
+        tokio::select! {
+            message = link.messages.recv() => {
+                let Some(Message::Offer(offer)) = message else { panic!("{message:?}") };
+                offered.push(offer.entries.iter().all(|entry| entry.hash.is_some()));
+                assert!(offered.len() < 5, "hashed without end");
+                let verdicts = offer.entries.iter().map(|_| Verdict::NeedHash);
+                let answer = Message::Answer(Answer::new(offer.source, verdicts));
+                link.incoming.send(answer).await.unwrap();
+            }
+            closed = link.keeper.close.recv() => {
+                assert_eq!(closed.unwrap().0, CloseCode::Protocol);
+                link.keeper.ended(TransportError::Ended);
+                break;
+            }
+        }
+    }
+    assert_eq!(offered, [false, true]);
+    let error = sending.await.unwrap().error.unwrap();
+    assert!(error.contains("asks for a hash that it has"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

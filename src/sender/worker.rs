@@ -38,7 +38,9 @@ pub(super) fn start(
     let (work, mut queue) = mpsc::unbounded_channel();
     tokio::task::spawn_blocking(move || {
         while let Some(work) = queue.blocking_recv() {
-            if results.send((lane, perform(source.as_ref(), work))).is_err() {
+            let is_wanted = || !results.is_closed();
+            let Some(done) = perform(source.as_ref(), work, is_wanted) else { return };
+            if results.send((lane, done)).is_err() {
                 return;
             }
         }
@@ -46,31 +48,42 @@ pub(super) fn start(
     work
 }
 
-fn perform(source: &dyn Source, work: Work) -> Done {
+/// Does the work; `None` where its session has ended meanwhile. A session that follows has a thread of
+/// its own, which is not to compete with all that was left to hash.
+fn perform(source: &dyn Source, work: Work, is_wanted: impl Fn() -> bool) -> Option<Done> {
     match work {
-        Work::Describe { sequences, hash } => describe(source, sequences, hash),
-        Work::Read { sequence, limit } => match source.read(sequence, limit) {
+        Work::Describe { sequences, hash } => describe(source, sequences, hash, is_wanted),
+        Work::Read { .. } if !is_wanted() => None,
+        Work::Read { sequence, limit } => Some(match source.read(sequence, limit) {
             Ok(content) => Done::Read { sequence, content },
             Err(error) => Done::Failed { sequence, error },
-        },
+        }),
     }
 }
 
-fn describe(source: &dyn Source, sequences: Vec<Sequence>, hash: bool) -> Done {
+fn describe(
+    source: &dyn Source,
+    sequences: Vec<Sequence>,
+    hash: bool,
+    is_wanted: impl Fn() -> bool,
+) -> Option<Done> {
     let (mut offers, mut failed) = (Vec::with_capacity(sequences.len()), Vec::new());
     for sequence in sequences {
+        if !is_wanted() {
+            return None;
+        }
         match offer(source, sequence, hash) {
             Ok(entry) => offers.push(entry),
             Err(error) => failed.push((sequence, error)),
         }
     }
-    Done::Described { offers, failed }
+    Some(Done::Described { offers, failed })
 }
 
 fn offer(source: &dyn Source, sequence: Sequence, hash: bool) -> Result<OfferEntry, SourceError> {
     let (description, hash) = if hash {
-        let content = source.read(sequence, u64::MAX)?;
-        (content.description, Some(content.hash))
+        let (description, hash) = source.hash(sequence)?;
+        (description, Some(hash))
     } else {
         (source.describe(sequence)?, None)
     };

@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fsync, linkat, mkdirat, openat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fsync, linkat, mkdirat, openat,
     renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, Result};
+
+use crate::frame::UnixNanos;
 
 /// Permissions before the umask, as for any file a program creates.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
@@ -61,16 +63,22 @@ impl Directory {
 
     /// What `name` is; `None` if there is nothing of that name.
     pub(crate) fn kind(&self, name: &str) -> Result<Option<Kind>> {
+        Ok(self.look(name)?.map(|(kind, _)| kind))
+    }
+
+    /// The same, and when its content was last changed.
+    pub(crate) fn look(&self, name: &str) -> Result<Option<(Kind, UnixNanos)>> {
         let stat = match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(match FileType::from_raw_mode(stat.st_mode) {
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Kind::File(u64::try_from(stat.st_size).unwrap_or(0)),
             FileType::Directory => Kind::Folder,
             _ => Kind::Other,
-        }))
+        };
+        Ok(Some((kind, changed(&stat))))
     }
 
     /// Opens a regular file to read it; `ELOOP` or `EINVAL` if it is anything else.
@@ -156,6 +164,12 @@ impl Directory {
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         }
     }
+}
+
+/// When the content was last changed; times that nanoseconds since 1970 cannot tell are 0.
+fn changed(stat: &Stat) -> UnixNanos {
+    let nanos = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    UnixNanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 impl AsFd for Directory {

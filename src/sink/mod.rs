@@ -16,11 +16,13 @@
 //!
 //! # What counts as stored
 //! A frame whose last manifest line agrees with a regular file of that name and length, looked at
-//! anew each time. A file of another length was altered after it was stored: its frame is sent
-//! again and then refused as a [conflict](FrameError::Conflict), because the altered file may be
-//! evidence. Only an empty file in the place of a frame is replaced without asking: it is what a
-//! power cut leaves of an unsynced file, and holds nothing to lose. Alterations that keep the
-//! length are found by [`crate::verify`].
+//! anew each time. A file that was not changed between the frame's arrival and its line, by its
+//! modification time, is hashed as well: it can be one that a receiver had put in the place of
+//! another of the same length, before it was killed and could not write the line. A file of another
+//! length or hash was altered after it was stored: its frame is sent again and then refused as a
+//! [conflict](FrameError::Conflict), because the altered file may be evidence. Only an empty file in the place of a frame is replaced without asking: it is what a
+//! power cut leaves of an unsynced file, and holds nothing to lose. Alterations that keep length and
+//! modification time are found by [`crate::verify`].
 
 mod content;
 mod directory;

@@ -16,6 +16,9 @@ use crate::manifest::{FILE_NAME, Manifest, ManifestError, Opened, Record};
 /// Frames between two manifest appends, and in durable mode between two waits for the medium.
 /// More gains nothing measurable and delays the receipts.
 const RUN_FRAMES: usize = 256;
+/// By so many ns the time of a file may be early: the kernel takes it from its tick, of 10 ms at most.
+/// Where a file system keeps whole seconds, files are read again more often than they had to be.
+const TIME_GRAIN: u64 = 20_000_000;
 /// A temporary file's name ends in this.
 const PART_SUFFIX: &str = ".part";
 
@@ -47,9 +50,9 @@ pub struct SourceStore {
 
 /// What the store has under a name.
 enum Standing {
-    /// A line and a file of its length.
+    /// A line and a file of its length that is as it was when the line was written.
     Stored(Record),
-    /// A line and a file of another length.
+    /// A line and a file of another length or content.
     Altered,
     /// No line, or no file.
     Open,
@@ -327,9 +330,15 @@ impl SourceStore {
                 return Err(self.system(name, "read the manifest", cause));
             }
         };
-        let kind = self.directory.kind(name.as_str());
-        Ok(match kind.map_err(|cause| self.system(name, "look at its file", cause))? {
-            Some(Kind::File(length)) if length == record.bytes => Standing::Stored(record),
+        let found = self.directory.look(name.as_str());
+        Ok(match found.map_err(|cause| self.system(name, "look at its file", cause))? {
+            Some((Kind::File(length), changed)) if length == record.bytes => {
+                // Most files are the line's by their time, and need not be read.
+                match wrote(&record, changed) || self.has_content(name, record.blake3)? {
+                    true => Standing::Stored(record),
+                    false => Standing::Altered,
+                }
+            }
             Some(_) => Standing::Altered,
             None => Standing::Open,
         })
@@ -343,7 +352,17 @@ impl SourceStore {
         })
     }
 
-    /// Whether the file of that name has this content; in durable mode it is synced then.
+    /// Whether the file of that name has this content.
+    fn has_content(&self, name: &FrameName, wanted: ContentHash) -> Result<bool, FrameError> {
+        let failed = |cause| self.system(name, "read the file of its name", cause);
+        let file = self.directory.open_file(name.as_str()).map_err(failed)?;
+        match hash_file(&file, &mut Vec::new()) {
+            Ok((hash, _)) => Ok(hash == wanted),
+            Err(error) => Err(failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+        }
+    }
+
+    /// The same; in durable mode it is synced then.
     fn adopts(&self, name: &FrameName, wanted: ContentHash) -> Result<bool, FrameError> {
         let failed = |cause| self.system(name, "read the file of its name", cause);
         let file = self.directory.open_file(name.as_str()).map_err(failed)?;
@@ -368,6 +387,14 @@ impl SourceStore {
     fn frame(&self, name: &FrameName) -> String {
         format!("{}/{name}", self.source)
     }
+}
+
+/// Whether a file that was last changed at `changed` was written when its line says: after the frame's last
+/// byte had come, and before the line. One changed later was replaced by a receiver that was killed
+/// before it wrote the new line, or altered; one changed earlier was there before, and then either its
+/// content was the frame's, or a power cut has left the line of the file that was to replace it.
+fn wrote(record: &Record, changed: UnixNanos) -> bool {
+    changed.0.saturating_add(TIME_GRAIN) >= record.received.0 && changed <= record.stored
 }
 
 fn settle(step: Result<Step, FrameError>) -> Step {

@@ -226,6 +226,73 @@ fn a_line_without_its_file_is_stored_again() {
     assert_eq!(info.sequence, Sequence(5));
 }
 
+/// Frame 0 stored at the true time, its file's time then changed by so many seconds and whatever `alter`
+/// does to its folder.
+fn stored_and_changed(seconds: i64, alter: impl FnOnce(&Path)) -> (TempDir, SourceStore) {
+    let out = TempDir::new().unwrap();
+    let open = || FolderSink::open(out.path(), StoreOptions::default()).unwrap();
+    let mut zero = frame(0, "0.jpg", b"zero");
+    zero.received = UnixNanos::now();
+    assert_eq!(open().source(&source()).unwrap().store_batch(&[zero]), [Outcome::Stored]);
+    let folder = out.path().join("visible");
+    let changed = fs::metadata(folder.join("0.jpg")).unwrap().modified().unwrap();
+    alter(&folder);
+    let file = fs::File::options().write(true).open(folder.join("0.jpg")).unwrap();
+    let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+    file.set_modified(if seconds < 0 { changed - by } else { changed + by }).unwrap();
+    let store = open().source(&source()).unwrap();
+    (out, store)
+}
+
+#[test]
+fn killed_between_replacing_a_file_of_the_same_length_and_its_line() {
+    let (out, mut store) = stored_and_changed(1, |folder| {
+        fs::write(folder.join(".framelane-0.part"), b"ZERO").unwrap();
+        fs::rename(folder.join(".framelane-0.part"), folder.join("0.jpg")).unwrap();
+    });
+    let (old, new) = (frame(0, "0.jpg", b"zero"), frame(0, "0.jpg", b"ZERO"));
+    assert_eq!(store.lookup(&old.frame.meta.name).unwrap(), None, "it is there no more");
+    assert_eq!(conflict(&store.store_batch(&[old])[0]), Taken::Altered);
+    assert_eq!(store.store_batch(std::slice::from_ref(&new)), [Outcome::Stored]);
+    let hash = store.lookup(&new.frame.meta.name).unwrap().unwrap().hash;
+    assert_eq!((hash, stored(out.path(), "0.jpg")), (blake3::hash(b"ZERO"), b"ZERO".to_vec()));
+    assert_eq!((lines(out.path()).len(), files(out.path()).len()), (2, 1));
+}
+
+#[test]
+fn power_cut_that_left_the_line_of_a_file_and_the_file_it_was_to_replace() {
+    let new = frame(0, "0.jpg", b"ZERO");
+    let (out, mut store) = stored_and_changed(-1, |folder| {
+        let now = UnixNanos::now();
+        let mut text = fs::read(folder.join(FILE_NAME)).unwrap();
+        Record::new(&new.frame.meta, blake3::hash(b"ZERO"), now, now).write_line(&mut text);
+        fs::write(folder.join(FILE_NAME), text).unwrap();
+    });
+    assert_eq!(store.lookup(&new.frame.meta.name).unwrap(), None, "it never came");
+    assert_eq!(conflict(&store.store_batch(std::slice::from_ref(&new))[0]), Taken::Altered);
+    let replace = ReceivedFrame { replace: true, ..new };
+    assert_eq!(store.store_batch(&[replace]), [Outcome::Stored]);
+    assert_eq!(stored(out.path(), "0.jpg"), b"ZERO");
+}
+
+#[test]
+fn a_file_that_was_touched_or_copied_is_still_stored() {
+    let zero = frame(0, "0.jpg", b"zero");
+    for seconds in [-3_600, 0, 3_600] {
+        let (_out, mut store) = stored_and_changed(seconds, |_| {});
+        assert!(store.lookup(&zero.frame.meta.name).unwrap().is_some(), "{seconds}");
+        assert_eq!(store.store_batch(std::slice::from_ref(&zero)), [Outcome::AlreadyStored]);
+    }
+}
+
+#[test]
+fn a_file_that_is_by_its_time_the_one_stored_is_not_read() {
+    let (_out, mut store) =
+        stored_and_changed(0, |folder| fs::write(folder.join("0.jpg"), b"ZERO").unwrap());
+    let name = FrameName::parse("0.jpg").unwrap();
+    assert_eq!(store.lookup(&name).unwrap().unwrap().hash, blake3::hash(b"zero"));
+}
+
 fn open_again(store: SourceStore, out: &Path) -> SourceStore {
     drop(store);
     open(out)

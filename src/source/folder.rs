@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{Content, Description, Source, SourceError, natural};
-use crate::frame::{FrameName, Sequence, SourceName, UnixNanos, printable};
+use crate::frame::{ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
 
 /// Our own record beside the frames: in a folder that is itself a store it is not a frame.
 const MANIFEST: &[u8] = b"manifest.jsonl";
@@ -92,13 +92,25 @@ impl Source for Folder {
             return Err(SourceError::TooLarge { path, bytes, limit });
         }
         let body = read_exactly(&mut file, bytes, &path)?;
-        let after = file.metadata().map_err(|error| unreadable(&path, &error))?;
-        if after.len() != bytes || modified(&after) != modified(&before) {
-            let what = format!("it was written to; {bytes} bytes before, {} after", after.len());
-            return Err(SourceError::Changed { path, what });
-        }
+        check_unchanged(&file, &before, &path)?;
         let description = Description { name, bytes, modified: modified(&before) };
         Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
+    }
+
+    fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
+        let name = self.frame_name(sequence)?;
+        let path = self.file(sequence);
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        let before = file.metadata().map_err(|error| unreadable(&path, &error))?;
+        let bytes = before.len();
+        let mut hasher = blake3::Hasher::new();
+        // One byte more, for a file that grows, and no more of it.
+        let rest = (&file).take(bytes.saturating_add(1));
+        hasher.update_reader(rest).map_err(|error| unreadable(&path, &error))?;
+        check_length(hasher.count(), bytes, &path)?;
+        check_unchanged(&file, &before, &path)?;
+        let description = Description { name, bytes, modified: modified(&before) };
+        Ok((description, hasher.finalize()))
     }
 
     fn label(&self, sequence: Sequence) -> String {
@@ -135,17 +147,36 @@ fn list(path: &Path) -> io::Result<Listing> {
 
 /// Reads `bytes` bytes and checks that the file ends there.
 fn read_exactly(file: &mut File, bytes: u64, path: &Path) -> Result<Vec<u8>, SourceError> {
-    let changed = |what: String| SourceError::Changed { path: path.to_owned(), what };
     // One byte more than announced is asked for: a file that grew shows itself.
-    let mut body = Vec::with_capacity(bytes as usize + 1);
-    file.take(bytes + 1).read_to_end(&mut body).map_err(|error| unreadable(path, &error))?;
-    match (body.len() as u64).cmp(&bytes) {
-        std::cmp::Ordering::Less => {
-            Err(changed(format!("it shrank from {bytes} to {} bytes", body.len())))
-        }
+    let most = bytes.saturating_add(1);
+    let mut body = Vec::new();
+    // The length is the file's and the receiver's: one that this machine cannot hold is an error.
+    body.try_reserve_exact(usize::try_from(most).unwrap_or(usize::MAX)).map_err(|_| {
+        let why = format!("there is no memory for its {bytes} bytes");
+        SourceError::Read { path: path.to_owned(), why }
+    })?;
+    file.take(most).read_to_end(&mut body).map_err(|error| unreadable(path, &error))?;
+    check_length(body.len() as u64, bytes, path)?;
+    Ok(body)
+}
+
+fn check_length(read: u64, bytes: u64, path: &Path) -> Result<(), SourceError> {
+    let changed = |what: String| SourceError::Changed { path: path.to_owned(), what };
+    match read.cmp(&bytes) {
+        std::cmp::Ordering::Less => Err(changed(format!("it shrank from {bytes} to {read} bytes"))),
         std::cmp::Ordering::Greater => Err(changed(format!("it grew beyond {bytes} bytes"))),
-        std::cmp::Ordering::Equal => Ok(body),
+        std::cmp::Ordering::Equal => Ok(()),
     }
+}
+
+fn check_unchanged(file: &File, before: &Metadata, path: &Path) -> Result<(), SourceError> {
+    let after = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if after.len() == before.len() && modified(&after) == modified(before) {
+        return Ok(());
+    }
+    let (before, after) = (before.len(), after.len());
+    let what = format!("it was written to; {before} bytes before, {after} after");
+    Err(SourceError::Changed { path: path.to_owned(), what })
 }
 
 fn modified(metadata: &Metadata) -> Option<UnixNanos> {
@@ -176,6 +207,7 @@ mod tests {
         assert_eq!(content.description.name.as_str(), "10.jpg");
         assert_eq!(&content.body[..], b"ten");
         assert_eq!(content.hash, blake3::hash(b"ten"));
+        assert_eq!(source.hash(Sequence(1)).unwrap(), (content.description, content.hash));
         assert_eq!(source.describe(Sequence(0)).unwrap().bytes, 4);
     }
 
@@ -214,6 +246,20 @@ mod tests {
         fs::remove_file(dir.path().join("2")).unwrap();
         let error = source.read(Sequence(1), 4).unwrap_err().to_string();
         assert!(error.contains("cannot read") && error.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn a_frame_that_no_memory_holds_is_an_error_and_has_a_hash_all_the_same() {
+        let (dir, source) = folder(&[(b"1", b"")]);
+        // Without a block on the disk. Some file systems have a limit below this.
+        let file = File::options().write(true).open(dir.path().join("1")).unwrap();
+        if file.set_len(i64::MAX as u64).is_ok() {
+            let error = source.read(Sequence(0), u64::MAX).unwrap_err().to_string();
+            assert!(error.contains("no memory for its"), "{error}");
+        }
+        file.set_len(300_000).unwrap();
+        let (description, hash) = source.hash(Sequence(0)).unwrap();
+        assert_eq!((description.bytes, hash), (300_000, blake3::hash(&vec![0; 300_000])));
     }
 
     #[test]

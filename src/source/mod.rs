@@ -42,6 +42,16 @@ pub trait Source: Send + Sync {
     /// [`SourceError`].
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError>;
 
+    /// The hash of a frame of any length, and what it was like when it was read. Whoever reads from
+    /// where frames can be long does that in bounded memory.
+    ///
+    /// # Errors
+    /// [`SourceError`].
+    fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
+        let content = self.read(sequence, u64::MAX)?;
+        Ok((content.description, content.hash))
+    }
+
     /// The name to call a frame by in a report, valid or not.
     fn label(&self, sequence: Sequence) -> String;
 }

@@ -31,7 +31,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget, SHORT_MESSAGE};
 pub use error::TransportError;
-pub use open::{DialSetup, ListenSetup, dial, listen};
+pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
 use crate::wire::{CloseCode, FrameHeader, Message, RefusalCode, SourceId};
@@ -70,6 +70,15 @@ pub trait Dial: Send + Sync {
     ///
     /// Cancel safe: a dropped attempt leaves nothing behind.
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>>;
+
+    /// Waits until the end of the last session needs this end no more: where what told the receiver of
+    /// it may have been lost, it is told again as long as this waits. Whoever ends the process right
+    /// after a session calls it, and bounds the time. Returns at once where nothing is to be told.
+    ///
+    /// Cancel safe.
+    fn linger(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
 
     /// True where the receiver checks each frame against its hash before it confirms it. The
     /// stop-and-wait protocol cannot carry one.

@@ -1,17 +1,23 @@
 //! One place that knows every transport: making a [`Dial`] or a [`Listener`] by name.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::time::timeout;
 
-use super::quic::{self, QuicDial, QuicListen};
+use super::quic::{self, LastSession, QuicDial, QuicListen};
 use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
 use super::tcp::{self, Classify, TcpDial, TcpOptions};
 use super::{BoxFuture, Dial, Intake, Listener, SenderLink, Transport, TransportError};
 use crate::congestion::SharedFactory;
-use crate::identity::{ClientTls, Explainer, Pin, ServerTls};
+use crate::identity::{ClientTls, Explainer, Pin, ReceiverAddress, ServerTls};
 use crate::repair::RepairMode;
+
+/// How long the name service may take. The system's own patience can be a multiple, in which a link that is
+/// back stays unused.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What it takes to reach a receiver.
 #[derive(Clone)]
@@ -51,8 +57,35 @@ pub struct ListenSetup {
 
 /// A way to open sessions to the receiver: each of its addresses is tried in turn.
 pub fn dial(setup: &DialSetup) -> Box<dyn Dial> {
-    let each = setup.addresses.iter().map(|&address| dial_one(setup, address));
-    Box::new(InTurn(each.collect()))
+    Box::new(InTurn::new(setup))
+}
+
+/// The same, but for a receiver that may get other addresses: for the second session and each one after
+/// it its name is resolved again. [`DialSetup::addresses`] are those for the first.
+pub fn dial_by_name(setup: DialSetup, receiver: ReceiverAddress) -> Box<dyn Dial> {
+    let look_up = Box::new(move || {
+        let receiver = receiver.clone();
+        let found: BoxFuture<'static, _> = Box::pin(async move { resolve(&receiver).await });
+        found
+    });
+    Box::new(ByName::new(setup, look_up))
+}
+
+/// Every address of the receiver, as the system prefers them.
+///
+/// # Errors
+/// [`TransportError::Resolve`], also where the name service takes longer than 10 s.
+pub async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, TransportError> {
+    let failed = |why: String| TransportError::Resolve { host: receiver.host().to_owned(), why };
+    let looking = tokio::net::lookup_host((receiver.host(), receiver.port()));
+    let found = timeout(RESOLVE_TIMEOUT, looking).await.map_err(|_| {
+        failed(format!("the name service did not answer within {} s", RESOLVE_TIMEOUT.as_secs()))
+    })?;
+    let addresses: Vec<_> = found.map_err(|error| failed(error.to_string()))?.collect();
+    if addresses.is_empty() {
+        return Err(failed("it has no address".to_owned()));
+    }
+    Ok(addresses)
 }
 
 fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
@@ -63,6 +96,7 @@ fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
             tls: setup.tls.clone(),
             congestion: setup.congestion.clone(),
             repair: setup.repair,
+            last: LastSession::default(),
         }),
         Transport::Tcp => Box::new(dial_tcp(setup, address)),
         Transport::TcpPerFrame => Box::new(dial_tcp(setup, address).per_frame()),
@@ -105,15 +139,26 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
     }
 }
 
-/// Tries several ways one after the other.
-struct InTurn(Vec<Box<dyn Dial>>);
+/// Tries several addresses one after the other.
+struct InTurn {
+    addresses: Vec<SocketAddr>,
+    ways: Vec<Box<dyn Dial>>,
+}
+
+impl InTurn {
+    fn new(setup: &DialSetup) -> Self {
+        let addresses = setup.addresses.clone();
+        let ways = addresses.iter().map(|&address| dial_one(setup, address)).collect();
+        Self { addresses, ways }
+    }
+}
 
 impl Dial for InTurn {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(async {
             let mut last = TransportError::Ended;
-            for dial in &self.0 {
-                match dial.dial().await {
+            for way in &self.ways {
+                match way.dial().await {
                     Ok(link) => return Ok(link),
                     Err(error) if !error.may_pass() => return Err(error),
                     Err(error) => last = error,
@@ -123,7 +168,91 @@ impl Dial for InTurn {
         })
     }
 
+    /// Only one of them can have a session that has just ended.
+    fn linger(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            for way in &self.ways {
+                way.linger().await;
+            }
+        })
+    }
+
     fn proves_content(&self) -> bool {
-        self.0.iter().all(|dial| dial.proves_content())
+        self.ways.iter().all(|way| way.proves_content())
     }
 }
+
+/// Asks the name service for the receiver's addresses.
+type LookUp =
+    Box<dyn Fn() -> BoxFuture<'static, Result<Vec<SocketAddr>, TransportError>> + Send + Sync>;
+
+/// Tries the addresses that a name has at the time.
+struct ByName {
+    setup: DialSetup,
+    look_up: LookUp,
+    state: Mutex<Named>,
+}
+
+struct Named {
+    ways: Arc<InTurn>,
+    /// Whether their addresses were tried, so that the name may have others by now.
+    tried: bool,
+}
+
+impl ByName {
+    fn new(setup: DialSetup, look_up: LookUp) -> Self {
+        let state = Mutex::new(Named { ways: Arc::new(InTurn::new(&setup)), tried: false });
+        Self { setup, look_up, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, Named> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ways to where the receiver is now. Those known are kept where the name has the same addresses,
+    /// or where nothing can be learned: what took the link may have taken the name service.
+    async fn ways(&self) -> Arc<InTurn> {
+        let (known, tried) = {
+            let mut state = self.state();
+            (state.ways.clone(), std::mem::replace(&mut state.tried, true))
+        };
+        if !tried {
+            return known;
+        }
+        match (self.look_up)().await {
+            Ok(addresses) if addresses == known.addresses => known,
+            Ok(addresses) => {
+                tracing::info!(?addresses, "the receiver has other addresses than before");
+                let ways = Arc::new(InTurn::new(&DialSetup { addresses, ..self.setup.clone() }));
+                self.state().ways = ways.clone();
+                ways
+            }
+            Err(error) => {
+                tracing::info!("going on with the addresses known: {error}");
+                known
+            }
+        }
+    }
+}
+
+impl Dial for ByName {
+    fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
+        Box::pin(async {
+            let ways = self.ways().await;
+            ways.dial().await
+        })
+    }
+
+    fn linger(&self) -> BoxFuture<'_, ()> {
+        let ways = self.state().ways.clone();
+        Box::pin(async move { ways.linger().await })
+    }
+
+    fn proves_content(&self) -> bool {
+        self.state().ways.proves_content()
+    }
+}
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

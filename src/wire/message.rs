@@ -191,7 +191,8 @@ pub struct EndOfSource {
     pub source: SourceId,
     /// Frames in the source, failed ones included.
     pub frames: u64,
-    /// Frames that will not come, at most [`MAX_ENTRIES`] of them by name.
+    /// Frames that will not come, at most [`MAX_ENTRIES`] of them by name. On the wire are as many
+    /// of these, from the first, as fit a message.
     pub lost: Vec<LostFrame>,
     /// How many will not come altogether.
     pub lost_count: u64,
@@ -513,13 +514,23 @@ impl Refusal {
 
 impl EndOfSource {
     fn encode(&self, out: &mut Writer) {
-        out.varint(u64::from(self.source.0))
-            .varint(self.frames)
-            .varint(self.lost_count)
-            .varint(self.lost.len() as u64);
-        for lost in &self.lost {
-            out.varint(lost.sequence.0).text(cut(&lost.name, MAX_TEXT_BYTES as usize));
+        /// Of the number of names, which is at most [`MAX_ENTRIES`].
+        const COUNT_BYTES: usize = 2;
+        out.varint(u64::from(self.source.0)).varint(self.frames).varint(self.lost_count);
+        let room = (MAX_MESSAGE_BYTES as usize).saturating_sub(out.len() + COUNT_BYTES);
+        let (mut named, mut names) = (0, Writer::new());
+        for lost in self.lost.iter().take(MAX_ENTRIES) {
+            let mut entry = Writer::new();
+            entry.varint(lost.sequence.0).text(cut(&lost.name, MAX_TEXT_BYTES as usize));
+            // As many of the longest names as there may be do not fit, and a message that is too long
+            // would end the session. The count above tells of all.
+            if names.len() + entry.len() > room {
+                break;
+            }
+            names.raw(&entry.finish());
+            named += 1;
         }
+        out.varint(named).raw(&names.finish());
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {

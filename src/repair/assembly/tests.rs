@@ -123,6 +123,34 @@ fn every_loss_of_up_to_r_shards_is_mended() {
 }
 
 #[test]
+fn many_pieces_backwards_are_put_together_as_soon_as_they_can_be() {
+    let plan = Plan::new(60_000, 512, 20).unwrap();
+    let body = body_of(60_000);
+    let stream = stream_of(&body, &plan);
+    // Shorter than a shard, so that each becomes whole out of several, and none joins the one before it.
+    let all = packets(&stream, 230);
+    let lost = [100, 101, 102, 103];
+    let mut assembly = Assembly::new(LIMITS, MARK);
+    let (mut arrived, mut most) = (Vec::new(), 0);
+    let mut chunks = without(&all, &lost).into_iter().rev();
+    let arrival = loop {
+        let (offset, chunk) = chunks.next().expect("enough shards");
+        arrived.push((offset, chunk));
+        match assembly.accept(offset, chunk, parse).unwrap() {
+            Progress::Ready(arrival) => break arrival,
+            Progress::NeedMore => {}
+        }
+        most = most.max(assembly.pieces.count());
+        // All but at the end it is plain that there are too few.
+        let late = arrived.len() + 100 > all.len() - lost.len();
+        assert!(!late || !decodable(&stream, &arrived, &plan), "it should have been decoded");
+    };
+    assert!(most > 200, "only {most} pieces");
+    assert_eq!(arrival.body, body);
+    assert!(arrival.mended_shards > 0);
+}
+
+#[test]
 fn one_loss_too_many_waits_for_the_retransmission() {
     let plan = Plan::new(60_000, 176, 18).unwrap();
     let body = body_of(60_000);
@@ -326,7 +354,14 @@ fn feed_honest(
     chunks: &[(u64, &[u8])],
 ) -> Result<Option<Arrival>, TestCaseError> {
     for (offset, chunk) in chunks {
-        match assembly.accept(*offset, chunk, parse) {
+        let progress = assembly.accept(*offset, chunk, parse);
+        // What is counted chunk by chunk is what a count of all gives.
+        if let Some(found) = assembly.found.as_ref().filter(|_| !assembly.delivered)
+            && progress.is_ok()
+        {
+            prop_assert_eq!(found.whole, Whole::of(&found.layout, &assembly.pieces));
+        }
+        match progress {
             Ok(Progress::Ready(arrival)) => return Ok(Some(arrival)),
             Ok(Progress::NeedMore) => {}
             Err(RepairError::TooScattered { .. }) => return Err(TestCaseError::reject("crumbs")),

@@ -2,11 +2,11 @@
 
 use std::future::IntoFuture;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn::congestion::ControllerFactory;
 use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -33,11 +33,40 @@ pub struct QuicDial {
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
     /// How much forward repair frames carry.
     pub repair: RepairMode,
+    /// What [`Dial::linger`] waits for; a default one at first.
+    pub last: LastSession,
 }
+
+/// Tells when the connection of the last session that was opened is done with.
+#[derive(Debug, Default)]
+pub struct LastSession(Mutex<Option<watch::Receiver<()>>>);
 
 impl Dial for QuicDial {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(self.open())
+    }
+
+    /// A connection that was closed stays for three probe timeouts (RFC 9000, section 10.2) and answers
+    /// what still comes with another CONNECTION_CLOSE. Where the first was lost something does come: the
+    /// receiver's last message was acknowledged in the same packet, and is sent again. Without that the
+    /// receiver would take the session for broken when nothing was heard for 30 s.
+    fn linger(&self) -> BoxFuture<'_, ()> {
+        let last = self.last.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            if let Some(mut last) = last {
+                // Nothing is ever sent: it ends with the other end, which the connection's keeper has.
+                let _ = last.changed().await;
+            }
+        })
+    }
+}
+
+impl LastSession {
+    /// Begins a new one, which lasts until what this returns is dropped.
+    fn begin(&self) -> watch::Sender<()> {
+        let (lasts, last) = watch::channel(());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);
+        lasts
     }
 }
 
@@ -62,11 +91,13 @@ impl QuicDial {
         tokio::spawn(listen_to(connection.clone(), Messages::new(session_in), to_session));
         let path = watch_path(&connection, counters);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
+        let lasts = self.last.begin();
         tokio::spawn(async move {
             // The sender says nothing that it does not wait for an answer to.
             keep(connection, keeper, address, explainer, std::future::ready(())).await;
             // The close packet must leave before the socket goes.
             endpoint.wait_idle().await;
+            drop(lasts);
         });
         Ok(SenderLink { messages, frames, incoming, end, path })
     }

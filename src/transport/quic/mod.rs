@@ -3,6 +3,8 @@
 mod departure;
 mod dial;
 mod incoming;
+#[cfg(test)]
+mod linger_tests;
 mod listen;
 mod messages;
 mod receive;
@@ -17,7 +19,7 @@ use std::sync::atomic::Ordering;
 use quinn::ConnectionError;
 use tokio::sync::mpsc;
 
-pub use dial::QuicDial;
+pub use dial::{LastSession, QuicDial};
 pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};

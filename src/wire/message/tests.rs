@@ -124,6 +124,35 @@ fn a_full_batch_of_the_longest_names_fits() {
     assert!(matches!(Message::decode(&offer.encode()), Ok(Decoded::Value(..))));
 }
 
+/// What the other end reads of an end of source whose lost frames have names of these lengths.
+fn named_of(lengths: &[usize]) -> EndOfSource {
+    let lost = lengths
+        .iter()
+        .map(|&length| LostFrame { sequence: Sequence(1 << 40), name: "n".repeat(length) });
+    let (source, count) = (SourceId(1), lengths.len() as u64);
+    let end = EndOfSource { source, frames: count, lost: lost.collect(), lost_count: count };
+    match Message::decode(&Message::EndOfSource(end).encode()) {
+        Ok(Decoded::Value(Message::EndOfSource(end), _)) => end,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn lost_frames_are_named_as_far_as_a_message_goes_and_all_counted() {
+    let most = named_of(&[2_000; MAX_ENTRIES + 1]);
+    assert_eq!((most.lost_count, most.frames), (1_025, 1_025));
+    // Eight bytes of sequence, two of length, and the name, cut.
+    assert_eq!(most.lost.len() as u64, (MAX_MESSAGE_BYTES - 7) / (8 + 2 + MAX_TEXT_BYTES));
+
+    // 512 entries of 1,024 bytes are just the limit; before them stand 7 bytes.
+    let mut lengths = [1_014; 512];
+    lengths[511] -= 7;
+    assert_eq!(named_of(&lengths).lost.len(), 512);
+    lengths[511] += 1;
+    let cut = named_of(&lengths);
+    assert_eq!((cut.lost.len(), cut.lost_count), (511, 512));
+}
+
 proptest! {
     #[test]
     fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
