@@ -85,6 +85,9 @@ pub struct Summary {
     pub steady: u32,
     /// Repetitions.
     pub runs: u32,
+    /// Repetitions that failed: their figures say nothing of how fast the transport is.
+    #[serde(default)]
+    pub failed: u32,
     /// Frames that are not in the store although the run came to its end, and frames that the
     /// receiver confirmed and that are not there.
     pub lost: u64,
@@ -92,9 +95,9 @@ pub struct Summary {
     pub altered: u64,
     /// Frames that are stored more than once; each further time counts.
     pub twice: u64,
-    /// Frames that had not arrived when a run that did not keep up was stopped.
+    /// Frames that had not arrived when a run that did not keep up was stopped, or one failed.
     pub unfinished: u64,
-    /// Goodput.
+    /// Goodput of the repetitions that did not fail; `None` where all of them did.
     pub goodput_mbit: Option<Spread>,
     /// Goodput as a share of what was possible: of the link's limit, or of what was offered where
     /// that is less.
@@ -258,6 +261,38 @@ pub struct SourceRun {
     pub longest_stall_ms: f64,
     /// Every stored frame: sequence, when it was due since the first one (ms), latency (ms).
     pub samples: Vec<(u64, f64, f64)>,
+}
+
+impl Run {
+    /// True where it ended with an error, rather than well or late.
+    pub fn is_failed(&self) -> bool {
+        matches!(self.verdict, RunVerdict::Failed(_))
+    }
+}
+
+/// What became of the repetitions of a row that did not all keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortfall {
+    /// All that did not keep up failed.
+    Failed,
+    /// Some were too slow for what was due.
+    Behind,
+}
+
+impl Summary {
+    /// Repetitions that came to their end, or would have, and were too slow.
+    pub fn behind(&self) -> u32 {
+        self.runs.saturating_sub(self.steady).saturating_sub(self.failed)
+    }
+
+    /// Why there is no figure that counts for all repetitions; `None` where all of them kept up.
+    pub fn shortfall(&self) -> Option<Shortfall> {
+        match (self.behind(), self.failed) {
+            (0, 0) => None,
+            (0, _) => Some(Shortfall::Failed),
+            _ => Some(Shortfall::Behind),
+        }
+    }
 }
 
 impl Comparison {

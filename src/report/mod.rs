@@ -186,6 +186,30 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_failed_is_not_called_slow() {
+        let mut comparison = comparison();
+        let row = &mut comparison.links[0].rows[0];
+        row.runs[0].verdict = RunVerdict::Failed("connection refused".to_owned());
+        (row.summary.runs, row.summary.failed) = (2, 1);
+        let text = |comparison: &Comparison| {
+            let mut out = Vec::new();
+            Text.write(comparison, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        // The other one of the two was too slow.
+        let both = text(&comparison);
+        assert!(both.contains("failed 1/2, diverges 1/2"), "{both}");
+        let summary = &mut comparison.links[0].rows[0].summary;
+        (summary.failed, summary.unfinished) = (2, 0);
+        let failed = text(&comparison);
+        let line = failed.lines().find(|line| line.starts_with("  quic lossy")).unwrap();
+        assert!(line.contains(" failed ") && !line.contains("diverges"), "{line}");
+        let reason = "failed: <script>alert(1)</script>, quic lossy: connection refused";
+        assert!(failed.contains("quic lossy failed") && failed.contains(reason), "{failed}");
+        assert!(!failed.contains("keep up"), "{failed}");
+    }
+
+    #[test]
     fn json_comes_back_with_its_raw_samples() {
         let back: Comparison = serde_json::from_str(&written(&Json)).unwrap();
         let source = &back.links[0].rows[0].runs[0].sources[0];

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::table::write_aligned;
+use super::table::{shortfall, write_aligned};
 use crate::compare::outcome::RunVerdict;
 use crate::compare::remote::{ClockOffset, RemoteComparison, RemoteRow};
 
@@ -86,11 +86,17 @@ fn clock(row: &RemoteRow) -> String {
 }
 
 fn verdict(row: &RemoteRow) -> String {
-    let failed = row.runs.iter().any(|run| matches!(run.verdict, RunVerdict::Failed(_)));
-    let unfinished = row.runs.iter().any(|run| run.verdict == RunVerdict::Unfinished);
-    match (failed, unfinished) {
-        (true, _) => "failed".to_owned(),
-        (_, true) => "unfinished".to_owned(),
-        _ => format!("diverges {}/{}", row.runs.len() - row.steady, row.runs.len()),
-    }
+    let count = |of: fn(&RunVerdict) -> bool| {
+        let runs = row.runs.iter().filter(|run| of(&run.verdict)).count();
+        u32::try_from(runs).unwrap_or(u32::MAX)
+    };
+    let failed = count(|verdict| matches!(verdict, RunVerdict::Failed(_)));
+    let diverging = count(|verdict| *verdict == RunVerdict::Diverges);
+    let unfinished = count(|verdict| *verdict == RunVerdict::Unfinished);
+    let (slow, behind) = match unfinished {
+        0 => (diverging, "diverges"),
+        // Bulk does not diverge.
+        unfinished => (unfinished, "unfinished"),
+    };
+    shortfall(failed, slow, count(|_| true), behind)
 }
