@@ -172,7 +172,14 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let compared = remote::run(&plan, runtime.handle(), &interrupted, tell);
     shown.end();
     let comparison = match compared {
-        Err(CompareError::Interrupted) => return Ok(INTERRUPTED),
+        Err(CompareError::Interrupted) => {
+            output::note(&format!(
+                "framelane: interrupted; what was sent until then, the receiver keeps in sources \
+                 that begin with {}-",
+                plan.prefix
+            ));
+            return Ok(INTERRUPTED);
+        }
         other => other?,
     };
     let mut text = Vec::new();
@@ -183,7 +190,8 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     })?;
     let page_of = |file: &mut BufWriter<File>| Html.write_remote(&comparison, file);
     write_file(args.report.as_deref(), page_of)?;
-    Ok(if comparison.failures().is_empty() { COMPLETE } else { INCOMPLETE })
+    let sound = comparison.missing() == 0 && comparison.failures().is_empty();
+    Ok(if sound { COMPLETE } else { INCOMPLETE })
 }
 
 /// QUIC, and TCP with what this user may choose: over a real link only root may take any.

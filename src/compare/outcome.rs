@@ -195,7 +195,7 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
-    /// Every frame was stored, and latency did not grow.
+    /// It came to its end, and latency did not grow. A frame that was refused is still missing.
     Steady,
     /// It fell behind further and further.
     Diverges,
