@@ -275,6 +275,7 @@ mod tests {
             spec: String::new(),
             rtt_ms: 1.0,
             limit_mbit: None,
+            unmet_outages: Vec::new(),
             rows: rows.collect(),
         };
         Comparison {

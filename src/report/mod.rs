@@ -69,6 +69,13 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
             ELSEWHERE * 100.0
         ));
     }
+    for link in comparison.links.iter().filter(|link| !link.unmet_outages.is_empty()) {
+        warnings.push(format!(
+            "{}: no run lasted until outage={}: ask for more --frames, or let it begin earlier",
+            link.label,
+            link.unmet_outages.join(", outage=")
+        ));
+    }
     for (_, row, run) in runs() {
         for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
             let warning = format!("{} did not store {frame}", row.variant);
@@ -150,6 +157,7 @@ mod tests {
             spec: name,
             rtt_ms: 50.0,
             limit_mbit: Some(46.9),
+            unmet_outages: vec!["30s+1s".to_owned()],
             rows: vec![row],
         };
         let sources = vec![OfferedSource { name: "v".to_owned(), frames: 3, bytes: 180_000 }];
@@ -181,6 +189,10 @@ mod tests {
         assert!(text.contains("warning: in 1 runs this machine was too slow"), "{text}");
         assert!(text.contains("warning: the comparison was stopped: 5 of 6 runs"), "{text}");
         assert!(text.contains("warning: in 1 runs other programs"), "{text}");
+        assert!(
+            text.contains("no run lasted until outage=30s+1s: ask for more --frames"),
+            "{text}"
+        );
         let unsent = "warning: quic lossy did not store <b>visible</b>/1.png: it is empty";
         assert_eq!(text.matches(unsent).count(), 1, "{text}");
     }
