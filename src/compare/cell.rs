@@ -197,7 +197,8 @@ impl Receiver {
             congestion: cell.variant.controller().factory(),
             intake: limits.intake(),
         };
-        let sources = Sources::new(FolderSink::open(cell.store, StoreOptions::default())?);
+        let sink = FolderSink::open(cell.store, StoreOptions::default())?;
+        let sources = Sources::new(sink).on_thread_start(end.count_thread());
         let (stop, stopping) = watch::channel(false);
         let (report, reports) = mpsc::unbounded_channel();
         // Sockets are at the end of the thread that opens them.

@@ -115,9 +115,11 @@ pub struct Summary {
     pub resent: Option<Spread>,
     /// The share of frames that forward repair made whole.
     pub repaired: Option<Spread>,
-    /// Processor seconds of the sender's threads.
+    /// Processor seconds of the sender's threads, those that read and hash included; without what
+    /// the link's emulation takes, and without what the kernel does when a packet arrives.
     pub cpu_sender: Option<Spread>,
-    /// Processor seconds of the receiver's threads.
+    /// The same of the receiver's threads, those that hash and store included. The store is in
+    /// memory: no disk is waited for.
     pub cpu_receiver: Option<Spread>,
     /// One entry a source.
     pub sources: Vec<SourceSummary>,
@@ -182,9 +184,11 @@ pub struct Run {
     pub repaired: Option<u64>,
     /// Bytes of forward repair that were sent; `None` where the transport has none.
     pub repair_bytes: Option<u64>,
-    /// Processor seconds of the sender's threads.
+    /// Processor seconds of the sender's threads, those that read and hash included; without what
+    /// the link's emulation takes, and without what the kernel does when a packet arrives.
     pub cpu_sender: f64,
-    /// Processor seconds of the receiver's threads.
+    /// The same of the receiver's threads, those that hash and store included. The store is in
+    /// memory: no disk is waited for.
     pub cpu_receiver: f64,
     /// The share of all processors' time that other programs took, or the host of a virtual machine kept back;
     /// `None` where it is not known.

@@ -21,11 +21,15 @@ const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: u64 = 8 << 20;
 
 /// The sources of a store, shared by all sessions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sources {
     sink: Arc<FolderSink>,
     open: Arc<Mutex<HashMap<SourceName, SourceThread>>>,
+    on_thread_start: Arc<OnThreadStart>,
 }
+
+/// Called on each source's thread when it starts; what it returns is dropped there when it ends.
+type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
 
 /// A handle to a source's thread.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
@@ -60,7 +64,14 @@ pub(super) struct Settled {
 impl Sources {
     /// The sources of `sink`, none of them open yet.
     pub fn new(sink: FolderSink) -> Self {
-        Self { sink: Arc::new(sink), open: Arc::default() }
+        let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
+        Self { sink: Arc::new(sink), open: Arc::default(), on_thread_start }
+    }
+
+    /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
+    /// on the thread when it ends. For whoever counts what storing costs.
+    pub fn on_thread_start(self, hook: impl Fn() -> Box<dyn Send> + Send + Sync + 'static) -> Self {
+        Self { on_thread_start: Arc::new(hook), ..self }
     }
 
     /// Whether frames are on the medium before they are confirmed.
@@ -79,9 +90,11 @@ impl Sources {
         }
         let store = self.sink.source(name).map_err(|error: SinkError| error.to_string())?;
         let (thread, queue) = mpsc::unbounded_channel();
-        let started = std::thread::Builder::new()
-            .name(format!("store {name}"))
-            .spawn(move || work(store, queue));
+        let hook = self.on_thread_start.clone();
+        let started = std::thread::Builder::new().name(format!("store {name}")).spawn(move || {
+            let _until_its_end = hook();
+            work(store, queue);
+        });
         started.map_err(|error| format!("cannot start a thread for source {name}: {error}"))?;
         open.insert(name.clone(), thread.clone());
         Ok(thread)
@@ -224,5 +237,45 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
         FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
         FrameError::NoSpace { .. } => RefusalCode::NoSpace,
         FrameError::Io { .. } => RefusalCode::StoreFailed,
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("sink", &self.sink).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use super::*;
+    use crate::sink::StoreOptions;
+
+    /// Tells on which thread it was dropped.
+    struct Told(std::sync::mpsc::Sender<Option<String>>);
+
+    impl Drop for Told {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().name().map(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn a_sources_thread_is_told_of_from_its_start_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = FolderSink::open(folder.path(), StoreOptions::default()).unwrap();
+        let (tell, told) = channel();
+        let sources = Sources::new(sink).on_thread_start(move || {
+            let here = thread::current().name().map(str::to_owned);
+            let _ = tell.send(here);
+            Box::new(Told(tell.clone()))
+        });
+        let source = sources.open(&SourceName::parse("visible").unwrap()).unwrap();
+        assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
+        drop((source, sources));
+        assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
     }
 }

@@ -49,7 +49,10 @@ const MEANINGS: [(&str, &str); 12] = [
     ("wire/payload", "bytes that entered the link for each byte stored: sent + sent back"),
     ("resent", "share of packets that the sender took for lost"),
     ("mended", "share of frames that forward repair made whole"),
-    ("CPU s", "processor time of the sender + the receiver"),
+    (
+        "CPU s",
+        "processor time of the sender + the receiver, with reading, hashing and storing, without the link",
+    ),
     (
         "diverges",
         "latency grew until the run was stopped, so it has no percentiles; 1/2 is one of two runs",
