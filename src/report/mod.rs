@@ -222,6 +222,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_with_a_bar_stays_in_its_column() {
+        let mut comparison = comparison();
+        let name = "left|'right' & \"top\"";
+        comparison.links[0].rows[0].summary.sources[0].name = name.to_owned();
+        comparison.links[0].rows[0].runs[0].sources[0].name = name.to_owned();
+        comparison.offered.sources[0].name = name.to_owned();
+        let (mut text, mut page) = (Vec::new(), Vec::new());
+        Text.write(&comparison, &mut text).unwrap();
+        Html.write(&comparison, &mut page).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        // The columns before and behind it are where they are in the line of the limit.
+        let ends: Vec<Option<usize>> = ["  limit ", "  quic lossy "]
+            .iter()
+            .map(|row| text.lines().find(|line| line.starts_with(row))?.find(name))
+            .collect();
+        assert!(ends[0].is_some() && ends[0] == ends[1], "{text}");
+        let page = String::from_utf8(page).unwrap();
+        let cell = "<td class=\"name\">left|&#39;right&#39; &amp; &quot;top&quot;</td>";
+        assert_eq!(page.matches(cell).count(), 2, "{page}");
+        let label = "of left|&#39;right&#39; &amp; &quot;top&quot; over";
+        assert!(page.contains(label), "{page}");
+    }
+
+    #[test]
     fn json_comes_back_with_its_raw_samples() {
         let back: Comparison = serde_json::from_str(&written(&Json)).unwrap();
         let source = &back.links[0].rows[0].runs[0].sources[0];
