@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use framelane::cli::stop_on_signal;
+use framelane::cli::stop_on_signal_or;
 use framelane::compare::{Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let scratch = Scratch::make(privilege)?;
     // A night's measurement that is stopped shows what it has.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
-    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let rig = Rig::new(privilege, &scratch, &interrupted)?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let (repeat, jobs) = (args.repeat, args.jobs);

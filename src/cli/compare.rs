@@ -12,6 +12,7 @@ use super::sources::{self, SourceArg};
 use super::trust::{self, TrustArgs};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
+    stop_on_signal_or,
 };
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
@@ -107,7 +108,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
     let runtime = runtime()?;
-    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let mut shown = Shown::new(talk, plan.runs());
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);

@@ -118,6 +118,20 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Panics
 /// Outside a runtime.
 pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    stop_on_signal_or(|| {})
+}
+
+/// The same, with something to be done before the second one ends the process: nothing is dropped
+/// then.
+///
+/// # Errors
+/// The system's, where a signal cannot be listened for.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn stop_on_signal_or(
+    at_once: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (tell, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -129,9 +143,11 @@ pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
                 _ = terminate.recv() => {}
             }
             if tell.send_replace(true) {
-                std::process::exit(i32::from(INTERRUPTED));
+                break;
             }
         }
+        at_once();
+        std::process::exit(i32::from(INTERRUPTED));
     });
     Ok(stop)
 }
