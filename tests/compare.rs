@@ -286,6 +286,21 @@ fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
     }
 }
 
+/// What is printed into a pipe that nobody reads is lost, and that is all: `| head` is no error.
+#[test]
+fn a_closed_standard_output_ends_nothing_with_a_panic() {
+    for arguments in [&["--list-links"][..], &["--help"]] {
+        // Its reading end is gone before anything is written.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let child = compare(arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {stderr}");
+        assert!(stderr.is_empty(), "{arguments:?}: {stderr}");
+    }
+}
+
 #[test]
 fn the_named_links_are_listed_with_their_numbers() {
     let output = run(&["--list-links"]);

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use framelane::cli::stop_on_signal;
+use framelane::cli::stop_on_signal_or;
 use framelane::compare::{Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
@@ -96,7 +96,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let scratch = Scratch::make(privilege)?;
     // A night's measurement that is stopped shows what it has.
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_io().build()?;
-    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let rig = Rig::new(privilege, &scratch, &interrupted)?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let (repeat, jobs) = (args.repeat, args.jobs);
@@ -105,10 +105,10 @@ fn main() -> anyhow::Result<ExitCode> {
     let course =
         Course { rig: &rig, frames: &frames, cases: &cases, seed, repeat, jobs, interrupted };
     let head = head(&args, seed, &kernel);
-    println!("{}\n", head.join("\n"));
+    say(&format!("{}\n", head.join("\n")));
     let outcomes = course.run();
     if *interrupted.borrow() {
-        println!("**Stopped before its end: cases have fewer repetitions, or none.**\n");
+        say("**Stopped before its end: cases have fewer repetitions, or none.**\n");
     }
     let rows = table::rows(&cases, &outcomes);
     let account = Account::of(&outcomes);
@@ -136,11 +136,18 @@ fn chosen(all: Vec<Case>, args: &Args) -> anyhow::Result<Vec<Case>> {
 
 fn list(cases: &[Case]) {
     for case in cases {
-        println!("{} ({} runs a repetition)", case.name, case.cells.len());
+        say(&format!("{} ({} runs a repetition)", case.name, case.cells.len()));
         for row in &case.rows {
-            println!("    {}: {}", row.what, table::target(row));
+            say(&format!("    {}: {}", row.what, table::target(row)));
         }
     }
+}
+
+/// Lines on standard output. Where nobody reads them any more (`| head`) there is nobody to tell,
+/// and a measurement goes on for its JSON file.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
 
 /// What is above the table.
@@ -165,12 +172,10 @@ fn head(args: &Args, seed: u64, kernel: &[String]) -> Vec<String> {
 }
 
 fn report(rows: &[Row], account: &Account, disturbed: &[String]) {
-    println!("{}\n{}", table::markdown(rows), account.markdown());
+    say(&format!("{}\n{}", table::markdown(rows), account.markdown()));
     if !disturbed.is_empty() {
-        println!(
-            "\nThis machine was too busy in some runs (packets handed over late or dropped):\n"
-        );
-        disturbed.iter().for_each(|line| println!("- {line}"));
+        say("\nThis machine was too busy in some runs (packets handed over late or dropped):\n");
+        disturbed.iter().for_each(|line| say(&format!("- {line}")));
     }
 }
 

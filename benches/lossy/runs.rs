@@ -1,5 +1,6 @@
 //! Going through the cases, so that whatever else the machine does meets all of them.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -132,7 +133,9 @@ impl Course<'_> {
 
     /// A line of progress.
     fn tell(&self, number: usize, turn: Turn, outcome: &Outcome) {
-        eprintln!(
+        // Where standard error is closed there is nobody to tell.
+        let _ = writeln!(
+            std::io::stderr(),
             "run {number}/{}: {}, {}, repetition {}: {}",
             self.runs(),
             self.cases[turn.case].name,

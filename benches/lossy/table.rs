@@ -92,7 +92,8 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         "| case | target | framelane quic | kernel bbr | kernel cubic | verdict |\n|---|---|---|---|---|---|\n",
     );
     for Row { case, target, own, bbr, cubic, standing } in rows {
-        let _ = writeln!(table, "| {case} | {target} | {own} | {bbr} | {cubic} | {standing} |");
+        let cells = [case, target, own, bbr, cubic].map(|text| cell(text));
+        let _ = writeln!(table, "| {} | {standing} |", cells.join(" | "));
     }
     let count = |wanted| rows.iter().filter(|row| row.standing == wanted).count();
     let (met, short, open) = (count("met"), count("**short**"), count("open"));
@@ -101,6 +102,11 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         "\nRows met {met}, short {short}, open (nothing to hold them against) {open}."
     );
     table
+}
+
+/// Text as one cell: why a run failed may have anything in it.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 /// Runs about the machine rather than the link.

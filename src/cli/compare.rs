@@ -12,6 +12,7 @@ use super::sources::{self, SourceArg};
 use super::trust::{self, TrustArgs};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
+    stop_on_signal_or,
 };
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
@@ -107,7 +108,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
     let runtime = runtime()?;
-    let interrupted = runtime.block_on(async { stop_on_signal() })?;
+    let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let mut shown = Shown::new(talk, plan.runs());
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);
@@ -172,7 +173,14 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let compared = remote::run(&plan, runtime.handle(), &interrupted, tell);
     shown.end();
     let comparison = match compared {
-        Err(CompareError::Interrupted) => return Ok(INTERRUPTED),
+        Err(CompareError::Interrupted) => {
+            output::note(&format!(
+                "framelane: interrupted; what was sent until then, the receiver keeps in sources \
+                 that begin with {}-",
+                plan.prefix
+            ));
+            return Ok(INTERRUPTED);
+        }
         other => other?,
     };
     let mut text = Vec::new();
@@ -183,7 +191,8 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     })?;
     let page_of = |file: &mut BufWriter<File>| Html.write_remote(&comparison, file);
     write_file(args.report.as_deref(), page_of)?;
-    Ok(if comparison.failures().is_empty() { COMPLETE } else { INCOMPLETE })
+    let sound = comparison.missing() == 0 && comparison.failures().is_empty();
+    Ok(if sound { COMPLETE } else { INCOMPLETE })
 }
 
 /// QUIC, and TCP with what this user may choose: over a real link only root may take any.

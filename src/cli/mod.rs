@@ -130,6 +130,20 @@ fn run_to_end<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
 /// # Panics
 /// Outside a runtime.
 pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    stop_on_signal_or(|| {})
+}
+
+/// The same, with something to be done before the second one ends the process: nothing is dropped
+/// then.
+///
+/// # Errors
+/// The system's, where a signal cannot be listened for.
+///
+/// # Panics
+/// Outside a runtime.
+pub fn stop_on_signal_or(
+    at_once: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (tell, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -141,9 +155,11 @@ pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
                 _ = terminate.recv() => {}
             }
             if tell.send_replace(true) {
-                std::process::exit(i32::from(INTERRUPTED));
+                break;
             }
         }
+        at_once();
+        std::process::exit(i32::from(INTERRUPTED));
     });
     Ok(stop)
 }

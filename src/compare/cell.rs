@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use super::CompareError;
 use super::elsewhere::Processors;
 use super::ends::End;
-use super::limit::goodput_mbit;
+use super::ideal::bulk_mbit;
 use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
@@ -162,8 +162,10 @@ impl Cell<'_> {
             Pace::Bulk => {
                 // A machine that is not held back by the link moves this much at least.
                 const UNLIMITED_MBIT: f64 = 100.0;
-                let mbit = goodput_mbit(&self.link.up).unwrap_or(UNLIMITED_MBIT).max(0.01);
-                let ideal = self.workload.bytes() as f64 * 8e-6 / mbit;
+                let bytes = self.workload.bytes();
+                let mbit = bulk_mbit(&self.link.up, Duration::ZERO, bytes);
+                let mbit = mbit.unwrap_or(UNLIMITED_MBIT).max(0.01);
+                let ideal = bytes as f64 * 8e-6 / mbit;
                 let granted = Duration::from_secs_f64((ideal * BULK_MULTIPLE).min(3_600.0));
                 TimeLimits { until_due: granted / 2, grace: granted / 2 + grace }
             }
@@ -195,7 +197,8 @@ impl Receiver {
             congestion: cell.variant.controller().factory(),
             intake: limits.intake(),
         };
-        let sources = Sources::new(FolderSink::open(cell.store, StoreOptions::default())?);
+        let sink = FolderSink::open(cell.store, StoreOptions::default())?;
+        let sources = Sources::new(sink).on_thread_start(end.count_thread());
         let (stop, stopping) = watch::channel(false);
         let (report, reports) = mpsc::unbounded_channel();
         // Sockets are at the end of the thread that opens them.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -19,9 +19,52 @@ const SHUTDOWN: Duration = Duration::from_millis(500);
 /// A runtime at one end.
 pub(super) struct End {
     runtime: Runtime,
-    processor_nanos: Arc<AtomicU64>,
+    meter: Meter,
     failed: Arc<Mutex<Option<String>>>,
     name: &'static str,
+}
+
+/// Adds up the processor time of threads, each when it ends.
+struct Meter {
+    nanos: Arc<AtomicU64>,
+    /// Of a channel that carries nothing: it is closed when the last counted thread has ended.
+    alive: mpsc::Sender<()>,
+    all_ended: mpsc::Receiver<()>,
+}
+
+/// What a thread holds that is counted. Dropping it, on that thread, adds the thread's time.
+struct Counted {
+    nanos: Arc<AtomicU64>,
+    _alive: mpsc::Sender<()>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.nanos.fetch_add(thread_nanos(), Ordering::Relaxed);
+    }
+}
+
+impl Meter {
+    fn new() -> Self {
+        let (alive, all_ended) = mpsc::channel();
+        Self { nanos: Arc::default(), alive, all_ended }
+    }
+
+    /// What makes a thread count that calls it, and drops what it gets at its end.
+    fn count(&self) -> impl Fn() -> Box<dyn Send> + Send + Sync + 'static {
+        let (nanos, alive) = (self.nanos.clone(), self.alive.clone());
+        move || Box::new(Counted { nanos: nanos.clone(), _alive: alive.clone() })
+    }
+
+    /// The processor time of all threads in seconds, once they have ended; of those that have
+    /// where that takes longer than `patience`.
+    fn read(self, patience: Duration) -> f64 {
+        let Self { nanos, alive, all_ended } = self;
+        drop(alive);
+        // Nothing is ever sent: either it is closed, or time is up.
+        let _ = all_ended.recv_timeout(patience);
+        nanos.load(Ordering::Relaxed) as f64 / 1e9
+    }
 }
 
 impl End {
@@ -30,9 +73,9 @@ impl End {
         name: &'static str,
         namespace: &NamespaceHandle,
     ) -> Result<Self, CompareError> {
-        let processor_nanos = Arc::new(AtomicU64::new(0));
+        let meter = Meter::new();
         let failed = Arc::new(Mutex::new(None));
-        let (counted, trouble) = (processor_nanos.clone(), failed.clone());
+        let (counted, trouble) = (meter.nanos.clone(), failed.clone());
         let namespace = namespace.clone();
         let runtime = Builder::new_multi_thread()
             .thread_name(name)
@@ -49,7 +92,13 @@ impl End {
             })
             .build()
             .map_err(|error| CompareError::End { end: name, why: error.to_string() })?;
-        Ok(Self { runtime, processor_nanos, failed, name })
+        Ok(Self { runtime, meter, failed, name })
+    }
+
+    /// What makes further threads count for this end, as those do that store: for
+    /// [`Sources::on_thread_start`](crate::receiver::Sources::on_thread_start).
+    pub(super) fn count_thread(&self) -> impl Fn() -> Box<dyn Send> + Send + Sync + 'static {
+        self.meter.count()
     }
 
     /// Starts `work` on one of the threads, so that the sockets it opens are at this end.
@@ -77,13 +126,14 @@ impl End {
         self.runtime.block_on(waited).ok()?.ok()
     }
 
-    /// Ends the threads. Returns the processor time of all of them, in seconds.
+    /// Ends the threads, and waits for those beside them that count. Returns the processor time of
+    /// all of them, in seconds: of the receiving end with what it takes to hash and to store.
     ///
     /// The kernel's work for their sockets is in it as far as it was done in their system calls;
     /// what it does when a packet arrives counts for the thread that moves the link's packets.
     pub(super) fn stop(self) -> f64 {
         self.runtime.shutdown_timeout(SHUTDOWN);
-        self.processor_nanos.load(Ordering::Relaxed) as f64 / 1e9
+        self.meter.read(SHUTDOWN)
     }
 }
 
@@ -91,4 +141,39 @@ impl End {
 fn thread_nanos() -> u64 {
     let time = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    /// Keeps the calling thread busy for so much processor time.
+    fn burn(time: Duration) {
+        let from = thread_nanos();
+        while u128::from(thread_nanos() - from) < time.as_nanos() {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn threads_beside_the_runtime_count_when_they_have_ended() {
+        let meter = Meter::new();
+        let time = Duration::from_millis(20);
+        let (go, wait) = mpsc::channel::<()>();
+        let count = meter.count();
+        let counted = thread::spawn(move || {
+            let _until_its_end = count();
+            // It ends only while the meter is being read.
+            let _ = wait.recv();
+            burn(time);
+        });
+        thread::spawn(move || burn(3 * time)).join().unwrap();
+        drop(go);
+        let seconds = meter.read(Duration::from_secs(60));
+        counted.join().unwrap();
+        let time = time.as_secs_f64();
+        assert!((time..3.0 * time).contains(&seconds), "{seconds} s");
+    }
 }

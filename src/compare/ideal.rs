@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::link::{Capacity, DirectionSpec, MTU};
+use crate::link::{Capacity, DirectionSpec, MTU, Trace};
 
 use super::limit::PAYLOAD_SHARE;
 
@@ -26,10 +26,62 @@ pub(super) fn latencies(link: &DirectionSpec, frames: &[Due]) -> Vec<Duration> {
     let mut latencies = vec![Duration::ZERO; frames.len()];
     for index in order {
         let Due { at, bytes } = frames[index];
-        latencies[index] = server.serve(at, bytes).saturating_sub(at) + link.one_way_delay();
+        latencies[index] = server.serve(at, bytes as f64).saturating_sub(at) + link.one_way_delay();
     }
     latencies
 }
+
+/// The payload rate in Mbit/s at which `bytes` that are all due at `from` can leave, what the link
+/// loses at random being sent again: its rate then, or what its trace carries in that time, without
+/// the outages in it. `None` where nothing limits the rate, 0 where nothing gets through.
+pub(super) fn bulk_mbit(link: &DirectionSpec, from: Duration, bytes: u64) -> Option<f64> {
+    link.rate()?;
+    let arrives = 1.0 - link.loss.fraction();
+    if arrives <= 0.0 || bytes == 0 {
+        return Some(0.0);
+    }
+    let takes = Server::new(link).serve(from, bytes as f64 / arrives).saturating_sub(from);
+    Some(bytes as f64 * 8e-6 / takes.as_secs_f64().max(1e-6))
+}
+
+/// The payload rate in Mbit/s that the link carries at most from one time on for `lasts`; `None`
+/// where nothing limits the rate.
+pub(super) fn carried_mbit(link: &DirectionSpec, from: Duration, lasts: Duration) -> Option<f64> {
+    link.rate()?;
+    let bytes = match &link.capacity {
+        Capacity::Trace(trace) => {
+            let carried = up_times(link, from, from.saturating_add(lasts))
+                .map(|(up, down)| trace.opportunities(up, down))
+                .sum::<u64>();
+            carried as f64 * f64::from(MTU)
+        }
+        _ => {
+            let up = up_times(link, from, from.saturating_add(lasts)).map(|(up, down)| down - up);
+            link.rate()?.0 as f64 / 8.0 * up.sum::<Duration>().as_secs_f64()
+        }
+    };
+    let arrives = PAYLOAD_SHARE * (1.0 - link.loss.fraction());
+    Some(bytes * arrives * 8e-6 / lasts.as_secs_f64().max(1e-6))
+}
+
+/// The times between `from` and `to` at which the link is up.
+fn up_times(
+    link: &DirectionSpec,
+    from: Duration,
+    to: Duration,
+) -> impl Iterator<Item = (Duration, Duration)> {
+    let mut next = link.up_from(from);
+    std::iter::from_fn(move || {
+        let up = next.filter(|&up| up < to)?;
+        let down = link.down_after(up).map_or(to, |down| down.min(to));
+        next = link.up_from(down);
+        Some((up, down))
+    })
+}
+
+/// When a frame leaves that never does, or not within a year: far enough from the end of time that
+/// a delay can be added.
+const NEVER: Duration = Duration::from_secs(31_536_000);
 
 /// The bottleneck, as the ideal sender uses it.
 struct Server<'a> {
@@ -44,86 +96,58 @@ impl<'a> Server<'a> {
         Self { link, free_at: Duration::ZERO, opportunity: (0, 0.0) }
     }
 
-    /// When the last byte of a frame has left.
-    fn serve(&mut self, due: Duration, bytes: u64) -> Duration {
+    /// When the last of so many bytes has left.
+    fn serve(&mut self, due: Duration, bytes: f64) -> Duration {
         let start = self.free_at.max(due);
-        let link = self.link;
-        self.free_at = match &link.capacity {
-            Capacity::Unlimited => self.after_outage(start),
+        let left = match &self.link.capacity {
+            // What has not left in a year is not gone through packet by packet.
+            _ if start >= NEVER => None,
+            Capacity::Unlimited => self.link.up_from(start),
             Capacity::Constant(rate) => {
-                let seconds = bytes as f64 * 8.0 / (PAYLOAD_SHARE * rate.0.max(1) as f64);
-                self.send_for(
-                    start,
-                    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX / 4),
-                )
+                let seconds = bytes * 8.0 / (PAYLOAD_SHARE * rate.0.max(1) as f64);
+                let takes = Duration::try_from_secs_f64(seconds).unwrap_or(NEVER);
+                self.send_for(start, takes)
             }
-            Capacity::Trace(trace) => {
-                let payload = f64::from(MTU) * PAYLOAD_SHARE;
-                let (mut next, mut room) = self.opportunity;
-                if room <= 0.0 || trace.time_of(next) < start {
-                    (next, room) = (trace.first_from(start).max(next), payload);
-                }
-                let mut left = bytes as f64;
-                loop {
-                    // What leaves during an outage is lost; an ideal sender keeps it back.
-                    let at = trace.time_of(next);
-                    if self.after_outage(at) > at {
-                        (next, room) = (next + 1, payload);
-                        continue;
-                    }
-                    if left <= room {
-                        self.opportunity = (next, room - left);
-                        break at;
-                    }
-                    left -= room;
-                    (next, room) = (next + 1, payload);
-                }
-            }
+            Capacity::Trace(trace) => self.replay(trace, start, bytes),
         };
+        self.free_at = left.map_or(NEVER, |left| left.min(NEVER));
         self.free_at
     }
 
     /// When sending for so long is over, which goes on only while the link is up.
-    fn send_for(&self, start: Duration, mut takes: Duration) -> Duration {
-        let mut now = self.after_outage(start);
-        while let Some(down) = self.next_outage(now).filter(|&down| down < now + takes) {
+    fn send_for(&self, start: Duration, mut takes: Duration) -> Option<Duration> {
+        let mut now = self.link.up_from(start)?;
+        while let Some(down) = self.link.down_after(now).filter(|&down| down < now + takes) {
             takes -= down - now;
-            now = self.after_outage(down);
+            now = self.link.up_from(down).filter(|&up| up < NEVER)?;
         }
-        now + takes
+        Some(now + takes)
     }
 
-    /// `at`, or the end of the outages that cover it.
-    fn after_outage(&self, mut at: Duration) -> Duration {
-        // Each step leaves one outage for good; overlapping ones take a few.
-        for _ in 0..=self.link.outages.len() {
-            let ends = self.link.outages.iter().filter_map(|outage| {
-                let since = at.checked_sub(outage.at)?;
-                let within = outage.every.map_or(since, |every| modulo(since, every));
-                (within < outage.lasts).then(|| at + (outage.lasts - within))
-            });
-            match ends.max() {
-                Some(end) => at = end,
-                None => break,
+    /// At which opportunity of a trace the last of so many bytes leaves.
+    fn replay(&mut self, trace: &Trace, start: Duration, bytes: f64) -> Option<Duration> {
+        let payload = f64::from(MTU) * PAYLOAD_SHARE;
+        let (mut next, mut room) = self.opportunity;
+        if room <= 0.0 || trace.time_of(next) < start {
+            (next, room) = (trace.first_from(start).max(next), payload);
+        }
+        let mut left = bytes;
+        loop {
+            let at = trace.time_of(next);
+            // What leaves during an outage is lost; an ideal sender keeps it back.
+            let up = self.link.up_from(at).filter(|&up| up < NEVER)?;
+            if up > at {
+                (next, room) = (trace.first_from(up).max(next + 1), payload);
+                continue;
             }
+            if left <= room {
+                self.opportunity = (next, room - left);
+                return Some(at);
+            }
+            left -= room;
+            (next, room) = (next + 1, payload);
         }
-        at
     }
-
-    /// The beginning of the next outage after `now`, at which the link is up.
-    fn next_outage(&self, now: Duration) -> Option<Duration> {
-        let begins = self.link.outages.iter().filter_map(|outage| match outage.every {
-            _ if now < outage.at => Some(outage.at),
-            None => None,
-            Some(every) => Some(now + (every - modulo(now - outage.at, every))),
-        });
-        begins.min()
-    }
-}
-
-fn modulo(time: Duration, period: Duration) -> Duration {
-    let nanos = time.as_nanos() % period.as_nanos().max(1);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -141,6 +165,12 @@ mod tests {
 
     fn millis(link: &str, frames: &[Due]) -> Vec<f64> {
         latencies(&up(link), frames).iter().map(|time| time.as_secs_f64() * 1e3).collect()
+    }
+
+    fn trace(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
     }
 
     #[test]
@@ -174,13 +204,53 @@ mod tests {
 
     #[test]
     fn a_trace_is_replayed() {
-        let path = std::env::temp_dir().join(format!("framelane-trace-{}", std::process::id()));
-        std::fs::write(&path, "10\n20\n30\n").unwrap();
-        let spec = format!("trace={},delay=1ms", path.display());
+        let trace = trace("10\n20\n30\n");
+        let spec = format!("trace={},delay=1ms", trace.path().display());
         let found = millis(&spec, &[due(0, 1_000), due(0, 1_400), due(25, 1_000)]);
-        std::fs::remove_file(&path).unwrap();
         // An opportunity carries 1,435.5 payload bytes.
         assert_eq!(found, [11.0, 21.0, 6.0]);
+    }
+
+    #[test]
+    fn a_trace_is_not_sent_into_an_outage_however_long() {
+        let trace = trace("10\n20\n30\n");
+        // Down for a day: gone through by outages, not by the opportunities in them.
+        let spec = format!("trace={},delay=1ms,outage=15ms+24h", trace.path().display());
+        let found = millis(&spec, &[due(0, 1_000), due(0, 1_400)]);
+        assert_eq!(found[0], 11.0);
+        assert!((found[1] - 86_400_021.0).abs() < 20.0, "{found:?}");
+    }
+
+    #[test]
+    fn bulk_is_limited_by_what_the_link_carries_in_its_time() {
+        let second = Duration::from_secs(1);
+        let bulk = |text: &str, from, bytes| bulk_mbit(&up(text), from, bytes).unwrap();
+        let near = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 0.02 * expected, "{found}, not {expected}");
+        };
+        // 11,962,500 bytes take 2 s at 47.85 Mbit/s of payload.
+        near(bulk("rate=50mbit", second, 11_962_500), 47.85);
+        near(bulk("rate=50mbit,loss=2%", second, 11_962_500), 46.9);
+        // Half of the time that it takes the link is down; before it begins that does not count.
+        near(bulk("rate=50mbit,outage=2s+2s", second, 11_962_500), 23.9);
+        near(bulk("rate=50mbit,outage=0s+1s", second, 11_962_500), 47.85);
+        near(bulk("rate=50mbit,outage=0s+1s/2s", 2 * second, 11_962_500), 23.9);
+        assert_eq!(bulk("rate=50mbit,loss=100%", second, 1_000), 0.0);
+        assert_eq!(bulk_mbit(&up("delay=1ms,outage=1s+1s"), second, 1_000), None);
+        // A second at 12 Mbit/s, then one at 1.2: what is over in the first had the first's rate.
+        let fast = (1..=1_000).map(|ms| format!("{ms}\n"));
+        let slow = (1..=100).map(|tenth| format!("{}\n", 1_000 + 10 * tenth));
+        let trace = trace(&fast.chain(slow).collect::<String>());
+        let spec = format!("trace={}", trace.path().display());
+        near(bulk(&spec, Duration::ZERO, 1_400_000), 11.48);
+        near(bulk(&spec, second, 140_000), 1.148);
+        near(bulk(&spec, Duration::ZERO, 1_579_000), 6.32);
+        let carried = |text: &str, from, lasts| carried_mbit(&up(text), from, lasts).unwrap();
+        near(carried(&spec, Duration::ZERO, 2 * second), 6.32);
+        near(carried(&spec, second, second), 1.148);
+        near(carried(&format!("{spec},outage=0s+1s"), Duration::ZERO, 2 * second), 0.574);
+        near(carried("rate=50mbit,outage=500ms+500ms", Duration::ZERO, 2 * second), 35.9);
+        near(carried("rate=50mbit,outage=30s+1s", Duration::ZERO, 2 * second), 47.85);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!   and not yet sent;
 //! - with retransmission, at quantile q, L0 + k RTT with the smallest k for which
 //!   (1 - p^(k+1))^n >= q;
-//! - in bulk the payload rate is 0.957 C (1 - p).
+//! - in bulk the payload rate is 0.957 C (1 - p), C being what a trace carries in the time that
+//!   the bulk takes, which the outages in it make longer.
 //!
 //! Forward repair can do better than the second: a ratio to it below 1 is possible, and earned.
 
@@ -138,7 +139,9 @@ impl LimitCurve {
     }
 }
 
-/// The payload rate of bulk at the limit in Mbit/s; `None` where nothing limits the rate.
+/// The payload rate of bulk at the limit in Mbit/s, on average over a long time: at a trace's mean
+/// rate, outages that come again taken out, and those that come once not. `None` where nothing
+/// limits the rate. A comparison holds its runs against what the link carried in their own time.
 pub fn goodput_mbit(link: &DirectionSpec) -> Option<f64> {
     let rate = link.rate()?.0 as f64 / 1e6;
     Some(PAYLOAD_SHARE * rate * (1.0 - link.mean_loss().fraction()))

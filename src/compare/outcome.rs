@@ -61,8 +61,13 @@ pub struct LinkOutcome {
     pub spec: String,
     /// Round trip of a small packet on the idle link.
     pub rtt_ms: f64,
-    /// Goodput at the limit; `None` where nothing limits it.
+    /// What the link carried of frames at most in the time of the runs, the median of them: of
+    /// bulk until all of it was sent, of live frames while they fell due. A trace counts with what
+    /// it carries then, and outages that lie in it are left out. `None` where nothing limits it.
     pub limit_mbit: Option<f64>,
+    /// Outages that were asked for and that no run lasted long enough to meet.
+    #[serde(default)]
+    pub unmet_outages: Vec<String>,
     /// One entry a variant.
     pub rows: Vec<Row>,
 }
@@ -85,6 +90,9 @@ pub struct Summary {
     pub steady: u32,
     /// Repetitions.
     pub runs: u32,
+    /// Repetitions that failed: their figures say nothing of how fast the transport is.
+    #[serde(default)]
+    pub failed: u32,
     /// Frames that are not in the store although the run came to its end, and frames that the
     /// receiver confirmed and that are not there.
     pub lost: u64,
@@ -92,9 +100,9 @@ pub struct Summary {
     pub altered: u64,
     /// Frames that are stored more than once; each further time counts.
     pub twice: u64,
-    /// Frames that had not arrived when a run that did not keep up was stopped.
+    /// Frames that had not arrived when a run that did not keep up was stopped, or one failed.
     pub unfinished: u64,
-    /// Goodput.
+    /// Goodput of the repetitions that did not fail; `None` where all of them did.
     pub goodput_mbit: Option<Spread>,
     /// Goodput as a share of what was possible: of the link's limit, or of what was offered where
     /// that is less.
@@ -107,9 +115,11 @@ pub struct Summary {
     pub resent: Option<Spread>,
     /// The share of frames that forward repair made whole.
     pub repaired: Option<Spread>,
-    /// Processor seconds of the sender's threads.
+    /// Processor seconds of the sender's threads, those that read and hash included; without what
+    /// the link's emulation takes, and without what the kernel does when a packet arrives.
     pub cpu_sender: Option<Spread>,
-    /// Processor seconds of the receiver's threads.
+    /// The same of the receiver's threads, those that hash and store included. The store is in
+    /// memory: no disk is waited for.
     pub cpu_receiver: Option<Spread>,
     /// One entry a source.
     pub sources: Vec<SourceSummary>,
@@ -174,9 +184,11 @@ pub struct Run {
     pub repaired: Option<u64>,
     /// Bytes of forward repair that were sent; `None` where the transport has none.
     pub repair_bytes: Option<u64>,
-    /// Processor seconds of the sender's threads.
+    /// Processor seconds of the sender's threads, those that read and hash included; without what
+    /// the link's emulation takes, and without what the kernel does when a packet arrives.
     pub cpu_sender: f64,
-    /// Processor seconds of the receiver's threads.
+    /// The same of the receiver's threads, those that hash and store included. The store is in
+    /// memory: no disk is waited for.
     pub cpu_receiver: f64,
     /// The share of all processors' time that other programs took, or the host of a virtual machine kept back;
     /// `None` where it is not known.
@@ -192,7 +204,7 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunVerdict {
-    /// Every frame was stored, and latency did not grow.
+    /// It came to its end, and latency did not grow. A frame that was refused is still missing.
     Steady,
     /// It fell behind further and further.
     Diverges,
@@ -258,6 +270,38 @@ pub struct SourceRun {
     pub longest_stall_ms: f64,
     /// Every stored frame: sequence, when it was due since the first one (ms), latency (ms).
     pub samples: Vec<(u64, f64, f64)>,
+}
+
+impl Run {
+    /// True where it ended with an error, rather than well or late.
+    pub fn is_failed(&self) -> bool {
+        matches!(self.verdict, RunVerdict::Failed(_))
+    }
+}
+
+/// What became of the repetitions of a row that did not all keep up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortfall {
+    /// All that did not keep up failed.
+    Failed,
+    /// Some were too slow for what was due.
+    Behind,
+}
+
+impl Summary {
+    /// Repetitions that came to their end, or would have, and were too slow.
+    pub fn behind(&self) -> u32 {
+        self.runs.saturating_sub(self.steady).saturating_sub(self.failed)
+    }
+
+    /// Why there is no figure that counts for all repetitions; `None` where all of them kept up.
+    pub fn shortfall(&self) -> Option<Shortfall> {
+        match (self.behind(), self.failed) {
+            (0, 0) => None,
+            (0, _) => Some(Shortfall::Failed),
+            _ => Some(Shortfall::Behind),
+        }
+    }
 }
 
 impl Comparison {

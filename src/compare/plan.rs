@@ -1,12 +1,15 @@
 //! What is to be compared, and going through it.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
 
 use super::CompareError;
-use super::limit::goodput_mbit;
+use super::ideal::{bulk_mbit, carried_mbit};
 use super::outcome::{Comparison, LinkOutcome, Offered, OfferedSource, Row, Run};
 use super::rig::Rig;
 use super::scratch::Scratch;
+use super::statistics::median;
 use super::summary::summarise;
 use super::variant::Variant;
 use super::workload::Workload;
@@ -100,23 +103,46 @@ impl Plan {
         self.links.len() * self.variants.len() * self.repeat as usize
     }
 
+    /// What the link carried of frames at most in the time of these runs, the median of them.
+    fn limit_mbit<'a>(
+        &self,
+        link: &LinkSpec,
+        runs: impl IntoIterator<Item = &'a Run>,
+    ) -> Option<f64> {
+        let limits = runs.into_iter().map(|run| {
+            let from = Duration::try_from_secs_f64(run.first_due_ms / 1e3).unwrap_or_default();
+            match self.workload.pace {
+                Pace::Bulk => bulk_mbit(&link.up, from, self.workload.bytes()),
+                Pace::PerSecond(rate) => {
+                    let interval = 1.0 / rate;
+                    let lasts = self.workload.seconds() + interval;
+                    carried_mbit(&link.up, from, Duration::from_secs_f64(lasts))
+                }
+            }
+        });
+        let limits: Option<Vec<f64>> = limits.collect();
+        limits.filter(|limits| !limits.is_empty()).map(median)
+    }
+
     fn outcome(&self, runs: Vec<Vec<Run>>) -> Comparison {
         let made: usize = runs.iter().map(Vec::len).sum();
         let mut runs = runs.into_iter();
         let offered = offered(&self.workload);
         let links = self.links.iter().map(|link| {
-            let limit_mbit = goodput_mbit(&link.up);
             let cells = self.variants.iter().zip(runs.by_ref());
             let rows = cells.filter(|(_, runs)| !runs.is_empty()).map(|(variant, runs)| {
+                let limit_mbit = self.limit_mbit(link, &runs);
                 let summary = summarise(&runs, &offered, limit_mbit);
                 Row { variant: variant.clone(), summary, runs }
             });
+            let rows: Vec<Row> = rows.collect();
             LinkOutcome {
                 label: link.label.clone(),
                 spec: link.to_string(),
                 rtt_ms: link.round_trip().as_secs_f64() * 1e3,
-                limit_mbit,
-                rows: rows.collect(),
+                limit_mbit: self.limit_mbit(link, rows.iter().flat_map(|row| &row.runs)),
+                unmet_outages: unmet(link, &rows),
+                rows,
             }
         });
         let links = links.filter(|link: &LinkOutcome| !link.rows.is_empty()).collect();
@@ -129,6 +155,20 @@ impl Plan {
             links,
         }
     }
+}
+
+/// The outages of a link that no run lasted long enough to meet, as they are written.
+fn unmet(link: &LinkSpec, rows: &[Row]) -> Vec<String> {
+    let runs = rows.iter().flat_map(|row| &row.runs);
+    let longest = runs.map(|run| run.first_due_ms / 1e3 + run.seconds).fold(0.0, f64::max);
+    let mut unmet: Vec<String> = Vec::new();
+    for outage in link.up.outages.iter().chain(&link.down.outages) {
+        let shown = outage.to_string();
+        if outage.at.as_secs_f64() >= longest && !unmet.contains(&shown) {
+            unmet.push(shown);
+        }
+    }
+    unmet
 }
 
 /// What is sent in each run, for the outcome.

@@ -4,6 +4,7 @@
 //! receipt, both here. Beside it stands the one-way latency to the time of storing, with the two
 //! clocks' offset as it can be told from probes, and how wrong that may be.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,8 @@ use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
-use crate::sender::{self, Observer, Pace, Progress, SendOptions};
+use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
+use crate::source::Source;
 use crate::transport::Dial;
 use crate::wire::SourceId;
 
@@ -30,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const BULK: Duration = Duration::from_secs(60);
 /// How long a sender that was stopped may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Missing frames of a source that are named.
+const MOST_NAMED: usize = 3;
 
 /// What is to be compared.
 pub struct RemotePlan<'a> {
@@ -72,7 +76,7 @@ pub struct RemoteRow {
     pub variant: Variant,
     /// Repetitions that kept up.
     pub steady: usize,
-    /// Goodput in Mbit/s.
+    /// Goodput in Mbit/s of the repetitions that did not fail; `None` where all of them did.
     pub goodput_mbit: Option<Spread>,
     /// Each repetition.
     pub runs: Vec<RemoteRun>,
@@ -83,9 +87,14 @@ pub struct RemoteRow {
 pub struct RemoteRun {
     /// How it went.
     pub verdict: RunVerdict,
-    /// Frames that were not confirmed.
+    /// Frames that are not stored, as far as this end knows.
     pub missing: u64,
-    /// Payload confirmed, over the time from the first due time to the last receipt.
+    /// True where it was stopped, or broke off, before every frame was settled.
+    pub stopped: bool,
+    /// From the first due time to the last receipt; to its end, if later, where it was stopped. 0
+    /// where no receipt came.
+    pub seconds: f64,
+    /// Payload confirmed in this time, in Mbit/s.
     pub goodput_mbit: f64,
     /// How the clocks stand.
     pub clock: Option<ClockOffset>,
@@ -98,10 +107,17 @@ pub struct RemoteRun {
 pub struct RemoteSource {
     /// Its name, without the prefix.
     pub name: String,
-    /// Frames offered.
+    /// Frames offered: those confirmed, found and missing.
     pub offered: u64,
-    /// Frames confirmed.
+    /// Frames confirmed by a receipt.
     pub confirmed: u64,
+    /// Frames that the receiver turned out to have when a lost connection was made again: their
+    /// receipts were lost with it, so they have no latency and count for no goodput.
+    pub found: u64,
+    /// Frames that are not stored, as far as this end knows.
+    pub missing: u64,
+    /// The first of these, each with its reason.
+    pub not_stored: Vec<String>,
     /// From due time to receipt, in ms; `None` where the run did not keep up.
     pub to_receipt: Option<Quantiles>,
     /// From due time to stored, in ms, as far as the clocks are known.
@@ -164,7 +180,9 @@ pub fn run(
     let rows = plan.variants.iter().zip(runs).map(|(variant, runs)| RemoteRow {
         variant: variant.clone(),
         steady: runs.iter().filter(|run| run.verdict == RunVerdict::Steady).count(),
-        goodput_mbit: spread(runs.iter().map(|run| run.goodput_mbit)),
+        goodput_mbit: spread(
+            runs.iter().filter(|run| !run.is_failed()).map(|run| run.goodput_mbit),
+        ),
         runs,
     });
     Ok(RemoteComparison {
@@ -202,9 +220,12 @@ impl RemotePlan<'_> {
             sender::run(dial.as_ref(), sources, options, shown, stopping).await
         });
         let ended = supervise(self.limits(), &progress, || task.is_finished(), interrupted);
+        let ended_at = Instant::now();
         stop.send_replace(true);
         let waited = runtime.block_on(async { tokio::time::timeout(GOODBYE, task).await });
-        let error = waited.ok().and_then(Result::ok).and_then(|report| report.error);
+        let report = waited.ok().and_then(Result::ok);
+        let error = report.as_ref().and_then(|report| report.error.clone());
+        let stopped = (ended != Ended::BySender || error.is_some()).then_some(ended_at);
         let verdict = match (ended, error, self.workload.pace) {
             (Ended::Interrupted, ..) => return Err(CompareError::Interrupted),
             (Ended::NotConnected(why), ..) => RunVerdict::Failed(why),
@@ -213,7 +234,7 @@ impl RemotePlan<'_> {
             (Ended::Stopped, _, Pace::Bulk) => RunVerdict::Unfinished,
             (Ended::Stopped, ..) => RunVerdict::Diverges,
         };
-        Ok(self.measure(verdict, &receipts))
+        Ok(self.measure(verdict, stopped, report.as_ref(), &receipts))
     }
 
     fn limits(&self) -> TimeLimits {
@@ -226,33 +247,19 @@ impl RemotePlan<'_> {
         }
     }
 
-    fn measure(&self, mut verdict: RunVerdict, receipts: &Receipts) -> RemoteRun {
+    /// The figures of a run. `stopped` is when it was stopped or broke off, if it did not come to
+    /// its end; `report` is missing where the sender did not get to say what became of its frames.
+    fn measure(
+        &self,
+        mut verdict: RunVerdict,
+        stopped: Option<Instant>,
+        report: Option<&SendReport>,
+        receipts: &Receipts,
+    ) -> RemoteRun {
         let receipts = receipts.0.lock().unwrap_or_else(PoisonError::into_inner);
         let clock = ClockOffset::from_probes(&receipts.probes);
-        let mut sources: Vec<RemoteSource> = self
-            .workload
-            .clips
-            .iter()
-            .map(|clip| {
-                use crate::source::Source;
-                RemoteSource {
-                    name: clip.name().to_string(),
-                    offered: clip.frames(),
-                    confirmed: 0,
-                    to_receipt: None,
-                    one_way: None,
-                    samples: Vec::new(),
-                }
-            })
-            .collect();
-        for heard in &receipts.heard {
-            if let Some(source) = sources.get_mut(heard.source) {
-                source.confirmed += 1;
-                source.samples.push((heard.sequence.0, heard.to_receipt_ms, heard.to_stored_ms));
-            }
-        }
-        for source in &mut sources {
-            source.samples.sort_by_key(|sample| sample.0);
+        let mut sources = self.sources(report, &receipts.heard);
+        for source in &sources {
             let latencies: Vec<f64> = source.samples.iter().map(|sample| sample.1).collect();
             // What a frame takes here at best is taken for the ideal.
             let least = latencies.iter().copied().fold(f64::INFINITY, f64::min);
@@ -270,13 +277,73 @@ impl RemotePlan<'_> {
             }
         }
         let bytes: u64 = receipts.heard.iter().map(|heard| heard.bytes).sum();
-        let first_due = receipts.heard.iter().map(|heard| heard.due).min();
-        let last = receipts.heard.iter().map(|heard| heard.at).max();
-        let seconds = first_due.zip(last).map_or(0.0, |(from, to)| (to - from).as_secs_f64());
-        let missing = self.workload.frames().saturating_sub(receipts.heard.len() as u64);
-        let goodput_mbit = bytes as f64 * 8e-6 / seconds.max(1e-3);
-        RemoteRun { verdict, missing, goodput_mbit, clock, sources }
+        let seconds = self.seconds(stopped, &receipts.heard);
+        RemoteRun {
+            verdict,
+            missing: sources.iter().map(|source| source.missing).sum(),
+            stopped: stopped.is_some(),
+            seconds,
+            goodput_mbit: bytes as f64 * 8e-6 / seconds.max(1e-3),
+            clock,
+            sources,
+        }
     }
+
+    /// What became of the frames of each source, still without latencies.
+    fn sources(&self, report: Option<&SendReport>, heard: &[Receipt]) -> Vec<RemoteSource> {
+        let sources = self.workload.clips.iter().enumerate().map(|(index, clip)| {
+            let mine = heard.iter().filter(|heard| heard.source == index);
+            let mut samples: Vec<(u64, f64, f64)> = mine
+                .map(|heard| (heard.sequence.0, heard.to_receipt_ms, heard.to_stored_ms))
+                .collect();
+            samples.sort_by_key(|sample| sample.0);
+            let (offered, confirmed) = (clip.frames(), samples.len() as u64);
+            let told = report.and_then(|report| report.sources.get(index));
+            let found = told.map_or(0, |told| told.already_stored);
+            let not_stored = match told {
+                Some(told) => {
+                    let failed = told.failed.iter().take(MOST_NAMED);
+                    failed.map(|frame| format!("{} ({})", frame.name, frame.reason)).collect()
+                }
+                None => unconfirmed(clip.as_ref(), &samples),
+            };
+            RemoteSource {
+                name: clip.name().to_string(),
+                offered,
+                confirmed,
+                found,
+                missing: offered.saturating_sub(confirmed + found),
+                not_stored,
+                to_receipt: None,
+                one_way: None,
+                samples,
+            }
+        });
+        sources.collect()
+    }
+
+    /// What goodput counts over: see [`RemoteRun::seconds`].
+    fn seconds(&self, stopped: Option<Instant>, heard: &[Receipt]) -> f64 {
+        // Any frame tells when the first was due, which need not have come through.
+        let starts = heard.iter().map(|heard| {
+            let offset = match self.workload.pace {
+                Pace::Bulk => Duration::ZERO,
+                Pace::PerSecond(rate) => Duration::from_secs_f64(heard.sequence.0 as f64 / rate),
+            };
+            heard.due.checked_sub(offset).unwrap_or(heard.due)
+        });
+        let end = heard.iter().map(|heard| heard.at).chain(stopped).max();
+        let time = starts.min().zip(end).map(|(from, to)| to.saturating_duration_since(from));
+        time.unwrap_or_default().as_secs_f64()
+    }
+}
+
+/// The first frames of a source that are not among `samples`, for a sender that could not tell.
+fn unconfirmed(source: &dyn Source, samples: &[(u64, f64, f64)]) -> Vec<String> {
+    let confirmed: HashSet<u64> = samples.iter().map(|sample| sample.0).collect();
+    let missing = (0..source.frames()).filter(|sequence| !confirmed.contains(sequence));
+    let missing = missing.take(MOST_NAMED).map(|sequence| source.label(Sequence(sequence)));
+    missing.map(|name| format!("{name} (it was not confirmed)")).collect()
 }
 
 /// Receipts and clock probes of one run.
@@ -336,6 +403,19 @@ impl RemoteComparison {
         some.then_some(self.prefix.as_str())
     }
 
+    /// Frames that are not stored, of all runs.
+    pub fn missing(&self) -> u64 {
+        self.rows.iter().flat_map(|row| &row.runs).map(|run| run.missing).sum()
+    }
+
+    /// A sentence for each run that misses frames: how many, what its goodput counts over where it
+    /// was stopped, and which are the first.
+    pub fn shortages(&self) -> Vec<String> {
+        let runs = self.rows.iter().flat_map(|row| (1..).zip(&row.runs).map(move |run| (row, run)));
+        let short = runs.filter(|(_, (_, run))| run.missing > 0);
+        short.map(|(row, (number, run))| run.shortage(&row.variant, number)).collect()
+    }
+
     /// Runs that failed altogether, with their reasons.
     pub fn failures(&self) -> Vec<String> {
         let runs = self.rows.iter().flat_map(|row| row.runs.iter().map(move |run| (row, run)));
@@ -344,6 +424,35 @@ impl RemoteComparison {
             _ => None,
         })
         .collect()
+    }
+}
+
+impl RemoteRun {
+    fn is_failed(&self) -> bool {
+        matches!(self.verdict, RunVerdict::Failed(_))
+    }
+
+    /// What is not stored, in words; `number` is counted from 1.
+    fn shortage(&self, variant: &Variant, number: usize) -> String {
+        let offered: u64 = self.sources.iter().map(|source| source.offered).sum();
+        let mut text = format!(
+            "{variant}, run {number}: {} of {offered} frames are not known to be stored",
+            self.missing
+        );
+        if self.stopped && !self.is_failed() {
+            let so_long = format!("{:.1} s after the first was due", self.seconds);
+            text.push_str(&format!(", it was stopped {so_long} and its Mbit/s count until then"));
+        }
+        let named = self.sources.iter().flat_map(|source| {
+            source.not_stored.iter().map(move |frame| format!("{}/{frame}", source.name))
+        });
+        let named: Vec<String> = named.collect();
+        if !named.is_empty() {
+            let more = self.missing.saturating_sub(named.len() as u64);
+            let and = if more > 0 { format!(" and {more} more") } else { String::new() };
+            text.push_str(&format!(": {}{and}", named.join(", ")));
+        }
+        text
     }
 }
 
@@ -361,17 +470,4 @@ impl RemoteRow {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_offset_is_that_of_the_quickest_probe_and_within_its_error() {
-        // The receiver is 1,000 ns ahead; ways of 10 and 30 ns, then of 500 and 10.
-        let quick = [UnixNanos(0), UnixNanos(1_010), UnixNanos(1_015), UnixNanos(45)];
-        let slow = [UnixNanos(100), UnixNanos(1_600), UnixNanos(1_600), UnixNanos(610)];
-        let clock = ClockOffset::from_probes(&[slow, quick]).unwrap();
-        assert!((clock.rtt_ms - 40e-6).abs() < 1e-12);
-        assert!((clock.offset_ms - 1_000e-6).abs() <= clock.error_ms + 1e-12, "{clock:?}");
-        assert_eq!(ClockOffset::from_probes(&[]), None);
-    }
-}
+mod tests;

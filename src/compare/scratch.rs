@@ -60,14 +60,33 @@ impl Scratch {
     fn folder() -> Result<Self, CompareError> {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Self::folder_in(&parent)
+    }
+
+    fn folder_in(parent: &Path) -> Result<Self, CompareError> {
         let root = parent.join(format!("{PREFIX}{}", std::process::id()));
         let failed = |error| CompareError::Scratch { path: root.clone(), error };
-        remove_left_over(&parent);
+        remove_left_over(parent);
         fs::create_dir(&root).map_err(failed)?;
         let folder = File::open(&root).map_err(failed)?;
         flock(&folder, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed(error.into()))?;
         Ok(Self { root: root.clone(), named: true, _open: folder.into() })
+    }
+
+    /// Removes it, for a process that ends without dropping it, as one does that is told to stop a
+    /// second time. Whoever stores to it meanwhile fails.
+    pub fn remover(&self) -> impl FnOnce() + Send + 'static + use<> {
+        /// A frame that is being stored may come between; the next try finds it.
+        const TRIES: u32 = 100;
+        let root = self.named.then(|| self.root.clone());
+        move || {
+            let Some(root) = root else { return };
+            let _ = (0..TRIES).find(|_| match fs::remove_dir_all(&root) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            });
+        }
     }
 
     /// A new folder in it.
@@ -131,6 +150,17 @@ fn new_mount_namespace() -> rustix::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_ends_at_once_takes_its_folder_along() {
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::folder_in(parent.path()).unwrap();
+        fs::create_dir_all(scratch.place("1").join("visible")).unwrap();
+        // Whoever is told to stop twice never gets to drop it.
+        scratch.remover()();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        drop(scratch);
+    }
 
     #[test]
     fn a_folder_is_gone_with_its_owner_and_left_overs_with_the_next() {

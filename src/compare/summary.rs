@@ -7,7 +7,10 @@ use super::statistics::{Quantiles, median, spread};
 pub(super) fn summarise(runs: &[Run], offered: &Offered, limit_mbit: Option<f64>) -> Summary {
     let sources = || runs.iter().flat_map(|run| &run.sources);
     let steady = runs.iter().filter(|run| run.verdict == RunVerdict::Steady).count();
-    let goodput_mbit = spread(runs.iter().map(|run| run.goodput_mbit));
+    let failed = runs.iter().filter(|run| run.is_failed()).count();
+    // What a connection that was refused carried is no rate.
+    let whole = runs.iter().filter(|run| !run.is_failed());
+    let goodput_mbit = spread(whole.map(|run| run.goodput_mbit));
     let possible = match (offered.mbit, limit_mbit) {
         (Some(offered), Some(limit)) => Some(offered.min(limit)),
         (offered, limit) => offered.or(limit),
@@ -24,6 +27,7 @@ pub(super) fn summarise(runs: &[Run], offered: &Offered, limit_mbit: Option<f64>
     Summary {
         steady: u32::try_from(steady).unwrap_or(u32::MAX),
         runs: u32::try_from(runs.len()).unwrap_or(u32::MAX),
+        failed: u32::try_from(failed).unwrap_or(u32::MAX),
         lost: sources().map(|source| source.lost).sum(),
         altered: sources().map(|source| source.altered).sum(),
         twice: sources().map(|source| source.twice).sum(),

@@ -1,6 +1,6 @@
 //! Who wins by how much, in words.
 
-use super::outcome::{Comparison, LinkOutcome, Row};
+use super::outcome::{Comparison, LinkOutcome, Row, Shortfall};
 
 /// Differences below this share are not called better or worse.
 const TIE: f64 = 0.05;
@@ -39,11 +39,7 @@ fn verdict(link: &LinkOutcome, offered_mbit: Option<f64>, live: bool) -> Option<
 }
 
 fn live_verdict(ours: &Row, others: &[&Row]) -> String {
-    let diverging: Vec<String> = others
-        .iter()
-        .filter(|row| worst(row).is_none())
-        .map(|row| row.variant.to_string())
-        .collect();
+    let without: Vec<&Row> = others.iter().copied().filter(|row| worst(row).is_none()).collect();
     let best = others
         .iter()
         .filter_map(|row| Some((worst(row)?.p95, *row)))
@@ -51,9 +47,14 @@ fn live_verdict(ours: &Row, others: &[&Row]) -> String {
     let me = &ours.variant;
     let mine = worst(ours);
     let mut sentence = match (mine, best) {
-        (None, None) => return "nothing keeps up with this load".to_owned(),
+        (None, None) => return nobody(ours, &without),
         (None, Some((p95, row))) => {
-            format!("{me} does not keep up; {} does, with a p95 of {p95:.0} ms", row.variant)
+            let how = if failed(ours) {
+                format!("{me} failed; {} keeps up", row.variant)
+            } else {
+                format!("{me} does not keep up; {} does", row.variant)
+            };
+            format!("{how}, with a p95 of {p95:.0} ms")
         }
         (Some(Worst { p95, .. }), None) => format!("only {me} keeps up, with a p95 of {p95:.0} ms"),
         (Some(Worst { p95, .. }), Some((other, row))) => {
@@ -74,23 +75,65 @@ fn live_verdict(ours: &Row, others: &[&Row]) -> String {
     if let Some(Worst { source, ratio, .. }) = mine {
         sentence.push_str(&format!("; for {source} that is {ratio:.2} times the limit"));
     }
-    if !diverging.is_empty() && mine.is_some() && diverging.len() < others.len() {
-        sentence.push_str(&format!("; {} cannot keep up", diverging.join(", ")));
+    // That only one keeps up says of all others that are slow that they do not.
+    let only = best.is_none() && !without.iter().any(|row| failed(row));
+    if mine.is_some() && !only {
+        left_out(&without).iter().for_each(|part| sentence.push_str(&format!("; {part}")));
     }
     sentence
 }
 
-fn bulk_verdict(ours: &Row, others: &[&Row]) -> String {
-    let goodput = |row: &Row| row.summary.goodput_mbit.map_or(0.0, |spread| spread.median);
-    let best = others.iter().max_by(|a, b| goodput(a).total_cmp(&goodput(b)));
-    let mine = goodput(ours);
-    let Some(best) = best else { return format!("{}: {mine:.1} Mbit/s", ours.variant) };
-    let other = goodput(best);
-    let (faster, slower, high, low) = if mine >= other {
-        (&ours.variant, &best.variant, mine, other)
+/// What there is to say where no transport kept up.
+fn nobody(ours: &Row, others: &[&Row]) -> String {
+    let all: Vec<&Row> = std::iter::once(ours).chain(others.iter().copied()).collect();
+    if all.iter().any(|row| failed(row)) {
+        left_out(&all).join("; ")
     } else {
-        (&best.variant, &ours.variant, other, mine)
+        "nothing keeps up with this load".to_owned()
+    }
+}
+
+/// Those that were too slow, and those that failed: two things.
+fn left_out(rows: &[&Row]) -> Vec<String> {
+    let named = |wanted: bool| {
+        let rows = rows.iter().filter(|row| failed(row) == wanted);
+        rows.map(|row| row.variant.to_string()).collect::<Vec<_>>().join(", ")
     };
+    let parts = [(named(false), "cannot keep up"), (named(true), "failed")];
+    let parts = parts.into_iter().filter(|(names, _)| !names.is_empty());
+    parts.map(|(names, what)| format!("{names} {what}")).collect()
+}
+
+/// True where no repetition was too slow, but some failed.
+fn failed(row: &Row) -> bool {
+    row.summary.shortfall() == Some(Shortfall::Failed)
+}
+
+fn bulk_verdict(ours: &Row, others: &[&Row]) -> String {
+    let goodput = |row: &Row| Some(row.summary.goodput_mbit?.median);
+    let rates = others.iter().filter_map(|row| Some((goodput(row)?, *row)));
+    let best = rates.max_by(|a, b| a.0.total_cmp(&b.0));
+    let broken: Vec<&Row> = others.iter().copied().filter(|row| goodput(row).is_none()).collect();
+    let mut sentence = match (goodput(ours), best) {
+        (None, None) => format!("{} failed", ours.variant),
+        (None, Some((other, row))) => {
+            format!("{} failed; {} carries {other:.1} Mbit/s", ours.variant, row.variant)
+        }
+        (Some(mine), None) => format!("{}: {mine:.1} Mbit/s", ours.variant),
+        (Some(mine), Some((other, row))) => bulk_standing((mine, ours), (other, row)),
+    };
+    if !broken.is_empty() {
+        let names: Vec<String> = broken.iter().map(|row| row.variant.to_string()).collect();
+        sentence.push_str(&format!("; {} failed", names.join(", ")));
+    }
+    sentence
+}
+
+/// How two stand to each other that both carried something, each with its rate.
+fn bulk_standing(ours: (f64, &Row), best: (f64, &Row)) -> String {
+    let ((high, faster), (low, slower)) =
+        if ours.0 >= best.0 { (ours, best) } else { (best, ours) };
+    let (faster, slower) = (&faster.variant, &slower.variant);
     if high - low <= TIE * high {
         return format!("{faster} and {slower} are alike at {high:.1} Mbit/s");
     }
@@ -145,7 +188,8 @@ fn latency_losses(ours: &Row, row: &Row, worse: &mut Vec<String>) {
     for (mine, theirs) in ours.summary.sources.iter().zip(&row.summary.sources) {
         let Some(their) = theirs.latency else { continue };
         let Some(my) = mine.latency else {
-            worse.push(format!("{} keeps up, {} does not", theirs.name, ours.variant));
+            let how = if failed(ours) { "failed" } else { "does not" };
+            worse.push(format!("{} keeps up, {} {how}", theirs.name, ours.variant));
             continue;
         };
         let quantiles =
@@ -162,10 +206,13 @@ fn latency_losses(ours: &Row, row: &Row, worse: &mut Vec<String>) {
 }
 
 fn goodput_loss(ours: &Row, row: &Row, worse: &mut Vec<String>) {
-    let median = |row: &Row| row.summary.goodput_mbit.map_or(0.0, |spread| spread.median);
-    let (mine, theirs) = (median(ours), median(row));
-    if theirs > mine * (1.0 + TIE) {
-        worse.push(format!("{theirs:.1} Mbit/s against {mine:.1}"));
+    let Some(theirs) = row.summary.goodput_mbit.map(|spread| spread.median) else { return };
+    match ours.summary.goodput_mbit.map(|spread| spread.median) {
+        None => worse.push(format!("{theirs:.1} Mbit/s, {} failed", ours.variant)),
+        Some(mine) if theirs > mine * (1.0 + TIE) => {
+            worse.push(format!("{theirs:.1} Mbit/s against {mine:.1}"));
+        }
+        Some(_) => {}
     }
 }
 
@@ -210,7 +257,9 @@ mod tests {
         });
         let source = SourceSummary { name: "visible".to_owned(), latency, ..Default::default() };
         let goodput_mbit = Some(exactly(mbit));
-        let summary = Summary { goodput_mbit, sources: vec![source], ..Default::default() };
+        let (runs, steady) = (2, if p95.is_some() { 2 } else { 0 });
+        let sources = vec![source];
+        let summary = Summary { goodput_mbit, sources, runs, steady, ..Default::default() };
         Row { variant: variant.clone(), summary, runs: Vec::new() }
     }
 
@@ -226,6 +275,7 @@ mod tests {
             spec: String::new(),
             rtt_ms: 1.0,
             limit_mbit: None,
+            unmet_outages: Vec::new(),
             rows: rows.collect(),
         };
         Comparison {
@@ -263,6 +313,47 @@ mod tests {
         let gave_up = comparison(Some(30.0), [(None, 2.0), (Some(20.0), 19.0), (None, 1.0)]);
         assert!(verdicts(&gave_up)[0].contains("does not keep up; tcp bbr does"));
         assert!(losses(&gave_up)[0].contains("visible keeps up, quic lossy does not"));
+    }
+
+    fn fail(row: &mut Row) {
+        row.summary.failed = row.summary.runs - row.summary.steady;
+        row.summary.goodput_mbit = None;
+    }
+
+    #[test]
+    fn what_failed_is_not_called_slow_nor_the_other_way_round() {
+        let mut mixed = comparison(Some(30.0), [(Some(50.0), 19.0), (None, 0.0), (None, 1.0)]);
+        fail(&mut mixed.links[0].rows[1]);
+        let verdict = verdicts(&mixed).remove(0);
+        assert!(verdict.ends_with("; tcp cubic cannot keep up; tcp bbr failed"), "{verdict}");
+        // Ours, with one that is slow, and with one that keeps up.
+        let mut broken = comparison(Some(30.0), [(None, 0.0), (None, 1.0), (None, 1.0)]);
+        fail(&mut broken.links[0].rows[0]);
+        let verdict = verdicts(&broken).remove(0);
+        assert_eq!(verdict, "here: tcp bbr, tcp cubic cannot keep up; quic lossy failed");
+        let mut beaten = comparison(Some(30.0), [(None, 0.0), (Some(20.0), 19.0), (None, 1.0)]);
+        fail(&mut beaten.links[0].rows[0]);
+        let verdict = verdicts(&beaten).remove(0);
+        assert!(verdict.contains("quic lossy failed; tcp bbr keeps up"), "{verdict}");
+        assert!(losses(&beaten)[0].contains("visible keeps up, quic lossy failed"));
+        // One that failed once and was too slow once is too slow.
+        let mut once = comparison(Some(30.0), [(Some(50.0), 19.0), (None, 1.0), (None, 1.0)]);
+        once.links[0].rows[1].summary.failed = 1;
+        let verdict = verdicts(&once).remove(0);
+        assert!(verdict.contains("only quic lossy") && !verdict.contains("failed"), "{verdict}");
+    }
+
+    #[test]
+    fn bulk_that_failed_has_no_rate_to_be_beaten() {
+        let mut bulk = comparison(None, [(None, 40.0), (None, 0.0), (None, 4.0)]);
+        fail(&mut bulk.links[0].rows[1]);
+        let verdict = verdicts(&bulk).remove(0);
+        assert!(verdict.contains("10.0 times as much as tcp cubic"), "{verdict}");
+        assert!(verdict.ends_with("; tcp bbr failed"), "{verdict}");
+        fail(&mut bulk.links[0].rows[0]);
+        let verdict = verdicts(&bulk).remove(0);
+        assert!(verdict.contains("quic lossy failed; tcp cubic carries 4.0 Mbit/s"), "{verdict}");
+        assert!(losses(&bulk)[0].contains("4.0 Mbit/s, quic lossy failed"));
     }
 
     #[test]

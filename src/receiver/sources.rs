@@ -24,10 +24,11 @@ const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: u64 = 8 << 20;
 
 /// The sources of a store, shared by all sessions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sources {
     sink: Arc<FolderSink>,
     open: Arc<Mutex<Opened>>,
+    on_thread_start: Arc<OnThreadStart>,
 }
 
 /// The sources that are open, and how often one was asked for.
@@ -46,6 +47,9 @@ struct Source {
     /// When a session asked for it last, as a count of such questions.
     asked: u64,
 }
+
+/// Called on each source's thread when it starts; what it returns is dropped there when it ends.
+type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
 
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
@@ -89,7 +93,14 @@ pub(super) struct Settled {
 impl Sources {
     /// The sources of `sink`, none of them open yet.
     pub fn new(sink: FolderSink) -> Self {
-        Self { sink: Arc::new(sink), open: Arc::default() }
+        let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
+        Self { sink: Arc::new(sink), open: Arc::default(), on_thread_start }
+    }
+
+    /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
+    /// on the thread when it ends. For whoever counts what storing costs.
+    pub fn on_thread_start(self, hook: impl Fn() -> Box<dyn Send> + Send + Sync + 'static) -> Self {
+        Self { on_thread_start: Arc::new(hook), ..self }
     }
 
     /// Whether frames are on the medium before they are confirmed.
@@ -115,9 +126,13 @@ impl Sources {
         open.make_room_for(name)?;
         let store = self.sink.source(name).map_err(|error: SinkError| error.to_string())?;
         let (thread, queue) = mpsc::unbounded_channel();
+        let hook = self.on_thread_start.clone();
         let started = std::thread::Builder::new()
             .name(format!("store {name}"))
-            .spawn(move || work(store, queue))
+            .spawn(move || {
+                let _until_its_end = hook();
+                work(store, queue);
+            })
             .map_err(|error| format!("cannot start a thread for source {name}: {error}"))?;
         let source = Source { thread: thread.clone(), store: started, asked };
         open.sources.insert(name.clone(), source);
@@ -307,6 +322,12 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
         FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
         FrameError::NoSpace { .. } => RefusalCode::NoSpace,
         FrameError::Io { .. } => RefusalCode::StoreFailed,
+    }
+}
+
+impl std::fmt::Debug for Sources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sources").field("sink", &self.sink).finish_non_exhaustive()
     }
 }
 

@@ -90,3 +90,27 @@ fn a_source_is_closed_only_when_its_work_is_done() {
     }
     assert_eq!(answered, OFFERS, "work was dropped");
 }
+
+/// Tells on which thread it was dropped.
+struct Told(std::sync::mpsc::Sender<Option<String>>);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().name().map(str::to_owned));
+    }
+}
+
+#[test]
+fn a_sources_thread_is_told_of_from_its_start_to_its_end() {
+    let (_folder, sources) = sources();
+    let (tell, told) = std::sync::mpsc::channel();
+    let sources = sources.on_thread_start(move || {
+        let here = std::thread::current().name().map(str::to_owned);
+        let _ = tell.send(here);
+        Box::new(Told(tell.clone()))
+    });
+    let source = sources.open(&SourceName::parse("visible").unwrap()).unwrap();
+    assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
+    drop((source, sources));
+    assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
+}

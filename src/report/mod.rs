@@ -69,6 +69,13 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
             ELSEWHERE * 100.0
         ));
     }
+    for link in comparison.links.iter().filter(|link| !link.unmet_outages.is_empty()) {
+        warnings.push(format!(
+            "{}: no run lasted until outage={}: ask for more --frames, or let it begin earlier",
+            link.label,
+            link.unmet_outages.join(", outage=")
+        ));
+    }
     for (_, row, run) in runs() {
         for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
             let warning = format!("{} did not store {frame}", row.variant);
@@ -150,6 +157,7 @@ mod tests {
             spec: name,
             rtt_ms: 50.0,
             limit_mbit: Some(46.9),
+            unmet_outages: vec!["30s+1s".to_owned()],
             rows: vec![row],
         };
         let sources = vec![OfferedSource { name: "v".to_owned(), frames: 3, bytes: 180_000 }];
@@ -181,8 +189,60 @@ mod tests {
         assert!(text.contains("warning: in 1 runs this machine was too slow"), "{text}");
         assert!(text.contains("warning: the comparison was stopped: 5 of 6 runs"), "{text}");
         assert!(text.contains("warning: in 1 runs other programs"), "{text}");
+        assert!(
+            text.contains("no run lasted until outage=30s+1s: ask for more --frames"),
+            "{text}"
+        );
         let unsent = "warning: quic lossy did not store <b>visible</b>/1.png: it is empty";
         assert_eq!(text.matches(unsent).count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_run_that_failed_is_not_called_slow() {
+        let mut comparison = comparison();
+        let row = &mut comparison.links[0].rows[0];
+        row.runs[0].verdict = RunVerdict::Failed("connection refused".to_owned());
+        (row.summary.runs, row.summary.failed) = (2, 1);
+        let text = |comparison: &Comparison| {
+            let mut out = Vec::new();
+            Text.write(comparison, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        // The other one of the two was too slow.
+        let both = text(&comparison);
+        assert!(both.contains("failed 1/2, diverges 1/2"), "{both}");
+        let summary = &mut comparison.links[0].rows[0].summary;
+        (summary.failed, summary.unfinished) = (2, 0);
+        let failed = text(&comparison);
+        let line = failed.lines().find(|line| line.starts_with("  quic lossy")).unwrap();
+        assert!(line.contains(" failed ") && !line.contains("diverges"), "{line}");
+        let reason = "failed: <script>alert(1)</script>, quic lossy: connection refused";
+        assert!(failed.contains("quic lossy failed") && failed.contains(reason), "{failed}");
+        assert!(!failed.contains("keep up"), "{failed}");
+    }
+
+    #[test]
+    fn a_name_with_a_bar_stays_in_its_column() {
+        let mut comparison = comparison();
+        let name = "left|'right' & \"top\"";
+        comparison.links[0].rows[0].summary.sources[0].name = name.to_owned();
+        comparison.links[0].rows[0].runs[0].sources[0].name = name.to_owned();
+        comparison.offered.sources[0].name = name.to_owned();
+        let (mut text, mut page) = (Vec::new(), Vec::new());
+        Text.write(&comparison, &mut text).unwrap();
+        Html.write(&comparison, &mut page).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        // The columns before and behind it are where they are in the line of the limit.
+        let ends: Vec<Option<usize>> = ["  limit ", "  quic lossy "]
+            .iter()
+            .map(|row| text.lines().find(|line| line.starts_with(row))?.find(name))
+            .collect();
+        assert!(ends[0].is_some() && ends[0] == ends[1], "{text}");
+        let page = String::from_utf8(page).unwrap();
+        let cell = "<td class=\"name\">left|&#39;right&#39; &amp; &quot;top&quot;</td>";
+        assert_eq!(page.matches(cell).count(), 2, "{page}");
+        let label = "of left|&#39;right&#39; &amp; &quot;top&quot; over";
+        assert!(page.contains(label), "{page}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::table::write_aligned;
+use super::table::{shortfall, write_aligned};
 use crate::compare::outcome::RunVerdict;
 use crate::compare::remote::{ClockOffset, RemoteComparison, RemoteRow};
 
@@ -25,7 +25,8 @@ pub(super) const NAMES: usize = 2;
 /// What the figures are.
 pub(super) const MEANING: &str = "receipt: from due to the receipt's arrival, by this machine's \
     clock. one way: from due to stored, by both clocks, the receiver's being ahead of this one by \
-    what is under clock, give or take the error beside it. The limit of your link is not known, so \
+    what is under clock, give or take the error beside it. Mbit/s: what was confirmed from the first \
+    due time to the last receipt, or until a run was stopped. The limit of your link is not known, so \
     there is no ratio to it.";
 
 /// Writes the table and what has to be known with it.
@@ -38,6 +39,7 @@ pub fn write_remote(comparison: &RemoteComparison, out: &mut dyn io::Write) -> i
     if let Some(prefix) = comparison.kept_prefix() {
         writeln!(out, "The receiver keeps the frames in sources that begin with {prefix}-")?;
     }
+    comparison.shortages().iter().try_for_each(|short| writeln!(out, "missing: {short}"))?;
     comparison.failures().iter().try_for_each(|failure| writeln!(out, "failed: {failure}"))
 }
 
@@ -86,11 +88,17 @@ fn clock(row: &RemoteRow) -> String {
 }
 
 fn verdict(row: &RemoteRow) -> String {
-    let failed = row.runs.iter().any(|run| matches!(run.verdict, RunVerdict::Failed(_)));
-    let unfinished = row.runs.iter().any(|run| run.verdict == RunVerdict::Unfinished);
-    match (failed, unfinished) {
-        (true, _) => "failed".to_owned(),
-        (_, true) => "unfinished".to_owned(),
-        _ => format!("diverges {}/{}", row.runs.len() - row.steady, row.runs.len()),
-    }
+    let count = |of: fn(&RunVerdict) -> bool| {
+        let runs = row.runs.iter().filter(|run| of(&run.verdict)).count();
+        u32::try_from(runs).unwrap_or(u32::MAX)
+    };
+    let failed = count(|verdict| matches!(verdict, RunVerdict::Failed(_)));
+    let diverging = count(|verdict| *verdict == RunVerdict::Diverges);
+    let unfinished = count(|verdict| *verdict == RunVerdict::Unfinished);
+    let (slow, behind) = match unfinished {
+        0 => (diverging, "diverges"),
+        // Bulk does not diverge.
+        unfinished => (unfinished, "unfinished"),
+    };
+    shortfall(failed, slow, count(|_| true), behind)
 }

@@ -36,7 +36,7 @@ const LIVE: [&str; 14] = [
 ];
 
 /// What a column means.
-const MEANINGS: [(&str, &str); 11] = [
+const MEANINGS: [(&str, &str); 12] = [
     ("transport", "with the congestion control's name"),
     (
         "p50 ms",
@@ -49,20 +49,24 @@ const MEANINGS: [(&str, &str); 11] = [
     ("wire/payload", "bytes that entered the link for each byte stored: sent + sent back"),
     ("resent", "share of packets that the sender took for lost"),
     ("mended", "share of frames that forward repair made whole"),
-    ("CPU s", "processor time of the sender + the receiver"),
+    (
+        "CPU s",
+        "processor time of the sender + the receiver, with reading, hashing and storing, without the link",
+    ),
     (
         "diverges",
         "latency grew until the run was stopped, so it has no percentiles; 1/2 is one of two runs",
     ),
+    ("failed", "the run ended with an error, which is named below: it says nothing about speed"),
 ];
 
 /// What the columns and words of these tables mean.
 pub(super) fn meanings(offered: &Offered) -> impl Iterator<Item = (&'static str, &'static str)> {
     let live = offered.fps.is_some();
     let columns = if live { &LIVE[..] } else { &BULK[..] };
-    MEANINGS
-        .into_iter()
-        .filter(move |(name, _)| columns.contains(name) || (live && *name == "diverges"))
+    MEANINGS.into_iter().filter(move |(name, _)| {
+        columns.contains(name) || (live && ["diverges", "failed"].contains(name))
+    })
 }
 
 fn live_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
@@ -102,14 +106,23 @@ fn stored(source: &SourceSummary) -> String {
 
 fn latency_cells(latency: Option<&LatencySummary>, summary: &Summary) -> Vec<String> {
     let Some(LatencySummary { p50, p95, p99, max, ratio, .. }) = latency else {
-        let how = match (summary.steady, summary.runs) {
-            (0, _) => "diverges".to_owned(),
-            (steady, runs) => format!("diverges {}/{runs}", runs - steady),
-        };
+        let how = shortfall(summary.failed, summary.behind(), summary.runs, "diverges");
         return vec![how, String::new(), String::new(), String::new(), String::new()];
     };
     let ratio = ratio.map(|ratio| format!("{ratio:.1}")).join("/");
     vec![spread(p50, millis), spread(p95, millis), spread(p99, millis), millis(max.max), ratio]
+}
+
+/// How many of `runs` failed, and how many were too slow, which is called `behind`.
+pub(super) fn shortfall(failed: u32, slow: u32, runs: u32, behind: &str) -> String {
+    let of_runs = |count: u32, what: &str| match count {
+        0 => None,
+        all if all == runs => Some(what.to_owned()),
+        some => Some(format!("{what} {some}/{runs}")),
+    };
+    let both: Vec<String> =
+        of_runs(failed, "failed").into_iter().chain(of_runs(slow, behind)).collect();
+    if both.is_empty() { "-".to_owned() } else { both.join(", ") }
 }
 
 fn stalls(source: &SourceSummary) -> String {
@@ -127,7 +140,11 @@ fn cell_figures(summary: &Summary) -> Vec<String> {
     };
     let median = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
     vec![
-        spread(&summary.goodput_mbit.unwrap_or_default(), |mbit| format!("{mbit:.1}")),
+        match &summary.goodput_mbit {
+            Some(goodput) => spread(goodput, |mbit| format!("{mbit:.1}")),
+            None if summary.failed > 0 => "failed".to_owned(),
+            None => "-".to_owned(),
+        },
         match (summary.wire_ratio, summary.back_ratio) {
             (Some(up), Some(down)) => format!("{:.2}+{:.2}", up.median, down.median),
             _ => "-".to_owned(),

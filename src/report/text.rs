@@ -83,7 +83,9 @@ fn write_words(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<(
     let sum = |of: fn(&Row) -> u64| rows().map(of).sum::<u64>();
     let unfinished = match sum(|row| row.summary.unfinished) {
         0 => String::new(),
-        frames => format!("; {frames} had not arrived when runs that did not keep up were stopped"),
+        frames => {
+            format!("; {frames} had not arrived when runs that did not keep up, or failed, ended")
+        }
     };
     writeln!(
         out,

@@ -57,6 +57,23 @@ fn the_page_shows_every_transport_and_loads_nothing() {
 }
 
 #[test]
+fn a_frame_that_is_not_stored_is_missing_by_name_and_is_status_1() {
+    let place = Place::new();
+    place.frames("visible", 2, 4_000);
+    place.file("visible/2.bin", &[7; 60_000]);
+    let receiver = Receiver::start(&place, &["--transport", "quic", "--max-frame", "20kB"]);
+    let run = ["visible", "--transport", "quic", "--frames", "3", "--repeat", "1"];
+    compare(&place, &receiver, &[&run[..], &["--json", "all.json"]].concat())
+        .expect(1)
+        .prints("missing: quic lossy, run 1: 1 of 3 frames")
+        .prints("visible/2.bin (");
+    let all: Value = serde_json::from_str(&read(&place.path("all.json"))).unwrap();
+    let source = &all["rows"][0]["runs"][0]["sources"][0];
+    let counts = ["offered", "confirmed", "found", "missing"].map(|key| source[key].as_u64());
+    assert_eq!(counts, [3, 2, 0, 1].map(Some), "{source}");
+}
+
+#[test]
 fn bulk_has_no_latency_but_goodput() {
     let place = Place::new();
     let receiver = Receiver::start(&place, &["--transport", "quic"]);

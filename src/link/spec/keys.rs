@@ -61,7 +61,8 @@ const KEYS: [LinkKey; 10] = [
     LinkKey {
         name: "outage",
         example: "outage=5s+200ms or outage=2s+150ms/15s",
-        meaning: "down at 5 s for 200 ms; at 2 s and again every 15 s; repeatable; none clears",
+        meaning: "down at 5 s of a run for 200 ms; at 2 s and again every 15 s; repeatable, and they may overlap; \
+                  none clears",
     },
     LinkKey {
         name: "seed",

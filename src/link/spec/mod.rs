@@ -1,5 +1,6 @@
 //! A link as users write it: `rate=50mbit,delay=25ms,loss=2%,queue=50ms`, or a preset's name.
 
+mod downtime;
 mod keys;
 mod parse;
 mod presets;

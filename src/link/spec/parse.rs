@@ -17,6 +17,8 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_QUEUE: ByteSize = ByteSize(1 << 30);
 const MAX_BURST: f64 = 100_000.0;
 const MAX_OUTAGES: usize = 100;
+/// For each of an outage's three times: no run lasts so long.
+const MAX_OUTAGE: Duration = Duration::from_secs(86_400);
 const DEFAULT_HOLD: Duration = Duration::from_millis(5);
 
 impl FromStr for LinkSpec {
@@ -133,7 +135,25 @@ impl DirectionSpec {
             self.set(item)?;
         }
         self.check_queue(&mine)?;
+        self.check_outages(&mine)?;
         self.check_burst(&mine)
+    }
+
+    /// A link that is never up needs no comparison.
+    fn check_outages(&self, items: &[&Assignment<'_>]) -> Result<(), SpecError> {
+        let Some(item) = given(items, "outage") else { return Ok(()) };
+        let alike = || items.iter().filter(|other| other.written == item.written);
+        if alike().count() > 1 && alike().any(|other| other.value == "none") {
+            return Err(item.refuse("none stands alone: write none, or the outages"));
+        }
+        let last = self.outages.iter().map(|outage| outage.at).max().unwrap_or_default();
+        match self.up_from(last) {
+            Some(_) => Ok(()),
+            None => Err(item.refuse(
+                "the outages overlap so that the link is never up again: let one be shorter, or \
+                 come less often",
+            )),
+        }
     }
 
     /// Outages are the one key that adds up, but only to what stands beside it.
@@ -276,20 +296,44 @@ fn reorder(item: &Assignment<'_>) -> Result<Option<Reorder>, SpecError> {
 
 fn outage(item: &Assignment<'_>) -> Result<Outage, SpecError> {
     let Some((at, rest)) = item.value.split_once('+') else {
-        return Err(item.refuse("an outage is written AT+FOR or AT+FOR/EVERY"));
+        return Err(item.refuse(format!(
+            "{:?} is not AT+FOR or AT+FOR/EVERY, three times with their units, or none",
+            item.value
+        )));
     };
     let (lasts, every) = match rest.split_once('/') {
-        Some((lasts, every)) => (lasts, Some(item.parse::<Span>(every)?.0)),
+        Some((lasts, every)) => (lasts, Some(outage_time(item, "EVERY", every)?)),
         None => (rest, None),
     };
-    let (Span(at), Span(lasts)) = (item.parse(at)?, item.parse(lasts)?);
+    let (at, lasts) = (outage_time(item, "AT", at)?, outage_time(item, "FOR", lasts)?);
     if lasts.is_zero() {
-        return Err(item.refuse("an outage that lasts no time"));
+        return Err(item.refuse(
+            "an outage that lasts no time: FOR is more than 0; leave the outage out where there is \
+             none",
+        ));
     }
-    if every.is_some_and(|every| every <= lasts) {
-        return Err(item.refuse("an outage that comes again before it is over"));
+    if let Some(every) = every.filter(|every| *every <= lasts) {
+        return Err(item.refuse(format!(
+            "an outage that comes again before it is over: EVERY ({}) has to be longer than FOR ({})",
+            Span(every),
+            Span(lasts)
+        )));
     }
     Ok(Outage { at, lasts, every })
+}
+
+/// One of an outage's times; `part` is what it is called in `AT+FOR/EVERY`.
+fn outage_time(item: &Assignment<'_>, part: &str, text: &str) -> Result<Duration, SpecError> {
+    if text.trim().is_empty() {
+        return Err(item.refuse(format!("{part} is missing in {:?}, AT+FOR/EVERY", item.value)));
+    }
+    let parsed = text.parse::<Span>();
+    let Span(time) =
+        parsed.map_err(|error| item.refuse(format!("{part} in AT+FOR/EVERY: {error}")))?;
+    if time > MAX_OUTAGE {
+        return Err(item.refuse(format!("{part} in AT+FOR/EVERY is at most 24h")));
+    }
+    Ok(time)
 }
 
 impl Assignment<'_> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Capacity, DirectionSpec, LinkSpec, QueueLimit};
+use super::{Capacity, DirectionSpec, LinkSpec, Outage, QueueLimit};
 use crate::frame::{BitRate, Share};
 
 impl fmt::Display for LinkSpec {
@@ -17,6 +17,13 @@ impl fmt::Display for LinkSpec {
             items.push("delay=0ms".to_owned());
         }
         f.write_str(&items.join(","))
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", span(self.at), span(self.lasts))?;
+        self.every.map_or(Ok(()), |every| write!(f, "/{}", span(every)))
     }
 }
 
@@ -47,10 +54,7 @@ fn values(spec: &DirectionSpec) -> [(&'static str, Vec<String>); 9] {
     });
     let reorder =
         spec.reorder.map(|reorder| format!("{}+{}", share(reorder.share), span(reorder.by)));
-    let outages = spec.outages.iter().map(|outage| {
-        let every = outage.every.map(|every| format!("/{}", span(every))).unwrap_or_default();
-        format!("{}+{}{every}", span(outage.at), span(outage.lasts))
-    });
+    let outages = spec.outages.iter().map(ToString::to_string);
     let shown = |time: Duration| (!time.is_zero()).then(|| span(time)).into_iter().collect();
     [
         ("rate", rate.into_iter().collect()),

@@ -14,6 +14,7 @@ pub(super) fn write(comparison: &RemoteComparison, out: &mut dyn io::Write) -> i
     writeln!(out, "<h1>Frames over your own link</h1>")?;
     writeln!(out, "<p class=\"soft\">{}</p>", escape(&offered))?;
     write_list("Failed", "", &comparison.failures(), out)?;
+    write_list("Missing", "", &comparison.shortages(), out)?;
     writeln!(
         out,
         "<p class=\"soft\">{} framelane {}.</p>",
@@ -51,6 +52,9 @@ mod tests {
             name: name.clone(),
             offered: 3,
             confirmed: 2,
+            found: 0,
+            missing: 1,
+            not_stored: vec!["<s>2.png</s> (it is empty)".to_owned()],
             to_receipt: Some(Quantiles { p50: 41.0, p95: 60.0, p99: 60.0, max: 60.0 }),
             one_way: Some(Quantiles { p50: 20.5, p95: 39.5, p99: 39.5, max: 39.5 }),
             samples: vec![(0, 41.0, -979.5), (1, 60.0, -960.5)],
@@ -58,6 +62,8 @@ mod tests {
         let run = RemoteRun {
             verdict: RunVerdict::Steady,
             missing: 1,
+            stopped: false,
+            seconds: 1.0,
             goodput_mbit: 1.0,
             clock: Some(ClockOffset { offset_ms: -1_000.0, error_ms: 20.0, rtt_ms: 40.0 }),
             sources: vec![source],
@@ -91,7 +97,7 @@ mod tests {
         Html.write_remote(&comparison(), &mut page).unwrap();
         let page = String::from_utf8(page).unwrap();
         assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"));
-        for markup in ["<b>visible", "<i>refused", "<u>store"] {
+        for markup in ["<b>visible", "<i>refused", "<u>store", "<s>2.png"] {
             assert!(!page.contains(markup), "{markup} became markup");
         }
         for transport in ["quic", "tcp"] {
@@ -109,5 +115,6 @@ mod tests {
         write_remote(&comparison(), &mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.contains("-1000.0 +-20.0") && text.contains("20.5"), "{text}");
+        assert!(text.contains("missing: quic, run 1: 1 of 3 frames"), "{text}");
     }
 }

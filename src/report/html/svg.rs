@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::frame::printable;
+
 /// From values to places along one axis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scale {
@@ -200,15 +202,17 @@ fn shortened(text: &str, most: usize) -> String {
     short
 }
 
-/// Text that HTML takes as text.
+/// Text that HTML takes as text, in an element as well as in an attribute. Control characters, which
+/// a reason may have from elsewhere, are shown as escapes.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
+    for character in printable(text).chars() {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
             other => escaped.push(other),
         }
     }
@@ -237,5 +241,6 @@ mod tests {
         let plot = Plot::new(300.0, 200.0, Scale::linear(0.0, 1.0), Scale::linear(0.0, 1.0), "<a>");
         let svg = plot.finish("\"><script>");
         assert!(!svg.contains("<script>") && svg.contains("&lt;a&gt;"), "{svg}");
+        assert_eq!(escape("a|b'c & \"d\"\u{7}"), "a|b&#39;c &amp; &quot;d&quot;\\u{7}");
     }
 }

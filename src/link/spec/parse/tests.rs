@@ -52,6 +52,15 @@ fn outages_and_their_share() {
 }
 
 #[test]
+fn several_outages_may_overlap_and_none_clears_one_direction() {
+    let link = link("outage=5s+2s,outage=6s+2s,outage=0s+1s/3s,up.outage=none");
+    assert!(link.up.outages.is_empty());
+    assert_eq!(link.down.outages.len(), 3);
+    let at = |ms| link.down.up_from(Duration::from_millis(ms));
+    assert_eq!(at(5_000), Some(Duration::from_secs(8)));
+}
+
+#[test]
 fn every_preset_parses_and_shows_itself() {
     for preset in presets() {
         let spec = link(preset.name);
@@ -79,7 +88,7 @@ fn canonical_text() {
 }
 
 /// What is written, and what the message must name.
-const REFUSED: [(&str, &[&str]); 37] = [
+const REFUSED: [(&str, &[&str]); 54] = [
     ("", &["empty", "rate=50mbit"]),
     ("  ", &["empty"]),
     ("dialup", &["dialup", "busy-wifi"]),
@@ -114,8 +123,25 @@ const REFUSED: [(&str, &[&str]); 37] = [
     ("rate=1mbit,trace=x", &["\"trace\"", "either"]),
     ("trace=/nonexistent", &["\"trace\"", "/nonexistent", "No such file"]),
     ("outage=5s", &["\"outage\"", "AT+FOR"]),
-    ("outage=5s+0ms", &["\"outage\"", "no time"]),
-    ("outage=5s+2s/1s", &["\"outage\"", "before it is over"]),
+    ("outage=5s+0ms", &["\"outage\"", "no time", "FOR is more than 0"]),
+    ("outage=5s+2s/1s", &["\"outage\"", "before it is over", "EVERY (1 s)", "FOR (2 s)"]),
+    ("outage=5s+2s/2s", &["\"outage\"", "before it is over"]),
+    ("outage=5s+2s/0", &["\"outage\"", "before it is over"]),
+    ("outage=", &["\"outage\"", "AT+FOR", "outage=5s+200ms"]),
+    ("outage=5s-1s", &["\"outage\"", "\"5s-1s\"", "AT+FOR"]),
+    ("outage=+1s", &["\"outage\"", "AT is missing", "outage=5s+200ms"]),
+    ("outage=5s+", &["\"outage\"", "FOR is missing"]),
+    ("outage=5s+/1s", &["\"outage\"", "FOR is missing"]),
+    ("outage=5s+1s/", &["\"outage\"", "EVERY is missing", "outage=2s+150ms/15s"]),
+    ("outage=5+1s", &["\"outage\"", "AT in", "\"5\" has no unit", "250ms or 2s"]),
+    ("outage=5s+200", &["\"outage\"", "FOR in", "\"200\" has no unit"]),
+    ("outage=5s+1s/15", &["\"outage\"", "EVERY in", "\"15\" has no unit"]),
+    ("outage=5s+1mbit", &["\"outage\"", "FOR in", "\"mbit\"", "ns, us, ms, s"]),
+    ("outage=-1s+1s", &["\"outage\"", "AT in", "zero or more"]),
+    ("outage=5s+1s+1s", &["\"outage\"", "FOR in", "\"1s+1s\""]),
+    ("outage=2d+1s", &["\"outage\"", "AT in", "at most 24h"]),
+    ("outage=none,outage=5s+1s", &["\"outage\"", "none stands alone"]),
+    ("up.outage=0+1s/2s,up.outage=1s+1s/2s", &["\"up.outage\"", "never up again", "shorter"]),
     ("seed=-1", &["\"seed\"", "whole number"]),
 ];
 
