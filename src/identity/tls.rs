@@ -140,9 +140,8 @@ impl ClientTls {
 
 impl ServerTls {
     /// For `tokio_rustls::TlsAcceptor`: a configuration for one connection, and what explains it.
-    pub fn tcp(&self) -> (Arc<rustls::ServerConfig>, Explainer) {
-        let (config, explainer) = self.connection();
-        (Arc::new(config), explainer)
+    pub fn tcp(&self) -> (rustls::ServerConfig, Explainer) {
+        self.connection()
     }
 
     /// For `quinn::Incoming::accept_with`: a configuration for one connection, and what explains it.

@@ -376,8 +376,10 @@ impl Lane {
                 if ledger.is_settled_frame(sequence) {
                     continue; // a second receipt, for a frame that a transport had to send twice
                 }
-                let handed = self.unconfirmed.get(&sequence).is_some_and(|known| known.handed);
-                if !handed {
+                if !self.is_handed(sequence) {
+                    if ledger.was_sent(sequence) {
+                        continue; // refused at first, and about to be sent and confirmed again
+                    }
                     return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
                 }
                 let bytes = self.release(sequence);
@@ -399,7 +401,10 @@ impl Lane {
         ledger: &mut Ledger,
         patience: Duration,
     ) -> Result<(), Nonsense> {
-        if !self.unconfirmed.contains_key(&refusal.sequence) {
+        if !self.is_handed(refusal.sequence) {
+            if ledger.is_settled_frame(refusal.sequence) || ledger.was_sent(refusal.sequence) {
+                return Ok(()); // a second answer to a frame that a transport had to send twice
+            }
             return Err(Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence)));
         }
         let bytes = self.release(refusal.sequence);
@@ -413,6 +418,11 @@ impl Lane {
             self.fail(refusal.sequence, reason, ledger);
         }
         Ok(())
+    }
+
+    /// True while the transport has the frame, or has sent it and no answer has come.
+    fn is_handed(&self, sequence: Sequence) -> bool {
+        self.unconfirmed.get(&sequence).is_some_and(|known| known.handed)
     }
 
     /// What the receiver counts for this source.

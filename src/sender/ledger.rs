@@ -102,6 +102,12 @@ impl Ledger {
         }
     }
 
+    /// True where the frame was handed to a transport, in this session or one before, and is not settled.
+    pub(super) fn was_sent(&self, sequence: Sequence) -> bool {
+        let frame = self.open.get(&sequence.0).or_else(|| self.again.get(&sequence.0));
+        frame.is_some_and(|frame| frame.sent)
+    }
+
     /// The receiver has confirmed the frame. False where it was not open.
     pub(super) fn confirm(&mut self, sequence: Sequence, bytes: u64) -> bool {
         let known = self.open.remove(&sequence.0).is_some();

@@ -12,7 +12,9 @@ use crate::transport::{
     BoxFuture, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink,
 };
-use crate::wire::{Answer, CloseCode, Message, Receipts, Totals, Verdict, Welcome};
+use crate::wire::{
+    Answer, CloseCode, Message, Receipts, Refusal, RefusalCode, Totals, Verdict, Welcome,
+};
 
 const FRAMES: u64 = 200;
 const PER_SECOND: f64 = 100.0;
@@ -290,4 +292,29 @@ fn assert_fresh_first(taken: &[(UnixNanos, OutgoingFrame)]) {
             passed_over.map(|(_, other)| other.header.meta.sequence.0)
         );
     }
+}
+
+/// A transport that has lost the answer to a frame sends it again, and then both are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_answer_to_a_frame_is_no_answer() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    let frame = loop {
+        tokio::select! {
+            message = link.messages.recv() => { link.answer(message).await; }
+            frame = link.frames.recv() => break frame.expect("the sender goes on"),
+        }
+    };
+    let (source, sequence) = (frame.header.source, frame.header.meta.sequence);
+    let refusal = |code| Message::Refusal(Refusal::new(source, sequence, code, "the first frame"));
+    let receipt = || Message::Receipts(Receipts::new(source, UnixNanos::now(), [sequence]));
+    // No room, twice over, and then room: it is still to be sent again, since nobody waits for it now.
+    for answer in [refusal(RefusalCode::NoSpace), refusal(RefusalCode::NoSpace), receipt()] {
+        link.incoming.send(answer).await.unwrap();
+    }
+    let taken = link.take_all().await;
+    let times = taken.iter().filter(|(_, frame)| frame.header.meta.sequence == sequence).count();
+    assert_eq!((times, taken.len() as u64), (1, FRAMES));
+    let report = sending.await.unwrap();
+    assert!(report.is_complete(), "{:?}", report.error);
 }

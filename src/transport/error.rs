@@ -1,5 +1,6 @@
 //! What can go wrong between two machines.
 
+use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
@@ -104,6 +105,17 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// The address cannot be listened on, with what can be done about it.
+    pub(super) fn listen(address: SocketAddr, transport: Transport, error: &io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "choose another --listen port, or end what uses this one",
+            io::ErrorKind::PermissionDenied => "choose a --listen port over 1023",
+            io::ErrorKind::AddrNotAvailable => "choose a --listen address that this machine has",
+            _ => "choose another --listen address or port",
+        };
+        Self::Listen { address, transport, why: error.to_string(), advice }
+    }
+
     /// True where a new attempt can succeed without anybody changing anything.
     pub fn may_pass(&self) -> bool {
         match self {

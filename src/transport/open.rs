@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::quic::{self, LastSession, QuicDial, QuicListen};
 use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
-use super::tcp::{self, Classify, TcpDial, TcpOptions};
+use super::tcp::{self, Classify, TcpDial, TcpOptions, TlsOfEach};
 use super::{BoxFuture, Dial, Intake, Listener, SenderLink, Transport, TransportError};
 use crate::congestion::SharedFactory;
 use crate::identity::{ClientTls, Explainer, Pin, ReceiverAddress, ServerTls};
@@ -128,10 +128,13 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
         Transport::Quic => quic::listen(QuicListen { address, tls, congestion, intake }),
         // One listener takes both: a session says by what it does which of the two it is.
         Transport::Tcp | Transport::TcpPerFrame => {
-            let (tls, explainer) = tls.tcp();
+            let of_each: TlsOfEach = Arc::new(move || {
+                let (tls, explainer) = tls.tcp();
+                (tls, classify(explainer))
+            });
             let pin = |der: &[u8]| Pin::of(&CertificateDer::from(der)).to_string();
             let options = TcpOptions::default();
-            tcp::listen(address, &tls, intake, pin, classify(explainer), options)
+            tcp::listen(address, of_each, intake, pin, options)
         }
         Transport::StopAndWait => {
             stop_and_wait::listen(address, intake, ReceiverSettings::default())

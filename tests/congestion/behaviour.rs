@@ -53,6 +53,22 @@ fn bulk_keeps_a_deep_queue_short() {
 }
 
 #[test]
+fn bulk_heeds_marks_of_the_path() {
+    for (mbit, rtt) in [(20.0, 20.0), (50.0, 50.0), (100.0, 100.0)] {
+        let cell = Cell { mbit, rtt_ms: rtt, loss: 0.0, queue_bytes: (mbit * 1e6 / 8.0) as u64 };
+        let run = |mark_beyond| {
+            let run = Run::new(cell, Load::Bulk, 10.0);
+            run.go_changed(|forward, _| forward.mark_beyond = mark_beyond)
+        };
+        let (marked, unmarked) = (run(Some(MS)), run(None));
+        let waits = [&marked, &unmarked].map(|run| run.wait_quantile(0.95, 2 * SEC, 10 * SEC));
+        assert!(waits[0] < 0.7 * waits[1], "{mbit} Mbit/s, {rtt} ms: waits of {waits:.1?} ms");
+        let share = marked.flows[0].goodput(SEC, 10 * SEC) / cell.limit();
+        assert!(share > 0.85, "{mbit} Mbit/s, {rtt} ms: {share:.3}");
+    }
+}
+
+#[test]
 fn bulk_gets_through_a_very_shallow_queue() {
     let cell = Cell { mbit: 50.0, rtt_ms: 50.0, loss: 0.0, queue_bytes: 30_000 };
     let share = bulk_share(cell, 8);

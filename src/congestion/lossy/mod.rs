@@ -136,12 +136,17 @@ impl Controller for Lossy {
 
     fn on_congestion_event(
         &mut self,
-        _now: Instant,
+        now: Instant,
         sent: Instant,
         _is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
-        self.engine.on_loss(sent, lost_bytes);
+        // quinn tells of ECN marks as of a loss of nothing.
+        if lost_bytes == 0 {
+            self.engine.on_mark(now, sent);
+        } else {
+            self.engine.on_loss(sent, lost_bytes);
+        }
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {

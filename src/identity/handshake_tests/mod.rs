@@ -114,7 +114,7 @@ async fn over_tcp(
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (config, receiver_explainer) = server.tcp();
     let receiver = async move {
-        let mut stream = TlsAcceptor::from(config)
+        let mut stream = TlsAcceptor::from(Arc::new(config))
             .accept(far)
             .await
             .map_err(|error| receiver_explainer.explain(&error))?;
@@ -394,7 +394,7 @@ async fn something_that_is_not_tls_is_told_apart() {
     let (mut near, far) = tokio::io::duplex(1024);
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let (config, explainer) = case.server().tcp();
-    let error = TlsAcceptor::from(config).accept(far).await.unwrap_err();
+    let error = TlsAcceptor::from(Arc::new(config)).accept(far).await.unwrap_err();
     let refusal = explainer.explain(&error).unwrap();
     assert!(refusal.to_string().contains("does not speak TLS 1.3"), "{refusal}");
     assert_eq!(explainer.explain(&std::io::Error::other("the disk is full")), None);

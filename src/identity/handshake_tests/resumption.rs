@@ -30,7 +30,7 @@ async fn resumed(client: &ClientTls, server: &ServerTls) -> bool {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (config, _) = server.tcp();
     let receiver = async {
-        let mut stream = TlsAcceptor::from(config).accept(far).await.unwrap();
+        let mut stream = TlsAcceptor::from(Arc::new(config)).accept(far).await.unwrap();
         let pin = stream.get_ref().1.peer_certificates().and_then(peer_pin);
         assert!(pin.is_some(), "a resumed session has its sender's certificate");
         stream.write_all(&[1]).await.unwrap();

@@ -93,7 +93,7 @@ fn send(dial: &QuicDial, loss: &Loss) {
 /// the close is lost; tells how the session ended.
 async fn receive(mut link: ReceiverLink, loss: &Loss) -> TransportError {
     let probe = link.arrivals.recv().await;
-    assert!(matches!(probe, Some(Arrival::Message(Message::ClockProbe(1)))), "{probe:?}");
+    assert!(matches!(probe, Some(Arrival::Message(Message::ClockProbe(1), _))), "{probe:?}");
     let reply = || Message::ClockReply { asked: 1, arrived: 2, replied: 3 };
     link.messages.send(reply()).await.unwrap();
     let mut tick = tokio::time::interval(Duration::from_millis(5));

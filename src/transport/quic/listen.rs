@@ -35,12 +35,8 @@ pub struct QuicListen {
 /// # Errors
 /// [`TransportError::Listen`] where the address cannot be had.
 pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
-    let failed = |error: std::io::Error| TransportError::Listen {
-        address: setup.address,
-        transport: Transport::Quic,
-        why: error.to_string(),
-        advice: "choose another --listen port, or end what uses this one",
-    };
+    let failed =
+        |error: std::io::Error| TransportError::listen(setup.address, Transport::Quic, &error);
     let mut config = ServerConfig::with_crypto(setup.tls.quic().0);
     config.transport_config(settings::transport(setup.congestion.clone()));
     config.max_incoming(settings::MAX_HANDSHAKES);

@@ -67,6 +67,7 @@ impl World {
             tls: self.tls.clone(),
             congestion: Congestion::default().factory(),
             repair: RepairMode::Off,
+            last: super::dial::LastSession::default(),
         };
         let sender = soon("dialling", dial.dial()).await.unwrap();
         sender.messages.send(Message::ClockProbe(1)).await.unwrap();

@@ -38,15 +38,7 @@ pub fn listen(
     settings: ReceiverSettings,
 ) -> Result<Listener, TransportError> {
     let transport = Transport::StopAndWait;
-    let failed = |error: io::Error| {
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "another process listens there; choose another port",
-            io::ErrorKind::AddrNotAvailable => "choose an address that this machine has",
-            io::ErrorKind::PermissionDenied => "choose a port over 1023",
-            _ => "choose another address or port",
-        };
-        TransportError::Listen { address, transport, why: error.to_string(), advice }
-    };
+    let failed = |error: io::Error| TransportError::listen(address, transport, &error);
     let listener = bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let (found, links) = mpsc::channel(LINK_QUEUE);

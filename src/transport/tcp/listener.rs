@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use socket2::SockRef;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
@@ -20,7 +19,7 @@ use super::per_frame::{self, Registered, Session, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
 use super::writer::RecordWriter;
-use super::{Classify, PinOf, TcpOptions, settings};
+use super::{Classify, PinOf, TcpOptions, TlsOfEach, settings};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
@@ -28,8 +27,8 @@ use crate::transport::{
 use crate::wire::record::Record;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
 
-/// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of `tls` is replaced
-/// by those of both. `pin` names a sender's certificate. Must be called inside a tokio runtime.
+/// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of what `tls` makes is
+/// replaced by those of both. `pin` names a sender's certificate. Must be called inside a tokio runtime.
 ///
 /// [`Peer::transport`] says `tcp` for both: what carries a session's frames is known only when they
 /// come. For the same reason a listener that was stopped turns new sessions away, and keeps its port
@@ -39,29 +38,25 @@ use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
 /// [`TransportError::Listen`] where the address cannot be had.
 pub fn listen(
     address: SocketAddr,
-    tls: &ServerConfig,
+    tls: TlsOfEach,
     intake: Intake,
     pin: PinOf,
-    classify: Classify,
     options: TcpOptions,
 ) -> Result<Listener, TransportError> {
-    let refused = |error: io::Error| cannot_listen(address, &error);
+    let refused = |error: io::Error| TransportError::listen(address, Transport::Tcp, &error);
     let socket = socket::bind(address).map_err(refused)?;
     let bound = socket.local_addr().map_err(refused)?;
-    let mut tls = tls.clone();
-    tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
     let (stop, stopped) = oneshot::channel();
     let (accepted, links) = mpsc::channel(settings::LINK_QUEUE);
     let places = u32::try_from(intake.max_sessions).unwrap_or(u32::MAX >> 4);
     let server = Arc::new(Server {
-        tls: Arc::new(tls),
+        tls,
         handshakes: Arc::new(Semaphore::new(settings::HANDSHAKES)),
         places: Arc::new(Semaphore::new(places as usize)),
         all_places: places,
         sessions: Sessions::default(),
         intake,
         pin,
-        classify,
         options,
         accepted: accepted.downgrade(),
     });
@@ -69,26 +64,15 @@ pub fn listen(
     Ok(Listener { address: bound, transport: Transport::Tcp, links, stop: Some(stop) })
 }
 
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> TransportError {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has this port; stop it or choose another port",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege; choose a higher one",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address",
-        _ => "try another address or port",
-    };
-    TransportError::Listen { address, transport: Transport::Tcp, why: error.to_string(), advice }
-}
-
 /// What all connections of a listener share.
 struct Server {
-    tls: Arc<ServerConfig>,
+    tls: TlsOfEach,
     handshakes: Arc<Semaphore>,
     places: Arc<Semaphore>,
     all_places: u32,
     sessions: Sessions,
     intake: Intake,
     pin: PinOf,
-    classify: Classify,
     options: TcpOptions,
     /// Gone once the listener was stopped.
     accepted: mpsc::WeakSender<ReceiverLink>,
@@ -142,10 +126,12 @@ impl Server {
             tracing::warn!(%error, "cannot set a socket's options");
         }
         let patience = self.patience();
-        let stream = match timeout(patience, socket::accept(socket, &self.tls)).await {
+        let (mut tls, classify) = (self.tls)();
+        tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
+        let stream = match timeout(patience, socket::accept(socket, Arc::new(tls))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                let why = (self.classify)(&error).unwrap_or_else(|| error.to_string());
+                let why = classify(&error).unwrap_or_else(|| error.to_string());
                 return tracing::warn!(%address, "refused a connection: {why}");
             }
             Err(_) => {
@@ -155,7 +141,7 @@ impl Server {
         let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let pin = certificate.map(|certificate| (self.pin)(certificate));
         match socket::alpn(&stream) {
-            Some(ALPN) => self.open(stream, address, pin, handshake).await,
+            Some(ALPN) => self.open(stream, address, pin, classify, handshake).await,
             Some(ALPN_SINGLE_FRAME) => {
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
                 per_frame::receive(stream, pin, sessions, intake, patience, handshake).await;
@@ -175,6 +161,7 @@ impl Server {
         stream: Stream,
         address: SocketAddr,
         pin: Option<String>,
+        classify: Classify,
         handshake: OwnedSemaphorePermit,
     ) {
         let Some(accepted) = self.accepted.upgrade() else {
@@ -203,7 +190,7 @@ impl Server {
             return;
         }
         drop((accepted, handshake));
-        let blame = Blame { address, classify: self.classify.clone() };
+        let blame = Blame { address, classify };
         let blamed = blame.clone();
         let incoming = Incoming { server: self.clone(), session, blame: blamed, _alive: alive };
         let (session_name, _) = watch::channel(None);

@@ -23,11 +23,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+
 pub use dial::TcpDial;
 pub use listener::listen;
 
 /// Says in a user's words what a TLS error means, where it is about identity or trust.
 pub type Classify = Arc<dyn Fn(&io::Error) -> Option<String> + Send + Sync>;
+
+/// Makes what one connection needs: TLS, and what explains how its handshake failed. Each has its own, so
+/// that a refusal is told of the right sender.
+pub type TlsOfEach = Arc<dyn Fn() -> (ServerConfig, Classify) + Send + Sync>;
 
 /// The pin of a certificate, given as DER, as text.
 pub type PinOf = fn(&[u8]) -> String;

@@ -89,9 +89,9 @@ pub(super) async fn secure(
 }
 
 /// The server's side of the TLS handshake. A client that is refused gets the alert that says why.
-pub(super) async fn accept(socket: TcpStream, tls: &Arc<ServerConfig>) -> io::Result<Stream> {
+pub(super) async fn accept(socket: TcpStream, tls: Arc<ServerConfig>) -> io::Result<Stream> {
     let io = BufReader::with_capacity(settings::READ_BYTES, socket);
-    match TlsAcceptor::from(tls.clone()).accept(io).into_fallible().await {
+    match TlsAcceptor::from(tls).accept(io).into_fallible().await {
         Ok(mut stream) => {
             stream.get_mut().1.set_buffer_limit(Some(settings::BATCH_BYTES));
             Ok(stream.into())

@@ -34,6 +34,8 @@ pub(crate) struct LinkConfig {
     pub(crate) burst: f64,
     /// Times during which every packet is lost, `[from, to)`.
     pub(crate) outages: Vec<(Nanos, Nanos)>,
+    /// A packet that has waited longer is marked, where its sender understands marks (ECN).
+    pub(crate) mark_beyond: Option<Nanos>,
 }
 
 impl LinkConfig {
@@ -46,6 +48,7 @@ impl LinkConfig {
             loss: 0.0,
             burst: 1.0,
             outages: Vec::new(),
+            mark_beyond: None,
         }
     }
 }
@@ -54,7 +57,7 @@ impl LinkConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Arrives at this time, having waited this long behind others.
-    Arrives { at: Nanos, waited: Nanos },
+    Arrives { at: Nanos, waited: Nanos, marked: bool },
     /// The queue was full.
     Overflow,
     /// Lost at random or in an outage.
@@ -108,7 +111,9 @@ impl Link {
         }
         let at = (done + step(&self.config.delay, done)).max(self.last_arrival);
         self.last_arrival = at;
-        Fate::Arrives { at, waited: start - now }
+        let waited = start - now;
+        let marked = self.config.mark_beyond.is_some_and(|limit| waited > limit);
+        Fate::Arrives { at, waited, marked }
     }
 
     fn in_outage(&self, at: Nanos) -> bool {

@@ -304,8 +304,9 @@ impl Sim {
                 self.waits.push((now, waited));
             }
         }
-        if let Fate::Arrives { at, .. } = fate {
-            let ecn = packet.ecn.map(|ecn| ecn as u8);
+        if let Fate::Arrives { at, marked, .. } = fate {
+            let mark = |ecn| if marked { EcnCodepoint::Ce } else { ecn };
+            let ecn = packet.ecn.map(|ecn| mark(ecn) as u8);
             let sequence = self.sequence;
             let packet = Packet { data: packet.data.to_vec(), ecn };
             self.hosts[host ^ 1].inbox.push(Reverse((at, sequence, packet)));

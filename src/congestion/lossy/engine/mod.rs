@@ -140,6 +140,8 @@ pub(super) struct Engine {
     queued_rounds: u32,
     alarms: Alarms,
     trials: Trials,
+    /// When marks of the path were last answered.
+    heeded: Option<Instant>,
     /// Bandwidth before the drain that found the queue to be another's.
     before_drain: f64,
     delivery_rate: f64,
@@ -206,6 +208,7 @@ impl Engine {
             queued_rounds: 0,
             alarms: Alarms::default(),
             trials: Trials::default(),
+            heeded: None,
             before_drain: 0.0,
             delivery_rate: 0.0,
             smoothed_rtt: Duration::ZERO,
@@ -332,7 +335,7 @@ impl Engine {
         self.set_window();
     }
 
-    /// Bytes sent up to `sent` were lost; none means that the path marked packets (ECN).
+    /// Bytes sent up to `sent` were lost.
     pub(super) fn on_loss(&mut self, sent: Instant, bytes: u64) {
         self.in_flight = self.in_flight.saturating_sub(bytes);
         self.lost = self.lost.saturating_add(bytes);
@@ -341,9 +344,6 @@ impl Engine {
             && self.outage_rounds == 0
         {
             self.loss.add(flight.pressure, 0, bytes, self.mtu);
-        }
-        if bytes == 0 && sent >= self.round.start {
-            self.back_off(0.85);
         }
     }
 

@@ -21,6 +21,9 @@ const HEAVY_PAUSE: u32 = 10;
 /// Where the delay wanders by more than this part of the base, eight packets that were late show no queue:
 /// startup ends when the rate stalls.
 const WANDERING_STARTUP: u32 = 3;
+/// What is left of the rate where the path marks packets: what cubic keeps of its window then (RFC 8511,
+/// section 3).
+const MARK_SHARE: f64 = 0.85;
 /// Time between trials on a long path; on a short one they are bound by round trips.
 const CRUISE_TIME: Duration = Duration::from_millis(500);
 
@@ -196,6 +199,18 @@ impl Engine {
             }
             self.enter(TracePhase::Down);
         }
+    }
+
+    /// At `now` it became known that the path had marked packets sent up to `sent` (ECN): a queue
+    /// fills, whoever fills it. What left before the last answer knows nothing of that answer, so
+    /// there is one in a round trip (RFC 3168, section 6.1.2).
+    pub(in crate::congestion::lossy) fn on_mark(&mut self, now: Instant, sent: Instant) {
+        if self.bandwidth.get().is_none() || self.heeded.is_some_and(|at| sent <= at) {
+            return;
+        }
+        self.heeded = Some(now);
+        self.competing = 0;
+        self.back_off(MARK_SHARE);
     }
 
     pub(super) fn back_off(&mut self, share: f64) {

@@ -13,6 +13,7 @@ enum Happening {
     Acked { age_micros: u64, bytes: u64, app_limited: bool },
     EndOfAcks { in_flight: u64 },
     Lost { age_micros: u64, bytes: u64 },
+    Marked { age_micros: u64 },
     Mtu { mtu: u16 },
 }
 
@@ -27,6 +28,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             |(age_micros, bytes, app_limited)| Happening::Acked { age_micros, bytes, app_limited }
         ),
         4 => bytes.clone().prop_map(|in_flight| Happening::EndOfAcks { in_flight }),
+        1 => age.clone().prop_map(|age_micros| Happening::Marked { age_micros }),
         2 => (age, bytes).prop_map(|(age_micros, bytes)| Happening::Lost { age_micros, bytes }),
         1 => any::<u16>().prop_map(|mtu| Happening::Mtu { mtu }),
     ]
@@ -44,6 +46,7 @@ fn apply(engine: &mut Engine, epoch: Instant, now: &mut Instant, happening: &Hap
         }
         Happening::EndOfAcks { in_flight } => engine.on_end_acks(*now, *in_flight),
         Happening::Lost { age_micros, bytes } => engine.on_loss(before(*age_micros), *bytes),
+        Happening::Marked { age_micros } => engine.on_mark(*now, before(*age_micros)),
         Happening::Mtu { mtu } => engine.on_mtu(*mtu),
     }
 }

@@ -100,6 +100,16 @@ async fn a_refused_certificate_is_a_refusal() {
 }
 
 #[tokio::test]
+async fn each_connection_is_explained_by_its_own_verifier() {
+    let mut world = World::new();
+    for number in 0..2 {
+        // In TLS 1.3 a client that is refused may have taken the handshake for done.
+        let _link = soon("dialling", world.dial(&Identity::new()).dial()).await;
+        assert_eq!(soon("a reason", world.explained.recv()).await, Some(number));
+    }
+}
+
+#[tokio::test]
 async fn a_full_receiver_says_so() {
     let mut world = World::with(Intake { max_sessions: 1, ..intake() }, options());
     let (sender, receiver) = world.session(false).await;

@@ -1,6 +1,7 @@
 //! Certificates, both ends of a link, and frames to send.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::super::socket::{self, Stream};
@@ -51,6 +53,8 @@ pub(super) struct World {
     server: Identity,
     pub(super) sender: Identity,
     pub(super) other: Identity,
+    /// Which of its connections the receiver has explained, by their number.
+    pub(super) explained: mpsc::UnboundedReceiver<usize>,
 }
 
 pub(super) fn intake() -> Intake {
@@ -99,8 +103,19 @@ impl World {
             .with_single_cert(vec![server.certificate.clone()], server.key.clone_key())
             .unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let listener = listen(address, &tls, intake.clone(), pin, classify(), options).unwrap();
-        Self { listener, intake, server, sender, other }
+        let (explains, explained) = mpsc::unbounded_channel();
+        let connections = AtomicUsize::new(0);
+        let of_each = Arc::new(move || {
+            let number = connections.fetch_add(1, Ordering::Relaxed);
+            let (explains, classify) = (explains.clone(), classify());
+            let noted: Classify = Arc::new(move |error| {
+                let _ = explains.send(number);
+                classify(error)
+            });
+            (tls.clone(), noted)
+        });
+        let listener = listen(address, of_each, intake.clone(), pin, options).unwrap();
+        Self { listener, intake, server, sender, other, explained }
     }
 
     pub(super) fn client_tls(&self, identity: &Identity) -> ClientConfig {
