@@ -15,9 +15,12 @@ use crate::congestion::SharedFactory;
 use crate::identity::{ClientTls, Explainer, Pin, ReceiverAddress, ServerTls};
 use crate::repair::RepairMode;
 
-/// How long the name service may take. The system's own patience can be a multiple, in which a link that is
-/// back stays unused.
+/// How long the name service may take. The system's own patience can be a multiple.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long news of a receiver is waited for that is not where it was. It is asked for again with the next
+/// attempt.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What it takes to reach a receiver.
 #[derive(Clone)]
@@ -60,8 +63,8 @@ pub fn dial(setup: &DialSetup) -> Box<dyn Dial> {
     Box::new(InTurn::new(setup))
 }
 
-/// The same, but for a receiver that may get other addresses: for the second session and each one after
-/// it its name is resolved again. [`DialSetup::addresses`] are those for the first.
+/// The same, but for a receiver that may get other addresses: its name is resolved again with the second
+/// attempt and each one after it. [`DialSetup::addresses`] are those for the first.
 pub fn dial_by_name(setup: DialSetup, receiver: ReceiverAddress) -> Box<dyn Dial> {
     let look_up = Box::new(move || {
         let receiver = receiver.clone();
@@ -212,38 +215,65 @@ impl ByName {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ways to where the receiver is now. Those known are kept where the name has the same addresses,
-    /// or where nothing can be learned: what took the link may have taken the name service.
-    async fn ways(&self) -> Arc<InTurn> {
+    /// Ways to where the receiver is now, where that is not where it was.
+    fn news(
+        &self,
+        found: Result<Vec<SocketAddr>, TransportError>,
+        known: &InTurn,
+    ) -> Option<Arc<InTurn>> {
+        let addresses = match found {
+            Ok(addresses) => addresses,
+            // What took the link may have taken the name service.
+            Err(error) => {
+                tracing::debug!("going on with the addresses known: {error}");
+                return None;
+            }
+        };
+        // The order changes with each answer of some name services.
+        let is_known = addresses.len() == known.addresses.len()
+            && addresses.iter().all(|address| known.addresses.contains(address));
+        if is_known {
+            return None;
+        }
+        tracing::info!(?addresses, "the receiver has other addresses than before");
+        let ways = Arc::new(InTurn::new(&DialSetup { addresses, ..self.setup.clone() }));
+        self.state().ways = ways.clone();
+        Some(ways)
+    }
+
+    /// Tries the addresses known while the name service is asked: a link that has come back need not
+    /// wait for it, and those addresses may be another machine's by now, whose refusal says nothing.
+    async fn open(&self) -> Result<SenderLink, TransportError> {
         let (known, tried) = {
             let mut state = self.state();
             (state.ways.clone(), std::mem::replace(&mut state.tried, true))
         };
+        let mut dialling = known.dial();
         if !tried {
-            return known;
+            return dialling.await;
         }
-        match (self.look_up)().await {
-            Ok(addresses) if addresses == known.addresses => known,
-            Ok(addresses) => {
-                tracing::info!(?addresses, "the receiver has other addresses than before");
-                let ways = Arc::new(InTurn::new(&DialSetup { addresses, ..self.setup.clone() }));
-                self.state().ways = ways.clone();
-                ways
+        let mut looking = (self.look_up)();
+        let (link, found) = tokio::select! {
+            link = &mut dialling => match link {
+                Ok(link) => return Ok(link),
+                failed => (Some(failed), timeout(NEWS_TIMEOUT, looking).await.ok()),
+            },
+            found = &mut looking => (None, Some(found)),
+        };
+        match (found.and_then(|found| self.news(found, &known)), link) {
+            (Some(ways), _) => {
+                drop(dialling);
+                ways.dial().await
             }
-            Err(error) => {
-                tracing::info!("going on with the addresses known: {error}");
-                known
-            }
+            (None, Some(failed)) => failed,
+            (None, None) => dialling.await,
         }
     }
 }
 
 impl Dial for ByName {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
-        Box::pin(async {
-            let ways = self.ways().await;
-            ways.dial().await
-        })
+        Box::pin(self.open())
     }
 
     fn linger(&self) -> BoxFuture<'_, ()> {
