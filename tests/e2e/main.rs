@@ -8,6 +8,7 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod demo;
 mod hostile;
 mod own_link;
 mod resume;
