@@ -15,4 +15,5 @@ mod resume;
 mod store_trouble;
 mod support;
 mod trust;
+mod verify;
 mod weights;
