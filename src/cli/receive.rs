@@ -58,13 +58,14 @@ pub(super) struct ReceiveArgs {
     #[arg(long)]
     durable: bool,
     /// Refuse frames longer than this
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_max_frame)]
     max_frame: ByteSize,
-    /// Memory for frames that are arriving or wait to be stored, all senders together
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
-    memory: ByteSize,
-    /// End a session whose frames make no progress for this long
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    /// Memory for frames that are arriving or wait to be stored, all senders together; not less than
+    /// --max-frame [default: 128MiB, or --max-frame where that is more]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// End a session whose frames make no progress for this long; at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_stall)]
     stall: Span,
     /// The folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
@@ -96,16 +97,60 @@ impl FromStr for TransportArg {
     }
 }
 
+fn parse_max_frame(text: &str) -> Result<ByteSize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(0)) => Err("no frame is that short; write a size, as in 64MiB".to_owned()),
+        size => size.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_stall(text: &str) -> Result<Span, String> {
+    /// Less than the pauses of any link would end sessions that are well.
+    const SHORTEST: Duration = Duration::from_millis(100);
+    match text.parse::<Span>() {
+        Ok(Span(time)) if time < SHORTEST => {
+            Err("sessions that are well pause for as long; write 100ms or more, as in 30s"
+                .to_owned())
+        }
+        time => time.map_err(|error| error.to_string()),
+    }
+}
+
+/// The memory for frames, which has to be enough for one of them.
+fn memory(args: &ReceiveArgs) -> Result<ByteSize, Failure> {
+    let ByteSize(max_frame) = args.max_frame;
+    match args.memory {
+        None => Ok(ByteSize(ReceiveLimits::default().memory.0.max(max_frame))),
+        Some(ByteSize(memory)) if memory < max_frame => Err(Failure::usage(anyhow!(
+            "--memory of {memory} bytes is less than one frame of --max-frame, {max_frame} bytes; \
+             give it as much, or lower --max-frame"
+        ))),
+        Some(memory) => Ok(memory),
+    }
+}
+
+/// Who may send. Pins beside `any` would look like a protection that there is not.
+fn policy(allow: &[Allow]) -> Result<SenderPolicy, Failure> {
+    let pins = allow.iter().filter(|allow| **allow != Allow::Any).count();
+    if allow.contains(&Allow::Any) && pins > 0 {
+        return Err(Failure::usage(anyhow!(
+            "--allow any lets every sender in, whatever pins are named beside it; say either \
+             --allow any or --allow PIN for each sender"
+        )));
+    }
+    Ok(allow.iter().copied().collect())
+}
+
 pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
-    let policy: SenderPolicy = args.allow.iter().copied().collect();
+    let policy = policy(&args.allow)?;
     let places = places(args, &policy)?;
-    let identity = trust::identity(&args.certs)?;
     let limits = ReceiveLimits {
         max_frame: args.max_frame,
-        memory: ByteSize(args.memory.0.max(args.max_frame.0)),
+        memory: memory(args)?,
         stall: args.stall.0,
         ..ReceiveLimits::default()
     };
+    let identity = trust::identity(&args.certs)?;
     let (durable, out) = (args.durable, args.out.as_path());
     runtime()?.block_on(async {
         let interrupted = stop_on_signal()?;

@@ -1,6 +1,7 @@
 //! The command line's contract: exit statuses, what goes to stdout and what to stderr, JSON.
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::symlink;
 
 use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
 
@@ -115,8 +116,6 @@ fn json_is_one_object_on_stdout_and_quiet_is_quiet() {
 #[test]
 fn wrong_usage_is_2() {
     let place = Place::new();
-    let file = place.file("file", b"x");
-    let file = file.to_str().unwrap();
     place.frames("visible", 1, 10);
     for (args, says) in [
         (vec![], "Usage"),
@@ -157,7 +156,68 @@ fn wrong_usage_is_2() {
         assert_eq!(finished.status, Some(2), "{args:?}: {finished}");
         assert!(finished.stderr.contains(says), "{args:?} does not say {says:?}: {finished}");
     }
-    // A file where a folder should be.
+}
+
+#[test]
+fn wrong_usage_says_what_would_be_right() {
+    let place = Place::new();
+    place.frames("visible", 1, 10);
+    place.file("file", b"x");
+    symlink("/no/such/disk", place.path("link")).unwrap();
+    let pin = place.pin("sender");
+    let receive: [(&[&str], &str); 7] = [
+        (&["--stall", "0s"], "write 100ms or more"),
+        (&["--stall", "0"], "write 100ms or more"),
+        (&["--max-frame", "0B"], "as in 64MiB"),
+        (&["--memory", "1MiB"], "less than one frame of --max-frame, 67108864 bytes"),
+        (&["--memory", "64MiB", "--max-frame", "65MiB"], "or lower --max-frame"),
+        (&["--allow", "any", "--allow", &pin], "--allow any or --allow PIN"),
+        (&["--allow", "sha256:PIN-OF-CAMERA"], "64 of them, as `framelane certs` prints it"),
+    ];
+    let send: [(&[&str], &str); 16] = [
+        (&["visible", "--fps", "-1"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "nan"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "inf"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "1e9"], "from 0.000001 to 1000000"),
+        (&["visible", "--pin", "sha256:PIN-OF-STORE"], "64 of them, as `framelane certs` prints"),
+        (&["visible", "--pin", "sha256:12"], "`framelane certs` prints the whole pin"),
+        (&["visible", "--ca", "file"], "name the file with the authority's certificate"),
+        (&["visible", "--ca", "sender/key.pem"], "holds no certificate"),
+        // Said once, and not again as the cause of itself.
+        (
+            &["visible", "--ca", "none"],
+            "cannot read none: No such file or directory (os error 2)\n",
+        ),
+        (&["=visible"], "as in NAME=visible"),
+        (&["..=visible"], "as in NAME=visible"),
+        (&["a/b=visible"], "a name has no /"),
+        (&["a|b=visible", "--transport", "stop-and-wait"], "as in NAME=visible"),
+        (&["x=file"], "a source is a folder"),
+        (&["link"], "a symbolic link to /no/such/disk, where there is nothing"),
+        (&["visible", "visible"], "two sources are called visible"),
+    ];
+    let before = place.snapshot();
+    for (args, says) in receive {
+        place.run(&Receiver::arguments(args)).expect(2).says(says);
+    }
+    for (args, says) in send {
+        let all = [&["send", "127.0.0.1:9", "--certs", "sender"], args].concat();
+        place.run(&all).expect(2).says(says);
+    }
+    place.run(&["certs", "--days", "-1"]).expect(2).says("1..=36500");
+    place.run(&["verify", "store", "--threads", "0"]).expect(2).says("1..=1024");
+    assert_eq!(place.snapshot(), before);
+    assert!(!place.store().exists(), "the store was made all the same");
+    // With more than the frame needs it starts.
+    let args = ["--max-frame", "200MiB"];
+    Receiver::start(&place, &args).assert_serves(&[]);
+}
+
+#[test]
+fn a_file_where_a_folder_should_be_is_named() {
+    let place = Place::new();
+    let file = place.file("file", b"x");
+    let file = file.to_str().unwrap();
     place.run(&["verify", file]).expect(1);
     place.run(&["send", "127.0.0.1:9", &format!("x={file}")]).expect(2).says("cannot list");
 }
