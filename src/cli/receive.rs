@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use super::serve::{Place, Service, Serving};
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
-    trust,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, runtime,
+    stop_on_signal, trust,
 };
 use crate::frame::{ByteSize, Span};
 use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
@@ -27,6 +27,9 @@ Exit status: 0 everything is stored, 1 something is missing, 2 wrong usage, 130 
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
+
+/// The sources in the `send` command that is printed: as the documentation calls them.
+const SOURCES: &str = "./visible ./infrared";
 
 /// How long `--once` waits for a next connection: the stop-and-wait protocol has one for each
 /// source, and the scripts open the next when the last has ended.
@@ -238,33 +241,39 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
             output::result(&format!("listening on {address}{behind}"));
             told.push(*address);
         }
-        let host = if address.ip().is_unspecified() {
-            format!("{}:{}", host_name(), address.port())
-        } else {
-            address.to_string()
-        };
-        let command = match transport {
+        let options = match transport {
             Transport::StopAndWait => {
                 output::note(transport::stop_and_wait::UNPROTECTED);
-                format!("framelane send {host} visible=./visible --transport stop-and-wait")
+                "--transport stop-and-wait".to_owned()
             }
-            Transport::Quic => format!("framelane send {host} visible=./visible --pin {pin}"),
-            other => {
-                format!("framelane send {host} visible=./visible --pin {pin} --transport {other}")
-            }
+            Transport::Quic => format!("--pin {pin}"),
+            other => format!("--pin {pin} --transport {other}"),
         };
         if !talk.quiet {
-            output::note(&format!("send with: {command}"));
+            let place = address::to_dial(*address);
+            output::note(&format!("send with: framelane send {place} {SOURCES} {options}"));
         }
+    }
+    if !talk.quiet {
+        explain_address(&told);
     }
     if *policy == SenderPolicy::Any && !talk.quiet {
         output::note("any machine that reaches this port may store frames here (--allow any)");
     }
 }
 
-/// This machine's name, as its neighbours may know it.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// What to know of the address in a `send` command, where this end had to choose one.
+fn explain_address(listening: &[SocketAddr]) {
+    let Some(everywhere) = listening.iter().find(|address| address.ip().is_unspecified()) else {
+        return;
+    };
+    let placeholder = address::to_dial(*everywhere).starts_with(address::PLACEHOLDER);
+    output::note(&if placeholder {
+        let host = address::PLACEHOLDER;
+        format!("with the name or an address of this machine, as the sender knows it, for {host}")
+    } else {
+        "or with any other name or address by which the sender reaches this machine".to_owned()
+    });
 }
 
 /// Serves until the user stops it, or with `once` until a sender has sent all it has.

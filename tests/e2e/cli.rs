@@ -77,6 +77,7 @@ fn sessions_that_get_no_frame_stored_are_not_repeated_for_ever() {
 fn the_command_that_receive_prints_works_as_it_is() {
     let place = Place::new();
     place.frames("visible", 2, 1_000);
+    place.frames("infrared", 1, 1_000);
     let receiver = Receiver::start(&place, &["--once"]);
     let command = receiver
         .process()
@@ -84,6 +85,36 @@ fn the_command_that_receive_prints_works_as_it_is() {
     let args: Vec<&str> = command.split(' ').collect();
     place.run(&args).expect(0).prints("stored 2");
     receiver.finish().expect(0);
+    place.assert_stored("visible");
+    place.assert_stored("infrared");
+}
+
+#[test]
+fn the_command_of_a_receiver_on_every_address_can_be_followed() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    place.frames("infrared", 1, 1_000);
+    for (everywhere, here) in [("0.0.0.0:0", "127.0.0.1:"), ("[::]:0", "[::1]:")] {
+        if TcpListener::bind(everywhere).is_err() {
+            crate::support::skipped(&format!("there is no {everywhere} on this machine"));
+            continue;
+        }
+        let allow = place.pin("sender");
+        let args = ["--listen", everywhere, "--allow", &allow, "--once"];
+        let receiver = Receiver::start(&place, &args);
+        let heard = receiver.process();
+        let command = heard
+            .stderr_line(|line| Some(line.strip_prefix("send with: framelane send ")?.to_owned()));
+        // Where this machine reaches no other, only the user knows by what name it is known.
+        let place_holder = format!("HOST:{}", receiver.address().port());
+        let says = if command.starts_with(&place_holder) { "for HOST" } else { "any other name" };
+        heard.stderr_line(|line| line.contains(says).then_some(()));
+        let local = format!("{here}{}", receiver.address().port());
+        let command = command.replace(&place_holder, &local);
+        let args: Vec<&str> = command.split(' ').collect();
+        place.run(&[&["send"], &args[..], &["--certs", "sender"]].concat()).expect(0);
+        receiver.finish().expect(0);
+    }
     place.assert_stored("visible");
 }
 
