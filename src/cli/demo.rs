@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::serve::{Place, Service};
@@ -27,10 +28,15 @@ use crate::source::{Folder, Source};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
-use crate::verify::{VerifyOptions, verify};
+use crate::verify::{VerifyError, VerifyOptions, VerifyReport, verify};
+
+const AFTER_HELP: &str = "\
+Exit status: 0 every frame is stored and as it was sent, 1 one is not, 2 wrong usage, 130
+interrupted.";
 
 /// Generate two sources, send them over QUIC on this machine, store them, and verify every file
 #[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
 pub(super) struct DemoArgs {
     /// The folder to work in
     #[arg(long, value_name = "DIR", default_value = "demo")]
@@ -43,29 +49,74 @@ pub(super) struct DemoArgs {
     certs: PathBuf,
 }
 
-/// The two cameras: name, kind, extension, and about how many bytes a frame has.
-const CAMERAS: [(&str, Kind, &str, usize); 2] =
-    [("visible", Kind::Visible, "jpg", 60_000), ("infrared", Kind::Infrared, "png", 20_000)];
+/// A camera that there is not.
+struct Camera {
+    name: &'static str,
+    kind: Kind,
+    extension: &'static str,
+    /// About how many a frame has.
+    bytes: usize,
+}
+
+const CAMERAS: [Camera; 2] = [
+    Camera { name: "visible", kind: Kind::Visible, extension: "jpg", bytes: 60_000 },
+    Camera { name: "infrared", kind: Kind::Infrared, extension: "png", bytes: 20_000 },
+];
 
 /// Any will do; the same one each time makes the same frames each time.
 const SEED: u64 = 1;
 
 pub(super) fn run(args: &DemoArgs, talk: Talk) -> Outcome {
+    let runtime = runtime()?;
+    let stop = runtime.block_on(async { stop_on_signal() })?;
+    let outcome = demonstrate(args, talk, &runtime, &stop);
+    // Where it was interrupted a thread may still be hashing, which changes nothing.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn demonstrate(
+    args: &DemoArgs,
+    talk: Talk,
+    runtime: &Runtime,
+    stop: &watch::Receiver<bool>,
+) -> Outcome {
     let identity = trust::identity(&args.certs)?;
     let out = unused_folder(&args.out)?;
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-    for (name, kind, extension, bytes) in CAMERAS {
-        let folder = args.out.join(name);
-        generate(&folder, args.frames, kind, extension, bytes, talk)?;
-        sources.push(Arc::new(Folder::open(SourceName::parse(name)?, &folder)?));
+    for camera in &CAMERAS {
+        let folder = args.out.join(camera.name);
+        let made = generate(camera, &folder, args.frames, talk, stop)?;
+        if made < args.frames {
+            let (folder, made) = (folder.display(), output::frames(made));
+            return Ok(interrupted(&format!("{made} in {folder}, nothing was sent")));
+        }
+        sources.push(Arc::new(Folder::open(SourceName::parse(camera.name)?, &folder)?));
     }
-    let report = runtime()?.block_on(transfer(&identity, sources, &out))?;
+    let report = runtime.block_on(transfer(&identity, sources, &out, stop.clone()))?;
     send::tell(&report, false)?;
     if report.interrupted {
-        return Ok(INTERRUPTED);
+        // Half a copy is of no use, and would be in the way of the next demo's.
+        fs::remove_dir_all(&out)
+            .with_context(|| format!("cannot remove the unfinished {}", out.display()))?;
+        return Ok(interrupted(&format!("removed the unfinished {}", out.display())));
     }
-    let verified = verify(&out, VerifyOptions::default(), &mut |_| {})?;
-    let proven = verified.is_proven() && report.is_complete();
+    let Some(verified) = runtime.block_on(hash_again(out.clone(), stop.clone())) else {
+        let out = out.display();
+        return Ok(interrupted(&format!("all is stored; `framelane verify {out}` proves it")));
+    };
+    let proven = verified??.is_proven() && report.is_complete();
+    tell_where(args, &out, proven);
+    Ok(if proven { COMPLETE } else { INCOMPLETE })
+}
+
+/// Says that it was interrupted, and what there is.
+fn interrupted(what: &str) -> u8 {
+    output::note(&format!("framelane: interrupted: {what}"));
+    INTERRUPTED
+}
+
+fn tell_where(args: &DemoArgs, out: &Path, proven: bool) {
     output::result(&format!(
         "every stored file was hashed again: {}",
         if proven { "all are as they were sent" } else { "NOT all are as they were sent" }
@@ -73,7 +124,19 @@ pub(super) fn run(args: &DemoArgs, talk: Talk) -> Outcome {
     output::result(&format!("frames:    {}/visible, infrared", args.out.display()));
     output::result(&format!("received:  {}/visible, infrared", out.display()));
     output::result(&format!("manifests: {}/visible/manifest.jsonl", out.display()));
-    Ok(if proven { COMPLETE } else { INCOMPLETE })
+}
+
+/// Verifies the store in a thread of its own; `None` where the user did not wait for it.
+async fn hash_again(
+    out: PathBuf,
+    mut stop: watch::Receiver<bool>,
+) -> Option<Result<Result<VerifyReport, VerifyError>, tokio::task::JoinError>> {
+    let hashing =
+        tokio::task::spawn_blocking(move || verify(&out, VerifyOptions::default(), &mut |_| {}));
+    tokio::select! {
+        verified = hashing => Some(verified),
+        Ok(_) = stop.wait_for(|stop| *stop) => None,
+    }
 }
 
 /// `received` in the demo's folder, or with a number behind it where there was a demo before.
@@ -84,28 +147,45 @@ fn unused_folder(folder: &Path) -> anyhow::Result<PathBuf> {
     free.next().with_context(|| format!("{} is full of earlier demos; remove it", folder.display()))
 }
 
-/// Writes the frames that are not there yet.
+/// Writes the frames that are not there yet, and says how many are then: all, unless it was
+/// interrupted.
 fn generate(
+    camera: &Camera,
     folder: &Path,
     frames: u64,
-    kind: Kind,
-    extension: &str,
-    bytes: usize,
     talk: Talk,
-) -> anyhow::Result<()> {
+    stop: &watch::Receiver<bool>,
+) -> anyhow::Result<u64> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let bar = output::bar(talk, Some(frames));
     bar.set_message(format!("made for {}", folder.display()));
     for index in 0..frames {
-        let path = folder.join(format!("{index}.{extension}"));
+        if *stop.borrow() {
+            bar.finish_and_clear();
+            return Ok(index);
+        }
+        let path = folder.join(format!("{index}.{}", camera.extension));
         if !path.exists() {
-            fs::write(&path, synthetic::of_size(bytes, index, SEED, kind))
+            write_whole(&path, &synthetic::of_size(camera.bytes, index, SEED, camera.kind))
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(frames)
+}
+
+/// Writes a file that has its name only when it is whole: half of one would pass for a frame that
+/// is there already.
+fn write_whole(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    // Beside the source's folder, all of whose files are frames.
+    let folder = path.parent().ok_or_else(|| anyhow!("it is in no folder"))?;
+    let under_way = folder.with_extension("part");
+    let written = fs::write(&under_way, content).and_then(|()| fs::rename(&under_way, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&under_way);
+    }
+    Ok(written?)
 }
 
 /// A receiver and a sender, as `receive` and `send` run them, connected over loopback.
@@ -113,8 +193,8 @@ async fn transfer(
     identity: &Identity,
     sources: Vec<Arc<dyn Source>>,
     out: &Path,
+    interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<SendReport> {
-    let interrupted = stop_on_signal()?;
     let (stop, stopping) = watch::channel(false);
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let service = Service {

@@ -3,6 +3,7 @@
 //! One file a subcommand. Progress and logs go to stderr, results to stdout. Only here errors lose
 //! their types and become text for people.
 
+mod address;
 mod certs;
 mod compare;
 mod demo;

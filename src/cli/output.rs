@@ -1,6 +1,7 @@
 //! What is said, and where: logs and progress on stderr, results on stdout.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -53,6 +54,14 @@ fn harmless(text: &str) -> String {
 /// A name that may be a peer's, on one line.
 pub(super) fn printable(text: &str) -> String {
     crate::frame::printable(text).into_owned()
+}
+
+/// What a symbolic link points to, for people; `None` for anything else.
+pub(super) fn link(path: &Path) -> Option<String> {
+    let target = path.read_link().ok()?;
+    let target = printable(&target.to_string_lossy());
+    let nothing = if path.exists() { "" } else { ", where there is nothing" };
+    Some(format!("a symbolic link to {target}{nothing}"))
 }
 
 /// A line on stdout.

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use super::serve::{Place, Service, Serving};
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
-    trust,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, runtime,
+    stop_on_signal, trust,
 };
 use crate::frame::{ByteSize, Span};
 use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
@@ -27,6 +27,9 @@ Exit status: 0 everything is stored, 1 something is missing, 2 wrong usage, 130 
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
+
+/// The sources in the `send` command that is printed: as the documentation calls them.
+const SOURCES: &str = "./visible ./infrared";
 
 /// How long `--once` waits for a next connection: the stop-and-wait protocol has one for each
 /// source, and the scripts open the next when the last has ended.
@@ -62,13 +65,14 @@ pub(super) struct ReceiveArgs {
     #[arg(long)]
     durable: bool,
     /// Refuse frames longer than this
-    #[arg(long, value_name = "SIZE", default_value = "64MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_max_frame)]
     max_frame: ByteSize,
-    /// Memory for frames that are arriving or wait to be stored, all senders together
-    #[arg(long, value_name = "SIZE", default_value = "128MiB")]
-    memory: ByteSize,
-    /// End a session whose frames make no progress for this long
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    /// Memory for frames that are arriving or wait to be stored, all senders together; not less than
+    /// --max-frame [default: 128MiB, or --max-frame where that is more]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// End a session whose frames make no progress for this long; at least 100ms
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_stall)]
     stall: Span,
     /// The folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
@@ -100,16 +104,60 @@ impl FromStr for TransportArg {
     }
 }
 
+fn parse_max_frame(text: &str) -> Result<ByteSize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(0)) => Err("no frame is that short; write a size, as in 64MiB".to_owned()),
+        size => size.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_stall(text: &str) -> Result<Span, String> {
+    /// Less than the pauses of any link would end sessions that are well.
+    const SHORTEST: Duration = Duration::from_millis(100);
+    match text.parse::<Span>() {
+        Ok(Span(time)) if time < SHORTEST => {
+            Err("sessions that are well pause for as long; write 100ms or more, as in 30s"
+                .to_owned())
+        }
+        time => time.map_err(|error| error.to_string()),
+    }
+}
+
+/// The memory for frames, which has to be enough for one of them.
+fn memory(args: &ReceiveArgs) -> Result<ByteSize, Failure> {
+    let ByteSize(max_frame) = args.max_frame;
+    match args.memory {
+        None => Ok(ByteSize(ReceiveLimits::default().memory.0.max(max_frame))),
+        Some(ByteSize(memory)) if memory < max_frame => Err(Failure::usage(anyhow!(
+            "--memory of {memory} bytes is less than one frame of --max-frame, {max_frame} bytes; \
+             give it as much, or lower --max-frame"
+        ))),
+        Some(memory) => Ok(memory),
+    }
+}
+
+/// Who may send. Pins beside `any` would look like a protection that there is not.
+fn policy(allow: &[Allow]) -> Result<SenderPolicy, Failure> {
+    let pins = allow.iter().filter(|allow| **allow != Allow::Any).count();
+    if allow.contains(&Allow::Any) && pins > 0 {
+        return Err(Failure::usage(anyhow!(
+            "--allow any lets every sender in, whatever pins are named beside it; say either \
+             --allow any or --allow PIN for each sender"
+        )));
+    }
+    Ok(allow.iter().copied().collect())
+}
+
 pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
-    let policy: SenderPolicy = args.allow.iter().copied().collect();
+    let policy = policy(&args.allow)?;
     let places = places(args, &policy)?;
-    let identity = trust::identity(&args.certs)?;
     let limits = ReceiveLimits {
         max_frame: args.max_frame,
-        memory: ByteSize(args.memory.0.max(args.max_frame.0)),
+        memory: memory(args)?,
         stall: args.stall.0,
         ..ReceiveLimits::default()
     };
+    let identity = trust::identity(&args.certs)?;
     let (durable, out) = (args.durable, args.out.as_path());
     runtime()?.block_on(async {
         let interrupted = stop_on_signal()?;
@@ -197,33 +245,39 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
             output::result(&format!("listening on {address}{behind}"));
             told.push(*address);
         }
-        let host = if address.ip().is_unspecified() {
-            format!("{}:{}", host_name(), address.port())
-        } else {
-            address.to_string()
-        };
-        let command = match transport {
+        let options = match transport {
             Transport::StopAndWait => {
                 output::note(transport::stop_and_wait::UNPROTECTED);
-                format!("framelane send {host} visible=./visible --transport stop-and-wait")
+                "--transport stop-and-wait".to_owned()
             }
-            Transport::Quic => format!("framelane send {host} visible=./visible --pin {pin}"),
-            other => {
-                format!("framelane send {host} visible=./visible --pin {pin} --transport {other}")
-            }
+            Transport::Quic => format!("--pin {pin}"),
+            other => format!("--pin {pin} --transport {other}"),
         };
         if !talk.quiet {
-            output::note(&format!("send with: {command}"));
+            let place = address::to_dial(*address);
+            output::note(&format!("send with: framelane send {place} {SOURCES} {options}"));
         }
+    }
+    if !talk.quiet {
+        explain_address(&told);
     }
     if *policy == SenderPolicy::Any && !talk.quiet {
         output::note("any machine that reaches this port may store frames here (--allow any)");
     }
 }
 
-/// This machine's name, as its neighbours may know it.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// What to know of the address in a `send` command, where this end had to choose one.
+fn explain_address(listening: &[SocketAddr]) {
+    let Some(everywhere) = listening.iter().find(|address| address.ip().is_unspecified()) else {
+        return;
+    };
+    let placeholder = address::to_dial(*everywhere).starts_with(address::PLACEHOLDER);
+    output::note(&if placeholder {
+        let host = address::PLACEHOLDER;
+        format!("with the name or an address of this machine, as the sender knows it, for {host}")
+    } else {
+        "or with any other name or address by which the sender reaches this machine".to_owned()
+    });
 }
 
 /// Serves until the user stops it, or with `once` until a sender has sent all it has.

@@ -43,7 +43,7 @@ pub(super) struct SendArgs {
     #[command(flatten)]
     trust: TrustArgs,
     /// Send this many frames a second from each source [default: as fast as the link takes them]
-    #[arg(long, value_name = "N", value_parser = parse_fps)]
+    #[arg(long, value_name = "N", value_parser = parse_fps, allow_negative_numbers = true)]
     fps: Option<f64>,
     /// A source's share of the link beside the others, 1 to 100 (repeatable) [default: 1 for each]
     #[arg(long = "weight", value_name = "NAME=N")]
@@ -85,12 +85,13 @@ pub(super) struct SendArgs {
 pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
-        _ => Err("a number of frames a second above 0, as in 30 or 0.5".to_owned()),
+        _ => Err("write frames a second from 0.000001 to 1000000, as in 30 or 0.5".to_owned()),
     }
 }
 
 pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_weights(&args.weights, &args.sources)?;
+    sources::check_transport(&args.sources, args.transport)?;
     let (sources, unusable) = sources::open(&args.sources)?;
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;

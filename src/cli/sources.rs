@@ -10,6 +10,7 @@ use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
 use crate::source::{Folder, Source};
+use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
 
 /// A source as the user names it.
@@ -30,7 +31,9 @@ impl FromStr for SourceArg {
             if path.is_empty() {
                 bail!("{text:?} has no path behind the =; write {name}=./FOLDER");
             }
-            let name = SourceName::parse(name).map_err(|error| anyhow!("in {text:?}: {error}"))?;
+            let name = SourceName::parse(name).map_err(|error| {
+                anyhow!("in {text:?}: {error}; give the source another, as in NAME={path}")
+            })?;
             return Ok(Self { name, path: path.into() });
         }
         let path = PathBuf::from(text);
@@ -78,12 +81,16 @@ pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), 
         match Folder::open(arg.name.clone(), &arg.path) {
             Ok(folder) => {
                 for path in folder.skipped() {
+                    let link = output::link(path).map(|link| format!(" ({link})"));
                     let path = output::printable(&path.to_string_lossy());
-                    tracing::warn!("not a frame, not sent: {path}");
+                    tracing::warn!("not a frame, not sent: {path}{}", link.unwrap_or_default());
                 }
                 sources.push(Arc::new(folder));
             }
-            Err(error) => output::note(&format!("framelane: source {}: {error}", arg.name)),
+            Err(error) => {
+                let hint = hint(&arg.path).map(|hint| format!(" ({hint})")).unwrap_or_default();
+                output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
+            }
         }
     }
     let failed = args.len() - sources.len();
@@ -91,6 +98,35 @@ pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), 
         return Err(Failure::usage(anyhow!("no source to send")));
     }
     Ok((sources, failed))
+}
+
+/// Why a path is no folder of frames, where that can be guessed.
+fn hint(path: &Path) -> Option<String> {
+    if path.is_file() {
+        return Some("a source is a folder; name the one that the file is in".to_owned());
+    }
+    if path.exists() {
+        return None;
+    }
+    let is_assigned = path.to_string_lossy().contains('=');
+    let taken = || "in NAME=PATH a name has no /, so all of it was taken for a path".to_owned();
+    output::link(path).or_else(|| is_assigned.then(taken))
+}
+
+/// Refuses names that a transport cannot carry.
+pub(super) fn check_transport(args: &[SourceArg], transport: Transport) -> Result<(), Failure> {
+    let separated = |arg: &&SourceArg| arg.name.as_str().contains('|');
+    match args.iter().find(separated) {
+        Some(SourceArg { name, path }) if transport == Transport::StopAndWait => {
+            Err(Failure::usage(anyhow!(
+                "the source name {:?} contains '|', which ends a field of stop-and-wait; give it \
+                 another, as in NAME={}",
+                name.as_str(),
+                path.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses more sources than a session carries, and two of the same name.

@@ -143,8 +143,7 @@ pub enum IdentityError {
         action: &'static str,
         /// On which file or folder.
         path: PathBuf,
-        /// The operating system's answer.
-        #[source]
+        /// The operating system's answer. Not a source of this error, which has its words.
         error: io::Error,
     },
     /// More than any file of this kind has.

@@ -163,7 +163,7 @@ pub(super) fn read_certificate_file(
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let file = File::open(path).map_err(|error| failed("read", path, error))?;
-    read_certificates(path, file, "name the right file")
+    read_certificates(path, file, "name the file with the authority's certificate")
 }
 
 fn lock_to_read(folder: &Path) -> Result<File, IdentityError> {

@@ -149,6 +149,13 @@ impl Identity {
         }
     }
 
+    /// The pin of the certificate in `folder`, whether it can be used or not: what peers may know
+    /// this machine by. `None` where no certificate can be read.
+    pub fn known_pin(folder: &Path) -> Option<Pin> {
+        let chain = files::read_certificate_file(&folder.join(files::CERTIFICATE_FILE)).ok()?;
+        chain.first().map(Pin::of)
+    }
+
     /// The pin of the certificate, by which peers trust it.
     pub fn pin(&self) -> Pin {
         self.pin

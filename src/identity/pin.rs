@@ -27,7 +27,10 @@ pub enum PinError {
     )]
     Prefix(String),
     /// It is cut short, or has something after its end.
-    #[error("{text:?} is not a pin: after \"sha256:\" there are {digits} characters instead of 64")]
+    #[error(
+        "{text:?} is not a pin: after \"sha256:\" there are {digits} characters instead of 64 \
+         (`framelane certs` prints the whole pin)"
+    )]
     Length {
         /// The refused text.
         text: String,
@@ -35,7 +38,10 @@ pub enum PinError {
         digits: usize,
     },
     /// A character that is no hex digit.
-    #[error("{text:?} is not a pin: {character:?} is not a hex digit")]
+    #[error(
+        "{text:?} is not a pin: {character:?} is not a hex digit (a pin is \"sha256:\" and 64 of \
+         them, as `framelane certs` prints it)"
+    )]
     Digit {
         /// The refused text.
         text: String,

@@ -37,6 +37,26 @@ pub enum VerifyError {
         /// The folder.
         path: PathBuf,
     },
+    /// The folder to verify is a link that leads nowhere.
+    #[error("{} is a symbolic link to {}, and there is nothing; is the disk mounted?", path.display(), target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// What it points to, as it says.
+        target: PathBuf,
+    },
+    /// No manifest there, but a link to a folder with one, or to nothing.
+    #[error("there is no {FILE_NAME} in {} or in a folder directly below it. {} is a symbolic link to {}{}; links in a store are not followed: name the folder that it points to", store.display(), path.display(), target.display(), if *found { "" } else { ", where there is nothing" })]
+    OnlyLinked {
+        /// The store.
+        store: PathBuf,
+        /// The link.
+        path: PathBuf,
+        /// What it points to, as it says.
+        target: PathBuf,
+        /// Whether there is anything.
+        found: bool,
+    },
     /// A manifest that cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -69,7 +89,12 @@ pub fn verify(
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<VerifyReport, VerifyError> {
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
-    let folder = Directory::open(path).map_err(failed)?;
+    let folder = Directory::open(path).map_err(|cause| match path.read_link() {
+        Ok(target) if cause == Errno::NOENT => {
+            VerifyError::Dangling { path: path.to_owned(), target }
+        }
+        _ => failed(cause),
+    })?;
     let mut report = VerifyReport {
         folder: path.display().to_string(),
         sources: Vec::new(),
@@ -82,13 +107,28 @@ pub fn verify(
         return Ok(report);
     }
     for name in source_names(&folder, path, &mut report.unknown)? {
-        let (folder, path) = (folder.folder(&name).map_err(failed)?, path.join(&name));
+        let path = path.join(&name);
+        let failed = |cause| VerifyError::Io { path: path.clone(), cause };
+        let folder = folder.folder(&name).map_err(failed)?;
         report.sources.push(source::verify_source(&folder, &path, name, options, progress)?);
     }
     if report.sources.is_empty() {
-        return Err(VerifyError::NothingToVerify { path: path.to_owned() });
+        return Err(nothing(path, &report.unknown));
     }
     Ok(report)
+}
+
+/// Why there is nothing to verify: a link in the place of a source may be the reason.
+fn nothing(store: &Path, unknown: &Listed<String>) -> VerifyError {
+    let mut links = unknown.first.iter().filter_map(|name| {
+        let path = store.join(name);
+        let (target, found) = (path.read_link().ok()?, path.exists());
+        let store = store.to_owned();
+        let counts = !found || path.join(FILE_NAME).is_file();
+        counts.then_some(VerifyError::OnlyLinked { store, path, target, found })
+    });
+    let otherwise = || VerifyError::NothingToVerify { path: store.to_owned() };
+    links.next().unwrap_or_else(otherwise)
 }
 
 /// The folders with a manifest, sorted; everything else in the store is unknown.
@@ -98,25 +138,48 @@ fn source_names(
     unknown: &mut Listed<String>,
 ) -> Result<Vec<String>, VerifyError> {
     let mut names = Vec::new();
+    let mut culprit = path.to_owned();
     let visited = folder.for_each_name(|name| {
-        let is_source = match std::str::from_utf8(name) {
-            Ok(name) if folder.kind(name)? == Some(Kind::Folder) => {
-                has_manifest(&folder.folder(name)?)?
-            }
-            _ => false,
+        let what = match std::str::from_utf8(name) {
+            Ok(name) => what_is(folder, name).inspect_err(|_| culprit.push(name))?,
+            Err(_) => Within::Unknown,
         };
         let name = String::from_utf8_lossy(name).into_owned();
-        if is_source {
-            names.push(name);
-        } else {
-            unknown.push(name);
+        match what {
+            Within::Source => names.push(name),
+            Within::Unknown => unknown.push(name),
+            Within::FileSystem => {}
         }
         Ok::<_, Errno>(())
     });
-    visited.map_err(|cause| VerifyError::Io { path: path.to_owned(), cause })?;
+    visited.map_err(|cause| VerifyError::Io { path: culprit, cause })?;
     names.sort();
     unknown.first.sort();
     Ok(names)
+}
+
+/// What a name in a store stands for.
+enum Within {
+    Source,
+    Unknown,
+    /// The file system's own, no business of ours.
+    FileSystem,
+}
+
+/// Where a disk is mounted as the store, this is in it from the start, and mostly for root alone.
+const LOST_AND_FOUND: &str = "lost+found";
+
+fn what_is(store: &Directory, name: &str) -> Result<Within, Errno> {
+    if store.kind(name)? != Some(Kind::Folder) {
+        return Ok(Within::Unknown);
+    }
+    let is_own = name == LOST_AND_FOUND;
+    match store.folder(name).and_then(|folder| has_manifest(&folder)) {
+        Ok(true) => Ok(Within::Source),
+        Ok(false) if !is_own => Ok(Within::Unknown),
+        Err(cause) if !is_own || cause != Errno::ACCESS => Err(cause),
+        _ => Ok(Within::FileSystem),
+    }
 }
 
 fn has_manifest(folder: &Directory) -> Result<bool, Errno> {

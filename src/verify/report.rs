@@ -1,5 +1,7 @@
 //! What verifying found.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::runs::Sequences;
@@ -12,7 +14,7 @@ pub struct VerifyReport {
     pub folder: String,
     /// One for each folder with a manifest, by name.
     pub sources: Vec<SourceReport>,
-    /// What lies beside the sources.
+    /// What lies beside the sources, but for a file system's own `lost+found`.
     pub unknown: Listed<String>,
 }
 
@@ -21,6 +23,9 @@ pub struct VerifyReport {
 pub struct SourceReport {
     /// The source's folder.
     pub source: String,
+    /// Where that folder is. Not in JSON, which has the store's.
+    #[serde(skip)]
+    pub path: PathBuf,
     /// Frames that the manifest has a line for.
     pub frames: u64,
     /// Frames whose file is, byte for byte, what its line says.

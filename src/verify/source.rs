@@ -57,6 +57,7 @@ pub(super) fn verify_source(
     let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
     let mut report = SourceReport {
         source,
+        path: path.to_owned(),
         frames: manifest.frames(),
         verified: 0,
         verified_bytes: 0,

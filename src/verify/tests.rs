@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -124,6 +124,47 @@ fn a_folder_without_manifests_is_an_error_that_says_what_to_name() {
     let nowhere = out.path().join("nowhere");
     let error = verify(&nowhere, VerifyOptions::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_told_with_its_target() {
+    let out = TempDir::new().unwrap();
+    let link = out.path().join("link");
+    symlink("unplugged", &link).unwrap();
+    let error = verify(&link, VerifyOptions::default(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("a symbolic link to unplugged, and there is"), "{error}");
+    // The same as all that is in a store.
+    let error = verify(out.path(), VerifyOptions::default(), &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("link to unplugged, where there is nothing"), "{error}");
+}
+
+#[test]
+fn a_store_that_has_its_source_behind_a_link_is_told_to_name_it() {
+    let (out, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    store(elsewhere.path(), "visible", 1);
+    let (link, target) = (out.path().join("visible"), elsewhere.path().join("visible"));
+    symlink(&target, &link).unwrap();
+    let error = verify(out.path(), VerifyOptions::default(), &mut |_| {}).unwrap_err();
+    let (store, path) = (out.path().to_owned(), link.clone());
+    assert_eq!(error, VerifyError::OnlyLinked { store, path, target, found: true });
+    // Named itself it is followed, as the user's own word.
+    assert!(check(&link).is_proven());
+}
+
+#[test]
+fn what_a_file_system_has_of_its_own_is_neither_source_nor_unknown() {
+    let out = TempDir::new().unwrap();
+    store(out.path(), "visible", 1);
+    let own = out.path().join("lost+found");
+    fs::create_dir(&own).unwrap();
+    // As it is for everybody but root.
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o000)).unwrap();
+    let report = check(out.path());
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(report.is_proven() && report.unknown.is_empty(), "{report:?}");
+    // A source may be called so all the same.
+    store(out.path(), "lost+found", 1);
+    assert_eq!(check(out.path()).sources.len(), 2);
 }
 
 #[test]

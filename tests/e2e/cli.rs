@@ -1,6 +1,7 @@
 //! The command line's contract: exit statuses, what goes to stdout and what to stderr, JSON.
 
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::symlink;
 
 use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
 
@@ -76,6 +77,7 @@ fn sessions_that_get_no_frame_stored_are_not_repeated_for_ever() {
 fn the_command_that_receive_prints_works_as_it_is() {
     let place = Place::new();
     place.frames("visible", 2, 1_000);
+    place.frames("infrared", 1, 1_000);
     let receiver = Receiver::start(&place, &["--once"]);
     let command = receiver
         .process()
@@ -83,6 +85,36 @@ fn the_command_that_receive_prints_works_as_it_is() {
     let args: Vec<&str> = command.split(' ').collect();
     place.run(&args).expect(0).prints("stored 2");
     receiver.finish().expect(0);
+    place.assert_stored("visible");
+    place.assert_stored("infrared");
+}
+
+#[test]
+fn the_command_of_a_receiver_on_every_address_can_be_followed() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    place.frames("infrared", 1, 1_000);
+    for (everywhere, here) in [("0.0.0.0:0", "127.0.0.1:"), ("[::]:0", "[::1]:")] {
+        if TcpListener::bind(everywhere).is_err() {
+            crate::support::skipped(&format!("there is no {everywhere} on this machine"));
+            continue;
+        }
+        let allow = place.pin("sender");
+        let args = ["--listen", everywhere, "--allow", &allow, "--once"];
+        let receiver = Receiver::start(&place, &args);
+        let heard = receiver.process();
+        let command = heard
+            .stderr_line(|line| Some(line.strip_prefix("send with: framelane send ")?.to_owned()));
+        // Where this machine reaches no other, only the user knows by what name it is known.
+        let place_holder = format!("HOST:{}", receiver.address().port());
+        let says = if command.starts_with(&place_holder) { "for HOST" } else { "any other name" };
+        heard.stderr_line(|line| line.contains(says).then_some(()));
+        let local = format!("{here}{}", receiver.address().port());
+        let command = command.replace(&place_holder, &local);
+        let args: Vec<&str> = command.split(' ').collect();
+        place.run(&[&["send"], &args[..], &["--certs", "sender"]].concat()).expect(0);
+        receiver.finish().expect(0);
+    }
     place.assert_stored("visible");
 }
 
@@ -115,8 +147,6 @@ fn json_is_one_object_on_stdout_and_quiet_is_quiet() {
 #[test]
 fn wrong_usage_is_2() {
     let place = Place::new();
-    let file = place.file("file", b"x");
-    let file = file.to_str().unwrap();
     place.frames("visible", 1, 10);
     for (args, says) in [
         (vec![], "Usage"),
@@ -157,7 +187,68 @@ fn wrong_usage_is_2() {
         assert_eq!(finished.status, Some(2), "{args:?}: {finished}");
         assert!(finished.stderr.contains(says), "{args:?} does not say {says:?}: {finished}");
     }
-    // A file where a folder should be.
+}
+
+#[test]
+fn wrong_usage_says_what_would_be_right() {
+    let place = Place::new();
+    place.frames("visible", 1, 10);
+    place.file("file", b"x");
+    symlink("/no/such/disk", place.path("link")).unwrap();
+    let pin = place.pin("sender");
+    let receive: [(&[&str], &str); 7] = [
+        (&["--stall", "0s"], "write 100ms or more"),
+        (&["--stall", "0"], "write 100ms or more"),
+        (&["--max-frame", "0B"], "as in 64MiB"),
+        (&["--memory", "1MiB"], "less than one frame of --max-frame, 67108864 bytes"),
+        (&["--memory", "64MiB", "--max-frame", "65MiB"], "or lower --max-frame"),
+        (&["--allow", "any", "--allow", &pin], "--allow any or --allow PIN"),
+        (&["--allow", "sha256:PIN-OF-CAMERA"], "64 of them, as `framelane certs` prints it"),
+    ];
+    let send: [(&[&str], &str); 16] = [
+        (&["visible", "--fps", "-1"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "nan"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "inf"], "from 0.000001 to 1000000"),
+        (&["visible", "--fps", "1e9"], "from 0.000001 to 1000000"),
+        (&["visible", "--pin", "sha256:PIN-OF-STORE"], "64 of them, as `framelane certs` prints"),
+        (&["visible", "--pin", "sha256:12"], "`framelane certs` prints the whole pin"),
+        (&["visible", "--ca", "file"], "name the file with the authority's certificate"),
+        (&["visible", "--ca", "sender/key.pem"], "holds no certificate"),
+        // Said once, and not again as the cause of itself.
+        (
+            &["visible", "--ca", "none"],
+            "cannot read none: No such file or directory (os error 2)\n",
+        ),
+        (&["=visible"], "as in NAME=visible"),
+        (&["..=visible"], "as in NAME=visible"),
+        (&["a/b=visible"], "a name has no /"),
+        (&["a|b=visible", "--transport", "stop-and-wait"], "as in NAME=visible"),
+        (&["x=file"], "a source is a folder"),
+        (&["link"], "a symbolic link to /no/such/disk, where there is nothing"),
+        (&["visible", "visible"], "two sources are called visible"),
+    ];
+    let before = place.snapshot();
+    for (args, says) in receive {
+        place.run(&Receiver::arguments(args)).expect(2).says(says);
+    }
+    for (args, says) in send {
+        let all = [&["send", "127.0.0.1:9", "--certs", "sender"], args].concat();
+        place.run(&all).expect(2).says(says);
+    }
+    place.run(&["certs", "--days", "-1"]).expect(2).says("1..=36500");
+    place.run(&["verify", "store", "--threads", "0"]).expect(2).says("1..=1024");
+    assert_eq!(place.snapshot(), before);
+    assert!(!place.store().exists(), "the store was made all the same");
+    // With more than the frame needs it starts.
+    let args = ["--max-frame", "200MiB"];
+    Receiver::start(&place, &args).assert_serves(&[]);
+}
+
+#[test]
+fn a_file_where_a_folder_should_be_is_named() {
+    let place = Place::new();
+    let file = place.file("file", b"x");
+    let file = file.to_str().unwrap();
     place.run(&["verify", file]).expect(1);
     place.run(&["send", "127.0.0.1:9", &format!("x={file}")]).expect(2).says("cannot list");
 }

@@ -8,10 +8,12 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod demo;
 mod hostile;
 mod own_link;
 mod resume;
 mod store_trouble;
 mod support;
 mod trust;
+mod verify;
 mod weights;

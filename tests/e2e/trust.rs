@@ -189,6 +189,44 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
 }
 
 #[test]
+fn certs_tells_what_it_wrote_and_what_that_replaces() {
+    let place = Place::new();
+    let made = place.run(&["certs", "--out", "new", "--days", "9"]).expect(0);
+    let pin = made.stdout.trim().to_owned();
+    let until = place.identity("new").valid_until();
+    let made = made.says(&format!("wrote new/cert.pem and new/key.pem, valid until {until}"));
+    made.says("its pin, for --allow at a receiver and for --pin at a sender:");
+    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = forced.says(&format!("they replace {pin}; give every sender and receiver"));
+    // One that cannot be used is known to peers all the same; half of one has no pin.
+    let pin = forced.stdout.trim();
+    fs::remove_file(place.path("new/key.pem")).unwrap();
+    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    forced.says(&format!("they replace {pin}; give"));
+    fs::remove_file(place.path("new/cert.pem")).unwrap();
+    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    forced.says("they replace what was there, of an unknown pin");
+    // Where there is none, nothing is replaced.
+    let fresh = place.run(&["certs", "--out", "fresh", "--force"]).expect(0);
+    assert!(!fresh.stderr.contains("replace"), "{fresh}");
+}
+
+#[test]
+fn certs_says_what_is_wrong_with_an_identity_that_is_there() {
+    let place = Place::new();
+    let key = place.path("sender/key.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = place.run(&["certs", "--out", "sender"]).expect(1);
+    exposed.says("other users can read the private key").says("chmod 600 sender/key.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::copy(place.path("receiver/key.pem"), &key).unwrap();
+    let before = place.snapshot();
+    let foreign = place.run(&["certs", "--out", "sender"]).expect(1);
+    foreign.says("do not fit together").says("--force");
+    assert_eq!(place.snapshot(), before);
+}
+
+#[test]
 fn a_missing_identity_is_made_and_told() {
     let place = Place::new();
     place.frames("visible", 1, 1_000);
