@@ -4,7 +4,7 @@ use crate::paths::{
     Cell, PAYLOAD_SHARE, Run, first_fresh_ms, frames, mean_mbit, mobile_trace, radio,
 };
 use crate::sim::app::Load;
-use crate::sim::link::{MS, SEC};
+use crate::sim::link::{MS, Nanos, SEC};
 use crate::sim::quantile;
 
 /// A run of bulk and its goodput in parts of the limit, its startup left out.
@@ -60,11 +60,11 @@ fn bulk_heeds_marks_of_the_path() {
             let run = Run::new(cell, Load::Bulk, 10.0);
             run.go_changed(|forward, _| forward.mark_beyond = mark_beyond)
         };
-        let (marked, unmarked) = (run(Some(MS)), run(None));
+        let (marked, unmarked) = (run(Some((rtt / 20.0 * 1e6) as Nanos)), run(None));
         let waits = [&marked, &unmarked].map(|run| run.wait_quantile(0.95, 2 * SEC, 10 * SEC));
         assert!(waits[0] < 0.7 * waits[1], "{mbit} Mbit/s, {rtt} ms: waits of {waits:.1?} ms");
         let share = marked.flows[0].goodput(SEC, 10 * SEC) / cell.limit();
-        assert!(share > 0.85, "{mbit} Mbit/s, {rtt} ms: {share:.3}");
+        assert!(share > 0.80, "{mbit} Mbit/s, {rtt} ms: {share:.3}");
     }
 }
 

@@ -117,13 +117,15 @@ pub(crate) struct Pair {
     pub(crate) late: f64,
     pub(crate) seconds: f64,
     pub(crate) seed: u64,
+    /// What the path marks, as in [`LinkConfig`].
+    pub(crate) mark_beyond: Option<Nanos>,
     pub(crate) ring: Arc<TraceRing>,
 }
 
 impl Pair {
     pub(crate) fn new(cell: Cell, other: Congestion, late: f64, seed: u64) -> Self {
         let ring = Arc::new(TraceRing::new(100_000));
-        Self { cell, other, late, seconds: 30.0, seed, ring }
+        Self { cell, other, late, seconds: 30.0, seed, mark_beyond: None, ring }
     }
 
     pub(crate) fn start(&self) -> Nanos {
@@ -148,7 +150,7 @@ impl Pair {
         };
         run(Scenario {
             clock,
-            forward: self.cell.forward(),
+            forward: LinkConfig { mark_beyond: self.mark_beyond, ..self.cell.forward() },
             back: self.cell.back(),
             flows: vec![bulk(first, 0), bulk(second, start)],
             duration: stop,

@@ -3,6 +3,7 @@
 use framelane::congestion::Congestion;
 
 use crate::paths::{Cell, Pair, first_share};
+use crate::sim::link::Nanos;
 
 #[test]
 fn two_of_its_own_share_evenly() {
@@ -22,5 +23,15 @@ fn beside_cubic_each_gets_its_part() {
         let pair = Pair::new(Cell::new(mbit, rtt, 0.0, 1.0), Congestion::Cubic, 0.0, 1);
         let share = first_share(&pair.go(), pair.start(), pair.stop());
         assert!((0.30..=0.70).contains(&share), "{mbit} Mbit/s, {rtt} ms: {share:.2}");
+    }
+}
+
+#[test]
+fn two_of_its_own_share_evenly_where_the_path_marks_packets() {
+    for (mbit, rtt) in [(20.0, 20.0), (20.0, 50.0), (50.0, 50.0)] {
+        let mut pair = Pair::new(Cell::new(mbit, rtt, 0.0, 1.0), Congestion::Lossy, 0.0, 1);
+        pair.mark_beyond = Some((rtt / 10.0 * 1e6) as Nanos);
+        let share = first_share(&pair.go(), pair.start(), pair.stop());
+        assert!((0.40..=0.60).contains(&share), "{mbit} Mbit/s, {rtt} ms: {share:.2}");
     }
 }

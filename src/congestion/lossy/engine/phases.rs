@@ -21,9 +21,6 @@ const HEAVY_PAUSE: u32 = 10;
 /// Where the delay wanders by more than this part of the base, eight packets that were late show no queue:
 /// startup ends when the rate stalls.
 const WANDERING_STARTUP: u32 = 3;
-/// What is left of the rate where the path marks packets: what cubic keeps of its window then (RFC 8511,
-/// section 3).
-const MARK_SHARE: f64 = 0.85;
 /// Time between trials on a long path; on a short one they are bound by round trips.
 const CRUISE_TIME: Duration = Duration::from_millis(500);
 
@@ -91,11 +88,16 @@ impl Engine {
     /// A queue too shallow even for the little that is kept in it is asked for less.
     fn adapt_headroom(&mut self) {
         if self.loss.even_exceeds(self.mtu) {
-            self.headroom *= 0.7;
+            self.keep_less();
             self.loss.forget_even();
         } else {
             self.headroom = (self.headroom + 0.02).min(1.0);
         }
+    }
+
+    /// A smaller part of the slack is kept in the queue.
+    fn keep_less(&mut self) {
+        self.headroom *= 0.7;
     }
 
     fn advance_startup(&mut self, round: &Round) {
@@ -202,15 +204,29 @@ impl Engine {
     }
 
     /// At `now` it became known that the path had marked packets sent up to `sent` (ECN): a queue
-    /// fills, whoever fills it. What left before the last answer knows nothing of that answer, so
-    /// there is one in a round trip (RFC 3168, section 6.1.2).
+    /// fills, whoever fills it, and is to be emptied. What left before the last answer knows nothing of
+    /// that answer, so there is one in a round trip (RFC 3168, section 6.1.2).
+    ///
+    /// The rate is not taken for too high: where marks come early, to lower it each time costs more of
+    /// the path than others gain.
     pub(in crate::congestion::lossy) fn on_mark(&mut self, now: Instant, sent: Instant) {
         if self.bandwidth.get().is_none() || self.heeded.is_some_and(|at| sent <= at) {
             return;
         }
         self.heeded = Some(now);
         self.competing = 0;
-        self.back_off(MARK_SHARE);
+        self.before_drain = 0.0;
+        match self.phase {
+            TracePhase::Startup => self.enter(TracePhase::Drain),
+            // The queue of a trial goes with the trial.
+            TracePhase::Up => self.enter(TracePhase::Down),
+            // What was begun needs its time to show.
+            TracePhase::Down | TracePhase::Drain => {}
+            TracePhase::Cruise => {
+                self.keep_less();
+                self.enter(TracePhase::Drain);
+            }
+        }
     }
 
     pub(super) fn back_off(&mut self, share: f64) {
