@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
-use super::sources::{Done, Reply, Settled, SourceThread, Work, refusal_code};
+use super::sources::{Done, Reply, Settled, SourceThread, Unopened, Work, refusal_code};
 use super::{HELLO_TIMEOUT, Presence, Server};
 use crate::frame::{Sequence, UnixNanos};
 use crate::sink::Outcome;
@@ -147,10 +147,14 @@ impl<'a> Session<'a> {
         let sources = server.sources.clone();
         let opening = tokio::task::spawn_blocking(move || {
             let open = |name| Ok((sources.open(&name)?, name));
-            names.into_iter().map(open).collect::<Result<Vec<_>, String>>()
+            names.into_iter().map(open).collect::<Result<Vec<_>, Unopened>>()
         });
-        let failed = |why| Ending { code: CloseCode::Store, why };
-        let threads = opening.await.map_err(|error| failed(error.to_string()))?.map_err(failed)?;
+        let failed = |unopened| match unopened {
+            Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
+            Unopened::Store(why) => Ending { code: CloseCode::Store, why },
+        };
+        let opened = opening.await.map_err(|error| Unopened::Store(error.to_string()));
+        let threads = opened.and_then(|opened| opened).map_err(failed)?;
         let lane = |(thread, name): (SourceThread, crate::frame::SourceName)| Lane {
             thread,
             totals: SourceTotals { name: name.to_string(), ..SourceTotals::default() },

@@ -1,8 +1,8 @@
 //! The open sources of the store: a thread for each, so that none waits for another's disk.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
@@ -42,8 +42,10 @@ struct Opened {
 #[derive(Debug)]
 struct Source {
     thread: SourceThread,
-    /// Has the store open until it has ended.
-    store: JoinHandle<()>,
+    /// Closed when the thread has closed the store. Not the thread's own handle: to drop that just as
+    /// the thread ends, as at the end of a run, crashes in glibc 2.36, whose `pthread_detach` looks at
+    /// a thread that may be gone.
+    gone: std::sync::mpsc::Receiver<Infallible>,
     /// When a session asked for it last, as a count of such questions.
     asked: u64,
 }
@@ -53,6 +55,15 @@ type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
 
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
+
+/// Why a source is not opened, in words.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// Sessions hold as many sources as can be open, which may pass.
+    Busy(String),
+    /// Its store does not open.
+    Store(String),
+}
 
 /// Work for a source's thread. Bounded by the memory budget, and by what a session reads ahead.
 #[derive(Debug)]
@@ -112,8 +123,8 @@ impl Sources {
     /// another source has to be closed for it, until what that one still has to do is done.
     ///
     /// # Errors
-    /// In words: sessions hold as many sources as can be open, or this one's store does not open.
-    pub(super) fn open(&self, name: &SourceName) -> Result<SourceThread, String> {
+    /// [`Unopened`]. No source that a session holds is touched.
+    pub(super) fn open(&self, name: &SourceName) -> Result<SourceThread, Unopened> {
         // What is listed is true at every moment, so another thread's panic does not spoil it. The
         // lock is held throughout: nobody can ask for a source that is being closed or opened.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -124,17 +135,21 @@ impl Sources {
             return Ok(source.thread.clone());
         }
         open.make_room_for(name)?;
-        let store = self.sink.source(name).map_err(|error: SinkError| error.to_string())?;
+        let failed = |error: SinkError| Unopened::Store(error.to_string());
+        let store = self.sink.source(name).map_err(failed)?;
         let (thread, queue) = mpsc::unbounded_channel();
         let hook = self.on_thread_start.clone();
-        let started = std::thread::Builder::new()
-            .name(format!("store {name}"))
-            .spawn(move || {
-                let _until_its_end = hook();
-                work(store, queue);
-            })
-            .map_err(|error| format!("cannot start a thread for source {name}: {error}"))?;
-        let source = Source { thread: thread.clone(), store: started, asked };
+        let (has_store, gone) = std::sync::mpsc::channel();
+        let started = std::thread::Builder::new().name(format!("store {name}")).spawn(move || {
+            let until_its_end = hook();
+            work(store, queue);
+            drop(until_its_end);
+            drop(has_store);
+        });
+        started.map_err(|error| {
+            Unopened::Store(format!("cannot start a thread for source {name}: {error}"))
+        })?;
+        let source = Source { thread: thread.clone(), gone, asked };
         open.sources.insert(name.clone(), source);
         Ok(thread)
     }
@@ -143,7 +158,7 @@ impl Sources {
 impl Opened {
     /// Closes what is left of the source, where its thread has failed, and otherwise the idle source
     /// that was asked for the longest ago, where there is no room for one more.
-    fn make_room_for(&mut self, name: &SourceName) -> Result<(), String> {
+    fn make_room_for(&mut self, name: &SourceName) -> Result<(), Unopened> {
         if let Some(failed) = self.sources.remove(name) {
             failed.close();
         }
@@ -155,10 +170,10 @@ impl Opened {
         match oldest.and_then(|name| self.sources.remove(&name)) {
             Some(source) => source.close(),
             None => {
-                return Err(format!(
+                return Err(Unopened::Busy(format!(
                     "the receiver has {MAX_OPEN} sources in use, as many as it can; try again when \
                      other senders have ended, or send fewer sources at once"
-                ));
+                )));
             }
         }
         Ok(())
@@ -180,8 +195,8 @@ impl Source {
     /// to open the same source would find it in use otherwise.
     fn close(self) {
         drop(self.thread);
-        // One that has failed has said so by its panic.
-        let _ = self.store.join();
+        // An error is what is waited for. A thread that has failed has said so by its panic.
+        let _ = self.gone.recv();
     }
 }
 

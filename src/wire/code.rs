@@ -40,7 +40,7 @@ pub enum CloseCode {
     Protocol = 0x2,
     /// The session made no progress for too long.
     Stalled = 0x3,
-    /// The receiver serves as many sessions as it can.
+    /// The receiver serves as many sessions, or has as many sources open, as it can.
     Busy = 0x4,
     /// The receiver cannot use its store.
     Store = 0x5,
