@@ -229,15 +229,6 @@ impl Engine {
         }
     }
 
-    pub(super) fn back_off(&mut self, share: f64) {
-        let rate = self.bandwidth.get().unwrap_or(1.0) * share;
-        self.bandwidth.reset(self.tick, rate.max(1.0));
-        self.before_drain = 0.0;
-        if self.phase != TracePhase::Drain {
-            self.enter(TracePhase::Drain);
-        }
-    }
-
     pub(super) fn enter(&mut self, phase: TracePhase) {
         self.phase = phase;
         self.phase_rounds = 0;
