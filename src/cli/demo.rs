@@ -82,7 +82,6 @@ fn demonstrate(
     stop: &watch::Receiver<bool>,
 ) -> Outcome {
     let identity = trust::identity(&args.certs)?;
-    let out = unused_folder(&args.out)?;
     let mut sources: Vec<Arc<dyn Source>> = Vec::new();
     for camera in &CAMERAS {
         let folder = args.out.join(camera.name);
@@ -93,6 +92,7 @@ fn demonstrate(
         }
         sources.push(Arc::new(Folder::open(SourceName::parse(camera.name)?, &folder)?));
     }
+    let out = new_store(&args.out)?;
     let report = runtime.block_on(transfer(&identity, sources, &out, stop.clone()))?;
     send::tell(&report, false)?;
     if report.interrupted {
@@ -102,8 +102,9 @@ fn demonstrate(
         return Ok(interrupted(&format!("removed the unfinished {}", out.display())));
     }
     let Some(verified) = runtime.block_on(hash_again(out.clone(), stop.clone())) else {
+        let stored = if report.is_complete() { "all is stored" } else { "NOT all is stored" };
         let out = out.display();
-        return Ok(interrupted(&format!("all is stored; `framelane verify {out}` proves it")));
+        return Ok(interrupted(&format!("{stored}; `framelane verify {out}` hashes what is")));
     };
     let proven = verified??.is_proven() && report.is_complete();
     tell_where(args, &out, proven);
@@ -139,12 +140,21 @@ async fn hash_again(
     }
 }
 
-/// `received` in the demo's folder, or with a number behind it where there was a demo before.
-fn unused_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+/// Makes `received` in the demo's folder, or with a number behind it where there was a demo before. It
+/// is this process that makes it, so that it may remove it as well.
+fn new_store(folder: &Path) -> anyhow::Result<PathBuf> {
     let names = std::iter::once("received".to_owned())
         .chain((2..1_000).map(|number| format!("received-{number}")));
-    let mut free = names.map(|name| folder.join(name)).filter(|path| !path.exists());
-    free.next().with_context(|| format!("{} is full of earlier demos; remove it", folder.display()))
+    for path in names.map(|name| folder.join(name)) {
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot make {}", path.display()));
+            }
+        }
+    }
+    Err(anyhow!("{} is full of earlier demos; remove it", folder.display()))
 }
 
 /// Writes the frames that are not there yet, and says how many are then: all, unless it was

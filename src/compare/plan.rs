@@ -115,7 +115,8 @@ impl Plan {
                 Pace::Bulk => bulk_mbit(&link.up, from, self.workload.bytes()),
                 Pace::PerSecond(rate) => {
                     let interval = 1.0 / rate;
-                    let lasts = self.workload.seconds() + interval;
+                    // Goodput counts until the last frame is stored.
+                    let lasts = (self.workload.seconds() + interval).max(run.seconds);
                     carried_mbit(&link.up, from, Duration::from_secs_f64(lasts))
                 }
             }

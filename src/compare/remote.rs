@@ -26,6 +26,9 @@ use crate::source::Source;
 use crate::transport::Dial;
 use crate::wire::SourceId;
 
+/// What a sender says of frames that were not confirmed when it was stopped.
+const INTERRUPTED: &str = "interrupted";
+
 /// Beyond the time that the frames take.
 const GRACE: Duration = Duration::from_secs(5);
 /// What bulk may take: the link's rate is not known.
@@ -303,7 +306,13 @@ impl RemotePlan<'_> {
             let not_stored = match told {
                 Some(told) => {
                     let failed = told.failed.iter().take(MOST_NAMED);
-                    failed.map(|frame| format!("{} ({})", frame.name, frame.reason)).collect()
+                    // A run that is stopped is interrupted for its sender, not for who reads this.
+                    let by_us = report.is_some_and(|report| report.interrupted);
+                    let why = |reason: &str| match reason {
+                        INTERRUPTED if by_us => "not confirmed".to_owned(),
+                        other => other.to_owned(),
+                    };
+                    failed.map(|frame| format!("{} ({})", frame.name, why(&frame.reason))).collect()
                 }
                 None => unconfirmed(clip.as_ref(), &samples),
             };
@@ -439,7 +448,7 @@ impl RemoteRun {
             "{variant}, run {number}: {} of {offered} frames are not known to be stored",
             self.missing
         );
-        if self.stopped && !self.is_failed() {
+        if self.stopped && !self.is_failed() && self.seconds > 0.0 {
             let so_long = format!("{:.1} s after the first was due", self.seconds);
             text.push_str(&format!(", it was stopped {so_long} and its Mbit/s count until then"));
         }

@@ -16,6 +16,9 @@ const CONNECT: Duration = Duration::from_secs(12);
 /// How often progress is looked at.
 const TICK: Duration = Duration::from_millis(10);
 
+/// What a sender that is done may take to leave: more than it stays for its last packet to arrive.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// How long a run may take, from the connection on.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TimeLimits {
@@ -85,7 +88,9 @@ impl TimeLimits {
         };
         let done = sum(|source| source.settled.load(Ordering::Relaxed));
         let all = sum(|source| source.frames.load(Ordering::Relaxed));
-        // Everything done but the goodbye is not late.
+        if done >= all {
+            return elapsed > self.until_due + self.grace + GOODBYE;
+        }
         left.is_zero() || is_hopeless(done, all, elapsed.as_secs_f64(), left.as_secs_f64())
     }
 }

@@ -22,6 +22,10 @@ pub fn losses(comparison: &Comparison) -> Vec<String> {
 
 /// Where more is offered than the link carries, no transport can keep up, and that is no fault.
 fn overload(link: &LinkOutcome, offered_mbit: Option<f64>) -> String {
+    // After an outage a backlog is caught up with, for which the frames need not be fewer.
+    if link.spec.contains("outage=") && link.rows.iter().any(|row| row.summary.steady > 0) {
+        return String::new();
+    }
     match (link.limit_mbit, offered_mbit) {
         (Some(limit), Some(offered)) if offered > limit => format!(
             ". {offered:.1} Mbit/s are offered and the link carries {limit:.1} at most: lower --fps"
@@ -362,6 +366,17 @@ mod tests {
         overloaded.offered.mbit = Some(42.0);
         overloaded.links[0].limit_mbit = Some(28.7);
         assert!(verdicts(&overloaded)[0].contains("lower --fps"), "{:?}", verdicts(&overloaded));
+    }
+
+    #[test]
+    fn a_backlog_that_an_outage_left_is_no_overload() {
+        let mut out = comparison(Some(30.0), [(Some(500.0), 17.0), (None, 1.0), (None, 1.0)]);
+        out.offered.mbit = Some(19.2);
+        out.links[0].limit_mbit = Some(16.0);
+        out.links[0].spec = "rate=50mbit,outage=300ms+1500ms".to_owned();
+        assert!(!verdicts(&out)[0].contains("lower --fps"), "{:?}", verdicts(&out));
+        out.links[0].spec = "rate=16mbit".to_owned();
+        assert!(verdicts(&out)[0].contains("lower --fps"), "{:?}", verdicts(&out));
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub enum VerifyError {
         target: PathBuf,
     },
     /// No manifest there, but a link to a folder with one, or to nothing.
-    #[error("there is no {FILE_NAME} in {} or in a folder directly below it. {} is a symbolic link to {}{}; links in a store are not followed: name the folder that it points to", store.display(), path.display(), target.display(), if *found { "" } else { ", where there is nothing" })]
+    #[error("there is no {FILE_NAME} in {} or in a folder directly below it. {} is a symbolic link to {}{}", store.display(), path.display(), target.display(), advice(*found))]
     OnlyLinked {
         /// The store.
         store: PathBuf,
@@ -116,6 +116,15 @@ pub fn verify(
         return Err(nothing(path, &report.unknown));
     }
     Ok(report)
+}
+
+/// What to do about a link in the place of a source.
+fn advice(found: bool) -> &'static str {
+    if found {
+        "; links in a store are not followed: name the folder that it points to"
+    } else {
+        ", where there is nothing. Is the disk mounted? Or name the folder that `receive` stored to (--out)"
+    }
 }
 
 /// Why there is nothing to verify: a link in the place of a source may be the reason.

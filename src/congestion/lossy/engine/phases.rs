@@ -21,6 +21,8 @@ const HEAVY_PAUSE: u32 = 10;
 /// Where the delay wanders by more than this part of the base, eight packets that were late show no queue:
 /// startup ends when the rate stalls.
 const WANDERING_STARTUP: u32 = 3;
+/// Less than this is no wandering, however short the path.
+const WANDERING_LEAST: Duration = Duration::from_millis(2);
 /// Time between trials on a long path; on a short one they are bound by round trips.
 const CRUISE_TIME: Duration = Duration::from_millis(500);
 
@@ -125,7 +127,7 @@ impl Engine {
         if self.delay.round_samples() < 8 || self.delay.queue() < limit {
             return;
         }
-        if self.delay.wander() > limit.max(base / WANDERING_STARTUP) {
+        if self.delay.wander() > (base / WANDERING_STARTUP).max(WANDERING_LEAST) {
             return;
         }
         let elapsed = now.saturating_duration_since(self.round.start);
