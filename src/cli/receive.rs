@@ -36,8 +36,8 @@ const SOURCES: &str = "./visible ./infrared";
 const ONCE_LINGER: Duration = Duration::from_secs(1);
 
 /// How long `--once` waits for the sender of a session that broke: it pauses for up to 2 s before it
-/// comes back, and then has to connect.
-const ONCE_RETURN: Duration = Duration::from_secs(5);
+/// comes back, may wait as long for its name service, and then has to connect.
+const ONCE_RETURN: Duration = Duration::from_secs(7);
 
 /// Receive frames from senders and store them
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,8 @@
 //! One session with a sender: a single task that owns all of its state.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -129,6 +131,8 @@ struct Session<'a> {
     looking_up: usize,
     storing: usize,
     reply: Reply,
+    /// Whether answers can still be heard at the other end.
+    listening: Arc<AtomicBool>,
     done: mpsc::UnboundedReceiver<Done>,
     refused_unnamed: u64,
 }
@@ -177,6 +181,7 @@ impl<'a> Session<'a> {
             looking_up: 0,
             storing: 0,
             reply,
+            listening: Arc::new(AtomicBool::new(true)),
             done,
             refused_unnamed: 0,
         })
@@ -196,16 +201,23 @@ impl<'a> Session<'a> {
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),
                 permit = link.messages.reserve(), if !self.outbox.is_empty() => {
-                    let Ok(permit) = permit else { break };
-                    if let Some(message) = self.outbox.pop_front() {
-                        permit.send(message);
+                    match permit {
+                        Ok(permit) => {
+                            if let Some(message) = self.outbox.pop_front() {
+                                permit.send(message);
+                            }
+                        }
+                        // Nobody hears it, but what has arrived is still taken.
+                        Err(_) => self.outbox.clear(),
                     }
                     self.unheard = None;
                 }
                 // This process may have been held up for as long, and the peer have taken everything.
                 () = sleep(patience), if !self.outbox.is_empty() => {
                     if link.messages.capacity() == 0 {
-                        return Err(self.deaf());
+                        let ending = self.deaf();
+                        self.finish_storing().await;
+                        return Err(ending);
                     }
                 }
                 arrival = link.arrivals.recv(), if takes_more => {
@@ -256,6 +268,8 @@ impl<'a> Session<'a> {
     }
 
     async fn finish_storing(&mut self) {
+        // Frames must not wait behind answers that nobody hears.
+        self.listening.store(false, Ordering::Relaxed);
         while self.storing > 0 {
             match self.done.recv().await {
                 Some(done) => self.settle(done),
@@ -279,9 +293,10 @@ impl<'a> Session<'a> {
             Arrival::Message(Message::Offer(offer), claim) => {
                 self.looking_up += 1;
                 let (replace, reply) = (self.overwrite, self.reply.clone());
+                let listening = self.listening.clone();
                 let lane = self.lane(offer.source)?;
                 lane.thread
-                    .send(Work::LookUp { offer, claim, replace, reply })
+                    .send(Work::LookUp { offer, claim, replace, listening, reply })
                     .map_err(|_| thread_gone())
             }
             Arrival::Message(Message::EndOfSource(end), _) => self.end_source(end),

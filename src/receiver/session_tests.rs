@@ -160,3 +160,22 @@ async fn a_sender_that_has_said_all_has_closed_its_session() {
     assert_eq!((report.complete, report.closed), (true, true));
     assert_eq!(world.progress.sessions(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_is_taken_though_nobody_hears_of_it() {
+    let mut world = World::greeted().await;
+    assert!(matches!(world.messages.recv().await, Some(Message::Welcome(_))));
+    for _ in 0..100 {
+        world.say(Message::ClockProbe(1)).await;
+    }
+    let source = SourceId(0);
+    let (frames, lost, lost_count) = (3, Vec::new(), 0);
+    world.say(Message::EndOfSource(EndOfSource { source, frames, lost, lost_count })).await;
+    // The connection goes: what waits to be said first, then what arrives.
+    drop(world.messages);
+    let (address, why) = (([127, 0, 0, 1], 1).into(), String::new());
+    world.keeper.ended(TransportError::Lost { address, why });
+    drop(world.arrived);
+    let report = world.serving.await.unwrap();
+    assert!(report.complete, "the end of the source was dropped");
+}

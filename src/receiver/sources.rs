@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
@@ -78,6 +79,8 @@ pub(super) enum Work {
         offer: Offer,
         claim: Claim,
         replace: bool,
+        /// Whether anybody waits for the answer: to find it can mean to hash many files.
+        listening: Arc<AtomicBool>,
         reply: Reply,
     },
 }
@@ -207,10 +210,10 @@ fn work(mut store: SourceStore, mut queue: mpsc::UnboundedReceiver<Work>) {
         loop {
             match next {
                 Work::Store { frame, replace, reply } => batch.push(*frame, replace, reply),
-                Work::LookUp { offer, claim, replace, reply } => {
+                Work::LookUp { offer, claim, replace, listening, reply } => {
                     // Offers are answered as of the frames before them.
                     batch.store(&mut store);
-                    look_up(&mut store, offer, replace, &reply);
+                    look_up(&mut store, &offer, replace, &listening, &reply);
                     drop(claim);
                 }
             }
@@ -298,9 +301,20 @@ fn send_run(run: Option<(Reply, SourceId, Vec<Settled>)>, at: UnixNanos) {
     }
 }
 
-fn look_up(store: &mut SourceStore, offer: Offer, replace: bool, reply: &Reply) {
-    let verdicts: Vec<Verdict> =
-        offer.entries.iter().map(|entry| verdict(store, entry, replace)).collect();
+fn look_up(
+    store: &mut SourceStore,
+    offer: &Offer,
+    replace: bool,
+    listening: &AtomicBool,
+    reply: &Reply,
+) {
+    let mut verdicts = Vec::with_capacity(offer.entries.len());
+    for entry in &offer.entries {
+        if reply.is_closed() || !listening.load(Ordering::Relaxed) {
+            return;
+        }
+        verdicts.push(verdict(store, entry, replace));
+    }
     let stored = verdicts.iter().filter(|&&verdict| verdict == Verdict::Stored).count() as u64;
     let answer = Answer::new(offer.source, verdicts);
     let _ = reply.send(Done::Answered { answer, stored });

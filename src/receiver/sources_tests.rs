@@ -20,6 +20,16 @@ fn name(number: usize) -> SourceName {
     SourceName::parse(&format!("source-{number}")).unwrap()
 }
 
+fn entry(sequence: u64) -> OfferEntry {
+    OfferEntry {
+        sequence: Sequence(sequence),
+        name: FrameName::parse(&format!("{sequence}.png")).unwrap(),
+        bytes: 1,
+        modified: None,
+        hash: None,
+    }
+}
+
 /// How many sources are open.
 fn open(sources: &Sources) -> usize {
     sources.open.lock().unwrap().sources.len()
@@ -64,17 +74,11 @@ fn a_source_is_closed_only_when_its_work_is_done() {
     let budget = MemoryBudget::new(ByteSize(1 << 20));
     let (reply, mut done) = mpsc::unbounded_channel();
     let busy = sources.open(&name(0)).unwrap();
-    let entry = |sequence| OfferEntry {
-        sequence: Sequence(sequence),
-        name: FrameName::parse(&format!("{sequence}.png")).unwrap(),
-        bytes: 1,
-        modified: None,
-        hash: None,
-    };
     for _ in 0..OFFERS {
         let offer = Offer { source: SourceId(0), entries: (0..1_000).map(entry).collect() };
         let (claim, reply) = (budget.claim(), reply.clone());
-        busy.send(Work::LookUp { offer, claim, replace: false, reply }).unwrap();
+        let listening = Arc::new(AtomicBool::new(true));
+        busy.send(Work::LookUp { offer, claim, replace: false, listening, reply }).unwrap();
     }
     // The session goes, and others come for which it has to make room.
     drop((busy, reply));
@@ -113,4 +117,24 @@ fn a_sources_thread_is_told_of_from_its_start_to_its_end() {
     assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
     drop((source, sources));
     assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
+}
+
+#[test]
+fn an_offer_is_not_answered_where_nobody_listens() {
+    let (_folder, sources) = sources();
+    let budget = MemoryBudget::new(ByteSize(1 << 20));
+    let (reply, mut done) = mpsc::unbounded_channel();
+    let source = sources.open(&name(0)).unwrap();
+    for listens in [true, false, true] {
+        let offer = Offer { source: SourceId(0), entries: vec![entry(0)] };
+        let (claim, reply) = (budget.claim(), reply.clone());
+        let listening = Arc::new(AtomicBool::new(listens));
+        source.send(Work::LookUp { offer, claim, replace: false, listening, reply }).unwrap();
+    }
+    drop(reply);
+    let mut answers = 0;
+    while let Some(Done::Answered { .. }) = done.blocking_recv() {
+        answers += 1;
+    }
+    assert_eq!(answers, 2);
 }

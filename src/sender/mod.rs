@@ -33,7 +33,7 @@ use session::{Session, SessionEnd};
 
 /// The first pause before connecting again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// A link that comes back is used within this time.
+/// A link that comes back is used within this time, and what a name service without an answer takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
@@ -118,8 +118,11 @@ pub async fn run(
     };
     let elapsed = started.elapsed();
     let interrupted = matches!(error, Some(SessionEnd::Stopped));
+    let told = matches!(error, Some(SessionEnd::Link(TransportError::ClosedByPeer { .. })));
+    if !told {
+        linger(dial, &mut stop).await;
+    }
     let error = error.map(|end| attempts.explain(&end));
-    linger(dial, &mut stop).await;
     let proven = dial.proves_content();
     SendReport::new(&sources, ledgers, proven, elapsed, sessions, error, interrupted)
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::settings::{
     BODY_GROWTH, FIRST_BODY_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES,
 };
-use crate::transport::Claim;
+use crate::transport::{Claim, SHORT_MESSAGE};
 use crate::wire::{Decoded, WireError, record, record::Record};
 
 /// Why nothing more can be read.
@@ -73,16 +73,19 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
                     Decoded::NeedMore(total) => need = total,
                 }
             }
-            if let Some(claim) = claim.as_mut().filter(|_| need > claimed) {
+            // Room is made for what has come and a step more, never for all that is announced.
+            let step = need.min((self.buffer.len() + RECORD_BUFFER_BYTES).next_power_of_two());
+            let grows = step > claimed && step as u64 > SHORT_MESSAGE;
+            if let Some(claim) = claim.as_mut().filter(|_| grows) {
                 // Waiting for our own memory is not the peer's stall.
                 self.progress.pause();
-                claim.grow_to_message(need as u64).await;
-                claimed = need;
+                claim.grow_to_message(step as u64).await;
+                claimed = step;
             }
             if !self.buffer.is_empty() {
                 self.progress.expect();
             }
-            self.fill(need).await?;
+            self.fill(step).await?;
         }
     }
 
