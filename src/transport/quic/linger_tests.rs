@@ -19,7 +19,7 @@ use crate::wire::{ALPN, CloseCode, Message};
 
 /// Each datagram to the receiver waits for up to this long, so that probe timeouts are a multiple of it and
 /// a machine that is busy elsewhere is not what the test measures.
-const DELAY: Duration = Duration::from_millis(50);
+const DELAY: Duration = Duration::from_millis(150);
 /// Far above what any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
