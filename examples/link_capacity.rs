@@ -2,10 +2,11 @@
 //!
 //! `cargo run --release --example link_capacity [LINK]`
 //!
-//! For each direction: TCP as fast as it goes, then UDP paced at 500, 750 and 1000 Mbit/s. The
-//! figure that counts is the last line of each direction: the highest of these rates of which at
-//! least 99 % arrive. What is lost is counted where it is lost: before the link (the sender's
-//! device), in the link, or in the receiver's socket buffer.
+//! For each direction: TCP as fast as it goes, then UDP paced at 500, 750, 1000 and 1250 Mbit/s. The
+//! figure that counts is the last line of each direction: the most that arrived where at least 99 % did.
+//! The link may carry more: on a busy machine a sender does not come to the rate that it is to have.
+//! What is lost is counted where it is lost: before the link (the sender's device), in the link, or in
+//! the receiver's socket buffer.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// How long each measurement is.
 const TIME: Duration = Duration::from_secs(2);
 /// What is offered in turn, Mbit/s of UDP payload.
-const RATES: [f64; 3] = [500.0, 750.0, 1000.0];
+const RATES: [f64; 4] = [500.0, 750.0, 1000.0, 1250.0];
 /// A rate is carried where this share of its datagrams arrives.
 const CARRIED: f64 = 0.99;
 /// Payload of a datagram that fills a packet of 1,500 bytes.
@@ -48,15 +49,12 @@ fn main() -> Result<()> {
         }
         let mut best: Option<f64> = None;
         for rate in RATES {
-            if way.measure_udp(rate).with_context(|| format!("UDP, {name}"))? {
-                best = Some(rate);
-            }
+            let carried = way.measure_udp(rate).with_context(|| format!("UDP, {name}"))?;
+            best = carried.into_iter().chain(best).reduce(f64::max);
         }
         match best {
-            Some(rate) => println!("{name:4} carries {rate:.0} Mbit/s of UDP: the figure"),
-            None => {
-                println!("{name:4} carries less than {:.0} Mbit/s of UDP: the figure", RATES[0])
-            }
+            Some(mbit) => println!("{name:4} carries at least {mbit:.0} Mbit/s of UDP: the figure"),
+            None => println!("{name:4} loses more than 1 % at each of these rates"),
         }
     }
     Ok(())
@@ -114,8 +112,8 @@ impl Way<'_> {
         Ok(())
     }
 
-    /// Full datagrams at a rate in Mbit/s of payload. True where the link carries it.
-    fn measure_udp(&self, rate: f64) -> Result<bool> {
+    /// Full datagrams at a rate in Mbit/s of payload. Gives what arrives where next to nothing is lost.
+    fn measure_udp(&self, rate: f64) -> Result<Option<f64>> {
         self.link.replace(self.spec)?;
         let receiver = self.to.0.run(|| UdpSocket::bind((self.to.1, 0)))??;
         socket2::SockRef::from(&receiver).set_recv_buffer_size(4 << 20)?;
@@ -131,7 +129,7 @@ impl Way<'_> {
         let (stats, overflows) = (self.link.stats(), self.overflows()?.saturating_sub(overflows));
         let share = arrived as f64 / sent.datagrams.max(1) as f64;
         let bytes = sent.datagrams * DATAGRAM as u64;
-        let carried = share >= CARRIED && mbit(bytes, sent.took) >= CARRIED * rate;
+        let carried = mbit(arrived * DATAGRAM as u64, sent.took);
         println!(
             "{:4} UDP {rate:4.0} Mbit/s {:5.0} Mbit/s sent, {:5.1} % arrive, {:.0} % of a processor; lost: {}; {}",
             self.name,
@@ -141,7 +139,7 @@ impl Way<'_> {
             self.losses(&sent, &stats, overflows),
             punctuality(&stats)
         );
-        Ok(carried)
+        Ok((share >= CARRIED).then_some(carried))
     }
 
     /// Where datagrams were lost.
