@@ -94,8 +94,8 @@ pub struct RemoteRun {
     pub missing: u64,
     /// True where it was stopped, or broke off, before every frame was settled.
     pub stopped: bool,
-    /// From the first due time to the last receipt; to its end, if later, where it was stopped. 0
-    /// where no receipt came.
+    /// From the first due time to the last receipt, of live frames at least as long as they take to
+    /// fall due; to its end, if later, where it was stopped. 0 where no receipt came.
     pub seconds: f64,
     /// Payload confirmed in this time, in Mbit/s.
     pub goodput_mbit: f64,
@@ -342,8 +342,14 @@ impl RemotePlan<'_> {
             heard.due.checked_sub(offset).unwrap_or(heard.due)
         });
         let end = heard.iter().map(|heard| heard.at).chain(stopped).max();
-        let time = starts.min().zip(end).map(|(from, to)| to.saturating_duration_since(from));
-        time.unwrap_or_default().as_secs_f64()
+        let Some((from, to)) = starts.min().zip(end) else { return 0.0 };
+        let time = to.saturating_duration_since(from).as_secs_f64();
+        // The last frame has its interval too, or a live rate would come out too high.
+        let frames = self.workload.clips.iter().map(|clip| clip.frames()).max().unwrap_or(0);
+        match self.workload.pace {
+            Pace::PerSecond(rate) if stopped.is_none() => time.max(frames as f64 / rate),
+            _ => time,
+        }
     }
 }
 
