@@ -62,8 +62,9 @@ pub struct LinkOutcome {
     /// Round trip of a small packet on the idle link.
     pub rtt_ms: f64,
     /// What the link carried of frames at most in the time of the runs, the median of them: of
-    /// bulk until all of it was sent, of live frames until the last was due or stored. A trace counts with what
-    /// it carries then, and outages that lie in it are left out. `None` where nothing limits it.
+    /// bulk until all of it was sent, of live frames until the last was due or stored. A trace
+    /// counts with what it carries then, and outages that lie in it are left out. `None` where
+    /// nothing limits it.
     pub limit_mbit: Option<f64>,
     /// Outages that were asked for and that no run lasted long enough to meet.
     #[serde(default)]

@@ -21,13 +21,10 @@ use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
-use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
+use crate::sender::{self, INTERRUPTED, Observer, Pace, Progress, SendOptions, SendReport};
 use crate::source::Source;
 use crate::transport::Dial;
 use crate::wire::SourceId;
-
-/// What a sender says of frames that were not confirmed when it was stopped.
-const INTERRUPTED: &str = "interrupted";
 
 /// Beyond the time that the frames take.
 const GRACE: Duration = Duration::from_secs(5);

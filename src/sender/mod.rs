@@ -36,6 +36,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A link that comes back is used within this time, and what a name service without an answer takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// What is said of a run that was stopped, and of each frame that was not confirmed then.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
 /// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
 /// of 400 ms.
 const LINGER: Duration = Duration::from_millis(1_500);
@@ -205,7 +208,7 @@ impl std::fmt::Display for SessionEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Done => f.write_str("done"),
-            Self::Stopped => f.write_str("interrupted"),
+            Self::Stopped => f.write_str(INTERRUPTED),
             Self::Link(error) => error.fmt(f),
         }
     }

@@ -12,6 +12,8 @@
 
 mod budget;
 mod error;
+#[cfg(test)]
+mod long_offer;
 mod open;
 pub mod quic;
 pub mod stop_and_wait;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::messages::Messages;
 use super::runtime::PreciseRuntime;
-use super::{close, keep, send, settings, watch_path};
+use super::{keep, send, settings, until_closed, watch_path};
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::{
@@ -175,20 +175,14 @@ async fn listen_to(
     mut messages: Messages,
     to_session: mpsc::Sender<Message>,
 ) {
-    loop {
-        match messages.next(None).await {
-            Ok(Some(message)) => {
-                if to_session.send(message).await.is_err() {
-                    break;
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                close(&connection, error.code(), &error.to_string());
+    let listening = async {
+        while let Some(message) = messages.next(None).await? {
+            if to_session.send(message).await.is_err() {
                 break;
             }
         }
-    }
+        Ok(())
+    };
     // The session goes on hearing nothing until the keeper can tell why the link has ended.
-    connection.closed().await;
+    until_closed(&connection, listening).await;
 }

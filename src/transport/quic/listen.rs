@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
-use super::{close, keep, receive, settings, watch_path};
+use super::{close, keep, receive, settings, until_closed, watch_path};
 use crate::identity::{ServerTls, quinn_peer_pin};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
@@ -155,23 +155,17 @@ async fn read_messages(
     intake: Intake,
     arrived: mpsc::Sender<Arrival>,
 ) {
-    loop {
-        let mut claim = intake.budget.claim();
-        let bounds = Bounds { claim: &mut claim, stall: intake.stall };
-        match messages.next(Some(bounds)).await {
-            Ok(Some(message)) => {
-                if arrived.send(Arrival::Message(message, claim)).await.is_err() {
-                    break;
-                }
-            }
-            Ok(None) => break,
-            Err(error) => {
-                close(&connection, error.code(), &error.to_string());
-                break;
+    let reading = async {
+        loop {
+            let mut claim = intake.budget.claim();
+            let bounds = Bounds { claim: &mut claim, stall: intake.stall };
+            let Some(message) = messages.next(Some(bounds)).await? else { return Ok(()) };
+            if arrived.send(Arrival::Message(message, claim)).await.is_err() {
+                return Ok(());
             }
         }
-    }
-    connection.closed().await;
+    };
+    until_closed(&connection, reading).await;
 }
 
 async fn shake_hands(

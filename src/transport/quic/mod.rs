@@ -117,6 +117,18 @@ async fn keep(
     keeper.ended(cause);
 }
 
+/// Reads a session's messages, closes the connection where they cannot be read, and waits for its end.
+/// The stream is to outlive this: dropped while the connection is open, it would be stopped.
+async fn until_closed(
+    connection: &quinn::Connection,
+    reading: impl Future<Output = Result<(), messages::Unreadable>>,
+) {
+    if let Err(error) = reading.await {
+        close(connection, error.code(), &error.to_string());
+    }
+    connection.closed().await;
+}
+
 fn close(connection: &quinn::Connection, code: CloseCode, reason: &str) {
     connection.close(varint(code.number()), reason.as_bytes());
 }

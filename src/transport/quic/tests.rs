@@ -7,16 +7,17 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::congestion::Congestion;
-use crate::frame::{ByteSize, FrameName, Sequence};
+use crate::frame::ByteSize;
 use crate::identity::{
     DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
     SenderPolicy, client_config, server_config,
 };
 use crate::repair::RepairMode;
+use crate::transport::long_offer::long_offer;
 use crate::transport::{
     Arrival, Dial, Intake, Listener, MESSAGE_QUEUE, MemoryBudget, ReceiverLink, SenderLink,
 };
-use crate::wire::{ALPN, Offer, OfferEntry, SourceId};
+use crate::wire::ALPN;
 
 /// Longer than anything here takes; reaching it is a failure, not a delay.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -149,28 +150,16 @@ async fn a_peer_that_stops_the_receivers_messages_ends_its_session() {
     soon("the cause", receiver.end.cause()).await;
 }
 
-/// An offer that is long on the wire.
-fn offer() -> Message {
-    let entry = |sequence| OfferEntry {
-        sequence: Sequence(sequence),
-        name: FrameName::parse(&format!("a-frame-with-a-name-{sequence}.png")).unwrap(),
-        bytes: 1,
-        modified: None,
-        hash: None,
-    };
-    Message::Offer(Offer { source: SourceId(0), entries: (0..1_000).map(entry).collect() })
-}
-
 #[tokio::test]
 async fn long_messages_wait_within_the_memory_budget() {
     let mut world = World::new();
     let (sender, mut receiver) = world.session().await;
-    sender.messages.send(offer()).await.unwrap();
+    sender.messages.send(long_offer()).await.unwrap();
     let Some(Arrival::Message(message, claim)) = soon("an offer", receiver.arrivals.recv()).await
     else {
         panic!("no offer");
     };
-    assert_eq!(message, offer());
+    assert_eq!(message, long_offer());
     let held = world.intake.budget.in_use();
     assert!(held >= message.encode().len() as u64, "{held} bytes are held");
     drop(claim);
@@ -184,7 +173,7 @@ async fn a_long_message_that_does_not_go_on_ends_its_session() {
     let (mut out, _input) = soon("the session's stream", connection.open_bi()).await.unwrap();
     out.write_all(&Message::ClockProbe(1).encode()).await.unwrap();
     let _receiver = world.accepted().await;
-    out.write_all(&offer().encode()[..10]).await.unwrap();
+    out.write_all(&long_offer().encode()[..10]).await.unwrap();
     match soon("the end", connection.closed()).await {
         ConnectionError::ApplicationClosed(close) => {
             assert_eq!(u64::from(close.error_code), CloseCode::Stalled.number());

@@ -79,7 +79,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
             if let Some(claim) = claim.as_mut().filter(|_| grows) {
                 // Waiting for our own memory is not the peer's stall.
                 self.progress.pause();
-                claim.grow_to_message(step as u64).await;
+                claim.grow_to(step as u64).await;
                 claimed = step;
             }
             if !self.buffer.is_empty() {

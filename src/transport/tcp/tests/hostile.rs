@@ -9,11 +9,12 @@ use super::super::TcpOptions;
 use super::super::settings::{DISCARD_MULTIPLE, FIRST_BODY_BYTES};
 use super::super::socket::Stream;
 use super::support::*;
-use crate::frame::{ByteSize, FrameName, Sequence};
+use crate::frame::ByteSize;
+use crate::transport::long_offer::long_offer;
 use crate::transport::{Arrival, Intake, ReceiverLink, TransportError};
 use crate::wire::{
-    ALPN, CloseCode, Decoded, MAX_HEADER_BYTES, Message, Offer, OfferEntry, RefusalCode,
-    RepairLayout, SESSION_ID_BYTES, SourceId, record, record::Record,
+    ALPN, CloseCode, Decoded, MAX_HEADER_BYTES, Message, RefusalCode, RepairLayout,
+    SESSION_ID_BYTES, record, record::Record,
 };
 
 fn world(stall: Duration) -> World {
@@ -274,15 +275,7 @@ async fn a_session_that_never_says_a_word_holds_one_place() {
 async fn long_messages_wait_within_the_memory_budget() {
     let mut world = world(Duration::from_secs(10));
     let (sender, mut receiver) = world.session(false).await;
-    let entry = |sequence| OfferEntry {
-        sequence: Sequence(sequence),
-        name: FrameName::parse(&format!("a-frame-with-a-name-{sequence}.png")).unwrap(),
-        bytes: 1,
-        modified: None,
-        hash: None,
-    };
-    let entries = (0..1_000).map(entry).collect();
-    let offer = Message::Offer(Offer { source: SourceId(0), entries });
+    let offer = long_offer();
     sender.messages.send(offer.clone()).await.unwrap();
     let Arrival::Message(message, claim) = arrival(&mut receiver).await else {
         panic!("no message");
