@@ -19,8 +19,8 @@ use framelane::link::{Emulation, LinkSpec, enter_user_namespace};
 use framelane::receiver::{self, ReceiveLimits, ReceiveProgress, Sources};
 use framelane::repair::RepairMode;
 use framelane::sender::{self, Observer, Pace, Progress, SendOptions};
-use framelane::sink::{FolderSink, StoreOptions};
 use framelane::source::{Folder, Source};
+use framelane::store::{FolderStore, StoreOptions};
 use framelane::transport::{self, Dial, DialSetup, ListenSetup, Transport};
 use framelane::wire::{ALPN, ALPN_SINGLE_FRAME, SourceId};
 use tokio::runtime::{Builder, Runtime};
@@ -74,7 +74,7 @@ fn measure(link: &Emulation, transport: Transport, place: &Path) -> Result<[f64;
     let listener =
         far.block_on(async { tokio::spawn(async { transport::listen(setup) }).await })??;
     let address = listener.address;
-    let sources = Sources::new(FolderSink::open(&place.join("store"), StoreOptions::default())?);
+    let sources = Sources::new(FolderStore::open(&place.join("store"), StoreOptions::default())?);
     let (report, _reports) = mpsc::unbounded_channel();
     let (_go_on, stop) = watch::channel(false);
     let progress = Arc::new(ReceiveProgress::default());

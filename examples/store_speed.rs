@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use framelane::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
-use framelane::sink::{FolderSink, Outcome, ReceivedFrame, SourceStore, StoreOptions};
+use framelane::store::{FolderStore, Outcome, ReceivedFrame, SourceStore, StoreOptions};
 use framelane::verify::{VerifyOptions, verify};
 
 fn main() {
@@ -93,9 +93,9 @@ fn frame(sequence: u64, body: &Bytes) -> ReceivedFrame {
 }
 
 fn open(root: &Path, durable: bool) -> SourceStore {
-    let sink = FolderSink::open(root, StoreOptions { durable, ..StoreOptions::default() });
+    let store = FolderStore::open(root, StoreOptions { durable, ..StoreOptions::default() });
     let source = SourceName::parse("visible").expect("a name");
-    sink.and_then(|sink| sink.source(&source)).expect("opened")
+    store.and_then(|store| store.source(&source)).expect("opened")
 }
 
 fn store(root: &Path, count: u64, bytes: u64, batch: u64, durable: bool) -> PathBuf {

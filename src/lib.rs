@@ -6,7 +6,7 @@
 //! # The path of a frame
 //!
 //! ```text
-//! source -> sender -> transport ~~ link ~~> transport -> receiver -> sink
+//! source -> sender -> transport ~~ link ~~> transport -> receiver -> store
 //!                        |                      |            |
 //!                  wire, identity             wire        manifest
 //! ```
@@ -21,7 +21,7 @@
 //!    over [`tcp`]; or in the [stop-and-wait] protocol of older scripts. [`wire`] has the bytes,
 //!    [`identity`] the certificates and whom to trust.
 //! 4. The [`receiver`] takes sessions from many senders, and confirms a frame when it is stored.
-//! 5. The [`sink`] checks it against its hash and stores it whole or not at all, with a line in the
+//! 5. The [`store`] checks it against its hash and stores it whole or not at all, with a line in the
 //!    [`manifest`].
 //! 6. Whenever somebody asks, [`verify()`](verify::verify) reads it all again.
 //!
@@ -123,8 +123,8 @@ pub mod receiver;
 pub mod repair;
 pub mod report;
 pub mod sender;
-pub mod sink;
 pub mod source;
+pub mod store;
 pub mod transport;
 pub mod verify;
 pub mod wire;

@@ -16,11 +16,11 @@ const MAP: [(&str, May); 19] = [
     ("identity", May::Import(&[])),
     ("source", May::Import(&["frame"])),
     ("manifest", May::Import(&["frame"])),
-    ("sink", May::Import(&["frame", "manifest"])),
-    ("verify", May::Import(&["frame", "manifest", "sink"])),
+    ("store", May::Import(&["frame", "manifest"])),
+    ("verify", May::Import(&["frame", "manifest", "store"])),
     ("transport", May::Import(&["frame", "alarm", "congestion", "repair", "wire", "identity"])),
     ("sender", May::Import(&["frame", "alarm", "wire", "source", "transport"])),
-    ("receiver", May::Import(&["frame", "wire", "sink", "transport"])),
+    ("receiver", May::Import(&["frame", "wire", "store", "transport"])),
     ("link", May::Import(&["frame"])),
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),
@@ -86,7 +86,7 @@ fn an_upward_import_is_noticed() {
     assert!(is_allowed("cli", "report") && is_allowed("sender", "sender"));
     let found = |line| crate_paths(line).collect::<Vec<_>>();
     assert_eq!(found("use crate::frame::{A, B};"), ["frame"]);
-    assert_eq!(found("let a: crate::wire::A = crate::sink::b();"), ["wire", "sink"]);
+    assert_eq!(found("let a: crate::wire::A = crate::store::b();"), ["wire", "store"]);
     assert_eq!(found("use crate::{cli, wire::Message};"), ["cli", "wire"]);
     assert_eq!(found("    framelane::cli::main()"), ["cli"]);
     assert!(found("/// as [`crate::cli`] says").is_empty());

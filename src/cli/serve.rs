@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use crate::congestion::Congestion;
 use crate::identity::{EarlyData, Identity, SenderPolicy, server_config};
 use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
-use crate::sink::{FolderSink, StoreOptions};
+use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{self, ListenSetup, Listener, Transport};
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
 
@@ -46,7 +46,7 @@ impl Service<'_> {
     /// Opens the store, listens, and serves until `stop` turns true.
     pub(super) fn start(self, stop: watch::Receiver<bool>) -> anyhow::Result<Serving> {
         let store = StoreOptions { durable: self.durable, ..StoreOptions::default() };
-        let sources = Sources::new(FolderSink::open(self.out, store)?);
+        let sources = Sources::new(FolderStore::open(self.out, store)?);
         let listeners = self.listen()?;
         let places = listeners
             .iter()

@@ -23,8 +23,8 @@ use crate::identity::{
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
 use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
 use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
-use crate::sink::{FolderSink, StoreOptions};
 use crate::source::Source;
+use crate::store::{FolderStore, StoreOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{
@@ -197,8 +197,8 @@ impl Receiver {
             congestion: cell.variant.controller().factory(),
             intake: limits.intake(),
         };
-        let sink = FolderSink::open(cell.store, StoreOptions::default())?;
-        let sources = Sources::new(sink).on_thread_start(end.count_thread());
+        let store = FolderStore::open(cell.store, StoreOptions::default())?;
+        let sources = Sources::new(store).on_thread_start(end.count_thread());
         let (stop, stopping) = watch::channel(false);
         let (report, reports) = mpsc::unbounded_channel();
         // Sockets are at the end of the thread that opens them.

@@ -8,8 +8,8 @@ use thiserror::Error;
 use crate::frame::NameError;
 use crate::identity::IdentityError;
 use crate::link::EmulationError;
-use crate::sink::SinkError;
 use crate::source::SourceError;
+use crate::store::StoreError;
 use crate::transport::TransportError;
 
 /// Why a comparison could not be made. A transport that fails on a link is no error but a result.
@@ -63,7 +63,7 @@ pub enum CompareError {
     Listen(#[from] TransportError),
     /// The receiver cannot open its store.
     #[error("the receiver cannot be started: {0}")]
-    Store(#[from] SinkError),
+    Store(#[from] StoreError),
     /// Threads for an end cannot be started.
     #[error("cannot start the {end}: {why}")]
     End {

@@ -12,7 +12,7 @@ use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::sources::{Done, Reply, Settled, SourceThread, Unopened, Work, refusal_code};
 use super::{HELLO_TIMEOUT, Presence, Server};
 use crate::frame::{Sequence, UnixNanos};
-use crate::sink::Outcome;
+use crate::store::Outcome;
 use crate::transport::{Arrival, ReceiverLink, TransportError};
 use crate::wire::{
     CloseCode, EndOfSource, Hello, Message, Receipts, Refusal, RefusalCode, SourceId, Totals,

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::frame::{ByteSize, SourceName};
 use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
-use crate::sink::{FolderSink, StoreOptions};
+use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{
     ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
     SourceCount, Transport,
@@ -29,13 +29,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let store = tempfile::tempdir().unwrap();
-        let sink = FolderSink::open(store.path(), StoreOptions::default()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderStore::open(folder.path(), StoreOptions::default()).unwrap();
         let progress = Arc::new(ReceiveProgress::default());
         let (stop, stopping) = watch::channel(false);
         let (reports, _) = mpsc::unbounded_channel();
         let server = Server {
-            sources: Sources::new(sink),
+            sources: Sources::new(store),
             limits: ReceiveLimits { stall: STALL, ..ReceiveLimits::default() },
             progress: progress.clone(),
             reports,
@@ -55,7 +55,7 @@ impl World {
         };
         let mut presence = Presence { progress: progress.clone(), entered: false };
         let serving = tokio::spawn(async move { serve(link, &server, &mut presence).await });
-        Self { arrived, messages, keeper, stop, progress, serving, _store: store }
+        Self { arrived, messages, keeper, stop, progress, serving, _store: folder }
     }
 
     async fn say(&self, message: Message) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::frame::{Sequence, SourceName, UnixNanos};
-use crate::sink::{FolderSink, FrameError, Outcome, ReceivedFrame, SinkError, SourceStore};
+use crate::store::{FolderStore, FrameError, Outcome, ReceivedFrame, SourceStore, StoreError};
 use crate::transport::{ArrivedFrame, Claim};
 use crate::wire::{Answer, Offer, OfferEntry, RefusalCode, SourceId, Verdict};
 
@@ -27,7 +27,7 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// The sources of a store, shared by all sessions.
 #[derive(Clone)]
 pub struct Sources {
-    sink: Arc<FolderSink>,
+    store: Arc<FolderStore>,
     open: Arc<Mutex<Opened>>,
     on_thread_start: Arc<OnThreadStart>,
 }
@@ -105,10 +105,10 @@ pub(super) struct Settled {
 }
 
 impl Sources {
-    /// The sources of `sink`, none of them open yet.
-    pub fn new(sink: FolderSink) -> Self {
+    /// The sources of `store`, none of them open yet.
+    pub fn new(store: FolderStore) -> Self {
         let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
-        Self { sink: Arc::new(sink), open: Arc::default(), on_thread_start }
+        Self { store: Arc::new(store), open: Arc::default(), on_thread_start }
     }
 
     /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
@@ -119,7 +119,7 @@ impl Sources {
 
     /// Whether frames are on the medium before they are confirmed.
     pub(super) fn is_durable(&self) -> bool {
-        self.sink.is_durable()
+        self.store.is_durable()
     }
 
     /// The thread of a source, started where it is not running. Blocks on the file system, and, where
@@ -138,8 +138,8 @@ impl Sources {
             return Ok(source.thread.clone());
         }
         open.make_room_for(name)?;
-        let failed = |error: SinkError| Unopened::Store(error.to_string());
-        let store = self.sink.source(name).map_err(failed)?;
+        let failed = |error: StoreError| Unopened::Store(error.to_string());
+        let store = self.store.source(name).map_err(failed)?;
         let (thread, queue) = mpsc::unbounded_channel();
         let hook = self.on_thread_start.clone();
         let (has_store, gone) = std::sync::mpsc::channel();
@@ -356,7 +356,7 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
 
 impl std::fmt::Debug for Sources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sources").field("sink", &self.sink).finish_non_exhaustive()
+        f.debug_struct("Sources").field("store", &self.store).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::frame::{ByteSize, FrameName};
-use crate::sink::StoreOptions;
+use crate::store::StoreOptions;
 use crate::transport::MemoryBudget;
 
 /// Each of these tests has hundreds of files open, and a process may have a thousand or so.
@@ -12,8 +12,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn sources() -> (TempDir, Sources) {
     let folder = tempfile::tempdir().unwrap();
-    let sink = FolderSink::open(folder.path(), StoreOptions::default()).unwrap();
-    (folder, Sources::new(sink))
+    let store = FolderStore::open(folder.path(), StoreOptions::default()).unwrap();
+    (folder, Sources::new(store))
 }
 
 fn name(number: usize) -> SourceName {

@@ -17,7 +17,7 @@ pub use report::{Alteration, Altered, Progress, SourceReport, VerifyReport};
 pub use runs::{SequenceGap, Sequences};
 
 use crate::manifest::{FILE_NAME, Listed, ManifestError};
-use crate::sink::{Directory, Kind};
+use crate::store::{Directory, Kind};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use super::runs::Runs;
 use super::{VerifyError, VerifyOptions};
 use crate::frame::FrameName;
 use crate::manifest::{FILE_NAME, Lines, Listed, Manifest, ManifestError, Record, Text};
-use crate::sink::{Directory, Kind, hash_file};
+use crate::store::{Directory, Kind, hash_file};
 
 /// What a thread takes on at a time: enough that threads seldom wait for one another, little
 /// enough that progress is seen and no thread is left alone with the rest.

@@ -7,11 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
-use crate::sink::{FolderSink, Outcome, ReceivedFrame, StoreOptions};
+use crate::store::{FolderStore, Outcome, ReceivedFrame, StoreOptions};
 
 fn store(out: &Path, source: &str, count: u64) {
-    let sink = FolderSink::open(out, StoreOptions::default()).unwrap();
-    let mut source = sink.source(&SourceName::parse(source).unwrap()).unwrap();
+    let store = FolderStore::open(out, StoreOptions::default()).unwrap();
+    let mut source = store.source(&SourceName::parse(source).unwrap()).unwrap();
     let frames: Vec<_> = (0..count).map(|sequence| frame(sequence, false)).collect();
     assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; frames.len()]);
 }
@@ -97,8 +97,8 @@ fn every_kind_of_damage_is_named() {
 fn only_the_last_line_of_a_replaced_frame_counts() {
     let out = TempDir::new().unwrap();
     store(out.path(), "visible", 3);
-    let sink = FolderSink::open(out.path(), StoreOptions::default()).unwrap();
-    let mut source = sink.source(&SourceName::parse("visible").unwrap()).unwrap();
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let mut source = store.source(&SourceName::parse("visible").unwrap()).unwrap();
     source.store_batch(&[frame(1, true)]);
     let report = check(out.path());
     assert!(report.is_proven());

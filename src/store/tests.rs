@@ -31,7 +31,7 @@ pub(super) fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
 
 pub(super) fn open(out: &Path) -> SourceStore {
     let options = StoreOptions { durable: false, clock: || UnixNanos(4) };
-    FolderSink::open(out, options).unwrap().source(&source()).unwrap()
+    FolderStore::open(out, options).unwrap().source(&source()).unwrap()
 }
 
 /// The names in the source's folder, but for the manifest.
@@ -68,7 +68,7 @@ fn frames_are_stored_under_their_names_with_a_line_each() {
         let out = TempDir::new().unwrap();
         let path = out.path().join("new/store");
         let options = StoreOptions { durable, clock: || UnixNanos(4) };
-        let mut store = FolderSink::open(&path, options).unwrap().source(&source()).unwrap();
+        let mut store = FolderStore::open(&path, options).unwrap().source(&source()).unwrap();
         let frames =
             [frame(0, "0.jpg", b"zero"), frame(1, "Ünï 1.jpg", b"one"), frame(2, "e", b"")];
         assert_eq!(store.store_batch(&frames), vec![Outcome::Stored; 3]);
@@ -133,11 +133,11 @@ fn bodies_that_are_not_as_announced_leave_nothing() {
 #[test]
 fn one_receiver_at_a_time() {
     let out = TempDir::new().unwrap();
-    let sink = FolderSink::open(out.path(), StoreOptions::default()).unwrap();
-    let store = sink.source(&source()).unwrap();
-    assert!(matches!(sink.source(&source()), Err(SinkError::SourceInUse { .. })));
-    drop(sink);
-    let again = FolderSink::open(out.path(), StoreOptions::default());
+    let whole = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let store = whole.source(&source()).unwrap();
+    assert!(matches!(whole.source(&source()), Err(StoreError::SourceInUse { .. })));
+    drop(whole);
+    let again = FolderStore::open(out.path(), StoreOptions::default());
     assert!(again.unwrap_err().to_string().contains("in use by another receiver"));
     drop(store);
     open(out.path());
@@ -230,7 +230,7 @@ fn a_line_without_its_file_is_stored_again() {
 /// does to its folder.
 fn stored_and_changed(seconds: i64, alter: impl FnOnce(&Path)) -> (TempDir, SourceStore) {
     let out = TempDir::new().unwrap();
-    let open = || FolderSink::open(out.path(), StoreOptions::default()).unwrap();
+    let open = || FolderStore::open(out.path(), StoreOptions::default()).unwrap();
     let mut zero = frame(0, "0.jpg", b"zero");
     zero.received = UnixNanos::now();
     assert_eq!(open().source(&source()).unwrap().store_batch(&[zero]), [Outcome::Stored]);
@@ -367,23 +367,23 @@ fn a_stored_frame_swapped_for_a_link_is_not_stored_any_more() {
 fn links_in_the_place_of_the_source_or_its_manifest_are_refused() {
     let (elsewhere, victim) = outside();
     let out = TempDir::new().unwrap();
-    let sink = FolderSink::open(out.path(), StoreOptions::default()).unwrap();
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
     let folder = out.path().join("visible");
 
     symlink(elsewhere.path(), &folder).unwrap();
-    let error = sink.source(&source()).unwrap_err();
-    assert_eq!(error, SinkError::NotAFolder { path: folder.clone() });
+    let error = store.source(&source()).unwrap_err();
+    assert_eq!(error, StoreError::NotAFolder { path: folder.clone() });
 
     fs::remove_file(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     symlink(&victim, folder.join(FILE_NAME)).unwrap();
-    let error = sink.source(&source()).unwrap_err();
-    assert_eq!(error, SinkError::ManifestNotAFile { path: folder.join(FILE_NAME) });
+    let error = store.source(&source()).unwrap_err();
+    assert_eq!(error, StoreError::ManifestNotAFile { path: folder.join(FILE_NAME) });
 
     fs::remove_file(folder.join(FILE_NAME)).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join(FILE_NAME), rustix::fs::Mode::RWXU).unwrap();
-    let error = sink.source(&source()).unwrap_err();
-    assert_eq!(error, SinkError::ManifestNotAFile { path: folder.join(FILE_NAME) });
+    let error = store.source(&source()).unwrap_err();
+    assert_eq!(error, StoreError::ManifestNotAFile { path: folder.join(FILE_NAME) });
 
     assert_eq!(fs::read(&victim).unwrap(), b"precious");
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
@@ -407,7 +407,7 @@ fn a_temporary_name_that_is_a_link_is_not_written_through() {
 #[test]
 fn out_that_is_a_file_is_named() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = FolderSink::open(file.path(), StoreOptions::default()).unwrap_err();
+    let error = FolderStore::open(file.path(), StoreOptions::default()).unwrap_err();
     assert!(error.to_string().contains(&file.path().display().to_string()), "{error}");
 }
 

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::content::hash_file;
 use super::directory::{Directory, Kind};
-use super::folder::{Locked, SinkError, StoreOptions};
+use super::folder::{Locked, StoreError, StoreOptions};
 use super::{FrameError, Outcome, ReceivedFrame, Taken};
 use crate::frame::{ContentHash, FrameName, RESERVED_PREFIX, Sequence, SourceName, UnixNanos};
 use crate::manifest::{FILE_NAME, Manifest, ManifestError, Opened, Record};
@@ -35,7 +35,7 @@ pub struct StoredInfo {
     pub sequence: Sequence,
 }
 
-/// One source of a [`FolderSink`](super::FolderSink), open for storing. All calls block on the file system.
+/// One source of a [`FolderStore`](super::FolderStore), open for storing. All calls block on the file system.
 #[derive(Debug)]
 pub struct SourceStore {
     source: SourceName,
@@ -82,13 +82,13 @@ impl SourceStore {
         source: &SourceName,
         path: &Path,
         options: StoreOptions,
-    ) -> Result<Self, SinkError> {
-        let failed = |doing, cause| SinkError::Io { doing, path: path.to_owned(), cause };
+    ) -> Result<Self, StoreError> {
+        let failed = |doing, cause| StoreError::Io { doing, path: path.to_owned(), cause };
         remove_parts(&directory).map_err(|cause| failed("remove temporary files from", cause))?;
         let manifest_path = path.join(FILE_NAME);
         let file = directory.open_to_append(FILE_NAME).map_err(|cause| match cause {
             Errno::LOOP | Errno::MLINK | Errno::INVAL | Errno::ISDIR | Errno::NXIO => {
-                SinkError::ManifestNotAFile { path: manifest_path.clone() }
+                StoreError::ManifestNotAFile { path: manifest_path.clone() }
             }
             cause => failed("open the manifest in", cause),
         })?;

@@ -22,7 +22,7 @@ fn small_file_system(name: &str, bytes: u64) -> Option<PathBuf> {
         .arg(bytes.to_string())
         .arg(folder.path())
         .arg(std::env::current_exe().expect("this test program"))
-        .arg(format!("sink::tests_full_disk::{name}"))
+        .arg(format!("store::tests_full_disk::{name}"))
         .env(MOUNTED, folder.path())
         .output();
     let Ok(output) = run else {

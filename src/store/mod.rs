@@ -8,7 +8,7 @@
 //! that neither a name from the network nor a link placed in the store leads out of it.
 //!
 //! # What a crash leaves
-//! Wherever the process is killed, the next [`FolderSink::source`] finds nothing worse than a
+//! Wherever the process is killed, the next [`FolderStore::source`] finds nothing worse than a
 //! temporary file (removed), a torn line (cut off), or a file that has no line yet. That file is
 //! left alone: nothing tells it from one that the user put there. Its frame does not count as
 //! stored, is sent again, and where the content is the same the file is adopted. So every frame
@@ -35,7 +35,7 @@ use crate::frame::{ContentHash, Frame, UnixNanos};
 
 pub(crate) use content::hash_file;
 pub(crate) use directory::{Directory, Kind};
-pub use folder::{FolderSink, SinkError, StoreOptions};
+pub use folder::{FolderStore, StoreError, StoreOptions};
 pub use source_store::{SourceStore, StoredInfo};
 
 use rustix::io::Errno;

@@ -25,7 +25,7 @@ pub struct StoreOptions {
 
 /// Why the store, or a source in it, could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum SinkError {
+pub enum StoreError {
     /// Another receiver uses the store.
     #[error("the store {} is in use by another receiver; stop that one or choose another --out", path.display())]
     Locked {
@@ -68,7 +68,7 @@ pub enum SinkError {
 /// A store: `OUT`. Nobody else can open it until this and every [`SourceStore`] of it is dropped.
 /// The lock is on the folder itself; it leaves no file behind and ends with the process.
 #[derive(Debug)]
-pub struct FolderSink {
+pub struct FolderStore {
     out: Arc<Locked>,
     path: PathBuf,
     options: StoreOptions,
@@ -80,20 +80,20 @@ impl Default for StoreOptions {
     }
 }
 
-impl FolderSink {
+impl FolderStore {
     /// Opens the store at `path`, making the folder where it is missing.
     ///
     /// # Errors
-    /// [`SinkError`]: it cannot be made, is not a folder, or is in use.
-    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, SinkError> {
-        let failed = |doing, cause| SinkError::Io { doing, path: path.to_owned(), cause };
+    /// [`StoreError`]: it cannot be made, is not a folder, or is in use.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let failed = |doing, cause| StoreError::Io { doing, path: path.to_owned(), cause };
         std::fs::create_dir_all(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => SinkError::NotAFolder { path: path.to_owned() },
+            std::io::ErrorKind::AlreadyExists => StoreError::NotAFolder { path: path.to_owned() },
             _ => failed("make", Errno::from_io_error(&error).unwrap_or(Errno::IO)),
         })?;
         let out = Directory::open(path).map_err(|cause| failed("open", cause))?;
         let out = Locked::take(out).map_err(|cause| match cause {
-            Errno::WOULDBLOCK => SinkError::Locked { path: path.to_owned() },
+            Errno::WOULDBLOCK => StoreError::Locked { path: path.to_owned() },
             cause => failed("lock", cause),
         })?;
         Ok(Self { out: Arc::new(out), path: path.to_owned(), options })
@@ -108,26 +108,26 @@ impl FolderSink {
     /// Reads the source's manifest once: about 2 µs a frame.
     ///
     /// # Errors
-    /// [`SinkError`]: it cannot be made, is a link, is open already, or its manifest is unreadable.
-    pub fn source(&self, source: &SourceName) -> Result<SourceStore, SinkError> {
+    /// [`StoreError`]: it cannot be made, is a link, is open already, or its manifest is unreadable.
+    pub fn source(&self, source: &SourceName) -> Result<SourceStore, StoreError> {
         let path = self.path.join(source.as_str());
         let directory = self.source_folder(source, &path)?;
         let directory = Locked::take(directory).map_err(|cause| match cause {
-            Errno::WOULDBLOCK => SinkError::SourceInUse { path: path.clone() },
-            cause => SinkError::Io { doing: "lock", path: path.clone(), cause },
+            Errno::WOULDBLOCK => StoreError::SourceInUse { path: path.clone() },
+            cause => StoreError::Io { doing: "lock", path: path.clone(), cause },
         })?;
         SourceStore::open(Arc::clone(&self.out), directory, source, &path, self.options)
     }
 
-    fn source_folder(&self, source: &SourceName, path: &Path) -> Result<Directory, SinkError> {
-        let failed = |doing, cause| SinkError::Io { doing, path: path.to_owned(), cause };
+    fn source_folder(&self, source: &SourceName, path: &Path) -> Result<Directory, StoreError> {
+        let failed = |doing, cause| StoreError::Io { doing, path: path.to_owned(), cause };
         let name = source.as_str();
         let is_new = self.out.make_folder(name).map_err(|cause| failed("make", cause))?;
         if is_new && self.options.durable {
             self.out.sync_names().map_err(|cause| failed("sync", cause))?;
         }
         self.out.folder(name).map_err(|cause| match cause {
-            Errno::NOTDIR => SinkError::NotAFolder { path: path.to_owned() },
+            Errno::NOTDIR => StoreError::NotAFolder { path: path.to_owned() },
             cause => failed("open", cause),
         })
     }
