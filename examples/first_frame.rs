@@ -120,14 +120,10 @@ async fn send(dial: &dyn Dial, place: &Path, name: &str) -> Result<f64> {
     let sources: Vec<Arc<dyn Source>> =
         vec![Arc::new(Folder::open(SourceName::parse(name)?, &folder)?)];
     let stored = Arc::new(Stored::default());
-    let options = SendOptions {
-        pace: Pace::PerSecond(30.0),
-        weights: Vec::new(),
-        overwrite: false,
-        checksum: false,
-        retry_for: Duration::ZERO,
-        observer: Some(stored.clone()),
-    };
+    let mut options = SendOptions::default();
+    options.pace = Pace::PerSecond(30.0);
+    options.retry_for = Duration::ZERO;
+    options.observer = Some(stored.clone());
     let (_go_on, stop) = watch::channel(false);
     let started = UnixNanos::now();
     let report = sender::run(dial, sources, options, Arc::new(Progress::new([1])), stop).await;

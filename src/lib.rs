@@ -36,7 +36,7 @@
 //! ```no_run
 //! use std::path::Path;
 //! use std::sync::Arc;
-//! use std::time::{Duration, SystemTime};
+//! use std::time::SystemTime;
 //!
 //! use framelane::congestion::Congestion;
 //! use framelane::frame::SourceName;
@@ -77,14 +77,8 @@
 //! for name in ["visible", "infrared"] {
 //!     sources.push(Arc::new(Folder::open(SourceName::parse(name)?, Path::new(name))?));
 //! }
-//! let options = SendOptions {
-//!     pace: Pace::PerSecond(30.0),
-//!     weights: Vec::new(),
-//!     overwrite: false,
-//!     checksum: false,
-//!     retry_for: Duration::from_secs(30),
-//!     observer: None,
-//! };
+//! let mut options = SendOptions::default();
+//! options.pace = Pace::PerSecond(30.0);
 //! let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
 //! // Turning the value true stops the run.
 //! let (_stop, stopped) = tokio::sync::watch::channel(false);

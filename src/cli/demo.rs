@@ -233,11 +233,8 @@ async fn transfer(
     });
     let options = SendOptions {
         pace: Pace::Bulk,
-        weights: Vec::new(),
-        overwrite: false,
-        checksum: false,
         retry_for: Duration::from_secs(5),
-        observer: None,
+        ..SendOptions::default()
     };
     let bytes: u64 = sources.iter().map(|source| bytes_of(source.as_ref())).sum();
     output::note(&format!("sending {} in two sources over QUIC", ByteSize(bytes)));

@@ -104,7 +104,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         overwrite: args.overwrite,
         checksum: args.checksum,
         retry_for: args.retry_for.0,
-        observer: None,
+        ..SendOptions::default()
     };
     let report = run_to_end(async {
         let mut stop = stop_on_signal()?;

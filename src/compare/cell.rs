@@ -245,11 +245,8 @@ impl Sender {
         };
         let options = SendOptions {
             pace: cell.workload.pace,
-            weights: Vec::new(),
-            overwrite: false,
-            checksum: false,
-            retry_for: Duration::from_secs(30),
             observer: Some(witness.clone()),
+            ..SendOptions::default()
         };
         let sources: Vec<Arc<dyn Source>> =
             cell.workload.clips.iter().map(|clip| clip.clone() as Arc<dyn Source>).collect();

@@ -208,11 +208,9 @@ impl RemotePlan<'_> {
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let options = SendOptions {
             pace: self.workload.pace,
-            weights: Vec::new(),
-            overwrite: false,
-            checksum: false,
             retry_for: GRACE,
             observer: Some(receipts.clone()),
+            ..SendOptions::default()
         };
         let (stop, stopping) = watch::channel(false);
         let (dial, shown) = ((self.dial)(variant), progress.clone());

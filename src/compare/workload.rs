@@ -10,7 +10,7 @@ use crate::frame::{ContentHash, FrameName, Sequence, SourceName};
 use crate::repair::RepairMode;
 use crate::sender::Pace;
 use crate::source::synthetic::{self, Kind};
-use crate::source::{Content, Description, Folder, Source, SourceError};
+use crate::source::{Content, Description, Extent, Folder, Source, SourceError};
 
 /// A camera whose frames are generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -244,8 +244,8 @@ impl Source for Clip {
         &self.name
     }
 
-    fn frames(&self) -> u64 {
-        self.frames
+    fn extent(&self) -> Extent {
+        Extent::fixed(self.frames)
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
@@ -280,8 +280,8 @@ impl Source for Renamed {
         &self.name
     }
 
-    fn frames(&self) -> u64 {
-        self.clip.frames
+    fn extent(&self) -> Extent {
+        self.clip.extent()
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {

@@ -47,8 +47,9 @@ const LEAVE: Duration = Duration::from_millis(50);
 
 /// How to send.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct SendOptions {
-    /// How fast frames fall due: so many a second from each source, or all at once.
+    /// How fast frames fall due that were there before: so many a second from each source, or all at once.
     pub pace: Pace,
     /// The weight of each source, in the order of the sources. Those without one have the default.
     pub weights: Vec<Weight>,
@@ -59,8 +60,25 @@ pub struct SendOptions {
     /// How long to go on trying without a connection, or with connections that settle no frame; zero gives up
     /// at once.
     pub retry_for: Duration,
+    /// How long the receiver may owe an answer, a receipt or room for the next frame and let nothing of it
+    /// come, until the session is given up and another one tried.
+    pub stall: Duration,
     /// Is told of each confirmed frame.
     pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for SendOptions {
+    fn default() -> Self {
+        Self {
+            pace: Pace::Bulk,
+            weights: Vec::new(),
+            overwrite: false,
+            checksum: false,
+            retry_for: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+            observer: None,
+        }
+    }
 }
 
 /// Sends every frame of `sources`, and reports what became of each.
@@ -288,14 +306,7 @@ mod tests {
 
     /// How long a run takes that reaches nobody, stopped before or not.
     async fn run_in_vain(stopped: bool) -> Duration {
-        let options = SendOptions {
-            pace: Pace::Bulk,
-            weights: Vec::new(),
-            overwrite: false,
-            checksum: false,
-            retry_for: Duration::ZERO,
-            observer: None,
-        };
+        let options = SendOptions { retry_for: Duration::ZERO, ..SendOptions::default() };
         let (_stop, stop) = watch::channel(stopped);
         let began = tokio::time::Instant::now();
         let report = run(&Endless, Vec::new(), options, Arc::new(Progress::new([])), stop).await;

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
-use crate::source::{Content, Description, SourceError};
+use crate::source::{Content, Description, Extent, SourceError};
 use crate::transport::{
     BoxFuture, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink,
@@ -35,8 +35,8 @@ impl Source for Memory {
         &self.0
     }
 
-    fn frames(&self) -> u64 {
-        FRAMES
+    fn extent(&self) -> Extent {
+        Extent::fixed(FRAMES)
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
@@ -167,14 +167,8 @@ fn send(pace: Pace, path: PathStats) -> (mpsc::UnboundedReceiver<FarEnd>, JoinHa
     let (hand, links) = mpsc::unbounded_channel();
     let sources: Vec<Arc<dyn Source>> =
         vec![Arc::new(Memory(SourceName::parse("visible").unwrap()))];
-    let options = SendOptions {
-        pace,
-        weights: Vec::new(),
-        overwrite: false,
-        checksum: false,
-        retry_for: Duration::from_secs(60),
-        observer: None,
-    };
+    let options =
+        SendOptions { pace, retry_for: Duration::from_secs(60), ..SendOptions::default() };
     let progress = Arc::new(Progress::new([FRAMES]));
     let sending = tokio::spawn(async move {
         let (_go_on, stop) = watch::channel(false);

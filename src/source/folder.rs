@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Content, Description, Source, SourceError, natural};
+use super::{Content, Description, Extent, Source, SourceError, natural};
 use crate::frame::{ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
 
 /// Our own record beside the frames: in a folder that is itself a store it is not a frame.
@@ -71,8 +71,8 @@ impl Source for Folder {
         &self.name
     }
 
-    fn frames(&self) -> u64 {
-        self.places.len() as u64
+    fn extent(&self) -> Extent {
+        Extent::fixed(self.places.len() as u64)
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {

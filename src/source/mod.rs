@@ -1,17 +1,38 @@
 //! Where frames come from.
 //!
 //! A source is a numbered list of frames that can be read, and read again after a lost connection.
-//! It runs on a thread of its own, so its calls may block.
+//! The list may be there from the start, as a folder's is, or grow while the source runs, as a camera's
+//! does; a frame keeps its place in it for as long as the source lives.
+//!
+//! # What a run asks of a source
+//!
+//! - [`Source::extent`] tells how many frames there are by now and whether more can come. A source that
+//!   grows rings the [`Bell`] that it was handed, so that nobody has to ask again and again.
+//! - [`Source::arrival`] tells apart what was there before from what comes about while the source runs.
+//!   The former is offered to the receiver first, so that nothing stored travels twice, and falls due by
+//!   the pace of the run. The latter cannot be stored anywhere yet: it is due when it arrives, and
+//!   leaves at once, without a round trip for an offer and its answer.
+//! - [`Source::describe`], [`Source::read`] and [`Source::hash`] give what a frame is. They are called on
+//!   a thread that the source has for itself, and may block.
+//! - [`Source::settled`] tells what became of a frame. No call asks for that frame afterwards, so its
+//!   bytes can be let go.
+//!
+//! Places count from 0 in each life of a source. What the receiver calls a frame, its sequence, is that
+//! plus [`Source::origin`]: a source that does not begin anew, but goes on, continues behind the last
+//! sequence that the receiver knows.
 
+mod bell;
 mod folder;
 mod natural;
 pub mod synthetic;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use bell::Bell;
 pub use folder::Folder;
 
 use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable};
@@ -21,13 +42,54 @@ fn shown(path: &std::path::Path) -> String {
     printable(&path.to_string_lossy()).into_owned()
 }
 
-/// A numbered list of frames.
+/// A numbered list of frames, which may grow.
+///
+/// [`describe`](Self::describe), [`read`](Self::read) and [`hash`](Self::hash) are called on a thread of
+/// the source's own and may block; nothing else may. A panic in any of them ends the run with an error.
 pub trait Source: Send + Sync {
     /// The name that the receiver stores them under.
     fn name(&self) -> &SourceName;
 
-    /// How many frames there are; sequences run from 0 to this.
-    fn frames(&self) -> u64;
+    /// How many frames there are by now, and whether more can come.
+    fn extent(&self) -> Extent;
+
+    /// How many frames there are by now; sequences run from 0 to this.
+    fn frames(&self) -> u64 {
+        self.extent().frames
+    }
+
+    /// Hands over what to ring whenever [`extent`](Self::extent) has changed: once, before a run asks for
+    /// anything. A source whose list is there from the start has no use for it.
+    fn wake_by(&self, bell: &Bell) {
+        let _ = bell;
+    }
+
+    /// When the frame came about, where it did so while the source runs: it is due then, and leaves at
+    /// once. `None` for one that was there before, which is offered first and due by the run's pace.
+    fn arrival(&self, sequence: Sequence) -> Option<Instant> {
+        let _ = sequence;
+        None
+    }
+
+    /// What the receiver is to call the frame at place 0, asked once in a run: a frame's sequence is its
+    /// place plus this. `next` is the sequence behind the last one that the receiver has of this source,
+    /// 0 where it has none. A list that is the same each time, as a folder is, begins at 0 each time.
+    fn origin(&self, next: Sequence) -> Sequence {
+        let _ = next;
+        Sequence(0)
+    }
+
+    /// What became of a frame. Called once for each that is settled, in any order, and never again asked
+    /// for it afterwards.
+    fn settled(&self, sequence: Sequence, fate: Fate) {
+        let _ = (sequence, fate);
+    }
+
+    /// Why the list has ended before it was meant to, once it has: a command that failed, a folder that
+    /// went away. The run then sends what there is, and says this at its end.
+    fn failure(&self) -> Option<String> {
+        None
+    }
 
     /// What can be told of a frame without reading it.
     ///
@@ -54,6 +116,39 @@ pub trait Source: Send + Sync {
 
     /// The name to call a frame by in a report, valid or not.
     fn label(&self, sequence: Sequence) -> String;
+}
+
+/// How many frames a source has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Frames so far. Never fewer than at an earlier asking.
+    pub frames: u64,
+    /// No more will come, however long one waits. Never taken back.
+    pub ended: bool,
+}
+
+impl Extent {
+    /// These frames and no more.
+    pub const fn fixed(frames: u64) -> Self {
+        Self { frames, ended: true }
+    }
+
+    /// These frames so far.
+    pub const fn growing(frames: u64) -> Self {
+        Self { frames, ended: false }
+    }
+}
+
+/// What became of a frame, as its source is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// The receiver has confirmed that it is stored.
+    Stored,
+    /// The receiver had it before this run.
+    StoredBefore,
+    /// It was given up: it could not be read, was refused for good, or came too late.
+    Lost,
 }
 
 /// A frame before it is read.
