@@ -1,7 +1,8 @@
-//! Imports go down the layer map, or sideways where it says so. Never up.
+//! Imports go down the layer map, or sideways where it says so. Never up; and inside a room never in a ring.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,25 @@ enum May {
     /// Whatever is above it in the map.
     ImportAllAbove,
 }
+
+/// Files that still import each other, directly or through others. Take yours off when it is mended;
+/// nothing is ever added.
+const RINGS: [&[&str]; 5] = [
+    &[
+        "identity/error",
+        "identity/files",
+        "identity/known",
+        "identity/own",
+        "identity/refusal",
+        "identity/senders",
+        "identity/tls",
+        "identity/trust",
+    ],
+    &["link/emulation/linux/device", "link/emulation/linux/namespace"],
+    &["sender/ledger", "sender/report"],
+    &["store/folder", "store/source_store"],
+    &["transport/tcp/dial", "transport/tcp/per_frame"],
+];
 
 /// One import: who, where, what.
 struct Import {
@@ -90,6 +110,207 @@ fn an_upward_import_is_noticed() {
     assert_eq!(found("use crate::{cli, wire::Message};"), ["cli", "wire"]);
     assert_eq!(found("    framelane::cli::main()"), ["cli"]);
     assert!(found("/// as [`crate::cli`] says").is_empty());
+}
+
+/// A module and those below it count as one unit here: a folder's `mod.rs` is the face of its files.
+#[test]
+fn no_two_files_of_a_room_import_each_other() {
+    let modules = Modules::read();
+    let found: Vec<Vec<String>> = modules.rings();
+    let links: usize = modules.imports.values().map(BTreeSet::len).sum();
+    assert!(links > 100, "only {links} imports were found: does this test still read the code?");
+    let known = |ring: &Vec<String>| RINGS.iter().any(|known| *known == ring.as_slice());
+    let fresh: Vec<_> = found.iter().filter(|ring| !known(ring)).collect();
+    assert!(fresh.is_empty(), "files that import each other: {fresh:#?}");
+    let gone: Vec<_> =
+        RINGS.iter().filter(|ring| !found.iter().any(|found| found == **ring)).collect();
+    assert!(gone.is_empty(), "mended, so take it off the list of rings: {gone:#?}");
+}
+
+#[test]
+fn a_ring_is_noticed() {
+    let modules = Modules::of(&[
+        ("a", "mod b; mod c; mod d; pub use b::Shown; use d::deep::Hidden;"),
+        ("a/b", "use super::c::{self, Other}; pub struct Shown;"),
+        // By a name that the face has of it, and below a brace.
+        ("a/c", "use super::{d::D, Shown};"),
+        ("a/d", "fn f() -> crate::a::d::deep::X { deep::x() } mod deep;"),
+        ("a/d/deep", "use super::super::c::Other; /* use super::super::b; */ // use crate::a::b;"),
+    ]);
+    assert_eq!(modules.rings(), [["a/b", "a/c"]]);
+    let modules = Modules::of(&[
+        ("a", "mod b; mod c; mod d;"),
+        ("a/b", "use super::c::C;"),
+        ("a/c", "fn c() { super::d::d() }"),
+        ("a/d", "use crate::a::b::*;"),
+    ]);
+    assert_eq!(modules.rings(), [["a/b", "a/c", "a/d"]]);
+}
+
+/// A module's path from the crate's root.
+type Module = Vec<String>;
+
+/// The modules of the crate and what each names of others.
+struct Modules {
+    /// What each names by a path: the module that the path starts from, and the rest.
+    named: BTreeMap<Module, Vec<(Module, Module)>>,
+    imports: BTreeMap<Module, BTreeSet<Module>>,
+}
+
+impl Modules {
+    fn read() -> Self {
+        let files = sources(&root()).into_iter().map(|file| {
+            let inside = file.strip_prefix(root()).unwrap().with_extension("");
+            let name = inside.to_str().unwrap().trim_end_matches("/mod").to_owned();
+            (name, fs::read_to_string(file).unwrap())
+        });
+        let files: Vec<_> = files.collect();
+        let borrowed: Vec<_> = files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
+        Self::of(&borrowed)
+    }
+
+    fn of(files: &[(&str, &str)]) -> Self {
+        let path = |name: &str| name.split('/').map(str::to_owned).collect::<Module>();
+        let known: BTreeSet<Module> = files.iter().map(|(name, _)| path(name)).collect();
+        let named = files.iter().map(|(name, text)| {
+            let here = path(name);
+            let starts = paths_in(text).into_iter();
+            (here.clone(), starts.filter_map(|path| start(&here, path, &known)).collect())
+        });
+        let mut modules = Self { named: named.collect(), imports: BTreeMap::new() };
+        for here in &known {
+            let meant =
+                modules.named[here].iter().map(|(from, rest)| modules.resolve(from, rest, 0));
+            let meant = meant.flatten().filter(|there| {
+                there[0] == here[0] && !there.starts_with(here) && !here.starts_with(there)
+            });
+            let meant = meant.collect();
+            modules.imports.insert(here.clone(), meant);
+        }
+        modules
+    }
+
+    /// The module that a path leads to, also where a module on the way only hands the name on.
+    fn resolve(&self, from: &[String], rest: &[String], depth: usize) -> Option<Module> {
+        let mut here = from.to_vec();
+        for segment in rest {
+            let below = [&here[..], std::slice::from_ref(segment)].concat();
+            if self.named.contains_key(&below) {
+                here = below;
+                continue;
+            }
+            let names = self.named.get(&here).into_iter().flatten();
+            let handed_on = names.into_iter().find(|(_, name)| name.last() == Some(segment));
+            match handed_on {
+                Some((from, rest)) if depth < 8 && (from, &rest[..]) != (&here, &[][..]) => {
+                    return self.resolve(from, rest, depth + 1);
+                }
+                _ => break,
+            }
+        }
+        self.named.contains_key(&here).then_some(here)
+    }
+
+    /// Modules from which imports lead back to themselves, each ring once and in order.
+    fn rings(&self) -> Vec<Vec<String>> {
+        let reached: BTreeMap<_, _> =
+            self.imports.keys().map(|from| (from, self.reach(from))).collect();
+        let rings =
+            reached.iter().filter(|(from, there)| there.contains(**from)).map(|(from, there)| {
+                let back = there.iter().filter(|there| reached[there].contains(*from));
+                back.map(|module| module.join("/")).collect::<Vec<_>>()
+            });
+        rings.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn reach(&self, from: &Module) -> BTreeSet<Module> {
+        let mut reached = BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(module) = next.pop() {
+            for there in &self.imports[module] {
+                if reached.insert(there.clone()) {
+                    next.push(there);
+                }
+            }
+        }
+        reached
+    }
+}
+
+/// Where a path starts, and what is left of it; `None` where it names nothing of this crate.
+fn start(here: &[String], mut path: Module, known: &BTreeSet<Module>) -> Option<(Module, Module)> {
+    let from = match path.first()?.as_str() {
+        "crate" => (Vec::new(), 1),
+        "self" => (here.to_vec(), 1),
+        "super" => {
+            let up = path.iter().take_while(|segment| *segment == "super").count();
+            (here[..here.len().checked_sub(up)?].to_vec(), up)
+        }
+        child => {
+            let below = [here, &[child.to_owned()]].concat();
+            (known.contains(&below).then(|| here.to_vec())?, 0)
+        }
+    };
+    path.drain(..from.1);
+    Some((from.0, path))
+}
+
+/// Every path of two segments and more in a text, groups in braces taken apart.
+fn paths_in(text: &str) -> Vec<Module> {
+    let mut code = String::new();
+    let text = text.split("/*").enumerate().map(|(index, part)| match index {
+        0 => part,
+        _ => part.split_once("*/").map_or("", |(_, code)| code),
+    });
+    for line in text.collect::<String>().lines() {
+        code.push_str(line.split("//").next().unwrap_or_default());
+        code.push(' ');
+    }
+    let mut found = Vec::new();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut rest = code.as_str();
+    while let Some(at) = rest.find(is_name) {
+        rest = &rest[at..];
+        rest = take_path(rest, &[], &mut found);
+    }
+    found
+}
+
+/// Takes the path that `text` begins with, and those of its group; gives what is behind it.
+fn take_path<'a>(mut text: &'a str, before: &[String], found: &mut Vec<Module>) -> &'a str {
+    let mut path = before.to_vec();
+    loop {
+        let end =
+            text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+        if end > 0 && &text[..end] != "self" || path.is_empty() {
+            path.push(text[..end].to_owned());
+        }
+        text = &text[end..];
+        let Some(behind) = text.strip_prefix("::") else { break };
+        let Some(mut group) = behind.strip_prefix('{') else {
+            text = behind;
+            if !text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
+                break;
+            }
+            continue;
+        };
+        loop {
+            group = group.trim_start_matches(|c: char| c.is_whitespace() || c == ',');
+            if let Some(behind) = group.strip_prefix('}') {
+                return behind;
+            }
+            let left = take_path(group, &path, found);
+            // What is no path, such as `*` or `as name`, is passed over.
+            group = if left.len() == group.len() { left.get(1..).unwrap_or("") } else { left };
+            if group.is_empty() {
+                return group;
+            }
+        }
+    }
+    if path.len() > 1 {
+        found.push(path);
+    }
+    text
 }
 
 fn is_allowed(room: &str, imported: &str) -> bool {
