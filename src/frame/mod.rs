@@ -6,9 +6,11 @@
 
 mod name;
 mod units;
+mod words;
 
 pub use name::{FrameName, MediaType, NameError, RESERVED_PREFIX, SourceName, printable};
 pub use units::{BitRate, ByteSize, Share, Span, UnitError, UnixNanos};
+pub use words::{MAX_QUOTED, quoted};
 
 use bytes::Bytes;
 
