@@ -159,7 +159,7 @@ fn a_receiver_that_speaks_another_version_is_named_as_such() {
 #[test]
 fn certs_prints_the_pin_and_never_overwrites_unasked() {
     let place = Place::new();
-    let made = place.run(&["certs", "--out", "new", "--name", "camera.local"]).expect(0);
+    let made = place.run(&["certs", "--certs", "new", "--name", "camera.local"]).expect(0);
     let pin = made.stdout.trim().to_owned();
     assert!(pin.starts_with("sha256:") && pin.len() == 7 + 64, "{pin}");
     assert_eq!(pin, place.pin("new"));
@@ -167,23 +167,23 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new", "--days", "9"]).expect(1).says("--force");
-    place.run(&["certs", "--out", "new", "--name", "other.local"]).expect(1).says("--force");
+    place.run(&["certs", "--certs", "new", "--days", "9"]).expect(1).says("--force");
+    place.run(&["certs", "--certs", "new", "--name", "other.local"]).expect(1).says("--force");
     // Nothing asked for that is not there already: the pin is shown.
-    let kept = place.run(&["certs", "--out", "new"]).expect(0).says("it was kept");
+    let kept = place.run(&["certs", "--certs", "new"]).expect(0).says("it was kept");
     assert_eq!(kept.stdout.trim(), pin);
     assert_eq!(place.snapshot(), before);
     // Half an identity is not completed or replaced either.
     fs::remove_file(place.path("new/cert.pem")).unwrap();
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    place.run(&["certs", "--certs", "new"]).expect(1).says("--force");
     place.frames("visible", 1, 10);
     let before_send = place.snapshot();
     place.run(&["send", "127.0.0.1:9", "visible", "--certs", "new"]).expect(1).says("cert.pem");
     assert_eq!(place.snapshot(), before_send);
     assert!(before != before_send);
 
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     assert_ne!(forced.stdout.trim(), pin);
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -191,23 +191,23 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
 #[test]
 fn certs_tells_what_it_wrote_and_what_that_replaces() {
     let place = Place::new();
-    let made = place.run(&["certs", "--out", "new", "--days", "9"]).expect(0);
+    let made = place.run(&["certs", "--certs", "new", "--days", "9"]).expect(0);
     let pin = made.stdout.trim().to_owned();
     let until = place.identity("new").valid_until();
     let made = made.says(&format!("wrote new/cert.pem and new/key.pem, valid until {until}"));
     made.says("its pin, for --allow at a receiver and for --pin at a sender:");
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     let forced = forced.says(&format!("they replace {pin}; give every sender and receiver"));
     // One that cannot be used is known to peers all the same; half of one has no pin.
     let pin = forced.stdout.trim();
     fs::remove_file(place.path("new/key.pem")).unwrap();
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     forced.says(&format!("they replace {pin}; give"));
     fs::remove_file(place.path("new/cert.pem")).unwrap();
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     forced.says("they replace what was there, of an unknown pin");
     // Where there is none, nothing is replaced.
-    let fresh = place.run(&["certs", "--out", "fresh", "--force"]).expect(0);
+    let fresh = place.run(&["certs", "--certs", "fresh", "--force"]).expect(0);
     assert!(!fresh.stderr.contains("replace"), "{fresh}");
 }
 
@@ -216,12 +216,12 @@ fn certs_says_what_is_wrong_with_an_identity_that_is_there() {
     let place = Place::new();
     let key = place.path("sender/key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let exposed = place.run(&["certs", "--out", "sender"]).expect(1);
+    let exposed = place.run(&["certs", "--certs", "sender"]).expect(1);
     exposed.says("other users can read the private key").says("chmod 600 sender/key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::copy(place.path("receiver/key.pem"), &key).unwrap();
     let before = place.snapshot();
-    let foreign = place.run(&["certs", "--out", "sender"]).expect(1);
+    let foreign = place.run(&["certs", "--certs", "sender"]).expect(1);
     foreign.says("do not fit together").says("--force");
     assert_eq!(place.snapshot(), before);
 }
