@@ -89,13 +89,13 @@ fn an_expired_certificate_is_remarked_upon_and_trusted_by_its_pin() {
     expired(&place);
     for transport in ENCRYPTED {
         let args = ["--certs", "expired", "--transport", transport, "--out", transport];
-        let args = [&args[..], &["--allow", &place.pin("expired")]].concat();
+        let pin = place.pin("expired");
+        let args = [&args[..], &["--allow", &pin]].concat();
         let receiver = Receiver::start(&place, &args);
         let remark = receiver
             .process()
             .stderr_line(|line| line.contains("expired on").then(|| line.to_owned()));
         assert!(remark.contains("this machine's clock says 20"), "{remark}");
-        let pin = place.pin("expired");
         let args = ["--certs", "expired", "--transport", transport, "--pin", &pin];
         let sent = receiver.send(&["visible"], &args).expect(0).prints("missing 0");
         let sent = sent.says("It is trusted all the same, by its pin");
