@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
-use crate::source::{Folder, Source};
+use crate::source::{Folder, FolderOptions, NamePattern, Passed, Source};
 use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
 
@@ -45,6 +45,34 @@ impl FromStr for SourceArg {
     }
 }
 
+/// What is taken of folders.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FolderArgs {
+    /// Send what is in the folders of a source as well, as flight1/0.jpg
+    #[arg(long)]
+    recursive: bool,
+    /// Send only files that the pattern matches, as in '*.jpg' or 'flight1/**' (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<NamePattern>,
+    /// Leave out files and folders that the pattern matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<NamePattern>,
+    /// Send hidden names and those of unfinished files as well, as in .0.jpg and 0.jpg.tmp
+    #[arg(long)]
+    all_names: bool,
+}
+
+impl FolderArgs {
+    fn options(&self) -> FolderOptions {
+        let mut options = FolderOptions::default();
+        options.recursive = self.recursive;
+        options.pick.include.clone_from(&self.include);
+        options.pick.exclude.clone_from(&self.exclude);
+        options.pick.all_names = self.all_names;
+        options
+    }
+}
+
 /// A source's weight as the user gives it.
 #[derive(Debug, Clone)]
 pub(super) struct WeightArg {
@@ -72,32 +100,60 @@ fn last_folder(path: &Path) -> Option<String> {
     name.into_string().ok()
 }
 
-/// Opens the sources. One that cannot be used is named, and does not keep the others from going;
-/// the second value says how many there were.
-pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), Failure> {
+/// Sources that are open.
+pub(super) struct Opened {
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    /// A source could not be used, or something in one is not sent.
+    pub(super) is_partial: bool,
+}
+
+/// Opens the sources. One that cannot be used is named, and does not keep the others from going.
+pub(super) fn open(args: &[SourceArg], folders: &FolderArgs) -> Result<Opened, Failure> {
     check_names(args)?;
-    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    let options = folders.options();
+    let mut opened = Opened { sources: Vec::new(), is_partial: false };
     for arg in args {
-        match Folder::open(arg.name.clone(), &arg.path) {
+        match Folder::open_with(arg.name.clone(), &arg.path, &options) {
             Ok(folder) => {
-                for path in folder.skipped() {
-                    let link = output::link(path).map(|link| format!(" ({link})"));
-                    let path = output::printable(&path.to_string_lossy());
-                    tracing::warn!("not a frame, not sent: {path}{}", link.unwrap_or_default());
-                }
-                sources.push(Arc::new(folder));
+                tell_passed(&arg.name, folder.passed());
+                opened.is_partial |= folder.passed().is_missing_any();
+                opened.sources.push(Arc::new(folder));
             }
             Err(error) => {
                 let hint = hint(&arg.path).map(|hint| format!(" ({hint})")).unwrap_or_default();
                 output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
+                opened.is_partial = true;
             }
         }
     }
-    let failed = args.len() - sources.len();
-    if sources.is_empty() {
+    if opened.sources.is_empty() {
         return Err(Failure::usage(anyhow!("no source to send")));
     }
-    Ok((sources, failed))
+    Ok(opened)
+}
+
+/// Says what of a folder is not sent.
+fn tell_passed(source: &SourceName, passed: &Passed) {
+    /// More lines than this are not read by anybody.
+    const NAMED: usize = 10;
+    for (path, why) in passed.unsent.iter().take(NAMED) {
+        let link = output::link(path).map(|link| format!(" ({link})")).unwrap_or_default();
+        let path = output::printable(&path.to_string_lossy());
+        tracing::warn!("source {source}: not sent: {path}: {why}{link}");
+    }
+    let more = passed.unsent.len().saturating_sub(NAMED) as u64 + passed.more;
+    if more > 0 {
+        tracing::warn!("source {source}: not sent: {more} more of the like");
+    }
+    let kinds = [(&passed.hidden, "hidden"), (&passed.temporary, "of unfinished files")];
+    for ((count, example), what) in kinds {
+        let Some(example) = example else { continue };
+        let example = output::printable(&example.to_string_lossy());
+        let names = if *count == 1 { "name" } else { "names" };
+        tracing::warn!(
+            "source {source}: left out: {count} {names} {what}, as {example}; --all-names sends them"
+        );
+    }
 }
 
 /// Why a path is no folder of frames, where that can be guessed.

@@ -23,7 +23,6 @@
 
 mod bell;
 mod folder;
-mod natural;
 pub mod synthetic;
 
 use std::path::PathBuf;
@@ -33,7 +32,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use bell::Bell;
-pub use folder::Folder;
+pub use folder::{
+    Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent,
+};
 
 use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable};
 
@@ -162,6 +163,16 @@ pub struct Description {
     pub modified: Option<UnixNanos>,
 }
 
+impl Description {
+    /// When it was last changed, where that is fine enough to tell two contents of one length apart.
+    /// Memory cards keep times of two seconds or of 10 ms, and archives whole seconds: two frames of
+    /// a camera often have the same one.
+    pub fn telling_time(&self) -> Option<UnixNanos> {
+        const COARSE: u64 = 10_000_000;
+        self.modified.filter(|time| time.0 % COARSE != 0)
+    }
+}
+
 /// A frame that was read.
 #[derive(Debug, Clone)]
 pub struct Content {
@@ -185,10 +196,12 @@ pub enum SourceError {
         why: String,
     },
     /// Nothing to send.
-    #[error("{} holds no files to send", shown(path))]
+    #[error("{} holds no files to send{but}", shown(path))]
     Empty {
         /// The folder.
         path: PathBuf,
+        /// What it holds instead, with a space in front, or nothing.
+        but: String,
     },
     /// The frame's name cannot travel.
     #[error("{} cannot be sent: {why}; rename it", shown(path))]

@@ -1,59 +1,78 @@
 //! The files of a folder, in natural order.
 
+mod listing;
+mod natural;
+mod pick;
+
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::OFlags;
 
-use super::{Content, Description, Extent, Source, SourceError, natural};
+pub use listing::{Passed, Unsent};
+pub use pick::{LeftOut, NamePattern, PatternError, Pick};
+
+use super::{Content, Description, Extent, Source, SourceError};
 use crate::frame::{ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
+use listing::{Listing, kind_of};
 
-/// Our own record beside the frames: in a folder that is itself a store it is not a frame.
-const MANIFEST: &[u8] = b"manifest.jsonl";
+/// What is taken of a folder.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct FolderOptions {
+    /// The folders in it as well: their names are in front of their frames', as in `flight1/0.jpg`.
+    pub recursive: bool,
+    /// Which names.
+    pub pick: Pick,
+}
 
-/// The regular files directly in a folder, as they were listed at the start.
-///
-/// Names are kept end to end in one buffer, about 8 bytes a file beside the name itself, so that a
-/// folder of half a million frames costs a few megabytes.
+/// The files in a folder, as they were listed at the start.
 #[derive(Debug)]
 pub struct Folder {
     name: SourceName,
     path: PathBuf,
-    names: Vec<u8>,
-    places: Vec<(u32, u16)>,
-    skipped: Vec<PathBuf>,
+    listing: Listing,
 }
 
 impl Folder {
-    /// Lists `path`. Links to files count as files; folders and other things are skipped.
+    /// Lists the files directly in `path` that are neither hidden nor temporary.
     ///
     /// # Errors
     /// [`SourceError::List`] or [`SourceError::Empty`].
     pub fn open(name: SourceName, path: &Path) -> Result<Self, SourceError> {
-        let (names, places, skipped) = list(path)
-            .map_err(|error| SourceError::List { path: path.to_owned(), why: error.to_string() })?;
-        if places.is_empty() {
-            return Err(SourceError::Empty { path: path.to_owned() });
-        }
-        Ok(Self { name, path: path.to_owned(), names, places, skipped })
+        Self::open_with(name, path, &FolderOptions::default())
     }
 
-    /// What in the folder is not a frame: folders, sockets, dangling links, a store's manifest.
-    pub fn skipped(&self) -> &[PathBuf] {
-        &self.skipped
+    /// Lists what `options` say of `path`. Links to files count as files.
+    ///
+    /// # Errors
+    /// [`SourceError::List`] or [`SourceError::Empty`].
+    pub fn open_with(
+        name: SourceName,
+        path: &Path,
+        options: &FolderOptions,
+    ) -> Result<Self, SourceError> {
+        let listing = Listing::of(path, options.recursive, &options.pick)
+            .map_err(|error| SourceError::List { path: path.to_owned(), why: error.to_string() })?;
+        if listing.len() == 0 {
+            let but = but(&listing.passed);
+            return Err(SourceError::Empty { path: path.to_owned(), but });
+        }
+        Ok(Self { name, path: path.to_owned(), listing })
+    }
+
+    /// What in the folder is not sent, and why.
+    pub fn passed(&self) -> &Passed {
+        &self.listing.passed
     }
 
     fn raw_name(&self, sequence: Sequence) -> &[u8] {
-        let place = usize::try_from(sequence.0).ok().and_then(|index| self.places.get(index));
-        match place {
-            Some(&(start, length)) => {
-                &self.names[start as usize..start as usize + usize::from(length)]
-            }
-            None => b"",
-        }
+        self.listing.name(sequence.0)
     }
 
     fn file(&self, sequence: Sequence) -> PathBuf {
@@ -72,21 +91,21 @@ impl Source for Folder {
     }
 
     fn extent(&self) -> Extent {
-        Extent::fixed(self.places.len() as u64)
+        Extent::fixed(self.listing.len() as u64)
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
         let name = self.frame_name(sequence)?;
         let path = self.file(sequence);
         let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        check_is_file(&metadata, &path)?;
         Ok(Description { name, bytes: metadata.len(), modified: modified(&metadata) })
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
         let name = self.frame_name(sequence)?;
         let path = self.file(sequence);
-        let mut file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let before = file.metadata().map_err(|error| unreadable(&path, &error))?;
+        let (mut file, before) = open_file(&path)?;
         let bytes = before.len();
         if bytes > limit {
             return Err(SourceError::TooLarge { path, bytes, limit });
@@ -100,8 +119,7 @@ impl Source for Folder {
     fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
         let name = self.frame_name(sequence)?;
         let path = self.file(sequence);
-        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let before = file.metadata().map_err(|error| unreadable(&path, &error))?;
+        let (file, before) = open_file(&path)?;
         let bytes = before.len();
         let mut hasher = blake3::Hasher::new();
         // One byte more, for a file that grows, and no more of it.
@@ -118,31 +136,40 @@ impl Source for Folder {
     }
 }
 
-type Listing = (Vec<u8>, Vec<(u32, u16)>, Vec<PathBuf>);
+/// What there is instead of frames, for people.
+fn but(passed: &Passed) -> String {
+    let folders = passed.unsent.iter().filter(|(_, why)| *why == Unsent::Folder).count() as u64;
+    let parts = [
+        (folders, "folders, which --recursive takes"),
+        (passed.hidden.0, "hidden names"),
+        (passed.temporary.0, "names of unfinished files"),
+        (passed.unwanted, "that your patterns leave out"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" (but {})", parts.join(", ")) }
+}
 
-fn list(path: &Path) -> io::Result<Listing> {
-    let (mut names, mut places, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let is_file = kind.is_file()
-            || kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|target| target.is_file());
-        let name = entry.file_name().into_vec();
-        if !is_file || name == MANIFEST {
-            skipped.push(entry.path());
-            continue;
-        }
-        let start = u32::try_from(names.len())
-            .map_err(|_| io::Error::other("its file names are over 4 GiB altogether"))?;
-        let length = u16::try_from(name.len()).map_err(io::Error::other)?;
-        names.extend_from_slice(&name);
-        places.push((start, length));
+/// Opens a file without waiting for anybody: what was a file when the folder was listed can be a named
+/// pipe by now.
+fn open_file(path: &Path) -> Result<(File, Metadata), SourceError> {
+    // Looked at before it is opened, too: opening a device can set something going.
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    check_is_file(&metadata, path)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| unreadable(path, &error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    check_is_file(&metadata, path)?;
+    Ok((file, metadata))
+}
+
+fn check_is_file(metadata: &Metadata, path: &Path) -> Result<(), SourceError> {
+    if metadata.is_file() {
+        return Ok(());
     }
-    let name_at = |&(start, length): &(u32, u16)| {
-        &names[start as usize..start as usize + usize::from(length)]
-    };
-    places.sort_unstable_by(|a, b| natural::compare(name_at(a), name_at(b)));
-    Ok((names, places, skipped))
+    let why = format!("it is {} now, not a file", kind_of(metadata.file_type()));
+    Err(SourceError::Read { path: path.to_owned(), why })
 }
 
 /// Reads `bytes` bytes and checks that the file ends there.
@@ -180,7 +207,8 @@ fn check_unchanged(file: &File, before: &Metadata, path: &Path) -> Result<(), So
 }
 
 fn modified(metadata: &Metadata) -> Option<UnixNanos> {
-    metadata.modified().ok().map(UnixNanos::from)
+    // A clock that was not set, or a time that this type cannot hold, says nothing of the content.
+    metadata.modified().ok().map(UnixNanos::from).filter(|time| time.0 > 0)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> SourceError {
@@ -211,13 +239,108 @@ mod tests {
         assert_eq!(source.describe(Sequence(0)).unwrap().bytes, 4);
     }
 
+    fn open(path: &Path, recursive: bool) -> Result<Folder, SourceError> {
+        let options = FolderOptions { recursive, ..FolderOptions::default() };
+        Folder::open_with(SourceName::parse("s").unwrap(), path, &options)
+    }
+
+    fn labels(source: &Folder) -> Vec<String> {
+        (0..source.frames()).map(|sequence| source.label(Sequence(sequence))).collect()
+    }
+
     #[test]
-    fn folders_and_a_stores_manifest_are_skipped_and_told() {
-        let (dir, _) = folder(&[(b"1", b"x"), (b"manifest.jsonl", b"{}")]);
+    fn what_is_not_sent_is_told() {
+        let (dir, _) =
+            folder(&[(b"1", b"x"), (b"manifest.jsonl", b"{}"), (b".2", b""), (b"3~", b"")]);
         fs::create_dir(dir.path().join("sub")).unwrap();
-        let source = Folder::open(SourceName::parse("s").unwrap(), dir.path()).unwrap();
-        assert_eq!(source.frames(), 1);
-        assert_eq!(source.skipped().len(), 2);
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("1", dir.path().join("2")).unwrap();
+        let source = open(dir.path(), false).unwrap();
+        assert_eq!(labels(&source), ["1", "2"]);
+        let passed = source.passed();
+        assert!(passed.is_missing_any());
+        let mut unsent = passed.unsent.clone();
+        unsent.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [("link", Unsent::Dangling), ("sub", Unsent::Folder)];
+        assert_eq!(unsent, expected.map(|(name, why)| (dir.path().join(name), why)));
+        assert_eq!((passed.hidden.0, passed.temporary.0, passed.unwanted), (2, 1, 0));
+    }
+
+    #[test]
+    fn folders_are_taken_when_asked_for_and_loops_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let deep = "1/2/3/4/5/6/7/8";
+        fs::create_dir_all(path(deep)).unwrap();
+        fs::create_dir_all(path("flight10/.hidden")).unwrap();
+        fs::create_dir_all(path("flight9")).unwrap();
+        for name in
+            ["flight10/0.jpg", "flight9/10.jpg", "flight9/9.jpg", "0.jpg", "1/2/3/4/5/6/7/x"]
+        {
+            fs::write(path(name), b"x").unwrap();
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("e.jpg"), b"x").unwrap();
+        for (link, target) in [
+            ("flight9/loop", dir.path()),
+            ("flight10/other", &path("flight9")),
+            ("elsewhere", elsewhere.path()),
+        ] {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        let source = open(dir.path(), true).unwrap();
+        let expected = [
+            "0.jpg",
+            "1/2/3/4/5/6/7/x",
+            "elsewhere/e.jpg",
+            "flight9/9.jpg",
+            "flight9/10.jpg",
+            "flight10/0.jpg",
+        ];
+        assert_eq!(labels(&source), expected);
+        let unsent = |why| source.passed().unsent.iter().filter(|(_, is)| *is == why).count();
+        assert_eq!((unsent(Unsent::TooDeep), unsent(Unsent::SameFolder)), (1, 2));
+        fs::remove_dir(path(deep)).unwrap();
+        assert!(!open(dir.path(), true).unwrap().passed().is_missing_any());
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_pipe_is_refused_and_not_waited_for() {
+        let (dir, source) = folder(&[(b"1", b"x"), (b"2", b"x"), (b"3", b"x")]);
+        let path = |name| dir.path().join(name);
+        for name in ["1", "2", "3"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("1"), rustix::fs::Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("2")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("3")).unwrap();
+        for (sequence, what) in [(0, "named pipe"), (1, "socket"), (2, "device")] {
+            let sequence = Sequence(sequence);
+            let errors = [
+                source.read(sequence, 100).unwrap_err(),
+                source.describe(sequence).unwrap_err(),
+                source.hash(sequence).unwrap_err(),
+            ];
+            for error in errors {
+                assert!(error.to_string().contains(what), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_not_told() {
+        let (dir, source) = folder(&[(b"1", b"x")]);
+        let file = File::options().write(true).open(dir.path().join("1")).unwrap();
+        let epoch = std::time::UNIX_EPOCH;
+        let day = std::time::Duration::from_secs(86_400);
+        for (time, known) in
+            [(epoch - day, None), (epoch, None), (epoch + day, Some(86_400_000_000_000))]
+        {
+            file.set_modified(time).unwrap();
+            let description = source.describe(Sequence(0)).unwrap();
+            assert_eq!(description.modified, known.map(UnixNanos), "{time:?}");
+        }
     }
 
     #[test]
@@ -234,6 +357,9 @@ mod tests {
         let name = SourceName::parse("s").unwrap();
         let empty = Folder::open(name.clone(), dir.path()).unwrap_err().to_string();
         assert!(empty.contains("no files"), "{empty}");
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let folders = open(dir.path(), false).unwrap_err().to_string();
+        assert!(folders.contains("--recursive"), "{folders}");
         let missing = Folder::open(name, &dir.path().join("gone")).unwrap_err().to_string();
         assert!(missing.contains("gone"), "{missing}");
     }
