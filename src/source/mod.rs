@@ -22,6 +22,7 @@
 //! sequence that the receiver knows.
 
 mod bell;
+pub mod cut;
 mod folder;
 pub mod synthetic;
 
