@@ -28,7 +28,10 @@ fn main() {
                 cutter.push(read);
                 while let Some(cut) = cutter.next() {
                     match cut {
-                        Cut::Image { bytes: image, kind: Kind::Jpeg | Kind::Png | Kind::Tiff | Kind::Raw } => {
+                        Cut::Image {
+                            bytes: image,
+                            kind: Kind::Jpeg | Kind::Png | Kind::Tiff | Kind::Raw,
+                        } => {
                             images += 1;
                             bytes += image.len();
                         }
@@ -58,9 +61,9 @@ fn jpeg(bytes: usize) -> Vec<u8> {
         [&[0xff, code][..], &length, content].concat()
     };
     // As an encoder has it: a zero behind each byte of all ones.
-    let scan = noise(bytes).into_iter().flat_map(|byte| {
-        std::iter::once(byte).chain((byte == 0xff).then_some(0))
-    });
+    let scan = noise(bytes)
+        .into_iter()
+        .flat_map(|byte| std::iter::once(byte).chain((byte == 0xff).then_some(0)));
     [
         vec![0xff, 0xd8],
         segment(0xdb, &[0; 65]),
@@ -92,7 +95,8 @@ fn png(bytes: usize) -> Vec<u8> {
 
 fn tiff(bytes: usize) -> Vec<u8> {
     let entry = |tag: u16, value: u32| {
-        [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &value.to_le_bytes()].concat()
+        [&tag.to_le_bytes()[..], &4u16.to_le_bytes(), &1u32.to_le_bytes(), &value.to_le_bytes()]
+            .concat()
     };
     let directory = [vec![2, 0], entry(273, 8), entry(279, bytes as u32), vec![0; 4]].concat();
     let place = (8 + bytes as u32).to_le_bytes();

@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
-use crate::source::{Folder, FolderOptions, NamePattern, Passed, Source};
+use crate::source::{Folder, FolderOptions, NamePattern, Passed, Pick, Source};
 use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
 
@@ -64,12 +64,12 @@ pub(super) struct FolderArgs {
 
 impl FolderArgs {
     fn options(&self) -> FolderOptions {
-        let mut options = FolderOptions::default();
-        options.recursive = self.recursive;
-        options.pick.include.clone_from(&self.include);
-        options.pick.exclude.clone_from(&self.exclude);
-        options.pick.all_names = self.all_names;
-        options
+        let pick = Pick {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            all_names: self.all_names,
+        };
+        FolderOptions { recursive: self.recursive, pick }
     }
 }
 

@@ -33,9 +33,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use bell::Bell;
-pub use folder::{
-    Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent,
-};
+pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
 
 use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable};
 

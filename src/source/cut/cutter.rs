@@ -254,7 +254,8 @@ impl Cutter {
         self.tell_skipped();
         self.consume(head);
         if bytes > 0 {
-            let kind = starts::walk_of(&self.data()[..bytes]).map_or(Kind::Other, |walk| walk.kind());
+            let kind =
+                starts::walk_of(&self.data()[..bytes]).map_or(Kind::Other, |walk| walk.kind());
             self.emit_as(bytes, kind);
         }
         true
@@ -445,7 +446,9 @@ impl Cutter {
 
     fn end_image(&mut self, end: usize, is_overlong: bool) {
         let tail = match &mut self.state {
-            State::Jpeg(jpeg) | State::Overlong(jpeg) => Tail::Jpeg(JpegTail::new(std::mem::take(&mut jpeg.traits), end)),
+            State::Jpeg(jpeg) | State::Overlong(jpeg) => {
+                Tail::Jpeg(JpegTail::new(std::mem::take(&mut jpeg.traits), end))
+            }
             State::Image { form: Form::Tiff, .. } => Tail::Tiff,
             State::Image { form: Form::Container, .. } => Tail::Boxes,
             _ => return self.emit(end, false),

@@ -125,7 +125,8 @@ fn frame(data: &[u8], image: &ImageHeader) -> Result<(usize, bool), Fault> {
     let fault = |is_short| if is_short { Fault::Short } else { Fault::Damaged };
     let mut bits = Bitstream::new(data);
     let header = FrameHeader::parse(&mut bits, image).map_err(|e| fault(e.unexpected_eof()))?;
-    let is_shown = matches!(header.frame_type, FrameType::RegularFrame | FrameType::SkipProgressive);
+    let is_shown =
+        matches!(header.frame_type, FrameType::RegularFrame | FrameType::SkipProgressive);
     let toc = Toc::parse(&mut bits, &header).map_err(|e| fault(e.unexpected_eof()))?;
     bits.zero_pad_to_byte().map_err(|e| fault(e.unexpected_eof()))?;
     let end = bits.num_read_bits() / 8;

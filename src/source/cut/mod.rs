@@ -18,9 +18,9 @@ mod png;
 mod starts;
 mod state;
 mod step;
-mod tiff;
 #[cfg(test)]
 mod tests;
+mod tiff;
 
 use std::fmt;
 use std::ops::Range;

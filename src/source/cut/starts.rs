@@ -205,7 +205,8 @@ pub(super) fn looks_like(data: &[u8]) -> Option<&'static str> {
         "PNM, which is not cut here; use PNG"
     } else if has(0, b"BM") {
         "BMP, which is not cut here; use PNG"
-    } else if data.iter().take(64).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+    } else if data.iter().take(64).all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+    {
         "text"
     } else {
         return None;

@@ -11,7 +11,8 @@ fn folder() -> Option<PathBuf> {
 
 /// All images of a folder and those in it, each as it is cut alone.
 fn read(folder: &std::path::Path, into: &mut Vec<(PathBuf, Vec<u8>)>) {
-    let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for path in entries {
         if path.is_dir() {
@@ -30,7 +31,9 @@ fn real_images_one_behind_the_other_are_exact() {
     };
     let mut files = Vec::new();
     read(&folder, &mut files);
-    files.retain(|(_, content)| matches!(crate::source::cut::whole(content), crate::source::cut::Whole::Yes(_)));
+    files.retain(|(_, content)| {
+        matches!(crate::source::cut::whole(content), crate::source::cut::Whole::Yes(_))
+    });
     assert!(!files.is_empty(), "no image in {}", folder.display());
     let mut wrong = Vec::new();
     for (path, content) in &files {

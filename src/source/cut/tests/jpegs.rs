@@ -50,14 +50,20 @@ fn images_without_anything_behind_are_exact() {
 
 #[test]
 fn ends_and_beginnings_in_segments_are_none() {
-    let flir: Vec<Vec<u8>> =
-        (0..21).map(|part| segment(0xe1, &[b"FLIR\0\x01".to_vec(), png(100), jpeg(part)].concat())).collect();
-    assert_exact(&[jpeg_of(&[jfif(), exif(), flir.concat()], 500), jpeg_of(&[flir.concat()], 30), jpeg(20)]);
+    let flir: Vec<Vec<u8>> = (0..21)
+        .map(|part| segment(0xe1, &[b"FLIR\0\x01".to_vec(), png(100), jpeg(part)].concat()))
+        .collect();
+    assert_exact(&[
+        jpeg_of(&[jfif(), exif(), flir.concat()], 500),
+        jpeg_of(&[flir.concat()], 30),
+        jpeg(20),
+    ]);
 }
 
 #[test]
 fn progressive_scans_and_filling() {
-    let more = [segment(0xc4, &[0; 17]), segment(0xda, &[1, 1, 0, 0, 63, 0]), vec![1, 0xff, 0, 2]].concat();
+    let more = [segment(0xc4, &[0; 17]), segment(0xda, &[1, 1, 0, 0, 63, 0]), vec![1, 0xff, 0, 2]]
+        .concat();
     let mut several = jpeg(100);
     let end = several.split_off(several.len() - 2);
     several.extend([more, vec![0xff, 0xff, 0xff, 0xd9]].concat());
@@ -82,7 +88,8 @@ fn what_is_behind_an_end_belongs_to_the_frame() {
 fn second_pictures_that_an_index_names() {
     for gap in [0, 16, 3_700] {
         let frame = |pixels| {
-            let stale = vec![0xffu8, 0xd8, 0xff, 0xe0, 1, 2].into_iter().cycle().take(gap).collect();
+            let stale =
+                vec![0xffu8, 0xd8, 0xff, 0xe0, 1, 2].into_iter().cycle().take(gap).collect();
             [indexed(pixels, gap), stale, jpeg_of(&[exif()], 400), vec![5; 1_000]].concat()
         };
         assert_exact(&[frame(100), frame(5_000), jpeg_of(&[exif()], 10)]);
@@ -91,7 +98,12 @@ fn second_pictures_that_an_index_names() {
 
 #[test]
 fn an_index_that_names_nothing_is_not_believed() {
-    assert_exact(&[indexed(100, 50), jpeg_of(&[exif()], 300), indexed(200, 9), jpeg_of(&[exif()], 10)]);
+    assert_exact(&[
+        indexed(100, 50),
+        jpeg_of(&[exif()], 300),
+        indexed(200, 9),
+        jpeg_of(&[exif()], 10),
+    ]);
     // Far outside, in a frame of its own.
     let lies = jpeg_of(&[exif(), index(usize::try_from(u32::MAX).unwrap())], 100);
     assert_exact(&[lies.clone(), lies]);
@@ -135,7 +147,8 @@ fn a_damaged_image_ends_itself_and_not_the_stream() {
 
 #[test]
 fn garbage_is_passed_over_and_told() {
-    let garbage = [vec![0; 100], b"\xff\xd8\xff\x00 and \x89PNG\r\n".to_vec(), vec![0xff; 9]].concat();
+    let garbage =
+        [vec![0; 100], b"\xff\xd8\xff\x00 and \x89PNG\r\n".to_vec(), vec![0xff; 9]].concat();
     let cuts = cut(&[&garbage, &jpeg(50)[..], &png(10), &garbage, &jpeg(60)].concat());
     assert_eq!(
         cuts,
@@ -157,7 +170,10 @@ fn an_image_beyond_the_limit_is_passed_over_with_all_that_is_in_it() {
     for piece in [1_000, 65_536, 1 << 30] {
         let cuts = cut_in(&input, piece, Framing::Structure, 300_000);
         assert_images(cuts.clone(), &[jpeg(100), camera.clone()]);
-        let whys: Vec<_> = cuts.iter().filter(|cut| matches!(cut, Cut::Skipped { why: Why::TooLarge, .. })).collect();
+        let whys: Vec<_> = cuts
+            .iter()
+            .filter(|cut| matches!(cut, Cut::Skipped { why: Why::TooLarge, .. }))
+            .collect();
         assert_eq!(whys.len(), 2);
         assert_eq!(*whys[0], skipped(jpeg(100).len(), large.len(), Why::TooLarge));
     }
@@ -209,7 +225,8 @@ fn an_announced_picture_is_waited_for_longer() {
 #[test]
 fn text_between_the_parts_of_a_stream_is_no_part_of_them() {
     let part = |pixels| {
-        let head = format!("--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {pixels}\r\n\r\n");
+        let head =
+            format!("--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {pixels}\r\n\r\n");
         [head.into_bytes(), jpeg(pixels), b"\r\n".to_vec()].concat()
     };
     let cuts = cut(&[part(100), part(2_000), b"--frame--\r\n".to_vec()].concat());

@@ -29,7 +29,11 @@ fn cut(input: &[u8]) -> Vec<Cut> {
     let cuts = cut_in(input, input.len().max(1), Framing::Structure, MOST);
     for piece in [1, 7, 4_096] {
         if input.len() / piece < 100_000 {
-            assert_eq!(cut_in(input, piece, Framing::Structure, MOST), cuts, "in pieces of {piece}");
+            assert_eq!(
+                cut_in(input, piece, Framing::Structure, MOST),
+                cuts,
+                "in pieces of {piece}"
+            );
         }
     }
     cuts
@@ -141,13 +145,19 @@ fn tiff(pixels: usize, is_directory_last: bool, is_big_endian: bool) -> Vec<u8> 
     };
     let length = u32::try_from(pixels).unwrap();
     let directory_length = 2 + 12 * 4 + 4;
-    let (directory, strip) = if is_directory_last { (8 + length, 8) } else { (8, 8 + directory_length) };
+    let (directory, strip) =
+        if is_directory_last { (8 + length, 8) } else { (8, 8 + directory_length) };
     let entries = [entry(256, 3, 8), entry(257, 3, 8), entry(273, 4, strip), entry(279, 4, length)];
     let directory_bytes = [&half(4)[..], &entries.concat(), &word(0)].concat();
     // Beginnings of other images in the pixels.
-    let pixels: Vec<u8> =
-        b"II*\0\x08\0\0\0\xff\xd8\xff\xe0\0\x10JFIF\0".iter().copied().cycle().take(pixels).collect();
+    let pixels: Vec<u8> = b"II*\0\x08\0\0\0\xff\xd8\xff\xe0\0\x10JFIF\0"
+        .iter()
+        .copied()
+        .cycle()
+        .take(pixels)
+        .collect();
     let header = [if is_big_endian { &b"MM\0*"[..] } else { b"II*\0" }, &word(directory)].concat();
-    let parts = if is_directory_last { [pixels, directory_bytes] } else { [directory_bytes, pixels] };
+    let parts =
+        if is_directory_last { [pixels, directory_bytes] } else { [directory_bytes, pixels] };
     [header, parts.concat()].concat()
 }

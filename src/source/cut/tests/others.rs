@@ -134,7 +134,8 @@ fn lengths_leave_no_doubt() {
     let unended = &jpeg(50)[..100];
     let binary = |of: &[u8]| [&u32::try_from(of.len()).unwrap().to_be_bytes()[..], of].concat();
     let decimal = |of: &[u8]| [format!("{}\n", of.len()).as_bytes(), of].concat();
-    let input = [binary(unended), decimal(b"anything"), decimal(&png(9)), binary(&jpeg(8))].concat();
+    let input =
+        [binary(unended), decimal(b"anything"), decimal(&png(9)), binary(&jpeg(8))].concat();
     for piece in [1, 3, 1_000] {
         assert_eq!(
             cut_in(&input, piece, Framing::Length, MOST),

@@ -11,7 +11,10 @@ fn any_part() -> impl Strategy<Value = Vec<u8>> {
         (0usize..500).prop_map(png),
         (1usize..500, any::<bool>(), any::<bool>()).prop_map(|(a, b, c)| tiff(a, b, c)),
         proptest::collection::vec(any::<u8>(), 0..200),
-        proptest::collection::vec(prop_oneof![Just(0xff), Just(0xd8), Just(0xe1), Just(0xd9), Just(0)], 0..60),
+        proptest::collection::vec(
+            prop_oneof![Just(0xff), Just(0xd8), Just(0xe1), Just(0xd9), Just(0)],
+            0..60
+        ),
         (0usize..600, 0usize..2_000).prop_map(|(cut, pixels)| {
             let whole = jpeg(pixels);
             whole[..cut.min(whole.len())].to_vec()

@@ -87,7 +87,8 @@ fn an_http_cameras_stream_is_cut() {
     for image in images {
         assert!(image.ends_with(&[0xff, 0xd9]));
     }
-    let others = cuts.iter().filter(|cut| matches!(cut, Cut::Skipped { why, .. } if *why != Why::Multipart));
+    let others =
+        cuts.iter().filter(|cut| matches!(cut, Cut::Skipped { why, .. } if *why != Why::Multipart));
     assert_eq!(others.count(), 0);
 }
 
@@ -103,7 +104,8 @@ fn files(command: &str, args: &[&str], folder: &Path) -> Vec<Vec<u8>> {
         eprintln!("skipped: {command} {} does not work here", args.join(" "));
         return Vec::new();
     }
-    let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     paths.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
@@ -158,7 +160,13 @@ fn what_other_tools_write_is_cut_exactly() {
     if let Some(png) = ffmpeg("rgb24", &["-f", "image2pipe", "-c:v", "png", "-frames:v", "1"]) {
         std::fs::File::create(folder.path().join("a.png")).unwrap().write_all(&png).unwrap();
         for container in ["0", "1"] {
-            let args = ["a.png", &format!("{container}.jxl"), &format!("--container={container}"), "-e", "3"];
+            let args = [
+                "a.png",
+                &format!("{container}.jxl"),
+                &format!("--container={container}"),
+                "-e",
+                "3",
+            ];
             files("cjxl", &args, folder.path());
         }
         all.extend(files("true", &[], folder.path()));
