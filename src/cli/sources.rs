@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
-use crate::source::{Folder, FolderOptions, NamePattern, Passed, Pick, Source};
+use crate::source::{CapturedBy, Folder, FolderOptions, NamePattern, Passed, Pick, Source, Zone};
 use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
 
@@ -57,6 +57,13 @@ pub(super) struct FolderArgs {
     /// Leave out files and folders that the pattern matches (repeatable)
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<NamePattern>,
+    /// Where capture times come from: mtime, exif, now, or name:PATTERN, as in
+    /// name:IMG_%Y%m%d_%H%M%S_%3f for IMG_20261129_201133_123.jpg
+    #[arg(long, value_name = "RULE", default_value_t = CapturedBy::Modified)]
+    captured: CapturedBy,
+    /// The zone of times in names and EXIF that do not say it, as in +02:00
+    #[arg(long, value_name = "OFFSET", default_value = "UTC")]
+    captured_zone: Zone,
     /// Send hidden names and those of unfinished files as well, as in .0.jpg and 0.jpg.tmp
     #[arg(long)]
     all_names: bool,
@@ -69,7 +76,8 @@ impl FolderArgs {
             exclude: self.exclude.clone(),
             all_names: self.all_names,
         };
-        FolderOptions { recursive: self.recursive, pick }
+        let captured = self.captured.clone();
+        FolderOptions { recursive: self.recursive, pick, captured, zone: self.captured_zone }
     }
 }
 
@@ -144,6 +152,13 @@ fn tell_passed(source: &SourceName, passed: &Passed) {
     let more = passed.unsent.len().saturating_sub(NAMED) as u64 + passed.more;
     if more > 0 {
         tracing::warn!("source {source}: not sent: {more} more of the like");
+    }
+    if let (count, Some(example)) = &passed.untimed {
+        let example = output::printable(&example.to_string_lossy());
+        tracing::warn!(
+            "source {source}: {} without a time in the name, as {example}; taken from the file",
+            output::frames(*count)
+        );
     }
     let kinds = [(&passed.hidden, "hidden"), (&passed.temporary, "of unfinished files")];
     for ((count, example), what) in kinds {

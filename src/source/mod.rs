@@ -22,6 +22,7 @@
 //! sequence that the receiver knows.
 
 mod bell;
+mod captured;
 pub mod cut;
 mod folder;
 pub mod synthetic;
@@ -33,9 +34,12 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use bell::Bell;
+pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Zone};
 pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
 
-use crate::frame::{ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable};
+use crate::frame::{
+    Captured, ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable,
+};
 
 /// A path as it is told to people.
 fn shown(path: &std::path::Path) -> String {
@@ -160,6 +164,8 @@ pub struct Description {
     pub bytes: u64,
     /// When it was last changed.
     pub modified: Option<UnixNanos>,
+    /// When it was captured, where that is known without reading it, or it has been read.
+    pub captured: Option<Captured>,
 }
 
 impl Description {
@@ -201,6 +207,14 @@ pub enum SourceError {
         path: PathBuf,
         /// What it holds instead, with a space in front, or nothing.
         but: String,
+    },
+    /// The rule of capture times says nothing of any frame.
+    #[error("no capture time in {}: {why}", shown(path))]
+    Captured {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing, with an example.
+        why: String,
     },
     /// The frame's name cannot travel.
     #[error("{} cannot be sent: {why}; rename it", shown(path))]

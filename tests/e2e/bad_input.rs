@@ -69,6 +69,42 @@ fn hidden_and_temporary_names_are_left_out_unless_asked_for() {
 }
 
 #[test]
+fn folders_in_a_source_are_named() {
+    let place = Place::new();
+    place.frames("flights/flight9", 2, 2_000);
+    place.frames("flights/flight10", 3, 2_000);
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["flights"], &[]).expect(2);
+    sent.says("2 folders, which --recursive takes");
+}
+
+#[test]
+fn capture_times_come_from_where_they_are_said_to() {
+    let place = Place::new();
+    for second in 10..13 {
+        place.file(format!("visible/IMG_20261129_2011{second}_250.bin"), &[second]);
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let pattern = ["--captured", "name:IMG_%Y%m%d_%H%M%S_%3f", "--captured-zone", "+02:00"];
+    receiver.send(&["visible"], &pattern).expect(0);
+    let mut lines = place.manifest("visible");
+    lines.sort_by_key(|line| line["name"].to_string());
+    let captured: Vec<_> =
+        lines.iter().map(|line| line["captured_unix_ns"].as_u64().unwrap()).collect();
+    let at = 1_795_975_870_250_000_000_u64;
+    assert_eq!(captured, [at, at + 1_000_000_000, at + 2_000_000_000]);
+    assert!(lines.iter().all(|line| line["clock"] == "name"), "{lines:?}");
+    // What fits no frame is told before anything is sent.
+    for (rule, says) in [
+        ("name:%s", "no name in it is as name:%s"),
+        ("exif", "EXIF"),
+        ("name:%q", "%q is not known"),
+    ] {
+        receiver.send(&["visible"], &["--captured", rule]).expect(2).says(says);
+    }
+}
+
+#[test]
 fn equal_times_that_say_nothing_are_not_believed() {
     let place = Place::new();
     let old = place.frames("old", 3, 2_000);

@@ -498,6 +498,7 @@ impl Cutter {
     /// The length of the image that is whole, if nothing more comes for it.
     fn length_behind(&self) -> usize {
         let data = self.data();
+        let data = &data[..data.len().min(self.most)];
         match &self.state {
             State::Behind { tail: Tail::Jpeg(tail), .. } => {
                 let bytes = tail.length(data, self.is_finished);

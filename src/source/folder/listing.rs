@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::natural;
 use super::pick::{LeftOut, Pick};
+use crate::frame::MAX_FRAME_NAME_PARTS;
 
-/// Folders between a source's own and a frame: a frame's name has at most eight parts.
-const MAX_DEPTH: usize = 7;
+/// Folders between a source's own and a frame.
+const MAX_DEPTH: usize = MAX_FRAME_NAME_PARTS - 1;
 
 /// Things that are not sent are kept by name up to this many, and counted beyond.
 const MAX_KEPT: usize = 100;
@@ -74,6 +75,8 @@ pub struct Passed {
     pub temporary: (u64, Option<PathBuf>),
     /// Files and folders that the user's patterns leave out.
     pub unwanted: u64,
+    /// Frames whose names do not have the time that they should, and one of them.
+    pub untimed: (u64, Option<PathBuf>),
 }
 
 impl Passed {
@@ -135,6 +138,18 @@ impl Listing {
         let Self { names, places, .. } = &mut listing;
         places.sort_unstable_by(|&a, &b| natural::compare(at(names, a), at(names, b)));
         Ok(listing)
+    }
+
+    /// Notes the frames whose last name is one of `untimed`.
+    pub(super) fn note_untimed(&mut self, root: &Path, untimed: impl Fn(&[u8]) -> bool) {
+        for &place in &self.places {
+            let path = at(&self.names, place);
+            if untimed(path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)) {
+                self.passed.untimed.0 += 1;
+                let example = || root.join(OsStr::from_bytes(path));
+                self.passed.untimed.1.get_or_insert_with(example);
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -17,8 +17,8 @@ use rustix::fs::OFlags;
 pub use listing::{Passed, Unsent};
 pub use pick::{LeftOut, NamePattern, PatternError, Pick};
 
-use super::{Content, Description, Extent, Source, SourceError};
-use crate::frame::{ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
+use super::{CapturedBy, Content, Description, Extent, Source, SourceError, Zone};
+use crate::frame::{Clock, ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
 use listing::{Listing, kind_of};
 
 /// What is taken of a folder.
@@ -29,6 +29,10 @@ pub struct FolderOptions {
     pub recursive: bool,
     /// Which names.
     pub pick: Pick,
+    /// Where capture times are taken from.
+    pub captured: CapturedBy,
+    /// The zone of those that do not say it.
+    pub zone: Zone,
 }
 
 /// The files in a folder, as they were listed at the start.
@@ -37,6 +41,8 @@ pub struct Folder {
     name: SourceName,
     path: PathBuf,
     listing: Listing,
+    captured: CapturedBy,
+    zone: Zone,
 }
 
 impl Folder {
@@ -57,13 +63,62 @@ impl Folder {
         path: &Path,
         options: &FolderOptions,
     ) -> Result<Self, SourceError> {
-        let listing = Listing::of(path, options.recursive, &options.pick)
+        let mut listing = Listing::of(path, options.recursive, &options.pick)
             .map_err(|error| SourceError::List { path: path.to_owned(), why: error.to_string() })?;
         if listing.len() == 0 {
             let but = but(&listing.passed);
             return Err(SourceError::Empty { path: path.to_owned(), but });
         }
-        Ok(Self { name, path: path.to_owned(), listing })
+        if let CapturedBy::Name(pattern) = &options.captured {
+            listing.note_untimed(path, |name| !pattern.matches(name));
+        }
+        let (captured, zone) = (options.captured.clone(), options.zone);
+        let folder = Self { name, path: path.to_owned(), listing, captured, zone };
+        folder.check_captured()?;
+        Ok(folder)
+    }
+
+    /// Checks that the rule of capture times is one for these frames.
+    fn check_captured(&self) -> Result<(), SourceError> {
+        /// Frames that are read to see whether their camera wrote its time into them.
+        const PROBES: u64 = 3;
+        /// Frames that are read are no longer than this.
+        const PROBE_BYTES: u64 = 256 << 20;
+        let fault = |why| Err(SourceError::Captured { path: self.path.clone(), why });
+        let example = printable(&String::from_utf8_lossy(self.listing.name(0))).into_owned();
+        match &self.captured {
+            CapturedBy::Name(_) if self.listing.passed.untimed.0 == self.listing.len() as u64 => {
+                fault(format!("no name in it is as {}; one is {example}", self.captured))
+            }
+            CapturedBy::Exif => {
+                let probes = (0..PROBES.min(self.listing.len() as u64)).map(Sequence);
+                let mut read = probes.filter_map(|probe| self.read(probe, PROBE_BYTES).ok());
+                let is_told = |content: Content| {
+                    let captured = content.description.captured;
+                    captured.is_some_and(|captured| captured.clock == Clock::Exif)
+                };
+                // What cannot be read is told in its turn.
+                if read.any(is_told) || self.read(Sequence(0), PROBE_BYTES).is_err() {
+                    return Ok(());
+                }
+                fault(format!(
+                    "{example} and others have none in their EXIF; --captured mtime, then"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn description(
+        &self,
+        name: FrameName,
+        metadata: &Metadata,
+        body: Option<&[u8]>,
+    ) -> Description {
+        let modified = modified(metadata);
+        let file_name = name.file_name().as_bytes();
+        let captured = self.captured.of(file_name, body, modified, self.zone);
+        Description { name, bytes: metadata.len(), modified, captured }
     }
 
     /// What in the folder is not sent, and why.
@@ -99,7 +154,7 @@ impl Source for Folder {
         let path = self.file(sequence);
         let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
         check_is_file(&metadata, &path)?;
-        Ok(Description { name, bytes: metadata.len(), modified: modified(&metadata) })
+        Ok(self.description(name, &metadata, None))
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
@@ -112,7 +167,7 @@ impl Source for Folder {
         }
         let body = read_exactly(&mut file, bytes, &path)?;
         check_unchanged(&file, &before, &path)?;
-        let description = Description { name, bytes, modified: modified(&before) };
+        let description = self.description(name, &before, Some(&body));
         Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
     }
 
@@ -127,7 +182,7 @@ impl Source for Folder {
         hasher.update_reader(rest).map_err(|error| unreadable(&path, &error))?;
         check_length(hasher.count(), bytes, &path)?;
         check_unchanged(&file, &before, &path)?;
-        let description = Description { name, bytes, modified: modified(&before) };
+        let description = self.description(name, &before, None);
         Ok((description, hasher.finalize()))
     }
 
@@ -349,6 +404,30 @@ mod tests {
         let error = source.describe(Sequence(0)).unwrap_err().to_string();
         assert!(error.contains("not valid UTF-8") && error.contains("rename"), "{error}");
         assert!(source.label(Sequence(0)).starts_with('a'));
+    }
+
+    #[test]
+    fn capture_times_come_from_where_they_are_said_to() {
+        let files = [(&b"20261129_201133.jpg"[..], &b"x"[..]), (b"other.jpg", b"y")];
+        let (dir, _) = folder(&files);
+        let open = |rule: &str| {
+            let captured = rule.parse().unwrap();
+            let options = FolderOptions { captured, ..FolderOptions::default() };
+            Folder::open_with(SourceName::parse("s").unwrap(), dir.path(), &options)
+        };
+        let source = open("name:%Y%m%d_%H%M%S").unwrap();
+        assert_eq!(source.passed().untimed, (1, Some(dir.path().join("other.jpg"))));
+        let clock = |source: &Folder, sequence| {
+            let described = source.describe(Sequence(sequence)).unwrap();
+            assert_eq!(source.read(Sequence(sequence), 9).unwrap().description, described);
+            described.captured.unwrap().clock
+        };
+        assert_eq!((clock(&source, 0), clock(&source, 1)), (Clock::Name, Clock::Modified));
+        assert_eq!(clock(&open("mtime").unwrap(), 0), Clock::Modified);
+        for (rule, says) in [("name:IMG_%Y%m%d", "20261129_201133.jpg"), ("exif", "EXIF")] {
+            let error = open(rule).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

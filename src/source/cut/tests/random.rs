@@ -27,7 +27,7 @@ fn any_part() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: std::env::var("CUT_CASES").ok().and_then(|c| c.parse().ok()).unwrap_or(200), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_cuts_are_the_same_however_the_input_comes(
