@@ -410,7 +410,12 @@ impl Cutter {
     fn go_through_overlong(&mut self, step: Step) -> bool {
         let State::Overlong(jpeg) = &mut self.state else { return false };
         match step {
-            Step::End(end) => self.end_image(end, true),
+            // What is behind it is counted from there, however much of it was thrown away before.
+            Step::End(end) => {
+                jpeg.forget_places(end);
+                self.skip(end, Why::TooLarge);
+                self.end_image(0, true);
+            }
             Step::Bad(_, at) => {
                 self.skip(at, Why::TooLarge);
                 self.state = State::Seek { torn: None };

@@ -82,12 +82,15 @@ impl Jpeg {
     /// Forgets what is behind the walk; gives how many bytes that are.
     pub(super) fn forget(&mut self) -> usize {
         let gone = std::mem::take(&mut self.at);
-        self.last_segment = 0;
-        self.traits.indexed.retain_mut(|place| {
-            *place = place.saturating_sub(gone);
-            *place > 0
-        });
+        self.forget_places(gone);
         gone
+    }
+
+    /// Counts the places that the index names from `gone` on.
+    pub(super) fn forget_places(&mut self, gone: usize) {
+        self.last_segment = 0;
+        let places = self.traits.indexed.iter().filter_map(|place| place.checked_sub(gone));
+        self.traits.indexed = places.collect();
     }
 
     /// Goes through pixels to the marker behind them.
