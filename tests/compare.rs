@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -138,7 +139,7 @@ fn stopped_in_its_second_run(mut command: Command, signal: Signal) -> Option<Sto
     let mut namespaces = BTreeSet::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
         if line.starts_with("run 2/") {
-            namespaces = namespaces_of(child.id());
+            namespaces = wait_for_namespaces(child.id());
             kill_process(Pid::from_child(&child), signal).unwrap();
         }
         all.push_str(&line);
@@ -151,6 +152,18 @@ fn stopped_in_its_second_run(mut command: Command, signal: Signal) -> Option<Sto
     }
     assert!(all.contains("run 2/"), "{all}");
     Some(Stopped { pid, status, stderr: all, namespaces })
+}
+
+/// The namespaces of a run that has begun, once its link is there.
+fn wait_for_namespaces(pid: u32) -> BTreeSet<String> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = namespaces_of(pid);
+        if !found.is_empty() || Instant::now() > patience {
+            return found;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// The network namespaces of a process's threads, but for the one that we are in.

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use framelane::identity::KnownReceivers;
+use framelane::identity::{AllowFile, KnownReceivers, SenderList};
 use framelane::link::{LinkSpec, Trace};
 use framelane::manifest::{Manifest, Record};
 use framelane::repair::{Assembly, Head, Layout, Limits, Plan, Progress};
@@ -153,6 +153,13 @@ pub fn trace(bytes: &[u8]) {
 /// The file of receivers that are trusted.
 pub fn known_receivers(bytes: &[u8]) {
     with_file(bytes, |path| drop(KnownReceivers::load(path)));
+}
+
+/// The file of senders that may send.
+pub fn allow_file(bytes: &[u8]) {
+    with_file(bytes, |path| {
+        drop(AllowFile::new(path.to_owned(), SenderList::default()).read());
+    });
 }
 
 /// The congestion controller: whatever it is told, it lets something be sent.
