@@ -25,6 +25,7 @@ mod bell;
 mod captured;
 pub mod cut;
 mod folder;
+#[cfg(feature = "cli")]
 pub mod synthetic;
 
 use std::path::PathBuf;

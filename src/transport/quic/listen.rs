@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{Connection, Endpoint, Incoming, ServerConfig};
+use quinn::{Connection, Endpoint, Incoming, Runtime, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use super::gather::{GatheringSocket, Pace};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
-use super::{close, keep, receive, settings, until_closed, watch_path};
+use super::{close, gather, keep, receive, settings, until_closed, watch_path};
 use crate::identity::{ServerTls, quinn_peer_certificates};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
@@ -44,26 +45,33 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let runtime = Arc::new(PreciseRuntime);
+    let pace = Arc::new(Pace::default());
+    let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+    let socket = Arc::new(GatheringSocket::new(socket, pace.clone()));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
-    let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(failed)?;
+    let endpoint =
+        Endpoint::new_with_abstract_socket(endpoint_config, Some(config), socket, runtime)
+            .map_err(failed)?;
 
     // Sessions wait here for the receiver; it takes them at once.
     let (ready, links) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(endpoint, setup, template, ready, stopped));
+    tokio::spawn(accept(endpoint, (setup, template, pace), ready, stopped));
     Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
 }
 
+/// What every connection of a listener needs.
+type Shared = (QuicListen, ServerConfig, Arc<Pace>);
+
 async fn accept(
     endpoint: Endpoint,
-    setup: QuicListen,
-    template: ServerConfig,
+    shared: Shared,
     ready: mpsc::Sender<ReceiverLink>,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let handshakes = Arc::new(Semaphore::new(settings::MAX_HANDSHAKES));
-    let sessions = Arc::new(Semaphore::new(setup.intake.max_sessions));
-    let shared = Arc::new((setup, template));
+    let sessions = Arc::new(Semaphore::new(shared.0.intake.max_sessions));
+    let shared = Arc::new(shared);
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -94,7 +102,7 @@ async fn accept(
 async fn open(
     incoming: Incoming,
     handshake: OwnedSemaphorePermit,
-    (setup, template): &(QuicListen, ServerConfig),
+    (setup, template, pace): &Shared,
     ready: mpsc::Sender<ReceiverLink>,
     sessions: Arc<Semaphore>,
 ) {
@@ -152,6 +160,7 @@ async fn open(
     let intake = setup.intake.clone();
     tokio::spawn(read_messages(connection.clone(), messages, intake.clone(), arrived.clone()));
     tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
+    tokio::spawn(gather::watch(connection.clone(), pace.clone()));
     let all_said = async {
         let _ = saying.await;
     };
