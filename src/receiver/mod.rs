@@ -15,7 +15,7 @@ pub use report::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
 pub use sources::Sources;
 
 use crate::frame::ByteSize;
-use crate::transport::{Intake, Listener, MemoryBudget};
+use crate::transport::{Intake, Listener, MemoryBudget, Voice};
 
 /// How long a peer may take from its connection to its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,9 +62,10 @@ impl ReceiveLimits {
     pub fn intake(&self) -> Intake {
         Intake {
             max_frame: self.max_frame,
-            budget: MemoryBudget::new(self.memory),
+            budget: MemoryBudget::with_longest(self.memory, self.max_frame),
             stall: self.stall,
             max_sessions: self.max_sessions,
+            voice: Voice::default(),
         }
     }
 }
