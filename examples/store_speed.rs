@@ -4,11 +4,12 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use framelane::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
-use framelane::store::{FolderStore, Outcome, ReceivedFrame, SourceStore, StoreOptions};
+use framelane::store::{FolderSource, FolderStore, Outcome, ReceivedFrame, StoreOptions};
 use framelane::verify::{VerifyOptions, verify};
 
 fn main() {
@@ -87,12 +88,13 @@ fn frame(sequence: u64, body: &Bytes) -> ReceivedFrame {
     };
     ReceivedFrame {
         frame: Frame { meta, body: body.clone() },
+        from: Arc::default(),
         received: UnixNanos(2),
         replace: false,
     }
 }
 
-fn open(root: &Path, durable: bool) -> SourceStore {
+fn open(root: &Path, durable: bool) -> FolderSource {
     let store = FolderStore::open(root, StoreOptions { durable, ..StoreOptions::default() });
     let source = SourceName::parse("visible").expect("a name");
     store.and_then(|store| store.source(&source)).expect("opened")

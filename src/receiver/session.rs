@@ -12,8 +12,8 @@ use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::sources::{Done, Reply, Settled, SourceThread, Unopened, Work, refusal_code};
 use super::{HELLO_TIMEOUT, Presence, Server};
 use crate::frame::{Sequence, UnixNanos};
-use crate::store::Outcome;
-use crate::transport::{Arrival, ReceiverLink, TransportError};
+use crate::store::{Opener, Outcome};
+use crate::transport::{Arrival, Peer, ReceiverLink, TransportError};
 use crate::wire::{
     CloseCode, EndOfSource, Hello, Message, Receipts, Refusal, RefusalCode, SourceId, Totals,
     Welcome,
@@ -57,7 +57,7 @@ pub(super) async fn serve(
     };
     let hello = hello(&mut link, &mut stop).await.inspect(|_| presence.enter());
     let ended = match hello {
-        Ok(hello) => match Session::open(&hello, server).await {
+        Ok(hello) => match Session::open(&hello, &link.peer, server).await {
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
                 link.sources.set(session.lanes.len());
@@ -123,6 +123,8 @@ fn shutting_down() -> Ending {
 
 struct Session<'a> {
     server: &'a Server,
+    /// The sender.
+    from: Arc<Opener>,
     overwrite: bool,
     lanes: Vec<Lane>,
     outbox: VecDeque<Message>,
@@ -146,11 +148,13 @@ struct Lane {
 
 impl<'a> Session<'a> {
     /// Opens the sources that the hello names.
-    async fn open(hello: &Hello, server: &'a Server) -> Result<Self, Ending> {
+    async fn open(hello: &Hello, peer: &Peer, server: &'a Server) -> Result<Self, Ending> {
+        let from = Arc::new(Opener::with_pin(peer.pin.as_deref()));
+        let opener = from.clone();
         let names = hello.sources.clone();
         let sources = server.sources.clone();
         let opening = tokio::task::spawn_blocking(move || {
-            let open = |name| Ok((sources.open(&name)?, name));
+            let open = |name| Ok((sources.open(&name, &opener)?, name));
             names.into_iter().map(open).collect::<Result<Vec<_>, Unopened>>()
         });
         let failed = |unopened| match unopened {
@@ -174,6 +178,7 @@ impl<'a> Session<'a> {
         let (reply, done) = mpsc::unbounded_channel();
         Ok(Self {
             server,
+            from,
             overwrite: hello.overwrite,
             lanes: threads.into_iter().map(lane).collect(),
             outbox: VecDeque::from([welcome]),
@@ -287,16 +292,17 @@ impl<'a> Session<'a> {
                 };
                 self.storing += 1;
                 let (replace, reply) = (self.overwrite, self.reply.clone());
-                let frame = Box::new(frame);
-                lane.thread.send(Work::Store { frame, replace, reply }).map_err(|_| thread_gone())
+                let (frame, from) = (Box::new(frame), self.from.clone());
+                let work = Work::Store { frame, from, replace, reply };
+                lane.thread.send(work).map_err(|_| thread_gone())
             }
             Arrival::Message(Message::Offer(offer), claim) => {
                 self.looking_up += 1;
                 let (replace, reply) = (self.overwrite, self.reply.clone());
-                let listening = self.listening.clone();
+                let (from, listening) = (self.from.clone(), self.listening.clone());
                 let lane = self.lane(offer.source)?;
                 lane.thread
-                    .send(Work::LookUp { offer, claim, replace, listening, reply })
+                    .send(Work::LookUp { offer, from, claim, replace, listening, reply })
                     .map_err(|_| thread_gone())
             }
             Arrival::Message(Message::EndOfSource(end), _) => self.end_source(end),

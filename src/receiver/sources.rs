@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
 use crate::frame::{Sequence, SourceName, UnixNanos};
-use crate::store::{FolderStore, FrameError, Outcome, ReceivedFrame, SourceStore, StoreError};
+use crate::store::{
+    FrameError, Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store, StoreError,
+};
 use crate::transport::{ArrivedFrame, Claim};
 use crate::wire::{Answer, Offer, OfferEntry, RefusalCode, SourceId, Verdict};
 
@@ -27,7 +29,7 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// The sources of a store, shared by all sessions.
 #[derive(Clone)]
 pub struct Sources {
-    store: Arc<FolderStore>,
+    store: Arc<dyn Store>,
     open: Arc<Mutex<Opened>>,
     on_thread_start: Arc<OnThreadStart>,
 }
@@ -69,14 +71,21 @@ pub(super) enum Unopened {
 /// Work for a source's thread. Bounded by the memory budget, and by what a session reads ahead.
 #[derive(Debug)]
 pub(super) enum Work {
+    /// Whether another session may use the source.
+    Admit {
+        opener: Arc<Opener>,
+        reply: std::sync::mpsc::Sender<Result<(), StoreError>>,
+    },
     Store {
         frame: Box<ArrivedFrame>,
+        from: Arc<Opener>,
         replace: bool,
         reply: Reply,
     },
     /// `claim` holds the offer's memory, where it is long, until it is answered.
     LookUp {
         offer: Offer,
+        from: Arc<Opener>,
         claim: Claim,
         replace: bool,
         /// Whether anybody waits for the answer: to find it can mean to hash many files.
@@ -106,7 +115,7 @@ pub(super) struct Settled {
 
 impl Sources {
     /// The sources of `store`, none of them open yet.
-    pub fn new(store: FolderStore) -> Self {
+    pub fn new(store: impl Store + 'static) -> Self {
         let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
         Self { store: Arc::new(store), open: Arc::default(), on_thread_start }
     }
@@ -122,12 +131,26 @@ impl Sources {
         self.store.is_durable()
     }
 
-    /// The thread of a source, started where it is not running. Blocks on the file system, and, where
-    /// another source has to be closed for it, until what that one still has to do is done.
+    /// The thread of a source for `opener`, started where it is not running. Blocks on the file system,
+    /// where it is running until what it had to do before is done, and, where another source has to be
+    /// closed for it, until what that one still has to do is done.
     ///
     /// # Errors
     /// [`Unopened`]. No source that a session holds is touched.
-    pub(super) fn open(&self, name: &SourceName) -> Result<SourceThread, Unopened> {
+    pub(super) fn open(
+        &self,
+        name: &SourceName,
+        opener: &Arc<Opener>,
+    ) -> Result<SourceThread, Unopened> {
+        let (thread, is_new) = self.thread(name, opener)?;
+        if !is_new {
+            admit(&thread, name, opener)?;
+        }
+        Ok(thread)
+    }
+
+    /// The thread, and whether it was started now.
+    fn thread(&self, name: &SourceName, opener: &Opener) -> Result<(SourceThread, bool), Unopened> {
         // What is listed is true at every moment, so another thread's panic does not spoil it. The
         // lock is held throughout: nobody can ask for a source that is being closed or opened.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,11 +158,11 @@ impl Sources {
         let asked = open.asked;
         if let Some(source) = open.sources.get_mut(name).filter(|source| source.is_alive()) {
             source.asked = asked;
-            return Ok(source.thread.clone());
+            return Ok((source.thread.clone(), false));
         }
         open.make_room_for(name)?;
         let failed = |error: StoreError| Unopened::Store(error.to_string());
-        let store = self.store.source(name).map_err(failed)?;
+        let store = self.store.open(name, opener).map_err(failed)?;
         let (thread, queue) = mpsc::unbounded_channel();
         let hook = self.on_thread_start.clone();
         let (has_store, gone) = std::sync::mpsc::channel();
@@ -154,7 +177,17 @@ impl Sources {
         })?;
         let source = Source { thread: thread.clone(), gone, asked };
         open.sources.insert(name.clone(), source);
-        Ok(thread)
+        Ok((thread, true))
+    }
+}
+
+/// Asks an open source whether it may be used by one more.
+fn admit(thread: &SourceThread, name: &SourceName, opener: &Arc<Opener>) -> Result<(), Unopened> {
+    let (reply, admitted) = std::sync::mpsc::channel();
+    let asked = thread.send(Work::Admit { opener: opener.clone(), reply });
+    match asked.map_err(|_| ()).and_then(|()| admitted.recv().map_err(|_| ())) {
+        Ok(admitted) => admitted.map_err(|error| Unopened::Store(error.to_string())),
+        Err(()) => Err(Unopened::Store(format!("the thread of source {name} has failed"))),
     }
 }
 
@@ -204,16 +237,21 @@ impl Source {
 }
 
 /// A source's thread: takes whatever waits, stores it as one batch, answers.
-fn work(mut store: SourceStore, mut queue: mpsc::UnboundedReceiver<Work>) {
+fn work(mut store: Box<dyn OpenSource>, mut queue: mpsc::UnboundedReceiver<Work>) {
     let mut batch = Batch::default();
     while let Some(mut next) = queue.blocking_recv() {
         loop {
             match next {
-                Work::Store { frame, replace, reply } => batch.push(*frame, replace, reply),
-                Work::LookUp { offer, claim, replace, listening, reply } => {
+                Work::Admit { opener, reply } => {
+                    let _ = reply.send(store.admit(&opener));
+                }
+                Work::Store { frame, from, replace, reply } => {
+                    batch.push(*frame, from, replace, reply);
+                }
+                Work::LookUp { offer, from, claim, replace, listening, reply } => {
                     // Offers are answered as of the frames before them.
-                    batch.store(&mut store);
-                    look_up(&mut store, &offer, replace, &listening, &reply);
+                    batch.store(&mut *store);
+                    look_up(&mut *store, &offer, &from, replace, &listening, &reply);
                     drop(claim);
                 }
             }
@@ -225,7 +263,7 @@ fn work(mut store: SourceStore, mut queue: mpsc::UnboundedReceiver<Work>) {
                 Err(_) => break,
             }
         }
-        batch.store(&mut store);
+        batch.store(&mut *store);
     }
 }
 
@@ -246,10 +284,10 @@ struct Origin {
 }
 
 impl Batch {
-    fn push(&mut self, arrived: ArrivedFrame, replace: bool, reply: Reply) {
+    fn push(&mut self, arrived: ArrivedFrame, from: Arc<Opener>, replace: bool, reply: Reply) {
         let ArrivedFrame { source, frame, received, repaired, claim } = arrived;
         self.bytes += frame.meta.bytes;
-        self.frames.push(ReceivedFrame { frame, received, replace });
+        self.frames.push(ReceivedFrame { frame, from, received, replace });
         self.origins.push(Origin { source, repaired, reply, _claim: claim });
     }
 
@@ -257,11 +295,11 @@ impl Batch {
         self.frames.len() >= BATCH_FRAMES || self.bytes >= BATCH_BYTES
     }
 
-    fn store(&mut self, store: &mut SourceStore) {
+    fn store(&mut self, store: &mut dyn OpenSource) {
         if self.frames.is_empty() {
             return;
         }
-        let outcomes = store.store_batch(&self.frames);
+        let outcomes = store.store(&self.frames);
         let at = UnixNanos::now();
         let settled = self.frames.drain(..).zip(outcomes).map(|(received, outcome)| Settled {
             sequence: received.frame.meta.sequence,
@@ -302,44 +340,43 @@ fn send_run(run: Option<(Reply, SourceId, Vec<Settled>)>, at: UnixNanos) {
 }
 
 fn look_up(
-    store: &mut SourceStore,
+    store: &mut dyn OpenSource,
     offer: &Offer,
+    from: &Opener,
     replace: bool,
     listening: &AtomicBool,
     reply: &Reply,
 ) {
-    let mut verdicts = Vec::with_capacity(offer.entries.len());
-    for entry in &offer.entries {
-        if reply.is_closed() || !listening.load(Ordering::Relaxed) {
-            return;
-        }
-        verdicts.push(verdict(store, entry, replace));
+    let offered: Vec<_> = offer.entries.iter().map(offered).collect();
+    let listens = || !reply.is_closed() && listening.load(Ordering::Relaxed);
+    let held = store.look_up(from, &offered, &listens);
+    if held.len() < offered.len() {
+        return;
     }
+    let verdicts: Vec<_> = held.into_iter().map(|held| verdict(held, replace)).collect();
     let stored = verdicts.iter().filter(|&&verdict| verdict == Verdict::Stored).count() as u64;
     let answer = Answer::new(offer.source, verdicts);
     let _ = reply.send(Done::Answered { answer, stored });
 }
 
-/// Whether a frame on offer has to be sent. Equal length and modification time are taken for equal
-/// content, as rsync does; a sender that wants more offers the hash.
-fn verdict(store: &mut SourceStore, entry: &OfferEntry, replace: bool) -> Verdict {
-    let stored = match store.lookup(&entry.name) {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return Verdict::Wanted,
-        Err(error) => {
-            tracing::warn!("cannot look up a frame on offer: {error}");
-            return Verdict::Wanted;
-        }
-    };
-    let differs = if replace { Verdict::Wanted } else { Verdict::Differs };
-    if stored.bytes != entry.bytes {
-        return differs;
+fn offered(entry: &OfferEntry) -> Offered<'_> {
+    Offered {
+        sequence: entry.sequence,
+        name: &entry.name,
+        bytes: entry.bytes,
+        modified: entry.modified,
+        hash: entry.hash,
     }
-    match entry.hash {
-        Some(hash) if hash == stored.hash => Verdict::Stored,
-        Some(_) => differs,
-        None if entry.modified.is_some() && entry.modified == stored.modified => Verdict::Stored,
-        None => Verdict::NeedHash,
+}
+
+/// Whether a frame on offer has to be sent.
+fn verdict(held: Held, replace: bool) -> Verdict {
+    match held {
+        Held::Nothing => Verdict::Wanted,
+        Held::Same => Verdict::Stored,
+        Held::NeedsHash => Verdict::NeedHash,
+        Held::Other if replace => Verdict::Wanted,
+        Held::Other => Verdict::Differs,
     }
 }
 

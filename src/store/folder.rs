@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use thiserror::Error;
 
+use super::contract::{OpenSource, Opener, Store};
 use super::directory::Directory;
-use super::source_store::SourceStore;
+use super::error::StoreError;
+use super::folder_source::FolderSource;
 use crate::frame::{SourceName, UnixNanos};
-use crate::manifest::ManifestError;
 
 /// How frames are stored.
 #[derive(Debug, Clone, Copy)]
@@ -23,49 +23,7 @@ pub struct StoreOptions {
     pub clock: fn() -> UnixNanos,
 }
 
-/// Why the store, or a source in it, could not be opened.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum StoreError {
-    /// Another receiver uses the store.
-    #[error("the store {} is in use by another receiver; stop that one or choose another --out", path.display())]
-    Locked {
-        /// The store.
-        path: PathBuf,
-    },
-    /// The source is being written, by this process or another.
-    #[error("the source folder {} is already being written to", path.display())]
-    SourceInUse {
-        /// The source's folder.
-        path: PathBuf,
-    },
-    /// A link or file where a folder should be.
-    #[error("{} is a symbolic link or a file, not a folder; the store follows no links. Remove it or choose another --out", path.display())]
-    NotAFolder {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// A link or folder where the manifest should be.
-    #[error("{} is not a regular file; the store follows no links. Remove it or choose another --out", path.display())]
-    ManifestNotAFile {
-        /// What is in the way.
-        path: PathBuf,
-    },
-    /// The manifest could not be read or put right.
-    #[error(transparent)]
-    Manifest(#[from] ManifestError),
-    /// Any other failure of the file system.
-    #[error("cannot {doing} {}: {cause}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// What the system said.
-        cause: Errno,
-    },
-}
-
-/// A store: `OUT`. Nobody else can open it until this and every [`SourceStore`] of it is dropped.
+/// A store: `OUT`. Nobody else can open it until this and every [`FolderSource`] of it is dropped.
 /// The lock is on the folder itself; it leaves no file behind and ends with the process.
 #[derive(Debug)]
 pub struct FolderStore {
@@ -99,24 +57,19 @@ impl FolderStore {
         Ok(Self { out: Arc::new(out), path: path.to_owned(), options })
     }
 
-    /// Whether frames are on the medium before their outcome is given.
-    pub fn is_durable(&self) -> bool {
-        self.options.durable
-    }
-
     /// Opens one source, making its folder where it is missing, and puts right what a crash left.
     /// Reads the source's manifest once: about 2 µs a frame.
     ///
     /// # Errors
     /// [`StoreError`]: it cannot be made, is a link, is open already, or its manifest is unreadable.
-    pub fn source(&self, source: &SourceName) -> Result<SourceStore, StoreError> {
+    pub fn source(&self, source: &SourceName) -> Result<FolderSource, StoreError> {
         let path = self.path.join(source.as_str());
         let directory = self.source_folder(source, &path)?;
         let directory = Locked::take(directory).map_err(|cause| match cause {
             Errno::WOULDBLOCK => StoreError::SourceInUse { path: path.clone() },
             cause => StoreError::Io { doing: "lock", path: path.clone(), cause },
         })?;
-        SourceStore::open(Arc::clone(&self.out), directory, source, &path, self.options)
+        FolderSource::open(Arc::clone(&self.out), directory, source, &path, self.options)
     }
 
     fn source_folder(&self, source: &SourceName, path: &Path) -> Result<Directory, StoreError> {
@@ -130,6 +83,20 @@ impl FolderStore {
             Errno::NOTDIR => StoreError::NotAFolder { path: path.to_owned() },
             cause => failed("open", cause),
         })
+    }
+}
+
+impl Store for FolderStore {
+    fn open(
+        &self,
+        source: &SourceName,
+        _opener: &Opener,
+    ) -> Result<Box<dyn OpenSource>, StoreError> {
+        Ok(Box::new(self.source(source)?))
+    }
+
+    fn is_durable(&self) -> bool {
+        self.options.durable
     }
 }
 

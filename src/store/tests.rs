@@ -1,13 +1,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::frame::{FrameMeta, FrameName, Sequence, SourceName};
+use crate::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
 use crate::manifest::{FILE_NAME, Record};
 
 pub(super) fn source() -> SourceName {
@@ -26,10 +27,10 @@ pub(super) fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
         modified: Some(UnixNanos(2)),
     };
     let frame = Frame { meta, body: Bytes::copy_from_slice(body) };
-    ReceivedFrame { frame, received: UnixNanos(3), replace: false }
+    ReceivedFrame { frame, from: Arc::default(), received: UnixNanos(3), replace: false }
 }
 
-pub(super) fn open(out: &Path) -> SourceStore {
+pub(super) fn open(out: &Path) -> FolderSource {
     let options = StoreOptions { durable: false, clock: || UnixNanos(4) };
     FolderStore::open(out, options).unwrap().source(&source()).unwrap()
 }
@@ -228,7 +229,7 @@ fn a_line_without_its_file_is_stored_again() {
 
 /// Frame 0 stored at the true time, its file's time then changed by so many seconds and whatever `alter`
 /// does to its folder.
-fn stored_and_changed(seconds: i64, alter: impl FnOnce(&Path)) -> (TempDir, SourceStore) {
+fn stored_and_changed(seconds: i64, alter: impl FnOnce(&Path)) -> (TempDir, FolderSource) {
     let out = TempDir::new().unwrap();
     let open = || FolderStore::open(out.path(), StoreOptions::default()).unwrap();
     let mut zero = frame(0, "0.jpg", b"zero");
@@ -293,7 +294,7 @@ fn a_file_that_is_by_its_time_the_one_stored_is_not_read() {
     assert_eq!(store.lookup(&name).unwrap().unwrap().hash, blake3::hash(b"zero"));
 }
 
-fn open_again(store: SourceStore, out: &Path) -> SourceStore {
+fn open_again(store: FolderSource, out: &Path) -> FolderSource {
     drop(store);
     open(out)
 }

@@ -1,6 +1,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -28,7 +29,12 @@ fn frame(sequence: u64, replace: bool) -> ReceivedFrame {
         captured: None,
         modified: None,
     };
-    ReceivedFrame { frame: Frame { meta, body }, received: UnixNanos(1), replace }
+    ReceivedFrame {
+        frame: Frame { meta, body },
+        from: Arc::default(),
+        received: UnixNanos(1),
+        replace,
+    }
 }
 
 fn check(path: &Path) -> VerifyReport {

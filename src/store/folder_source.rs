@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::belief::StoredInfo;
 use super::content::hash_file;
+use super::contract::{Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame};
 use super::directory::{Directory, Kind};
-use super::folder::{Locked, StoreError, StoreOptions};
-use super::{FrameError, Outcome, ReceivedFrame, Taken};
+use super::error::{FrameError, StoreError, Taken};
+use super::folder::{Locked, StoreOptions};
 use crate::frame::{ContentHash, FrameName, RESERVED_PREFIX, Sequence, SourceName, UnixNanos};
 use crate::manifest::{FILE_NAME, Manifest, ManifestError, Opened, Record};
 
@@ -22,22 +24,9 @@ const TIME_GRAIN: u64 = 20_000_000;
 /// A temporary file's name ends in this.
 const PART_SUFFIX: &str = ".part";
 
-/// What is known of a stored frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredInfo {
-    /// Length in bytes.
-    pub bytes: u64,
-    /// BLAKE3 of the content when it was stored.
-    pub hash: ContentHash,
-    /// When the sender's file was last changed, where it said so.
-    pub modified: Option<UnixNanos>,
-    /// Place in the source when it was stored.
-    pub sequence: Sequence,
-}
-
 /// One source of a [`FolderStore`](super::FolderStore), open for storing. All calls block on the file system.
 #[derive(Debug)]
-pub struct SourceStore {
+pub struct FolderSource {
     source: SourceName,
     directory: Locked,
     manifest: Manifest,
@@ -74,7 +63,7 @@ enum Step {
     },
 }
 
-impl SourceStore {
+impl FolderSource {
     /// Opens the folder's manifest and removes temporary files of a receiver that was killed.
     pub(super) fn open(
         out: Arc<Locked>,
@@ -129,6 +118,7 @@ impl SourceStore {
                 hash: record.blake3,
                 modified: record.modified,
                 sequence: record.sequence,
+                from: Opener::default(),
             }),
             Standing::Altered | Standing::Open => None,
         })
@@ -386,6 +376,39 @@ impl SourceStore {
 
     fn frame(&self, name: &FrameName) -> String {
         format!("{}/{name}", self.source)
+    }
+}
+
+impl OpenSource for FolderSource {
+    fn look_up(
+        &mut self,
+        asker: &Opener,
+        offered: &[Offered<'_>],
+        listening: &dyn Fn() -> bool,
+    ) -> Vec<Held> {
+        let mut held = Vec::with_capacity(offered.len());
+        for offered in offered {
+            if !listening() {
+                break;
+            }
+            held.push(match self.lookup(offered.name) {
+                Ok(Some(stored)) => stored.compare(asker, offered),
+                Ok(None) => Held::Nothing,
+                Err(error) => {
+                    tracing::warn!("cannot look up a frame on offer: {error}");
+                    Held::Nothing
+                }
+            });
+        }
+        held
+    }
+
+    fn store(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+        self.store_batch(frames)
+    }
+
+    fn last_sequence(&mut self) -> Option<Sequence> {
+        self.manifest.last_sequence()
     }
 }
 

@@ -1,0 +1,185 @@
+//! What a store is to a receiver: two traits, and what passes through them.
+//!
+//! The folder store ([`FolderStore`](super::FolderStore)) is the first. Another one, for a callback or for memory:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::sync::{Arc, Mutex};
+//!
+//! use framelane::frame::{FrameName, Sequence, SourceName};
+//! use framelane::store::{
+//!     Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store, StoreError,
+//! };
+//!
+//! type Bodies = Arc<Mutex<BTreeMap<FrameName, bytes::Bytes>>>;
+//!
+//! /// Keeps every frame in memory. What it has shall not be sent again.
+//! #[derive(Debug, Default)]
+//! struct Memory(Bodies);
+//!
+//! #[derive(Debug)]
+//! struct Open(Bodies);
+//!
+//! impl Store for Memory {
+//!     fn open(&self, _: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+//!         Ok(Box::new(Open(self.0.clone())))
+//!     }
+//! }
+//!
+//! impl OpenSource for Open {
+//!     fn look_up(&mut self, _: &Opener, offered: &[Offered<'_>], _: &dyn Fn() -> bool) -> Vec<Held> {
+//!         let bodies = self.0.lock().unwrap();
+//!         let held = |offered: &Offered<'_>| match (bodies.get(offered.name), offered.hash) {
+//!             (None, _) => Held::Nothing,
+//!             (Some(_), None) => Held::NeedsHash,
+//!             (Some(body), Some(hash)) if blake3::hash(body) == hash => Held::Same,
+//!             (Some(_), Some(_)) => Held::Other,
+//!         };
+//!         offered.iter().map(held).collect()
+//!     }
+//!
+//!     fn store(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+//!         let mut bodies = self.0.lock().unwrap();
+//!         let mut store = |received: &ReceivedFrame| {
+//!             let (name, body) = (received.frame.meta.name.clone(), received.frame.body.clone());
+//!             match bodies.insert(name, body) {
+//!                 None => Outcome::Stored,
+//!                 Some(_) => Outcome::AlreadyStored,
+//!             }
+//!         };
+//!         frames.iter().map(&mut store).collect()
+//!     }
+//! }
+//!
+//! let store: Box<dyn Store> = Box::new(Memory::default());
+//! let source = SourceName::parse("visible").unwrap();
+//! let mut open = store.open(&source, &Opener::default()).unwrap();
+//! assert!(open.store(&[]).is_empty());
+//! ```
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use super::error::{FrameError, StoreError};
+use crate::frame::{ContentHash, Frame, FrameName, Sequence, SourceName, UnixNanos};
+
+/// Where a receiver puts frames. Shared by all sessions; each source is open once at a time.
+pub trait Store: Debug + Send + Sync {
+    /// Opens a source for the sender that names it. May block.
+    ///
+    /// # Errors
+    /// [`StoreError`], in words for that sender: the source is another's, or cannot be opened.
+    fn open(&self, source: &SourceName, opener: &Opener)
+    -> Result<Box<dyn OpenSource>, StoreError>;
+
+    /// Whether an [`Outcome`] is given only when the frame would survive a power cut.
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+/// One source of a [`Store`], open for storing. It is used by one thread at a time; all calls may block
+/// that thread and no other.
+pub trait OpenSource: Debug + Send {
+    /// Asks whether another session may use the source as well, of the same sender or of another.
+    ///
+    /// # Errors
+    /// [`StoreError`], in words for that sender.
+    fn admit(&mut self, _opener: &Opener) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What the source has of the frames that a sender offers, one for each, in their order; fewer, where
+    /// `listening` turned false meanwhile: nobody waits for the answer any more.
+    fn look_up(
+        &mut self,
+        asker: &Opener,
+        offered: &[Offered<'_>],
+        listening: &dyn Fn() -> bool,
+    ) -> Vec<Held>;
+
+    /// Stores frames and says what became of each, in their order. What is said to be stored is stored:
+    /// the sender forgets it.
+    fn store(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome>;
+
+    /// The highest sequence that the source knows of, so that a new run can go on behind it.
+    fn last_sequence(&mut self) -> Option<Sequence> {
+        None
+    }
+}
+
+/// Who uses a source: a sender, as a session knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opener {
+    /// The pin of its certificate as text; `None` where the transport has none (stop-and-wait).
+    pub pin: Option<Arc<str>>,
+    /// What the receiver's user calls it.
+    pub name: Option<Arc<str>>,
+    /// Whether the receiver's user lets senders share sources.
+    pub shared: bool,
+}
+
+/// A frame that a sender has and asks about.
+#[derive(Debug, Clone, Copy)]
+pub struct Offered<'a> {
+    /// Place in the source.
+    pub sequence: Sequence,
+    /// Its name.
+    pub name: &'a FrameName,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// When the sender's file was last changed, if it is a file.
+    pub modified: Option<UnixNanos>,
+    /// BLAKE3 of its content, where the sender has it at hand.
+    pub hash: Option<ContentHash>,
+}
+
+/// What a source has of a frame on offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing: it has to be sent.
+    Nothing,
+    /// The very frame.
+    Same,
+    /// A frame of its name and length; only the hash can tell.
+    NeedsHash,
+    /// Another frame of its name.
+    Other,
+}
+
+/// A frame that arrived whole.
+#[derive(Debug, Clone)]
+pub struct ReceivedFrame {
+    /// The frame; `meta.hash` is what the sender announced.
+    pub frame: Frame,
+    /// Who sent it.
+    pub from: Arc<Opener>,
+    /// When its last byte had arrived.
+    pub received: UnixNanos,
+    /// Whether it replaces a frame stored under its name with other content.
+    pub replace: bool,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is stored.
+    Stored,
+    /// It had been stored before, with the same content; nothing was changed.
+    AlreadyStored,
+    /// It is not stored, and must not be confirmed.
+    Failed(FrameError),
+}
+
+impl Opener {
+    /// A sender with the pin of its certificate, as text.
+    pub fn with_pin(pin: Option<&str>) -> Self {
+        Self { pin: pin.map(Arc::from), ..Self::default() }
+    }
+
+    /// Whether the frames of `other` are this one's own. Nobody's are, where nothing tells senders apart.
+    pub fn is(&self, other: &Self) -> bool {
+        self.pin.is_some() && self.pin == other.pin
+    }
+}
