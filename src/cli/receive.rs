@@ -167,9 +167,9 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         let mut serving = service.start(stopping)?;
         announce(&serving.places, identity.pin(), &policy, talk);
         let bar = output::bar(talk, None);
-        let (report, was_interrupted) =
-            serve(&mut serving, args.once, interrupted, stop, (&bar, talk)).await;
+        let served = serve(&mut serving, args.once, interrupted, stop, (&bar, talk)).await;
         bar.finish_and_clear();
+        let (report, was_interrupted) = served?;
         if args.json {
             output::json(&report)?;
         } else {
@@ -287,7 +287,7 @@ async fn serve(
     mut interrupted: watch::Receiver<bool>,
     stop: watch::Sender<bool>,
     (bar, talk): (&ProgressBar, Talk),
-) -> (ReceiveReport, bool) {
+) -> anyhow::Result<(ReceiveReport, bool)> {
     let mut report = ReceiveReport::default();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let mut end = OnceEnd::default();
@@ -302,6 +302,11 @@ async fn serve(
                 report.add(session);
             }
             Ok(_) = interrupted.wait_for(|stop| *stop) => break true,
+            // It ends by itself only where it cannot go on.
+            ended = &mut serving.task => {
+                ended??;
+                anyhow::bail!("the receiver has ended without being asked to");
+            }
             _ = tick.tick() => {
                 let progress = &serving.progress;
                 let (frames, bytes) = (progress.frames(), ByteSize(progress.bytes()));
@@ -317,13 +322,12 @@ async fn serve(
         }
     };
     stop.send_replace(true);
-    // A panic in the receiver has been printed by now.
-    let _ = (&mut serving.task).await;
+    (&mut serving.task).await??;
     while let Ok(session) = serving.reports.try_recv() {
         show(&session, talk);
         report.add(session);
     }
-    (report, was_interrupted)
+    Ok((report, was_interrupted))
 }
 
 /// When `--once` ends: a sender has sent all that it has, and none is expected back.

@@ -31,10 +31,11 @@ mod directory;
 mod error;
 mod folder;
 mod folder_source;
+mod known_content;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
-pub use contract::{Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store};
+pub use contract::{Held, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store};
 pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::{FolderStore, StoreOptions};

@@ -12,8 +12,10 @@ use super::budget::{Account, WeakAccount};
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Sessions of one sender whose connection is gone and whose frames still wait for the disk, beyond which
-/// it gets no new one: this part of all places, and one at least.
+/// it gets no new one: this part of all places, and a few at least.
 const LINGERING_PART: usize = 4;
+/// See [`LINGERING_PART`].
+const LEAST_LINGERING: usize = 4;
 
 /// The places of a listener's sessions.
 #[derive(Debug, Clone)]
@@ -57,13 +59,15 @@ impl Places {
         taken.lingering.retain(|_, (_, account)| account.is_there());
         let sender = account.sender();
         let lingering = taken.lingering.values().filter(|(of, _)| of == sender).count();
-        if lingering >= (self.0.most / LINGERING_PART).max(1) {
+        if lingering >= (self.0.most / LINGERING_PART).max(LEAST_LINGERING) {
             let why =
                 format!("{lingering} earlier sessions of this sender still wait for the disk");
             return Err(Full(format!("{why}; try later")));
         }
         if taken.present() >= self.0.most && !taken.make_room(sender) {
-            let why = format!("the receiver has as many sessions as it serves, {}", self.0.most);
+            let limit = self.0.most;
+            let why =
+                format!("the receiver has as many sessions as it serves, its limit of {limit}");
             return Err(Full(format!("{why}; try later")));
         }
         let number = taken.next;
@@ -178,7 +182,7 @@ mod tests {
     async fn what_is_left_of_sessions_is_bounded() {
         let (budget, places) = (budget(), Places::new(8));
         let mut left = Vec::new();
-        for _ in 0..2 {
+        for _ in 0..LEAST_LINGERING {
             let account = budget.open("slow disk");
             drop(places.take(&account).unwrap());
             left.push(account);

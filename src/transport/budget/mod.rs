@@ -138,6 +138,17 @@ impl Account {
         Claim { account: self.clone(), age, pool: 0, beyond: 0, exempt: false, whole: false }
     }
 
+    /// A claim on so many bytes, where they are there and nobody waits.
+    pub fn try_claim(&self, bytes: u64) -> Option<Claim> {
+        let bytes = bytes.div_ceil(GRAIN) * GRAIN;
+        let mut claim = self.claim();
+        if !self.shares().try_hold(self.0.id, bytes) {
+            return None;
+        }
+        claim.pool = bytes;
+        Some(claim)
+    }
+
     /// Whose sessions it is one of.
     pub fn sender(&self) -> &str {
         &self.0.sender
@@ -222,6 +233,11 @@ impl Account {
 }
 
 impl WeakAccount {
+    /// The account, if anything of its session is left.
+    pub fn upgrade(&self) -> Option<Account> {
+        self.0.upgrade().map(Account)
+    }
+
     /// True while anything of the session is left, a frame that waits to be stored included.
     pub fn is_there(&self) -> bool {
         self.0.strong_count() > 0

@@ -179,6 +179,15 @@ impl Shares {
         Err(granted)
     }
 
+    /// Holds bytes that are there, where nobody waits for them.
+    pub(super) fn try_hold(&mut self, id: Id, bytes: u64) -> bool {
+        let is_there = self.looked.is_none() && self.used + bytes <= self.pool;
+        if is_there {
+            self.hold(id, bytes);
+        }
+        is_there
+    }
+
     /// The claim waits no more; true where it did still wait.
     pub(super) fn withdraw(&mut self, id: Id, age: u64, now: Instant) -> bool {
         let Some(standing) = self.sessions.get_mut(&id) else { return false };

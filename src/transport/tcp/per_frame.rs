@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
 use tokio::io::AsyncRead;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -23,7 +23,7 @@ use super::socket::Stream;
 use super::writer::{RecordWriter, SessionId, most_urgent};
 use crate::transport::desk::Seat;
 use crate::transport::{
-    Account, Arrival, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
+    Account, Arrival, Claim, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN_SINGLE_FRAME, CloseCode, SourceId};
@@ -247,17 +247,12 @@ pub(super) async fn receive(
         return answer(&mut reader, &mut writer, CloseCode::Busy, "no such session").await;
     };
     let readers = session.readers.clone();
-    let mut buffers = session.account.claim();
-    let room = async {
-        let reading = readers.acquire_owned().await;
-        buffers.grow_to(settings::CONNECTION_BYTES).await;
-        reading
-    };
+    let room = room(readers, &session.account);
     let room = tokio::select! {
         room = timeout(patience, room) => room,
         () = seat.told_to_go() => return,
     };
-    let Ok(Ok(_reading)) = room else {
+    let Ok(Some(_room)) = room else {
         return answer(&mut reader, &mut writer, CloseCode::Busy, "too many connections").await;
     };
     drop(seat);
@@ -269,6 +264,24 @@ pub(super) async fn receive(
     // The session must be able to end while the sender takes its time to read the answer.
     drop(session);
     answer(&mut reader, &mut writer, code, &reason).await;
+}
+
+/// Waits until a connection may be read. Each session has one in any case; more take their buffers from its
+/// part of the memory.
+async fn room(
+    readers: Arc<Semaphore>,
+    account: &Account,
+) -> Option<(OwnedSemaphorePermit, Option<Claim>)> {
+    let reading = readers.clone().acquire_owned().await.ok()?;
+    loop {
+        if readers.available_permits() + 1 == settings::FRAME_CONNECTIONS_READ {
+            return Some((reading, None));
+        }
+        if let Some(buffers) = account.try_claim(settings::CONNECTION_BYTES) {
+            return Some((reading, Some(buffers)));
+        }
+        sleep(settings::ROOM_INTERVAL).await;
+    }
 }
 
 /// Reads the one frame; returns what the sender is told.

@@ -120,6 +120,9 @@ pub(super) const FRAME_CONNECTIONS: usize = 8;
 /// those that the sender has given up already.
 pub(super) const FRAME_CONNECTIONS_READ: usize = 2 * FRAME_CONNECTIONS;
 
+/// `tcp-per-frame`: how often a connection that waits for memory looks for it.
+pub(super) const ROOM_INTERVAL: Duration = Duration::from_millis(10);
+
 /// `tcp-per-frame`: frames taken from the session that wait for their source's turn.
 pub(super) const FRAMES_WAITING: usize = crate::wire::MAX_SOURCES;
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::super::receiver::{converse, next_sequence};
+use super::super::receiver::{Admission, converse, next_sequence};
 use super::super::socket::Connection;
 use super::super::{ReceiverSettings, SenderSettings, StopAndWaitDial, listen};
 use super::in_time;

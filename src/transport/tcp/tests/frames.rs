@@ -113,7 +113,7 @@ async fn through_a_pipe(pipe: usize, frames: Vec<OutgoingFrame>) -> Vec<(u64, by
     loop {
         match reader.record().await.unwrap() {
             Record::Frame(header) => {
-                let mut claim = intake().budget.claim();
+                let mut claim = intake().budget.open("test").claim();
                 let length = header.meta.bytes as usize;
                 got.push((header.meta.sequence.0, reader.body(length, &mut claim).await.unwrap()));
             }
