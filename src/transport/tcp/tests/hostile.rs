@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::super::TcpOptions;
-use super::super::settings::{DISCARD_MULTIPLE, FIRST_BODY_BYTES};
+use super::super::settings::{DISCARD_MULTIPLE, FIRST_BODY_BYTES, FRAME_BYTES};
 use super::super::socket::Stream;
 use super::support::*;
 use crate::frame::ByteSize;
