@@ -16,12 +16,12 @@ use super::sources::Unopened;
 use super::work::{
     Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work, refusal_code,
 };
-use crate::frame::{Sequence, UnixNanos, quoted};
+use crate::frame::{Sequence, UnixNanos};
 use crate::store::{Opener, Outcome};
 use crate::transport::{Account, Arrival, ReceiverLink, TransportError};
 use crate::wire::{
-    CloseCode, EndOfSource, Hello, LostFrame, Message, Receipts, Refusal, RefusalCode, SourceId,
-    Totals, Welcome,
+    Capabilities, CloseCode, EndOfRun, Hello, LostFrame, Message, Receipts, Refusal, RefusalCode,
+    SourceId, Totals, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -191,8 +191,16 @@ impl<'a> ReceiverSession<'a> {
         for opened in open_all(hello, &from, &link.account, server).await? {
             lanes.push(opened);
         }
+        // A run goes on behind what the source has.
+        let next = |admitted: &Admitted| {
+            Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
+        };
         let welcome = Message::Welcome(Welcome {
             durable: server.sources.is_durable(),
+            replaces: true,
+            next: lanes.iter().map(|(_, admitted)| next(admitted)).collect(),
+            capabilities: Capabilities::default(),
+            join: None,
             max_frame: server.limits.max_frame.0,
             max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
             max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
@@ -342,15 +350,15 @@ impl<'a> ReceiverSession<'a> {
                 let _ = lane.thread.send(Work::LookUp(Box::new(question)));
                 Ok(())
             }
-            Arrival::Message(Message::EndOfSource(end), _) => self.end_source(end),
+            Arrival::Message(Message::EndOfRun(end), _) => self.end_run(end),
+            Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
                 self.outbox.push_back(Message::ClockReply { asked, arrived: now, replied: now });
                 Ok(())
             }
             Arrival::Message(other, _) => {
-                let what = quoted(&format!("{other:?}"));
-                Err(protocol(format!("a sender does not say {what}")))
+                Err(protocol(format!("a sender does not say {}", other.name())))
             }
             Arrival::Refused { frame, code, reason } => {
                 self.warn(|| format!("refused a frame: {code}: {reason}"));
@@ -372,13 +380,13 @@ impl<'a> ReceiverSession<'a> {
         }
     }
 
-    fn end_source(&mut self, end: EndOfSource) -> Result<(), Ending> {
+    fn end_run(&mut self, end: EndOfRun) -> Result<(), Ending> {
         let lane = self.lane(end.source)?;
         if lane.ended {
             return Err(protocol("a source ended twice"));
         }
         lane.ended = true;
-        lane.totals.frames = Some(end.frames);
+        lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
         let (stored, already) = (lane.totals.stored, lane.totals.already_stored);
         let named = self.keep_names(end.lost);
@@ -478,7 +486,8 @@ async fn open_all(
     server: &Server,
 ) -> Result<Vec<(Lane, Admitted)>, Ending> {
     let mut opening = JoinSet::new();
-    for (place, name) in hello.sources.iter().cloned().enumerate() {
+    let names = hello.sources.iter().map(|source| source.name.clone());
+    for (place, name) in names.enumerate() {
         let (sources, from, account) = (server.sources.clone(), from.clone(), account.clone());
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;

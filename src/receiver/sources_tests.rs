@@ -226,6 +226,7 @@ async fn work_of_a_thread_that_has_failed_is_told_of() {
         bytes: 0,
         hash: None,
         captured: None,
+        due: None,
         modified: None,
         media: FrameName::parse("0.png").unwrap().media_type(),
     };

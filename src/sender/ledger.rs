@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::FailedFrame;
-use crate::frame::Sequence;
+use crate::frame::{RunId, Sequence, UnixNanos};
 
 /// The account of one source.
 ///
@@ -12,6 +12,9 @@ use crate::frame::Sequence;
 /// of failures. So memory does not grow with the number of frames.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// The run that this is the account of, and when it began.
+    pub(super) run: RunId,
+    pub(super) began: UnixNanos,
     frames: u64,
     next: u64,
     again: BTreeMap<u64, OpenFrame>,
@@ -39,6 +42,11 @@ pub(super) const MAX_NAMED_FAILURES: usize = 10_000;
 impl Ledger {
     pub(super) fn new(frames: u64) -> Self {
         Self { frames, ..Self::default() }
+    }
+
+    /// The account of a run of that many frames.
+    pub(super) fn of_run(run: RunId, began: UnixNanos, frames: u64) -> Self {
+        Self { run, began, ..Self::new(frames) }
     }
 
     pub(super) fn frames(&self) -> u64 {

@@ -26,6 +26,7 @@ pub use report::{FailedFrame, SendReport, SourceReport};
 pub use schedule::{Pace, Schedule};
 pub use weight::{Weight, WeightError};
 
+use crate::frame::{RunId, UnixNanos};
 use crate::source::Source;
 use crate::transport::{Dial, TransportError};
 use ledger::Ledger;
@@ -94,8 +95,10 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> SendReport {
     let started = Instant::now();
-    let mut ledgers: Vec<Ledger> =
-        sources.iter().map(|source| Ledger::new(source.frames())).collect();
+    let begin = |source: &Arc<dyn Source>| {
+        Ledger::of_run(RunId(rand::random()), UnixNanos::now(), source.frames())
+    };
+    let mut ledgers: Vec<Ledger> = sources.iter().map(begin).collect();
     let mut attempts = Attempts::new(options.retry_for);
     let mut schedule = None;
     let mut sessions = 0_u32;

@@ -16,12 +16,14 @@ use super::schedule::{Pace, Schedule};
 use super::worker::Done;
 use super::{SendOptions, stopped};
 use crate::alarm::Alarm;
-use crate::frame::{FrameMeta, UnixNanos};
+use crate::frame::{Captured, Clock, FrameMeta, UnixNanos};
 use crate::source::Source;
 use crate::transport::{
     LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
 };
-use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
+use crate::wire::{
+    Capabilities, CloseCode, FrameHeader, Hello, Message, SourceHello, SourceId, Welcome,
+};
 
 /// How long a receiver may take to answer the hello.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -110,7 +112,8 @@ impl<'a> Session<'a> {
             session: rand::random(),
             overwrite: options.overwrite,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            sources: sources.iter().map(|source| source.name().clone()).collect(),
+            sources: sources.iter().zip(&*ledgers).map(introduce).collect(),
+            capabilities: Capabilities::default(),
         });
         let state = State {
             lanes,
@@ -199,6 +202,12 @@ impl<'a> Session<'a> {
             }
         }
     }
+}
+
+/// A source as the hello names it.
+fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger)) -> SourceHello {
+    let (name, run, began) = (source.name().clone(), ledger.run, ledger.began);
+    SourceHello::new(name, run, began)
 }
 
 async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
@@ -323,7 +332,11 @@ impl State<'_> {
             name: description.name,
             bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: Some(schedule.captured(ready.slot)),
+            captured: description.modified.map(|at| {
+                let (clock, uncertainty) = (Clock::Modified, None);
+                Captured { at, clock, uncertainty }
+            }),
+            due: Some(schedule.captured(ready.slot)),
             modified: description.modified,
         };
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
@@ -391,7 +404,8 @@ impl State<'_> {
                 }
                 Ok(())
             }
-            other => Err(Nonsense(format!("only a sender says {other:?}"))),
+            Message::Skipped { .. } => Ok(()),
+            other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }
     }
 

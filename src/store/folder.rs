@@ -1,27 +1,17 @@
 //! The store as a whole: the folder, locked, and the sources in it.
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::contract::{OpenSource, Opener, Store};
 use super::directory::Directory;
 use super::error::StoreError;
 use super::folder_source::FolderSource;
-use crate::frame::{SourceName, UnixNanos};
-
-/// How frames are stored.
-#[derive(Debug, Clone, Copy)]
-pub struct StoreOptions {
-    /// Whether a frame is on the medium, rather than with the operating system, before its
-    /// [`Outcome`](super::Outcome) is given.
-    pub durable: bool,
-    /// The clock that `stored_unix_ns` is read from.
-    pub clock: fn() -> UnixNanos,
-}
+use super::lock::Locked;
+use super::options::StoreOptions;
+use crate::frame::SourceName;
 
 /// A store: `OUT`. Nobody else can open it until this and every [`FolderSource`] of it is dropped.
 /// The lock is on the folder itself; it leaves no file behind and ends with the process.
@@ -30,12 +20,6 @@ pub struct FolderStore {
     out: Arc<Locked>,
     path: PathBuf,
     options: StoreOptions,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self { durable: false, clock: UnixNanos::now }
-    }
 }
 
 impl FolderStore {
@@ -97,41 +81,5 @@ impl Store for FolderStore {
 
     fn is_durable(&self) -> bool {
         self.options.durable
-    }
-}
-
-/// A folder that nobody else can lock until this is dropped.
-#[derive(Debug)]
-pub(super) struct Locked(Directory);
-
-impl Locked {
-    /// Takes the lock on a folder; `EWOULDBLOCK` if somebody has it. File systems that know no locks
-    /// on folders (NFS, some FUSE ones) go without: a store there is better than none.
-    fn take(directory: Directory) -> Result<Self, Errno> {
-        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::BADF | Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
-                tracing::warn!(
-                    "this file system cannot lock the store: start no second receiver on it"
-                );
-                Ok(Self(directory))
-            }
-            locked => locked.map(|()| Self(directory)),
-        }
-    }
-}
-
-impl Deref for Locked {
-    type Target = Directory;
-
-    fn deref(&self) -> &Directory {
-        &self.0
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        // Closing alone would leave the lock with a child process that another thread has forked
-        // and that has not yet executed its program.
-        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }

@@ -32,14 +32,17 @@ mod error;
 mod folder;
 mod folder_source;
 mod known_content;
+mod lock;
+mod options;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
 pub use contract::{Held, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store};
 pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
-pub use folder::{FolderStore, StoreOptions};
+pub use folder::FolderStore;
 pub use folder_source::FolderSource;
+pub use options::StoreOptions;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use super::settings::{
     ACCEPT_PAUSE, BACKLOG, LINK_QUEUE, NEWCOMERS, NEWCOMERS_OF_ONE, PARKED, ReceiverSettings,
 };
 use super::socket::{Connection, prepare};
-use crate::frame::{Frame, FrameMeta, Sequence, SourceName, UnixNanos};
+use crate::frame::{Frame, FrameMeta, RunId, Sequence, SourceName, UnixNanos};
 use crate::transport::desk::Desk;
 use crate::transport::places::Places;
 use crate::transport::{
@@ -24,7 +24,8 @@ use crate::transport::{
 };
 use crate::wire::stop_and_wait::{Command, Header};
 use crate::wire::{
-    CloseCode, EndOfSource, Hello, Message, Receipts, RefusalCode, SESSION_ID_BYTES, SourceId,
+    Capabilities, CloseCode, EndOfRun, Hello, Message, Receipts, RefusalCode, SESSION_ID_BYTES,
+    SourceHello, SourceId,
 };
 
 /// The one source of a connection.
@@ -223,8 +224,10 @@ impl<C: Connection> Script<C> {
         self.talk.say_ok().await?;
         let frames = self.frames().await?;
         let (lost, lost_count) = (Vec::new(), 0);
-        let end = EndOfSource { source: SOURCE, frames, lost, lost_count };
-        self.say(Message::EndOfSource(end)).await?;
+        let (run, first, ended) = (RunId::NONE, Sequence(0), UnixNanos::now());
+        let captured = frames;
+        let end = EndOfRun { source: SOURCE, run, first, captured, ended, lost, lost_count };
+        self.say(Message::EndOfRun(end)).await?;
         match timeout(self.settings.totals, self.totals()).await {
             Ok(result) => result,
             // Every frame is confirmed; totals are only for the log.
@@ -236,7 +239,11 @@ impl<C: Connection> Script<C> {
     async fn hello(&mut self, source: SourceName) -> Result<(), Failure> {
         let session: [u8; SESSION_ID_BYTES] = rand::random();
         let agent = "stop-and-wait".to_owned();
-        let hello = Hello { session, overwrite: false, agent, sources: vec![source] };
+        // The protocol knows no runs.
+        let (run, began) = (RunId::NONE, UnixNanos::now());
+        let source = SourceHello::new(source, run, began);
+        let (sources, capabilities) = (vec![source], Capabilities::default());
+        let hello = Hello { session, overwrite: false, agent, sources, capabilities };
         self.say(Message::Hello(hello)).await?;
         loop {
             if let Message::Welcome(_) = self.from_session.recv().await.ok_or(Failure::Ended)? {
@@ -295,6 +302,7 @@ impl<C: Connection> Script<C> {
             bytes: header.bytes,
             hash: None,
             captured: None,
+            due: None,
             modified: None,
             media,
         };
