@@ -6,6 +6,7 @@ mod progress;
 mod report;
 mod server;
 mod session;
+mod source_thread;
 mod sources;
 mod work;
 

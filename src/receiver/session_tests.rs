@@ -234,30 +234,3 @@ async fn a_receiver_that_has_lost_a_listener_says_so() {
     let why = ended.unwrap_err().to_string();
     assert!(why.contains("127.0.0.1:1 over quic"), "{why}");
 }
-
-#[tokio::test]
-async fn any_number_of_sessions_can_be_allowed() {
-    for transport in Transport::ALL {
-        let place = tempfile::tempdir().unwrap();
-        let now = std::time::SystemTime::now();
-        let new = crate::identity::NewCertificate { names: vec![], days: 1, now };
-        let identity = crate::identity::Identity::create(place.path(), &new, true).unwrap();
-        let limits = ReceiveLimits { max_sessions: usize::MAX, ..ReceiveLimits::default() };
-        let mut listener = crate::transport::listen(crate::transport::ListenSetup {
-            transport,
-            address: ([127, 0, 0, 1], 0).into(),
-            tls: crate::identity::server_config(
-                &identity,
-                crate::identity::SenderPolicy::Any,
-                &[crate::wire::ALPN],
-                crate::identity::EarlyData::Off,
-            ),
-            congestion: crate::congestion::Congestion::default().factory(),
-            intake: limits.intake(),
-        })
-        .unwrap();
-        let waited = Duration::from_millis(300);
-        let ended = tokio::time::timeout(waited, listener.links.recv()).await;
-        assert!(ended.is_err(), "the listener of {transport} is dead");
-    }
-}

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::hashing::Hashing;
-use super::work::{Admitted, SourceThread, Work, work};
+use super::source_thread::work;
+use super::work::{Admitted, SourceThread, Work};
 use crate::frame::SourceName;
 use crate::store::{OpenSource, Opener, Store, StoreError};
 use crate::transport::{Account, WeakAccount};
