@@ -17,6 +17,7 @@ use super::work::{
     Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work, refusal_code,
 };
 use crate::frame::{Sequence, UnixNanos};
+use crate::identity::Permit;
 use crate::store::{Opener, Outcome};
 use crate::transport::{Account, Arrival, ReceiverLink, TransportError};
 use crate::wire::{
@@ -72,7 +73,14 @@ pub(super) async fn serve(
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
                 link.sources.set(session.lanes.len());
-                let ended = session.exchange(&mut link, &mut stop).await;
+                let permit = link.peer.permit.clone();
+                let ended = tokio::select! {
+                    ended = session.exchange(&mut link, &mut stop) => ended,
+                    () = permit.withdrawn() => {
+                        session.finish_storing().await;
+                        Err(revoked(&permit))
+                    }
+                };
                 session.report(&mut report);
                 ended
             }
@@ -103,6 +111,7 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
     let arrival = tokio::select! {
         arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
         () = stopped(stop) => return Err(shutting_down()),
+        () = link.peer.permit.withdrawn() => return Err(revoked(&link.peer.permit)),
     };
     match arrival {
         Ok(Some(Arrival::Message(Message::Hello(hello), _))) if hello.sources.is_empty() => {
@@ -136,6 +145,18 @@ fn shutting_down() -> Ending {
     Ending { code: CloseCode::Shutdown, why: "the receiver is shutting down".to_owned() }
 }
 
+/// What a sender that was taken off the list is told.
+fn revoked(permit: &Permit) -> Ending {
+    let who = match (permit.name(), permit.pin()) {
+        (Some(name), Some(pin)) => format!("{name} ({pin})"),
+        (None, Some(pin)) => pin.to_string(),
+        (_, None) => "this sender".to_owned(),
+    };
+    let why =
+        format!("the receiver does not allow {who} any more: it was taken off the list of senders");
+    Ending { code: CloseCode::Revoked, why }
+}
+
 /// Opens the sources that a hello names, as long as the link is there and the receiver is not stopped.
 async fn open_in_time<'a>(
     hello: &Hello,
@@ -150,6 +171,7 @@ async fn open_in_time<'a>(
             Err(Ending { code: CloseCode::Shutdown, why })
         }
         () = stopped(stop) => Err(shutting_down()),
+        () = link.peer.permit.withdrawn() => Err(revoked(&link.peer.permit)),
     }
 }
 
@@ -186,18 +208,18 @@ struct Lane {
 impl<'a> ReceiverSession<'a> {
     /// Opens the sources that the hello names.
     async fn open(hello: &Hello, link: &ReceiverLink, server: &'a Server) -> Result<Self, Ending> {
-        let from = Arc::new(Opener::with_pin(link.peer.pin.as_deref()));
-        let mut lanes = Vec::with_capacity(hello.sources.len());
-        for opened in open_all(hello, &from, &link.account, server).await? {
-            lanes.push(opened);
-        }
+        let mut from = Opener::with_pin(link.peer.pin.as_deref());
+        from.name = link.peer.permit.name().map(|name| name.to_string().into());
+        from.shared = server.limits.shared;
+        let from = Arc::new(from);
+        let lanes = open_all(hello, &from, &link.account, server).await?;
         // A run goes on behind what the source has.
         let next = |admitted: &Admitted| {
             Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
         };
         let welcome = Message::Welcome(Welcome {
             durable: server.sources.is_durable(),
-            replaces: true,
+            replaces: server.limits.allow_overwrite,
             next: lanes.iter().map(|(_, admitted)| next(admitted)).collect(),
             capabilities: Capabilities::default(),
             join: None,
@@ -211,7 +233,7 @@ impl<'a> ReceiverSession<'a> {
             server,
             account: link.account.clone(),
             from,
-            overwrite: hello.overwrite,
+            overwrite: hello.overwrite && server.limits.allow_overwrite,
             lanes: lanes.into_iter().map(|(lane, _)| lane).collect(),
             outbox: VecDeque::from([welcome]),
             unheard: None,

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -55,6 +55,7 @@ struct List {
 struct Source {
     thread: SourceThread,
     gone: Gone,
+    failure: Failure,
     /// When a session asked for it last, as a count of such questions.
     asked: u64,
     /// The sessions that asked for it.
@@ -66,6 +67,9 @@ struct Source {
 /// a thread that may be gone.
 #[derive(Debug, Clone)]
 struct Gone(Arc<Mutex<std::sync::mpsc::Receiver<Infallible>>>);
+
+/// Why a source did not open, set before its thread takes no more work.
+type Failure = Arc<OnceLock<StoreError>>;
 
 /// Called on each source's thread when it starts; what it returns is dropped there when it ends.
 type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
@@ -116,7 +120,7 @@ impl Sources {
         account: &Account,
     ) -> Result<(SourceThread, Admitted), Unopened> {
         let since = Instant::now();
-        let thread = loop {
+        let (thread, failure) = loop {
             match self.thread(name, opener, account) {
                 Err(Unopened::Busy(why)) => {
                     if since.elapsed() >= ROOM_PATIENCE || !self.list().has_one_give_way(account) {
@@ -128,21 +132,26 @@ impl Sources {
             }
         };
         let (reply, admitted) = oneshot::channel();
-        let failed = || {
-            let why = format!("the thread of source {name} has failed; see the receiver's log");
-            Unopened::Store(why)
+        // Where its thread has ended, the question is dropped, which is an answer as well.
+        let _ = thread.send(Work::Admit { opener: opener.clone(), reply });
+        let error = match admitted.await {
+            Ok(Ok(admitted)) => return Ok((thread, admitted)),
+            Ok(Err(error)) => error,
+            Err(_) => match failure.get() {
+                Some(error) => error.clone(),
+                None => {
+                    let why = format!("the thread of source {name} has failed");
+                    return Err(Unopened::Store(format!("{why}; see the receiver's log")));
+                }
+            },
         };
-        let asked = thread.send(Work::Admit { opener: opener.clone(), reply });
-        asked.map_err(|_| failed())?;
-        match admitted.await {
-            Ok(Ok(admitted)) => Ok((thread, admitted)),
-            Ok(Err(error)) if is_out_of_files(&error) => Err(Unopened::Busy(format!(
+        Err(match is_out_of_files(&error) {
+            true => Unopened::Busy(format!(
                 "{error}; other sources are in use, and the receiver may have no more files open: \
                  raise its limit (ulimit -n)"
-            ))),
-            Ok(Err(error)) => Err(Unopened::Store(error.to_string())),
-            Err(_) => Err(failed()),
-        }
+            )),
+            false => Unopened::Store(error.to_string()),
+        })
     }
 
     /// The thread. It opens its source itself, so that nobody else waits for that.
@@ -151,7 +160,7 @@ impl Sources {
         name: &SourceName,
         opener: &Arc<Opener>,
         account: &Account,
-    ) -> Result<SourceThread, Unopened> {
+    ) -> Result<(SourceThread, Failure), Unopened> {
         let mut list = self.list();
         list.asked += 1;
         let asked = list.asked;
@@ -159,7 +168,7 @@ impl Sources {
             source.asked = asked;
             source.users.retain(WeakAccount::is_there);
             source.users.push(account.downgrade());
-            return Ok(source.thread.clone());
+            return Ok((source.thread.clone(), source.failure.clone()));
         }
         list.make_room_for(name)?;
         let before = list.closing_of(name);
@@ -174,7 +183,9 @@ impl Sources {
             list: Arc::downgrade(&self.list),
             hashing: self.hashing.clone(),
             again: thread.downgrade(),
+            failure: Failure::default(),
         };
+        let failure = running.failure.clone();
         let opener = opener.clone();
         let started = std::thread::Builder::new().name(format!("store {name}")).spawn(move || {
             let until_its_end = hook();
@@ -188,8 +199,10 @@ impl Sources {
             Unopened::Busy(format!("cannot start a thread for source {name}: {error}"))
         })?;
         let users = vec![account.downgrade()];
-        list.open.insert(name.clone(), Source { thread: thread.clone(), gone, asked, users });
-        Ok(thread)
+        let source =
+            Source { thread: thread.clone(), gone, failure: failure.clone(), asked, users };
+        list.open.insert(name.clone(), source);
+        Ok((thread, failure))
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -210,20 +223,17 @@ struct Running {
     list: Weak<Mutex<List>>,
     hashing: Hashing,
     again: mpsc::WeakUnboundedSender<Work>,
+    failure: Failure,
 }
 
 impl Running {
-    fn run(&self, opener: &Opener, mut queue: mpsc::UnboundedReceiver<Work>) {
+    fn run(&self, opener: &Opener, queue: mpsc::UnboundedReceiver<Work>) {
         match self.open(opener) {
             Ok(store) => work(store, queue, &self.again, &self.hashing),
             Err(error) => {
-                // Whoever asks from here on has it tried anew.
-                queue.close();
-                while let Ok(work) = queue.try_recv() {
-                    if let Work::Admit { reply, .. } = work {
-                        let _ = reply.send(Err(error.clone()));
-                    }
-                }
+                // Who has asked finds it when the question is dropped; who asks later has it tried anew.
+                let _ = self.failure.set(error);
+                drop(queue);
             }
         }
     }

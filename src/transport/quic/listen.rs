@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
 use super::{close, keep, receive, settings, until_closed, watch_path, window};
-use crate::identity::{Explainer, ServerTls, quinn_peer_pin};
+use crate::identity::{Explainer, Permit, ServerTls, quinn_peer_certificates};
 use crate::transport::desk::{Desk, Seat};
 use crate::transport::places::{Full, Place, Places};
 use crate::transport::{
@@ -105,6 +105,7 @@ async fn accept(
 /// A connection whose session stream is open.
 struct Opened {
     connection: Connection,
+    permit: Permit,
     account: Account,
     place: Place,
     session: (SendStream, RecvStream),
@@ -151,7 +152,16 @@ impl Reception {
                 return Err(error);
             }
         };
-        let pin = quinn_peer_pin(&connection).map(|pin| pin.to_string());
+        let permit = match self.setup.tls.admit(&quinn_peer_certificates(&connection)) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                let stranger = address.ip().to_string();
+                voice.warn(&stranger, || format!("refused a session of {address}: {refusal}"));
+                close(&connection, CloseCode::Revoked, &refusal.to_string());
+                return Ok(None);
+            }
+        };
+        let pin = permit.pin().map(|pin| pin.to_string());
         let account = budget.open(&sender_of(pin.as_deref(), address));
         let place = match self.places.take(&account) {
             Ok(place) => place,
@@ -168,7 +178,7 @@ impl Reception {
                 return Ok(None);
             }
         };
-        Ok(Some(Opened { connection, account, place, session }))
+        Ok(Some(Opened { connection, permit, account, place, session }))
     }
 
     /// Runs a session to the end of its connection.
@@ -179,14 +189,15 @@ impl Reception {
         explainer: Explainer,
         ready: mpsc::Sender<ReceiverLink>,
     ) {
-        let Opened { connection, account, place, session: (session_out, session_in) } = opened;
+        let Opened { connection, permit, account, place, session } = opened;
+        let (session_out, session_in) = session;
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
         let (end, keeper) = LinkEnd::new();
         let sources = SourceCount::default();
-        let pin = quinn_peer_pin(&connection).map(|pin| pin.to_string());
+        let pin = permit.pin().map(|pin| pin.to_string());
         let link = ReceiverLink {
-            peer: Peer { address, pin, transport: Transport::Quic },
+            peer: Peer { address, pin, transport: Transport::Quic, permit },
             account: account.clone(),
             arrivals,
             messages,

@@ -15,6 +15,7 @@ use super::settings::{
 };
 use super::socket::{Connection, prepare};
 use crate::frame::{Frame, FrameMeta, RunId, Sequence, SourceName, UnixNanos};
+use crate::identity::Permit;
 use crate::transport::desk::Desk;
 use crate::transport::places::Places;
 use crate::transport::{
@@ -159,7 +160,12 @@ pub(super) async fn converse<C: Connection>(
     let (messages, from_session) = mpsc::channel(MESSAGE_QUEUE);
     let (end, mut keeper) = LinkEnd::new();
     let link = ReceiverLink {
-        peer: Peer { address, pin: None, transport: Transport::StopAndWait },
+        peer: Peer {
+            address,
+            pin: None,
+            transport: Transport::StopAndWait,
+            permit: Permit::unauthenticated(),
+        },
         account: account.clone(),
         arrivals,
         messages,

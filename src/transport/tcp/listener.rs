@@ -19,7 +19,8 @@ use super::per_frame::{self, OpenSession, Registered, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
 use super::writer::RecordWriter;
-use super::{Classify, PinOf, TcpOptions, TlsOfEach, settings};
+use super::{Admit, Classify, TcpOptions, TlsOfEach, settings};
+use crate::identity::Permit;
 use crate::transport::desk::{Desk, Seat};
 use crate::transport::places::{Full, Places};
 use crate::transport::{
@@ -30,7 +31,7 @@ use crate::wire::record::Record;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
 
 /// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of what `tls` makes is
-/// replaced by those of both. `pin` names a sender's certificate. Must be called inside a tokio runtime.
+/// replaced by those of both. `admit` decides on a sender by its certificate. Must be called inside a tokio runtime.
 ///
 /// [`Peer::transport`] says `tcp` for both: what carries a session's frames is known only when they
 /// come. For the same reason a listener that was stopped turns new sessions away, and keeps its port
@@ -42,7 +43,7 @@ pub fn listen(
     address: SocketAddr,
     tls: TlsOfEach,
     intake: Intake,
-    pin: PinOf,
+    admit: Admit,
     options: TcpOptions,
 ) -> Result<Listener, TransportError> {
     let refused = |error: io::Error| TransportError::listen(address, Transport::Tcp, &error);
@@ -58,7 +59,7 @@ pub fn listen(
         open,
         sessions: Sessions::default(),
         intake,
-        pin,
+        admit,
         options,
         accepted: accepted.downgrade(),
     });
@@ -75,7 +76,7 @@ struct Server {
     open: watch::Sender<usize>,
     sessions: Sessions,
     intake: Intake,
-    pin: PinOf,
+    admit: Admit,
     options: TcpOptions,
     /// Gone once the listener was stopped.
     accepted: mpsc::WeakSender<ReceiverLink>,
@@ -144,11 +145,18 @@ impl Server {
             }
             Err(_) => return refused(format!("no TLS handshake came within {patience:?}")),
         };
-        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let pin = certificate.map(|certificate| (self.pin)(certificate));
+        let admitted = (self.admit)(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(why) => {
+                refused(why.clone());
+                return self.turn_away(stream, CloseCode::Revoked, &why).await;
+            }
+        };
         match socket::alpn(&stream) {
-            Some(ALPN) => self.open(stream, address, pin, classify, seat).await,
+            Some(ALPN) => self.open(stream, address, permit, classify, seat).await,
             Some(ALPN_SINGLE_FRAME) => {
+                let pin = permit.pin().map(|pin| pin.to_string());
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
                 per_frame::receive(stream, pin, sessions, intake, patience, seat).await;
             }
@@ -166,13 +174,14 @@ impl Server {
         self: Arc<Self>,
         stream: Stream,
         address: SocketAddr,
-        pin: Option<String>,
+        permit: Permit,
         classify: Classify,
         seat: Seat,
     ) {
         let Some(accepted) = self.accepted.upgrade() else {
             return self.turn_away(stream, CloseCode::Shutdown, "the receiver is stopping").await;
         };
+        let pin = permit.pin().map(|pin| pin.to_string());
         let account = self.intake.budget.open(&sender_of(pin.as_deref(), address));
         let place = match self.places.take(&account) {
             Ok(place) => place,
@@ -192,7 +201,7 @@ impl Server {
             readers: Arc::new(Semaphore::new(settings::FRAME_CONNECTIONS_READ)),
             alive: session_alive,
         };
-        let peer = Peer { address, pin, transport: Transport::Tcp };
+        let peer = Peer { address, pin, transport: Transport::Tcp, permit };
         let path = unknown_path();
         let held = account.clone();
         let link = ReceiverLink { peer, account: held, arrivals, messages, sources, end, path };
