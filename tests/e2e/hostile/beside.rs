@@ -77,13 +77,16 @@ async fn assert_fair<T>(
     receiver: &Receiver<'_>,
     begin: impl AsyncFnOnce() -> T,
 ) -> T {
+    /// Each of these tests takes all of a machine.
+    static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ONE_AT_A_TIME.lock().await;
     let alone = serve_good(place, receiver, "alone").await;
     let others = begin().await;
     let beside = serve_good(place, receiver, "beside").await;
     let peak = peak_kib(receiver);
     println!("alone {alone:?}, beside {beside:?}, peak {peak} KiB");
-    // A machine that is busy with other tests is slow alone as well.
-    let limit = FIRST.max(5 * alone.first);
+    // A machine that is busy with other programs is slow alone as well.
+    let limit = FIRST.max(15 * alone.first);
     assert!(beside.first <= limit, "the first frame took {:?}", beside.first);
     let fair = alone.bytes_a_second / (HOSTILE + 1) as f64 / 2.0;
     assert!(beside.bytes_a_second >= fair, "{} of {fair} bytes/s", beside.bytes_a_second);
