@@ -31,9 +31,11 @@ mod directory;
 mod error;
 mod folder;
 mod folder_source;
+mod folders;
 mod known_content;
 mod lock;
 mod options;
+mod template;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
@@ -42,7 +44,9 @@ pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;
+pub use folders::FolderStores;
 pub use options::StoreOptions;
+pub use template::{FolderTemplate, TemplateError};
 
 #[cfg(test)]
 mod tests;
