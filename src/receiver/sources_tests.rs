@@ -147,10 +147,18 @@ async fn a_source_is_closed_only_when_its_work_is_done() {
 }
 
 /// A store of sources that hang, panic or fail, by their names.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Trouble {
-    /// Sources that hang wait until this is unlocked.
-    disk: Arc<std::sync::Mutex<()>>,
+    /// Sources that hang wait until the other end of this is gone.
+    disk: Mutex<std::sync::mpsc::Receiver<Infallible>>,
+}
+
+impl Trouble {
+    /// With what keeps its disk frozen.
+    fn new() -> (std::sync::mpsc::Sender<Infallible>, Self) {
+        let (frozen, disk) = std::sync::mpsc::channel();
+        (frozen, Self { disk: Mutex::new(disk) })
+    }
 }
 
 #[derive(Debug)]
@@ -159,7 +167,9 @@ struct Troubled;
 impl Store for Trouble {
     fn open(&self, source: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
         match source.as_str() {
-            "hangs" => drop(self.disk.lock().unwrap()),
+            "hangs" => {
+                let _ = self.disk.lock().unwrap().recv();
+            }
             "panics" => panic!("a defect in a store"),
             "fails" => return Err(StoreError::SourceInUse { path: "fails".into() }),
             _ => {}
@@ -184,10 +194,8 @@ fn named(name: &str) -> SourceName {
 
 #[tokio::test]
 async fn a_disk_that_hangs_holds_up_nobody_elses_source() {
-    let (trouble, account) = (Trouble::default(), account("a"));
-    let disk = trouble.disk.clone();
-    let sources = Sources::new(trouble);
-    let frozen = disk.lock().unwrap();
+    let (frozen, trouble) = Trouble::new();
+    let (sources, account) = (Sources::new(trouble), account("a"));
     let (name, from) = (named("hangs"), sender());
     let mut hanging = Box::pin(sources.open(&name, &from, &account));
     assert!(timeout(Duration::from_millis(20), &mut hanging).await.is_err());
@@ -204,7 +212,7 @@ async fn a_disk_that_hangs_holds_up_nobody_elses_source() {
 
 #[tokio::test]
 async fn a_source_that_fails_to_open_is_tried_anew() {
-    let (sources, account) = (Sources::new(Trouble::default()), account("a"));
+    let (sources, account) = (Sources::new(Trouble::new().1), account("a"));
     for name in ["fails", "panics", "fails", "panics"] {
         let (name, from) = (named(name), sender());
         let opened = timeout(PATIENCE, sources.open(&name, &from, &account)).await;
@@ -215,7 +223,7 @@ async fn a_source_that_fails_to_open_is_tried_anew() {
 
 #[tokio::test]
 async fn work_of_a_thread_that_has_failed_is_told_of() {
-    let (sources, account) = (Sources::new(Trouble::default()), account("a"));
+    let (sources, account) = (Sources::new(Trouble::new().1), account("a"));
     let (name, from) = (named("good"), sender());
     let (thread, _) = sources.open(&name, &from, &account).await.unwrap();
     let (reply, mut done) = mpsc::unbounded_channel();
