@@ -72,6 +72,12 @@ pub(super) async fn serve(
         Ok(hello) => match open_in_time(&hello, &link, server, &mut stop).await {
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
+                tracing::info!(
+                    peer = %report.peer,
+                    transport = %report.transport,
+                    sources = hello.sources.len(),
+                    "a session was opened"
+                );
                 link.sources.set(session.lanes.len());
                 let permit = link.peer.permit.clone();
                 let ended = tokio::select! {
