@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, ServerConfig};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, Runtime, SendStream, ServerConfig};
 use tokio::sync::{mpsc, oneshot};
 
+use super::gather::{GatheringSocket, Pace};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
-use super::{close, keep, receive, settings, until_closed, watch_path, window};
+use super::{close, gather, keep, receive, settings, until_closed, watch_path, window};
 use crate::identity::{Explainer, Permit, ServerTls, quinn_peer_certificates};
 use crate::transport::desk::{Desk, Seat};
 use crate::transport::places::{Full, Place, Places};
@@ -52,13 +53,21 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let runtime = Arc::new(PreciseRuntime);
+    let pace = Arc::new(Pace::default());
+    let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+    let socket = Arc::new(GatheringSocket::new(socket, pace.clone()));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
-    let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(failed)?;
+    let endpoint =
+        Endpoint::new_with_abstract_socket(endpoint_config, Some(config), socket, runtime)
+            .map_err(failed)?;
 
     // Sessions wait here for the receiver; it takes them at once.
     let (ready, links) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(endpoint, setup, template, ready, stopped));
+    let newcomers = Desk::new(settings::MAX_HANDSHAKES, settings::MAX_HANDSHAKES_OF_ONE);
+    let places = Places::new(setup.intake.max_sessions);
+    let reception = Reception { setup, template, pace, newcomers, places };
+    tokio::spawn(accept(endpoint, Arc::new(reception), ready, stopped));
     Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
 }
 
@@ -66,20 +75,17 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
 struct Reception {
     setup: QuicListen,
     template: ServerConfig,
+    pace: Arc<Pace>,
     newcomers: Desk,
     places: Places,
 }
 
 async fn accept(
     endpoint: Endpoint,
-    setup: QuicListen,
-    template: ServerConfig,
+    reception: Arc<Reception>,
     ready: mpsc::Sender<ReceiverLink>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let newcomers = Desk::new(settings::MAX_HANDSHAKES, settings::MAX_HANDSHAKES_OF_ONE);
-    let places = Places::new(setup.intake.max_sessions);
-    let reception = Arc::new(Reception { setup, template, newcomers, places });
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -227,6 +233,7 @@ impl Reception {
             intake,
             account.clone(),
         ));
+        tokio::spawn(gather::watch(connection.clone(), self.pace.clone()));
         let all_said = async {
             let _ = saying.await;
         };

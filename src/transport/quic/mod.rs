@@ -2,6 +2,7 @@
 
 mod departure;
 mod dial;
+pub mod gather;
 mod incoming;
 #[cfg(test)]
 mod linger_tests;
