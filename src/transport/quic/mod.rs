@@ -13,6 +13,7 @@ mod repairing;
 mod runtime;
 mod send;
 pub mod settings;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
