@@ -11,11 +11,16 @@
 //! - nothing is promised of delivery: only a receipt proves it.
 
 mod budget;
+mod by_name;
 mod error;
+mod knock;
+mod links;
 #[cfg(test)]
 mod long_offer;
 mod open;
 pub mod quic;
+mod race;
+mod racing;
 pub mod stop_and_wait;
 pub mod tcp;
 
@@ -33,6 +38,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget, SHORT_MESSAGE};
 pub use error::TransportError;
+pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};

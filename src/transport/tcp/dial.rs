@@ -124,8 +124,7 @@ impl TcpDial {
         if error.kind() == io::ErrorKind::TimedOut {
             return self.no_answer("does a firewall let TCP through to this port?");
         }
-        let why = error.to_string();
-        TransportError::Connect { address: self.address, transport: self.transport, why }
+        TransportError::connect(self.address, self.transport, error)
     }
 
     fn no_handshake(&self, error: &io::Error) -> TransportError {

@@ -1,30 +1,17 @@
 use std::net::Ipv4Addr;
-use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::congestion::Congestion;
-use crate::identity::{DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverTrust};
+use crate::transport::stop_and_wait::{SenderSettings, StopAndWaitDial};
 
 type Answer = Result<Vec<SocketAddr>, TransportError>;
 
 /// The transport that needs no other end to have a session.
-fn setup(addresses: Vec<SocketAddr>) -> DialSetup {
-    let new = NewCertificate { names: vec![], days: DEFAULT_DAYS, now: SystemTime::now() };
-    let identity = Identity::generate(&new).unwrap();
-    let receiver: ReceiverAddress = "receiver.invalid:4433".parse().unwrap();
-    let trust = ReceiverTrust::pinned(receiver.clone(), identity.pin());
-    DialSetup {
-        transport: Transport::StopAndWait,
-        addresses,
-        host: receiver.host().to_owned(),
-        tls: crate::identity::client_config(&identity, trust, &[], EarlyData::Off),
-        congestion: Congestion::default().factory(),
-        repair: RepairMode::Off,
-        tcp: TcpOptions::default(),
-        stop_and_wait: SenderSettings::default(),
-    }
+fn lead(addresses: Vec<SocketAddr>, last: Option<SocketAddr>) -> Racing {
+    Racing::new(addresses, last, |address| {
+        Box::new(StopAndWaitDial::new(address, SenderSettings::default()))
+    })
 }
 
 async fn listener() -> (TcpListener, SocketAddr) {
@@ -42,7 +29,7 @@ async fn a_receiver_that_has_moved_is_found_by_its_name() {
         let answer = answers.lock().unwrap().clone();
         Box::pin(std::future::ready(answer))
     });
-    let dial = ByName::new(setup(vec![before]), look_up);
+    let dial = ByName::new(vec![before], Box::new(lead), look_up);
     // The first session is with the addresses given: they have just been looked up.
     let _first = dial.dial().await.unwrap();
     old.accept().await.unwrap();
