@@ -234,7 +234,9 @@ pub enum AddressError {
     )]
     NoZone(String),
     /// What is behind the % is no link.
-    #[error("{0:?} has no name or number of a network link behind the %, such as [fe80::1%eth0]:4433")]
+    #[error(
+        "{0:?} has no name or number of a network link behind the %, such as [fe80::1%eth0]:4433"
+    )]
     Zone(String),
 }
 

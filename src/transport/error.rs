@@ -62,6 +62,9 @@ pub enum TransportError {
         /// What to do.
         advice: String,
     },
+    /// This machine cannot do what was asked for: trying again changes nothing.
+    #[error("{0}")]
+    Unsupported(String),
     /// The receiver has several addresses, and none of them led to it.
     #[error("none of the receiver's {} addresses leads to it: {}", .0.len(), in_a_row(.0))]
     NoneOf(Vec<TransportError>),
@@ -145,9 +148,7 @@ impl TransportError {
                 "this machine has no address to send from: is the network up?".to_owned()
             }
             io::ErrorKind::InvalidInput => "is the address one that can be sent to?".to_owned(),
-            _ => format!(
-                "is `framelane receive` running there, and with --transport {transport}?"
-            ),
+            _ => format!("is `framelane receive` running there, and with --transport {transport}?"),
         };
         Self::Connect { address, transport, why: error.to_string(), advice }
     }
@@ -168,6 +169,7 @@ impl TransportError {
             }
             Self::Listen { .. }
             | Self::Refused(_)
+            | Self::Unsupported(_)
             | Self::Protocol { .. }
             | Self::Nonsense { .. }
             | Self::Ended => false,

@@ -13,6 +13,7 @@
 mod budget;
 mod by_name;
 mod error;
+mod kernel;
 mod knock;
 mod links;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Claim, MemoryBudget, SHORT_MESSAGE};
 pub use error::TransportError;
+pub use kernel::check_tcp_congestion;
 pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
 

@@ -119,9 +119,7 @@ impl Racing {
 }
 
 /// Waits for the first of some attempts to end, and takes it out. For ever, where there is none.
-async fn first<'a>(
-    running: &mut Vec<Attempt<'a>>,
-) -> (usize, Result<SenderLink, TransportError>) {
+async fn first<'a>(running: &mut Vec<Attempt<'a>>) -> (usize, Result<SenderLink, TransportError>) {
     poll_fn(|cx| {
         for index in 0..running.len() {
             if let Poll::Ready(ended) = running[index].1.as_mut().poll(cx) {
@@ -288,6 +286,9 @@ mod tests {
         assert!(!reach(&racing).await.unwrap_err().may_pass());
         assert!(!reach(&racing).await.unwrap_err().may_pass());
         assert_eq!(counts(&tried, 0), [2, 2], "who asks again is to be tried again");
-        assert!(matches!(super::Racing::new(vec![], None, |_| unreachable!()).dial().await, Err(TransportError::Ended)));
+        assert!(matches!(
+            super::Racing::new(vec![], None, |_| unreachable!()).dial().await,
+            Err(TransportError::Ended)
+        ));
     }
 }

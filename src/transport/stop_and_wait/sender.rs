@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,8 +22,9 @@ use tokio::time::timeout;
 use super::Failure;
 use super::line::{Event, Job, Line, Shared};
 use super::settings::{MAX_FRAME_BYTES, SenderSettings, UNCONFIRMED_BYTES, UNCONFIRMED_PER_SOURCE};
-use super::socket::{choose_congestion, prepare};
+use super::socket::prepare;
 use crate::frame::{DropRange, FrameMeta, Sequence, UnixNanos};
+use crate::transport::kernel::choose_congestion;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink, Transport, TransportError,
@@ -64,7 +66,7 @@ impl StopAndWaitDial {
         let stream = stream.map_err(refused)?;
         prepare(&stream).map_err(refused)?;
         if let Some(name) = &self.settings.congestion {
-            choose_congestion(&stream, name).map_err(refused)?;
+            choose_congestion(&SockRef::from(&stream), name)?;
         }
         Ok(stream)
     }

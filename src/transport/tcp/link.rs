@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::reader::{ReadError, RecordReader};
 use super::writer::{Closing, Outbox, RecordWriter, SessionId, dropped};
 use super::{Classify, settings};
-use crate::transport::{LinkKeeper, OutgoingFrame, TransportError};
+use crate::transport::{LinkKeeper, OutgoingFrame, PathStats, PathWatch, TransportError};
 use crate::wire::{CloseCode, Message};
 
 /// Why a link ends, and what the peer has to be told.
@@ -186,6 +186,11 @@ pub(super) async fn nothing(stopped: oneshot::Receiver<()>) -> Result<(), Transp
         Ok(()) => Ok(()),
         Err(_) => std::future::pending().await,
     }
+}
+
+/// The kernel is not asked for its path.
+pub(super) fn unknown_path() -> PathWatch {
+    PathWatch::new(PathStats::default)
 }
 
 /// Says one close record on a connection, and waits until the peer has had a chance to read it.

@@ -12,15 +12,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use super::dial::unknown_path;
 use super::intake::{self, Taken};
-use super::link::{self, Blame, Ending, Outgoing, abandoned};
+use super::link::{self, Blame, Ending, Outgoing, abandoned, unknown_path};
 use super::per_frame::{self, Registered, Session, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
 use super::writer::RecordWriter;
 use super::{Admit, Classify, TcpOptions, TlsOfEach, settings};
 use crate::identity::Permit;
+use crate::transport::kernel::choose_congestion;
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
@@ -121,10 +121,14 @@ impl Server {
         address: SocketAddr,
         handshake: OwnedSemaphorePermit,
     ) {
-        if let Err(error) =
-            socket::tune(&SockRef::from(&socket), self.options.congestion.as_deref())
-        {
+        let options = SockRef::from(&socket);
+        if let Err(error) = socket::tune(&options) {
             tracing::warn!(%error, "cannot set a socket's options");
+        }
+        if let Some(Err(error)) =
+            self.options.congestion.as_deref().map(|name| choose_congestion(&options, name))
+        {
+            tracing::warn!("{error}");
         }
         let patience = self.patience();
         let (mut tls, classify) = (self.tls)();
