@@ -1,6 +1,8 @@
 //! What the kernel lets one choose about a TCP connection, and see of it.
 
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use socket2::SockRef;
 
@@ -60,9 +62,100 @@ fn no_congestion(name: &str, error: &io::Error) -> TransportError {
     TransportError::Unsupported(format!("no TCP congestion control {name:?}: {why}"))
 }
 
+/// What the kernel knows of a connection, as far as it is used here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct TcpState {
+    /// Payload of the longest segment that is sent, in bytes.
+    pub(super) segment: u32,
+    /// The longest packet that the path is known to carry, headers included, in bytes.
+    pub(super) packet: u32,
+    /// Segments that were sent and not acknowledged.
+    pub(super) unacknowledged: u32,
+    /// How long an acknowledgement takes at the most as a rule: the smoothed round trip and four times its
+    /// deviation, as in RFC 6298.
+    pub(super) usual: Duration,
+    /// Bytes that were acknowledged since the connection was opened.
+    pub(super) acknowledged: u64,
+    /// Segments that have come.
+    pub(super) segments_received: u32,
+}
+
+/// What the kernel knows of the TCP connection `socket`; `None` where it does not tell.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "neither rustix nor socket2 has this option")]
+pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
+    use std::os::fd::AsRawFd;
+
+    /// `struct tcp_info` of `linux/tcp.h`, up to the last field that is read here.
+    const BYTES: usize = 144;
+    let mut info = [0_u8; BYTES];
+    let mut length = BYTES as libc::socklen_t;
+    // SAFETY: the socket is open as long as it is borrowed, and the kernel writes no more than `length`
+    // bytes to `info`, which has as many.
+    let got = unsafe {
+        let info = info.as_mut_ptr().cast();
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info,
+            &raw mut length,
+        )
+    };
+    if got != 0 || length as usize != BYTES {
+        return None;
+    }
+    // The fields' places have not changed since they came: the kernel only adds behind them.
+    let u32_at = |place: usize| {
+        let bytes = info[place..].first_chunk().copied().unwrap_or_default();
+        u32::from_ne_bytes(bytes)
+    };
+    let u64_at = |place: usize| {
+        let bytes = info[place..].first_chunk().copied().unwrap_or_default();
+        u64::from_ne_bytes(bytes)
+    };
+    let (rtt, deviation) = (u32_at(68), u32_at(72));
+    Some(TcpState {
+        segment: u32_at(16),
+        packet: u32_at(60),
+        unacknowledged: u32_at(24),
+        usual: Duration::from_micros(u64::from(rtt) + 4 * u64::from(deviation)),
+        acknowledged: u64_at(120),
+        segments_received: u32_at(140),
+    })
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(super) fn tcp_state(_: BorrowedFd<'_>) -> Option<TcpState> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_kernel_tells_what_was_acknowledged() {
+        use std::io::{Read, Write};
+        use std::os::fd::AsFd;
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        let before = tcp_state(near.as_fd()).unwrap();
+        near.write_all(&[7; 5_000]).unwrap();
+        far.read_exact(&mut [0; 5_000]).unwrap();
+        far.write_all(b"x").unwrap();
+        near.read_exact(&mut [0]).unwrap();
+        let after = tcp_state(near.as_fd()).unwrap();
+        assert_eq!(after.acknowledged - before.acknowledged, 5_000);
+        assert_eq!(after.unacknowledged, 0);
+        assert!(after.segments_received > before.segments_received);
+        assert!((500..=65_535).contains(&after.segment), "{after:?}");
+        assert!(after.packet > after.segment && after.usual > Duration::ZERO, "{after:?}");
+        assert_eq!(tcp_state(std::io::stdin().as_fd()), None, "no TCP connection");
+    }
 
     #[test]
     fn a_congestion_control_that_there_is_not_is_told_with_those_there_are() {

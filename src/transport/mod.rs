@@ -22,6 +22,7 @@ mod open;
 pub mod quic;
 mod race;
 mod racing;
+mod route;
 pub mod stop_and_wait;
 pub mod tcp;
 

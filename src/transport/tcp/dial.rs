@@ -9,6 +9,7 @@ use tokio::io::AsyncRead;
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
+use super::alive::{self, Watched};
 use super::connect::{Connector, with_alpn};
 use super::link::{self, Blame, Ending, Outgoing, unknown_path};
 use super::per_frame;
@@ -39,8 +40,16 @@ impl TcpDial {
         options: TcpOptions,
     ) -> Self {
         let tls = with_alpn(tls, ALPN);
-        let transport = Transport::Tcp;
-        Self { connector: Connector { address, name, options, classify, transport }, tls }
+        let connector = Connector {
+            address,
+            name,
+            options,
+            classify,
+            transport: Transport::Tcp,
+            segment: Arc::default(),
+            next: Arc::default(),
+        };
+        Self { connector, tls }
     }
 
     /// The same for `tcp-per-frame`: a connection for the session, and a new one for each frame.
@@ -52,6 +61,7 @@ impl TcpDial {
     async fn open(&self) -> Result<SenderLink, TransportError> {
         let connector = &self.connector;
         let stream = connector.connect(&self.tls, ALPN).await?;
+        let dead = alive::until_dead(Watched::new(connector, &stream));
         let (end, keeper) = LinkEnd::new();
         let (messages, outgoing_messages) = mpsc::channel(MESSAGE_QUEUE);
         let (frames, outgoing_frames) = mpsc::channel(FRAME_QUEUE);
@@ -73,14 +83,15 @@ impl TcpDial {
                     outgoing_frames,
                     session_known,
                 );
-                let run =
-                    link::run(stream, stall, keeper, outgoing, blame, read, |stop| pool.run(stop));
+                let pool = |stop| pool.run(stop);
+                let run = link::run(stream, stall, keeper, outgoing, blame, read, pool, dead);
                 tokio::spawn(run.instrument(span));
             }
             _ => {
                 let frames = Some(outgoing_frames);
                 let outgoing = Outgoing { messages: outgoing_messages, frames, session };
-                let run = link::run(stream, stall, keeper, outgoing, blame, read, link::nothing);
+                let beside = link::nothing;
+                let run = link::run(stream, stall, keeper, outgoing, blame, read, beside, dead);
                 tokio::spawn(run.instrument(span));
             }
         }

@@ -210,7 +210,9 @@ impl Server {
         let outgoing = Outgoing { messages: outgoing, frames: None, session: session_name };
         let read = async move |reader: &mut RecordReader<_>| incoming.read(reader).await;
         let stall = self.intake.stall;
-        link::run(stream, stall, keeper, outgoing, blame, read, link::nothing).await;
+        // What the kernel notices is soon enough here: it is the sender that has to come back.
+        let alive = std::future::pending();
+        link::run(stream, stall, keeper, outgoing, blame, read, link::nothing, alive).await;
         drop(place);
     }
 

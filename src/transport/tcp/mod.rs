@@ -9,6 +9,7 @@
 //! `connect`, `dial` and `listener` open connections, `link` runs one, `writer` and `reader` move its records,
 //! `intake` decides on frames that arrive, and `per_frame` is what `tcp-per-frame` adds.
 
+mod alive;
 mod connect;
 mod dial;
 mod intake;

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::alive::{Watched, until_dead};
 use super::connect::{Connector, with_alpn};
 use super::intake::{self, Taken};
 use super::link::answer;
@@ -127,6 +128,19 @@ async fn attempt_to_send(
     frame: &OutgoingFrame,
 ) -> Result<(), TransportError> {
     let stream = connector.connect(tls, ALPN_SINGLE_FRAME).await?;
+    let watched = Watched::new(connector, &stream);
+    tokio::select! {
+        sent = send_over(stream, connector, session, frame) => sent,
+        cause = until_dead(watched) => Err(cause),
+    }
+}
+
+async fn send_over(
+    stream: Stream,
+    connector: &Connector,
+    session: &SessionId,
+    frame: &OutgoingFrame,
+) -> Result<(), TransportError> {
     let (input, output) = tokio::io::split(stream);
     let mut writer = RecordWriter::new(output);
     let mut reader = RecordReader::new(input, connector.options.stall);

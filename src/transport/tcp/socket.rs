@@ -23,6 +23,7 @@ pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
 pub(super) fn prepare(
     address: SocketAddr,
     congestion: Option<&str>,
+    segment: Option<u32>,
     failed: impl Fn(io::Error) -> TransportError,
 ) -> Result<TcpSocket, TransportError> {
     let socket = match address {
@@ -34,6 +35,10 @@ pub(super) fn prepare(
     tune(&options).map_err(&failed)?;
     if let Some(name) = congestion {
         choose_congestion(&options, name)?;
+    }
+    if let Some(bytes) = segment {
+        // Before the connection is opened: it is then announced, and binds the peer as well.
+        options.set_tcp_mss(bytes).map_err(&failed)?;
     }
     Ok(socket)
 }
