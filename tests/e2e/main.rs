@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod hostile;
 mod own_link;
+mod paths;
 mod reach;
 mod resume;
 mod store_trouble;

@@ -140,7 +140,7 @@ impl Silence {
 
     /// Takes in the state at `now`; true where an acknowledgement stays out for longer than any does.
     fn is_too_long(&mut self, state: &TcpState, now: Instant) -> bool {
-        if state.acknowledged != self.acknowledged || state.unacknowledged == 0 {
+        if state.acknowledged != self.acknowledged || !state.awaits() {
             self.doubted &= state.acknowledged == self.acknowledged;
             self.acknowledged = state.acknowledged;
             self.heard = state.segments_received;
@@ -175,6 +175,8 @@ mod tests {
         segment: 1_448,
         packet: 1_500,
         unacknowledged: 10,
+        unsent: 0,
+        window: 65_536,
         usual: Duration::from_millis(50),
         acknowledged: 2_000,
         segments_received: 10,
@@ -191,6 +193,9 @@ mod tests {
         assert!(!silence.is_too_long(&more, start + ACK_PATIENCE * 3 / 2));
         let idle = TcpState { unacknowledged: 0, ..more };
         assert!(!silence.is_too_long(&idle, start + 9 * ACK_PATIENCE), "nothing is awaited");
+        let full = TcpState { unsent: 9_000, window: 0, ..idle };
+        assert!(!silence.is_too_long(&full, start + 9 * ACK_PATIENCE), "the peer takes nothing");
+        assert!(TcpState { window: 9_000, ..full }.awaits(), "this machine's link drops it");
         assert!(!silence.is_too_long(&more, start + 9 * ACK_PATIENCE + LOOK), "it was just sent");
         let far = TcpState { usual: ACK_PATIENCE, ..STATE };
         assert!(!Silence::new(&far, start).is_too_long(&far, start + 7 * ACK_PATIENCE));
