@@ -110,12 +110,11 @@ mod kernel_news {
                     return std::future::pending().await;
                 };
                 let mut any = false;
-                loop {
-                    match recv(self.0.get_ref(), &mut announced, RecvFlags::empty()) {
-                        // Announcements that were too many for the socket are news as well.
-                        Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => any = true,
-                        Err(_) => break,
-                    }
+                // Announcements that were too many for the socket are news as well.
+                while let Ok(_) | Err(Errno::NOBUFS | Errno::INTR) =
+                    recv(self.0.get_ref(), &mut announced, RecvFlags::empty())
+                {
+                    any = true;
                 }
                 ready.clear_ready();
                 if any {

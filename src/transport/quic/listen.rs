@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::congestion::ControllerFactory;
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -15,7 +16,7 @@ use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
 };
-use crate::wire::CloseCode;
+use crate::wire::{ALPN_BEFORE, CloseCode, OLDER_THAN_THIS};
 
 /// What a QUIC listener needs.
 #[derive(Clone)]
@@ -34,7 +35,8 @@ pub struct QuicListen {
 ///
 /// # Errors
 /// [`TransportError::Listen`] where the address cannot be had.
-pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
+pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
+    setup.tls = setup.tls.and_agrees_to(&ALPN_BEFORE);
     let failed =
         |error: std::io::Error| TransportError::listen(setup.address, Transport::Quic, &error);
     let mut config = ServerConfig::with_crypto(setup.tls.quic().0);
@@ -113,6 +115,11 @@ async fn open(
                 return Err(error);
             }
         };
+        if speaks_older_version(&connection) {
+            tracing::warn!(%address, "refused a sender of an older version: {OLDER_THAN_THIS}");
+            close(&connection, CloseCode::Version, OLDER_THAN_THIS);
+            return Ok(None);
+        }
         let permit = match setup.tls.admit(&quinn_peer_certificates(&connection)) {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -157,6 +164,14 @@ async fn open(
     };
     keep(connection, keeper, address, explainer, all_said).await;
     drop(session);
+}
+
+/// True where the peer has only an older version of the protocol to offer.
+fn speaks_older_version(connection: &Connection) -> bool {
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+    let agreed = data.and_then(|data| data.protocol);
+    agreed.is_some_and(|agreed| ALPN_BEFORE.contains(&agreed.as_slice()))
 }
 
 async fn read_messages(

@@ -26,7 +26,7 @@ use crate::transport::{
     SourceCount, Transport, TransportError,
 };
 use crate::wire::record::Record;
-use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
+use crate::wire::{ALPN, ALPN_BEFORE, ALPN_SINGLE_FRAME, CloseCode, Message, OLDER_THAN_THIS};
 
 /// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of what `tls` makes is
 /// replaced by those of both. `admit` decides on a sender by its certificate. Must be called inside a tokio runtime.
@@ -132,7 +132,8 @@ impl Server {
         }
         let patience = self.patience();
         let (mut tls, classify) = (self.tls)();
-        tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
+        let understood = [ALPN, ALPN_SINGLE_FRAME].into_iter().chain(ALPN_BEFORE);
+        tls.alpn_protocols = understood.map(<[u8]>::to_vec).collect();
         let stream = match timeout(patience, socket::accept(socket, Arc::new(tls))).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -157,6 +158,10 @@ impl Server {
                 let pin = permit.pin().map(|pin| pin.to_string());
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
                 per_frame::receive(stream, pin, sessions, intake, patience, handshake).await;
+            }
+            Some(before) if ALPN_BEFORE.contains(&before) => {
+                tracing::warn!(%address, "refused a sender of an older version: {OLDER_THAN_THIS}");
+                self.turn_away(stream, CloseCode::Version, OLDER_THAN_THIS).await;
             }
             _ => tracing::info!("a TLS client that does not speak framelane"),
         }
