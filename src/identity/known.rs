@@ -29,8 +29,8 @@ const MAX_ZONE_BYTES: usize = 64;
 /// Two spellings of one address or name are equal; a link's name and its number are not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReceiverAddress {
+    /// A name or an address, and behind a `%` the link of an address that has one.
     host: String,
-    zone: Option<String>,
     port: u16,
 }
 
@@ -38,12 +38,12 @@ impl ReceiverAddress {
     /// The host: a name in lower case, or an IP address (without brackets and link), fit for name
     /// resolution and for the server name of a TLS or QUIC connection.
     pub fn host(&self) -> &str {
-        &self.host
+        self.host.split_once('%').map_or(&*self.host, |(host, _)| host)
     }
 
     /// The link that an IPv6 address is of, by this machine's name or number for it.
     pub fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
+        self.host.split_once('%').map(|(_, zone)| zone)
     }
 
     /// The port, never 0.
@@ -81,8 +81,11 @@ impl FromStr for ReceiverAddress {
             Some(ip) => ip.ok().map(|ip| ip.to_string()),
             None => name_or_address(host),
         };
-        let zone = zone.map(str::to_owned);
-        Ok(Self { host: host.ok_or_else(|| AddressError::Host(shown()))?, zone, port })
+        let mut host = host.ok_or_else(|| AddressError::Host(shown()))?;
+        if let Some(zone) = zone {
+            host = format!("{host}%{zone}");
+        }
+        Ok(Self { host, port })
     }
 }
 
@@ -101,21 +104,19 @@ fn name_or_address(host: &str) -> Option<String> {
 
 impl From<SocketAddr> for ReceiverAddress {
     fn from(address: SocketAddr) -> Self {
-        let zone = match address {
+        let host = match address {
             SocketAddr::V6(address) if address.scope_id() != 0 => {
-                Some(address.scope_id().to_string())
+                format!("{}%{}", address.ip(), address.scope_id())
             }
-            _ => None,
+            _ => address.ip().to_string(),
         };
-        Self { host: address.ip().to_string(), zone, port: address.port() }
+        Self { host, port: address.port() }
     }
 }
 
 impl fmt::Display for ReceiverAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(zone) = &self.zone {
-            write!(f, "[{}%{zone}]:{}", self.host, self.port)
-        } else if self.host.contains(':') {
+        if self.host.contains(':') {
             write!(f, "[{}]:{}", self.host, self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
