@@ -118,7 +118,7 @@ impl QuicDial {
     /// so where losses come in runs a new one, begun a while later, is often sooner.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
-        let mut word = std::pin::pin!(knock::word(self.address, &settings::CONNECT_STARTS));
+        let mut word = std::pin::pin!(knock::word(self.address, &knock::TIMES));
         let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
         let deadline = Instant::now() + settings::CONNECT_TIMEOUT;
         let mut next = starts.next();
