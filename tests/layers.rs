@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, the lowest first, and what each may import: the rooms named, and of those
 /// only ones that stand above it here.
-const MAP: [(&str, May); 19] = [
+const MAP: [(&str, May); 20] = [
     ("frame", May::Import(&[])),
     ("alarm", May::Import(&[])),
     ("congestion", May::Import(&[])),
@@ -26,6 +26,8 @@ const MAP: [(&str, May); 19] = [
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),
     ("cli", May::ImportAllAbove),
+    // What the fuzz targets see.
+    ("fuzzing", May::Import(&["congestion"])),
     // The roots of the library and of the binary.
     ("lib", May::Import(&[])),
     ("main", May::Import(&["cli"])),
@@ -42,10 +44,7 @@ enum May {
 
 /// Files that still import each other, directly or through others. Take yours off when it is mended;
 /// nothing is ever added.
-const RINGS: [&[&str]; 2] = [
-    &["link/emulation/linux/device", "link/emulation/linux/namespace"],
-    &["sender/ledger", "sender/report"],
-];
+const RINGS: [&[&str]; 1] = [&["sender/ledger", "sender/report"]];
 
 /// One import: who, where, what.
 struct Import {

@@ -473,7 +473,8 @@ impl Lane {
 
     fn fail(&self, sequence: Sequence, reason: String, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
-        tracing::warn!(source = %self.source.name(), %name, "not sent: {reason}");
+        // The report has it, and so has whoever prints that.
+        tracing::info!(source = %self.source.name(), %name, "not sent: {reason}");
         ledger.fail(sequence, name, reason);
     }
 }

@@ -31,17 +31,22 @@ mod directory;
 mod error;
 mod folder;
 mod folder_source;
+mod folders;
+mod known_content;
 mod lock;
 mod options;
+mod template;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
-pub use contract::{Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store};
+pub use contract::{Held, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store};
 pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;
+pub use folders::FolderStores;
 pub use options::StoreOptions;
+pub use template::{FolderTemplate, TemplateError};
 
 #[cfg(test)]
 mod tests;

@@ -157,3 +157,7 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "open_tests.rs"]
+mod tests;

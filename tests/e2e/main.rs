@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod demo;
 mod hostile;
+mod limits;
 mod own_link;
 mod paths;
 mod reach;

@@ -76,9 +76,21 @@ impl Case {
         let tcp = over_tcp(client.tcp(), client.explainer(), &self.server(), HOST).await;
         let client = self.client();
         let quic = over_quic(&client, &self.server()).await;
-        assert_eq!(tcp, quic);
+        // Messages about dates have the time in them, and a second may have passed.
+        let dated = |outcome: &Outcome| {
+            let text = format!("{outcome:?}");
+            text.contains("NotInForce").then(|| digits_out(&text))
+        };
+        assert!(
+            tcp == quic || dated(&tcp).is_some() && dated(&tcp) == dated(&quic),
+            "{tcp:?} {quic:?}"
+        );
         quic
     }
+}
+
+fn digits_out(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 const HOST: &str = "localhost";
