@@ -16,7 +16,7 @@ use super::schedule::{Pace, Schedule};
 use super::worker::Done;
 use super::{SendOptions, stopped};
 use crate::alarm::Alarm;
-use crate::frame::{Captured, Clock, FrameMeta, UnixNanos};
+use crate::frame::{FrameMeta, UnixNanos};
 use crate::source::Source;
 use crate::transport::{
     LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
@@ -332,10 +332,7 @@ impl State<'_> {
             name: description.name,
             bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: description.modified.map(|at| {
-                let (clock, uncertainty) = (Clock::Modified, None);
-                Captured { at, clock, uncertainty }
-            }),
+            captured: description.captured,
             due: Some(schedule.captured(ready.slot)),
             modified: description.modified,
         };
