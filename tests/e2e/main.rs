@@ -12,6 +12,8 @@ mod demo;
 mod hostile;
 mod limits;
 mod own_link;
+mod paths;
+mod reach;
 mod resume;
 mod store_trouble;
 mod support;

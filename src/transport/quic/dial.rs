@@ -15,6 +15,7 @@ use super::runtime::PreciseRuntime;
 use super::{keep, send, settings, until_closed, watch_path};
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
+use crate::transport::knock;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
@@ -107,11 +108,7 @@ impl QuicDial {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let failed = |error: std::io::Error| TransportError::Connect {
-            address: self.address,
-            transport: Transport::Quic,
-            why: error.to_string(),
-        };
+        let failed = |error| TransportError::connect(self.address, Transport::Quic, &error);
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
         Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(PreciseRuntime))
             .map_err(failed)
@@ -121,6 +118,7 @@ impl QuicDial {
     /// so where losses come in runs a new one, begun a while later, is often sooner.
     async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
+        let mut word = std::pin::pin!(knock::word(self.address, &knock::TIMES));
         let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
         let deadline = Instant::now() + settings::CONNECT_TIMEOUT;
         let mut next = starts.next();
@@ -135,6 +133,9 @@ impl QuicDial {
                     Err(ConnectionError::TimedOut) => {}
                     Err(error) => return Err(self.cause(&error)),
                 },
+                error = &mut word => {
+                    return Err(TransportError::connect(self.address, Transport::Quic, &error));
+                }
                 () = sleep_until(deadline) => return Err(self.no_answer()),
             }
         }
@@ -143,15 +144,10 @@ impl QuicDial {
     fn handshake(&self, endpoint: &Endpoint) -> Result<Connecting, TransportError> {
         let mut config = ClientConfig::new(self.tls.quic());
         config.transport_config(settings::transport_to(self.address, self.congestion.clone()));
-        let connecting =
-            endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
-                TransportError::Connect {
-                    address: self.address,
-                    transport: Transport::Quic,
-                    why: error.to_string(),
-                }
-            })?;
-        Ok(connecting)
+        endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
+            let error = std::io::Error::other(error);
+            TransportError::connect(self.address, Transport::Quic, &error)
+        })
     }
 
     fn no_answer(&self) -> TransportError {
