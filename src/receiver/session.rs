@@ -16,13 +16,13 @@ use super::sources::Unopened;
 use super::work::{
     Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work, refusal_code,
 };
-use crate::frame::{Sequence, UnixNanos};
+use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
 use crate::identity::Permit;
-use crate::store::{Opener, Outcome};
-use crate::transport::{Account, Arrival, ReceiverLink, TransportError};
+use crate::store::{Note, Opener, Outcome, Place};
+use crate::transport::{Account, Arrival, Claim, ReceiverLink, TransportError};
 use crate::wire::{
-    Capabilities, CloseCode, EndOfRun, Hello, LostFrame, Message, Receipts, Refusal, RefusalCode,
-    SourceId, Totals, Welcome,
+    Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Receipts, Refusal,
+    RefusalCode, SequenceRun, SourceId, Totals, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -79,6 +79,7 @@ pub(super) async fn serve(
                     "a session was opened"
                 );
                 link.sources.set(session.lanes.len());
+                session.begin_runs(&hello);
                 let permit = link.peer.permit.clone();
                 let ended = tokio::select! {
                     ended = session.exchange(&mut link, &mut stop) => ended,
@@ -184,8 +185,6 @@ async fn open_in_time<'a>(
 struct ReceiverSession<'a> {
     server: &'a Server,
     account: Account,
-    /// The sender.
-    from: Arc<Opener>,
     overwrite: bool,
     lanes: Vec<Lane>,
     outbox: VecDeque<Message>,
@@ -207,6 +206,8 @@ struct ReceiverSession<'a> {
 /// One source of the session.
 struct Lane {
     thread: SourceThread,
+    /// The sender, and its run of the source.
+    from: Arc<Opener>,
     totals: SourceTotals,
     ended: bool,
 }
@@ -217,7 +218,7 @@ impl<'a> ReceiverSession<'a> {
         let mut from = Opener::with_pin(link.peer.pin.as_deref());
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
         from.shared = server.limits.shared;
-        let from = Arc::new(from);
+        from.began = Some(UnixNanos::now());
         let lanes = open_all(hello, &from, &link.account, server).await?;
         // A run goes on behind what the source has.
         let next = |admitted: &Admitted| {
@@ -238,7 +239,6 @@ impl<'a> ReceiverSession<'a> {
         Ok(Self {
             server,
             account: link.account.clone(),
-            from,
             overwrite: hello.overwrite && server.limits.allow_overwrite,
             lanes: lanes.into_iter().map(|(lane, _)| lane).collect(),
             outbox: VecDeque::from([welcome]),
@@ -357,16 +357,17 @@ impl<'a> ReceiverSession<'a> {
                     return Err(protocol("a frame of a source that the hello did not name"));
                 };
                 self.storing += 1;
-                let (replace, from) = (self.overwrite, self.from.clone());
+                let (replace, from) = (self.overwrite, lane.from.clone());
                 let (frame, ticket) = (Box::new(frame), Ticket::new(&self.reply, Task::Frame));
                 // Where its thread has failed, the ticket says so.
                 let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
                 Ok(())
             }
             Arrival::Message(Message::Offer(offer), claim) => {
+                let from = self.lane(offer.source)?.from.clone();
                 self.looking_up += 1;
                 let question = Question {
-                    from: self.from.clone(),
+                    from,
                     claim,
                     replace: self.overwrite,
                     listening: self.listening.clone(),
@@ -378,7 +379,8 @@ impl<'a> ReceiverSession<'a> {
                 let _ = lane.thread.send(Work::LookUp(Box::new(question)));
                 Ok(())
             }
-            Arrival::Message(Message::EndOfRun(end), _) => self.end_run(end),
+            Arrival::Message(Message::Drops(drops), claim) => self.drops(drops, claim),
+            Arrival::Message(Message::EndOfRun(end), claim) => self.end_run(end, claim),
             Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
@@ -408,7 +410,44 @@ impl<'a> ReceiverSession<'a> {
         }
     }
 
-    fn end_run(&mut self, end: EndOfRun) -> Result<(), Ending> {
+    /// Has declared drops noted, which is answered when it is done.
+    fn drops(&mut self, drops: Drops, claim: Claim) -> Result<(), Ending> {
+        let Drops { source, run, ranges } = drops;
+        self.lane(source)?;
+        let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
+        let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
+        let dropped = Note::Dropped { run, ranges, place: Place::Sender };
+        self.note(source, vec![dropped], Some(answer), claim);
+        Ok(())
+    }
+
+    /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
+    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Option<Noted>, claim: Claim) {
+        let Some(lane) = self.lanes.get(usize::from(source.0)) else { return };
+        self.looking_up += 1;
+        let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
+        // Where its thread has failed, the ticket says so.
+        let _ = lane.thread.send(Work::Note { from, notes, answer, claim, ticket });
+    }
+
+    /// Has the beginnings of the runs noted that the hello names.
+    fn begin_runs(&mut self, hello: &Hello) {
+        for (place, source) in hello.sources.iter().enumerate() {
+            let Ok(place) = u8::try_from(place) else { return };
+            if source.run == RunId::NONE {
+                continue;
+            }
+            let began = Note::Began {
+                run: source.run,
+                at: source.began,
+                endless: source.endless,
+                live: source.live,
+            };
+            self.note(SourceId(place), vec![began], None, self.account.claim());
+        }
+    }
+
+    fn end_run(&mut self, end: EndOfRun, claim: Claim) -> Result<(), Ending> {
         let lane = self.lane(end.source)?;
         if lane.ended {
             return Err(protocol("a source ended twice"));
@@ -417,6 +456,10 @@ impl<'a> ReceiverSession<'a> {
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
         let (stored, already) = (lane.totals.stored, lane.totals.already_stored);
+        if end.run != RunId::NONE {
+            let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
+            self.note(end.source, vec![ended], None, claim);
+        }
         let named = self.keep_names(end.lost);
         self.lane(end.source)?.totals.missing_frames = named;
         self.outbox.push_back(Message::Totals(Totals { source: end.source, stored, already }));
@@ -447,8 +490,12 @@ impl<'a> ReceiverSession<'a> {
                 self.failed = true;
                 match task {
                     Task::Frame => self.storing -= 1,
-                    Task::Offer => self.looking_up -= 1,
+                    Task::Offer | Task::Note => self.looking_up -= 1,
                 }
+            }
+            Done::Noted(noted) => {
+                self.looking_up -= 1;
+                self.outbox.extend(noted.map(Message::Noted));
             }
             Done::Answered { answer, stored } => {
                 self.looking_up -= 1;
@@ -509,19 +556,21 @@ impl<'a> ReceiverSession<'a> {
 /// Opens all sources of a hello at once: one disk that hangs holds up this session, and nobody else's.
 async fn open_all(
     hello: &Hello,
-    from: &Arc<Opener>,
+    from: &Opener,
     account: &Account,
     server: &Server,
 ) -> Result<Vec<(Lane, Admitted)>, Ending> {
     let mut opening = JoinSet::new();
-    let names = hello.sources.iter().map(|source| source.name.clone());
-    for (place, name) in names.enumerate() {
-        let (sources, from, account) = (server.sources.clone(), from.clone(), account.clone());
+    for (place, source) in hello.sources.iter().enumerate() {
+        let mut from = from.clone();
+        from.run = (source.run != RunId::NONE).then_some(source.run);
+        let (from, name) = (Arc::new(from), source.name.clone());
+        let (sources, account) = (server.sources.clone(), account.clone());
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
                 let totals = SourceTotals { name: name.to_string(), ..SourceTotals::default() };
-                (place, (Lane { thread, totals, ended: false }, admitted))
+                (place, (Lane { thread, from, totals, ended: false }, admitted))
             })
         });
     }

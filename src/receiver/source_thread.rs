@@ -38,6 +38,17 @@ pub(super) fn work(
                 Work::Store { frame, from, replace, ticket } => {
                     batch.push(*frame, from, replace, ticket);
                 }
+                Work::Note { from, notes, answer, claim, ticket } => {
+                    // Ends are noted as of the frames before them.
+                    batch.store(&mut *store);
+                    let noted = store.note(&from, &notes);
+                    if let Err(error) = &noted {
+                        tracing::warn!("what a sender declares could not be noted: {error}");
+                    }
+                    let answer = answer.filter(|_| noted.is_ok());
+                    let _ = ticket.done().send(Done::Noted(answer));
+                    drop(claim);
+                }
                 Work::LookUp(question) => {
                     // Offers are answered as of the frames before them.
                     batch.store(&mut *store);

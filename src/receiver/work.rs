@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::frame::{Sequence, UnixNanos};
-use crate::store::{FrameError, Opener, Outcome, Reading, StoreError};
+use crate::store::{FrameError, Note, Opener, Outcome, Reading, StoreError};
 use crate::transport::{Account, ArrivedFrame, Claim};
-use crate::wire::{Answer, Offer, RefusalCode, SourceId};
+use crate::wire::{Answer, Noted, Offer, RefusalCode, SourceId};
 
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
@@ -20,6 +20,15 @@ pub(super) enum Work {
     Admit { opener: Arc<Opener>, reply: oneshot::Sender<Result<Admitted, StoreError>> },
     /// A frame to be stored.
     Store { frame: Box<ArrivedFrame>, from: Arc<Opener>, replace: bool, ticket: Ticket },
+    /// What the sender declares of its runs, as of the frames before it, and what it is told once that is
+    /// noted. The claim holds its memory, where it is long.
+    Note {
+        from: Arc<Opener>,
+        notes: Vec<Note>,
+        answer: Option<Noted>,
+        claim: Claim,
+        ticket: Ticket,
+    },
     /// An offer to be answered.
     LookUp(Box<Question>),
     /// What was read of a stored file since an offer asked for it.
@@ -64,6 +73,9 @@ pub(super) enum Done {
         answer: Answer,
         stored: u64,
     },
+    /// What was declared is noted, and this is to be said; `None` where nothing is, as where it could not be
+    /// noted: the sender declares it again.
+    Noted(Option<Noted>),
     /// The source's thread has failed, and with it the work.
     Failed(Task),
 }
@@ -73,6 +85,7 @@ pub(super) enum Done {
 pub(super) enum Task {
     Frame,
     Offer,
+    Note,
 }
 
 /// What became of one frame.

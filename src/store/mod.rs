@@ -65,6 +65,7 @@ mod standing;
 mod template;
 mod within;
 
+pub use crate::manifest::Place;
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
 pub use contract::{
