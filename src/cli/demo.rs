@@ -25,6 +25,7 @@ use crate::repair::RepairMode;
 use crate::sender::{self, Pace, Progress, SendOptions, SendReport};
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Folder, Source};
+use crate::store::FolderTemplate;
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
@@ -211,7 +212,7 @@ async fn transfer(
         identity,
         policy: SenderPolicy::only([identity.pin()]).into(),
         places: vec![Place { transport: Transport::Quic, address: loopback }],
-        out,
+        out: FolderTemplate::literal(out),
         durable: false,
         limits: ReceiveLimits::default(),
     };

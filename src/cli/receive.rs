@@ -22,6 +22,7 @@ use crate::identity::{
     Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy, check_listen,
 };
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
+use crate::store::FolderTemplate;
 use crate::transport::{self, Transport};
 use once::OnceEnd;
 use summary::Summary;
@@ -49,7 +50,8 @@ pub(super) struct ReceiveArgs {
     /// (stop-and-wait: 8000) of 127.0.0.1, or of every address where --allow says who may send]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen)]
     listen: Option<SocketAddr>,
-    /// The folder to store to, one folder a source
+    /// The folder to store to, one folder a source. {sender} in it stands for the sender's name (or a part of its
+    /// pin), so that each has a store of its own; {date} for the day on which its session began, in UTC
     #[arg(long, value_name = "DIR", default_value = "received")]
     out: PathBuf,
     /// What to serve: quic, tcp, tcp-per-frame or stop-and-wait (repeatable). T=ADDR:PORT gives one
@@ -216,6 +218,8 @@ fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
 pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
     let (policy, allow_file) = policy(args)?;
     let places = places(args, &policy)?;
+    let out = FolderTemplate::parse(args.out.as_os_str())
+        .map_err(|error| Failure::usage(anyhow!("--out: {error}")))?;
     let limits = ReceiveLimits {
         max_frame: args.max_frame,
         memory: memory(args)?,
@@ -225,7 +229,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         ..ReceiveLimits::default()
     };
     let identity = trust::identity(&args.certs)?;
-    let (durable, out) = (args.durable, args.out.as_path());
+    let durable = args.durable;
     process::runtime()?.block_on(async {
         // One that has a list of senders to read again goes on.
         let wish = signals::follow(allow_file.is_none(), || {})?;

@@ -1,7 +1,6 @@
 //! The receiver as `receive` and `demo` run it: store, listeners, and the task that serves them.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,7 +9,7 @@ use tokio::task::JoinHandle;
 use crate::congestion::Congestion;
 use crate::identity::{EarlyData, Identity, SharedPolicy, server_config};
 use crate::receiver::{self, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
-use crate::store::{FolderStore, StoreOptions};
+use crate::store::{FolderStores, FolderTemplate, StoreOptions};
 use crate::transport::{self, ListenSetup, Listener, Transport};
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
 
@@ -34,7 +33,7 @@ pub(super) struct Service<'a> {
     pub(super) identity: &'a Identity,
     pub(super) policy: SharedPolicy,
     pub(super) places: Vec<Place>,
-    pub(super) out: &'a Path,
+    pub(super) out: FolderTemplate,
     pub(super) durable: bool,
     pub(super) limits: ReceiveLimits,
 }
@@ -46,7 +45,7 @@ impl Service<'_> {
     /// Opens the store, listens, and serves until `stop` turns true.
     pub(super) fn start(self, stop: watch::Receiver<bool>) -> anyhow::Result<Serving> {
         let store = StoreOptions { durable: self.durable, ..StoreOptions::default() };
-        let sources = Sources::new(FolderStore::open(self.out, store)?);
+        let sources = Sources::new(FolderStores::open(self.out.clone(), store)?);
         let listeners = self.listen()?;
         let places = listeners
             .iter()

@@ -14,6 +14,7 @@ mod limits;
 mod own_link;
 mod paths;
 mod reach;
+mod owners;
 mod resume;
 mod store_trouble;
 mod support;
