@@ -18,7 +18,7 @@ use crate::congestion::Congestion;
 use crate::frame::{ByteSize, Span};
 use crate::identity::{EarlyData, ReceiverAddress, client_config};
 use crate::repair::RepairMode;
-use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::sender::{self, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Transport};
@@ -74,6 +74,10 @@ pub(super) struct SendArgs {
     /// up at once
     #[arg(long, value_name = "TIME", default_value = "30s")]
     retry_for: Span,
+    /// Give a session up, and try another, when the receiver lets nothing come for this long of what it
+    /// owes: no answer, no receipt, no room for the next bytes
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_stall)]
+    stall: Span,
     /// The folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
@@ -86,6 +90,14 @@ pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
         _ => Err("write frames a second from 0.000001 to 1000000, as in 30 or 0.5".to_owned()),
+    }
+}
+
+fn parse_stall(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>() {
+        Ok(stall) if stall.0 < Duration::from_millis(100) => Err("write 100ms or more".to_owned()),
+        Ok(stall) => Ok(stall),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -104,6 +116,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         overwrite: args.overwrite,
         checksum: args.checksum,
         retry_for: args.retry_for.0,
+        stall: args.stall.0,
         ..SendOptions::default()
     };
     let report = run_to_end(async {
@@ -158,7 +171,8 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
         }
         let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
         bar.0.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
-        let state = if progress.is_connected() { "" } else { "  (connecting)" };
+        let waits = !progress.is_connected() && !progress.has_ended();
+        let state = if waits { "  (connecting)" } else { "" };
         let rate = output::rate(bytes, started.elapsed());
         bar.0.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
     }
@@ -182,12 +196,17 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
         report.sources.iter().for_each(|source| tell_source(source, ended_by));
         let time = Duration::from_secs_f64(report.seconds);
         output::result(&format!(
-            "{} in {:.2} s: {} ({})",
-            output::frames(report.stored()),
+            "{} in {:.2} s: {} ({}){}",
+            output::frames(report.sent()),
             report.seconds,
             ByteSize(report.bytes()),
-            output::rate(report.bytes(), time)
+            output::rate(report.bytes(), time),
+            link_words(&report.link)
         ));
+        // Of a run that sent nothing there is nothing to say.
+        if report.sent() > 0 {
+            output::result(&report.limit);
+        }
     }
     if let Some(error) = &report.error {
         output::say_error(&anyhow!("{error}"));
@@ -195,20 +214,58 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is known of the link: `; round trip 52 ms, 2.1 % of packets lost, 9.0 % of the bytes repair`.
+fn link_words(link: &LinkFigures) -> String {
+    let mut words = String::new();
+    if let Some(rtt) = link.rtt_ms {
+        words.push_str(&format!("; round trip {}", milliseconds(rtt)));
+    }
+    if let Some(loss) = link.loss {
+        words.push_str(&format!(", {:.1} % of packets lost", loss * 1e2));
+    }
+    if let Some(repair) = link.repair.filter(|&repair| repair > 0.0) {
+        words.push_str(&format!(", {:.1} % of the bytes repair", repair * 1e2));
+    }
+    words
+}
+
+/// How long frames of a source took that have a time of their own.
+fn times_words(source: &SourceReport) -> Option<String> {
+    let (latency, late) = (source.latency?, source.lateness?);
+    let ms = milliseconds;
+    Some(format!(
+        "stored {} after they were due (half of them), {} (95 %), {} (the longest); left this end {} late (95 %)",
+        ms(latency.p50_ms),
+        ms(latency.p95_ms),
+        ms(latency.max_ms),
+        ms(late.p95_ms)
+    ))
+}
+
+/// `0.4 ms`, `52 ms`, `8.83 s`.
+fn milliseconds(ms: f64) -> String {
+    match ms {
+        ..10.0 => format!("{ms:.1} ms"),
+        10.0..1_000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.2} s", ms / 1e3),
+    }
+}
+
 fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     /// More names than this are not read by anybody; `--json` has them.
     const NAMED: usize = 100;
-    let SourceReport { name, frames, stored, already_stored, verified, missing, failed, .. } =
-        source;
-    let before = match already_stored {
+    let SourceReport { name, frames, sent, stored, verified, missing, failed, .. } = source;
+    let before = match source.stored_before {
         0 => String::new(),
         before => format!(" ({before} before)"),
     };
-    let all = stored + already_stored;
     output::result(&format!(
-        "{name}: {}: sent {stored}, stored {all}{before}, verified {verified}, missing {missing}",
+        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}, missing {missing}",
         output::frames(*frames)
     ));
+    if let Some(times) = times_words(source) {
+        output::result(&format!("  {times}"));
+    }
     // What ended the whole run is said once, at its end, and not for each frame that it hit.
     let (cut_off, failed): (Vec<_>, Vec<_>) =
         failed.iter().partition(|frame| Some(frame.reason.as_str()) == ended_by);
@@ -224,7 +281,7 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     };
     output::result(&match rest {
         1 => format!("  missing {}", first.name),
-        rest if rest == *missing => format!("  missing all {rest} of them"),
+        rest if rest == *frames => format!("  missing all {rest} of them"),
         rest => format!("  missing {rest} of {} to {}; --json names them", first.name, last.name),
     });
 }

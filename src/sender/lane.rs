@@ -7,16 +7,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::SendOptions;
 use super::ledger::Ledger;
+use super::options::SendOptions;
+use super::schedule::{Due, Schedule};
+use super::stall::Owed;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
 use crate::frame::Sequence;
-use crate::source::{Content, Source};
+use crate::source::{Content, Fate, Source};
 use crate::wire::{
     Answer, EndOfSource, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
     SourceId, Totals, Verdict, Welcome,
 };
+
+/// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
+/// answer that takes long looks like none.
+const HASHED_ENTRIES: usize = 64;
 
 /// Offers on their way at once: a round trip of 600 ms still skips 13,000 frames a second.
 const OFFERS_AHEAD: usize = 8;
@@ -28,12 +34,18 @@ const WANTED_AHEAD: usize = 4 * MAX_ENTRIES;
 /// How long a frame waits that the receiver could not store, for a full disk say.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
+/// Receipts and refusals of a session that may tell nothing new, beside two for each frame: as many as the
+/// frames under way, which a transport may all have had to send twice.
+const MOST_STALE: u64 = 2 * MOST_UNCONFIRMED_FRAMES;
+
 /// A frame that is read and waits to be handed to the transport.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) sequence: Sequence,
-    pub(super) slot: u64,
+    pub(super) due: Due,
     pub(super) content: Content,
+    /// It was never handed to a transport before.
+    pub(super) is_first: bool,
 }
 
 /// A frame that the receiver wants and that is not read.
@@ -41,7 +53,15 @@ pub(super) struct Ready {
 struct Wanted {
     sequence: Sequence,
     bytes: u64,
-    slot: u64,
+    due: Due,
+}
+
+/// A frame that the receiver has confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmed {
+    pub(super) sequence: Sequence,
+    pub(super) bytes: u64,
+    pub(super) due: Option<Due>,
 }
 
 /// A frame on offer whose answer has not come.
@@ -58,6 +78,11 @@ const MOST_UNCONFIRMED_BYTES: u64 = 64 << 20;
 
 /// Frames that a run has unconfirmed at most: as many as can have a stream open over QUIC.
 const MOST_UNCONFIRMED_FRAMES: u64 = 4_096;
+
+/// True for a live frame that is due in that time.
+fn is_within(due: Due, times: &Range<Instant>) -> bool {
+    due.live && times.contains(&due.at)
+}
 
 /// A lane's part of what the sender may have unconfirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +117,7 @@ pub(super) struct Lane {
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
     describing: usize,
+    reading: usize,
     offered: VecDeque<Vec<Offered>>,
     need_hash: Vec<Sequence>,
     wanted: VecDeque<Wanted>,
@@ -99,6 +125,14 @@ pub(super) struct Lane {
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
+    /// How many of the unconfirmed were handed to the transport.
+    handed: usize,
+    /// Receipts and refusals that told nothing new.
+    stale: u64,
+    /// How long a frame of this source is, to judge one that arrives by before it is read.
+    usual_bytes: u64,
+    /// Frames have fallen due at times of their own.
+    is_live: bool,
     refused_since: Option<Instant>,
     /// Bytes handed over so far, this session.
     pub(super) handed_bytes: u64,
@@ -106,6 +140,8 @@ pub(super) struct Lane {
     already: u64,
     ended: bool,
     totals: bool,
+    /// A wanted frame has found no room among the unconfirmed.
+    blocked: bool,
 }
 
 /// A frame between being read and being confirmed.
@@ -130,6 +166,7 @@ impl Lane {
             work,
             checksum: options.checksum,
             describing: 0,
+            reading: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),
             wanted: VecDeque::new(),
@@ -137,50 +174,58 @@ impl Lane {
             ready: VecDeque::new(),
             unconfirmed: HashMap::new(),
             unconfirmed_bytes: 0,
+            handed: 0,
+            stale: 0,
+            usual_bytes: 0,
+            is_live: false,
             refused_since: None,
             handed_bytes: 0,
             stored: 0,
             already: 0,
             ended: false,
             totals: false,
+            blocked: false,
         }
     }
 
     /// Starts whatever can be started, and says what the receiver has to be told. Before the
     /// welcome (`share` is `None`) frames are offered, which saves a round trip, but not sent.
-    /// `fresh` is the places in the schedule that go before the backlog.
+    /// `fresh` is the due times of frames that go before the backlog.
     pub(super) fn pump(
         &mut self,
         ledger: &mut Ledger,
         share: Option<Share>,
-        fresh: &Range<u64>,
+        fresh: &Range<Instant>,
     ) -> Option<Message> {
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
+        self.blocked = false;
         while let Some(next) = self.next_wanted(fresh) {
             let Wanted { sequence, bytes, .. } = next;
             let fits = self.has_room(bytes, share)
-                || fresh.contains(&next.slot) && self.make_room(bytes, share, fresh.start);
+                || is_within(next.due, fresh) && self.make_room(bytes, share, fresh.start);
             if !fits {
+                self.blocked = true;
                 break;
             }
             let place = self.wanted.iter().position(|wanted| wanted.sequence == sequence)?;
             self.wanted.remove(place);
             self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
             self.unconfirmed_bytes += bytes;
+            self.reading += 1;
             self.ask(Work::Read { sequence, limit: share.max_frame });
         }
         self.end_if_settled(ledger)
     }
 
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it.
-    fn next_wanted(&self, fresh: &Range<u64>) -> Option<Wanted> {
+    fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
         let first = *self.wanted.front()?;
-        if first.slot >= fresh.start {
+        if !self.is_live || first.due.live && first.due.at >= fresh.start {
             return Some(first);
         }
-        let urgent = self.wanted.iter().find(|wanted| fresh.contains(&wanted.slot));
+        let urgent = self.wanted.iter().find(|wanted| is_within(wanted.due, fresh));
         urgent.copied().or(Some(first))
     }
 
@@ -191,17 +236,18 @@ impl Lane {
     }
 
     /// Puts late frames back that were read and still wait, the youngest first, until so many bytes
-    /// have room. They are those before the place `fresh` in the schedule.
-    fn make_room(&mut self, bytes: u64, share: Share, fresh: u64) -> bool {
+    /// have room. They are those that were due before `fresh`, or at no time of their own.
+    fn make_room(&mut self, bytes: u64, share: Share, fresh: Instant) -> bool {
         while !self.has_room(bytes, share) {
-            let late = self.ready.partition_point(|ready| ready.slot < fresh);
+            let is_late = |ready: &Ready| !ready.due.live || ready.due.at < fresh;
+            let late = self.ready.partition_point(is_late);
             let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
             else {
                 return false;
             };
-            let Ready { sequence, slot, .. } = youngest;
+            let Ready { sequence, due, .. } = youngest;
             let bytes = self.release(sequence);
-            self.wanted.push_front(Wanted { sequence, bytes, slot });
+            self.wanted.push_front(Wanted { sequence, bytes, due });
         }
         true
     }
@@ -211,9 +257,10 @@ impl Lane {
             && self.wanted.len() < WANTED_AHEAD
         {
             let (sequences, hash) = if self.need_hash.is_empty() {
-                (ledger.begin(MAX_ENTRIES), self.checksum)
+                let most = if self.checksum { HASHED_ENTRIES } else { MAX_ENTRIES };
+                (self.begin(ledger, most), self.checksum)
             } else {
-                let most = self.need_hash.len().min(MAX_ENTRIES);
+                let most = self.need_hash.len().min(HASHED_ENTRIES);
                 (self.need_hash.drain(..most).collect(), true)
             };
             if sequences.is_empty() {
@@ -222,6 +269,24 @@ impl Lane {
             self.describing += 1;
             self.ask(Work::Describe { sequences, hash });
         }
+    }
+
+    /// Begins more frames, and gives those that are to be offered. What has come about while the source runs
+    /// is nowhere yet, unless a session before has sent it: it is wanted at once.
+    fn begin(&mut self, ledger: &mut Ledger, most: usize) -> Vec<Sequence> {
+        let mut batch = ledger.begin(most);
+        batch.retain(|&sequence| {
+            let Some(at) = self.source.arrival(sequence) else { return true };
+            let due = ledger.due(sequence, true, |rank| Schedule::arrived(at, rank));
+            self.is_live = true;
+            if ledger.was_sent(sequence) {
+                return true;
+            }
+            let bytes = self.usual_bytes;
+            self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
+            false
+        });
+        batch
     }
 
     /// Frames that were refused for a passing reason are wanted again after a pause.
@@ -267,19 +332,26 @@ impl Lane {
                 return self.offer(offers);
             }
             Done::Read { sequence, content } => {
+                self.reading -= 1;
                 let bytes = content.body.len() as u64;
+                self.usual_bytes = bytes;
                 if let Some(known) = self.unconfirmed.get_mut(&sequence) {
                     self.unconfirmed_bytes = self.unconfirmed_bytes - known.bytes + bytes;
                     known.bytes = bytes;
                 }
-                let slot = ledger.slot(sequence);
-                let place = self.ready.partition_point(|ready| ready.slot < slot);
-                self.ready.insert(place, Ready { sequence, slot, content });
+                // Whatever is read was wanted, and has a due time since.
+                let is_first = !ledger.was_sent(sequence);
+                if let Some(due) = ledger.due_of(sequence) {
+                    let place = self.ready.partition_point(|ready| ready.due < due);
+                    self.ready.insert(place, Ready { sequence, due, content, is_first });
+                }
             }
             Done::Failed { sequence, error } => {
+                self.reading -= 1;
                 self.release(sequence);
                 self.fail(sequence, error.to_string(), ledger);
             }
+            Done::Broken { .. } => {}
         }
         None
     }
@@ -298,11 +370,16 @@ impl Lane {
     }
 
     /// The receiver's verdicts on the oldest offer.
-    pub(super) fn answered(&mut self, answer: Answer, ledger: &mut Ledger) -> Result<(), Nonsense> {
+    pub(super) fn answered(
+        &mut self,
+        answer: Answer,
+        ledger: &mut Ledger,
+        schedule: &Schedule,
+    ) -> Result<(), Nonsense> {
         let nonsense = |what: &str| Nonsense(format!("an answer {what}"));
         let offered = self.offered.pop_front().ok_or_else(|| nonsense("to no offer"))?;
-        let total: u64 = answer.runs.iter().map(|run| run.count).sum();
-        if total != offered.len() as u64 {
+        let total = answer.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.count));
+        if total != Some(offered.len() as u64) {
             return Err(nonsense("does not fit its offer"));
         }
         let verdicts =
@@ -310,8 +387,9 @@ impl Lane {
         for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
             match verdict {
                 Verdict::Wanted => {
-                    let slot = ledger.slot(sequence);
-                    self.wanted.push_back(Wanted { sequence, bytes, slot });
+                    let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
+                    self.is_live |= due.is_some_and(|due| due.live);
+                    self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
                 }
                 // Otherwise each round trip would have the same frames read and hashed, without end.
                 Verdict::NeedHash if hashed => {
@@ -320,7 +398,9 @@ impl Lane {
                 Verdict::NeedHash => self.need_hash.push(sequence),
                 Verdict::Stored => {
                     self.already += 1;
-                    ledger.found(sequence, bytes);
+                    let sent = ledger.found(sequence, bytes);
+                    let fate = if sent { Fate::Stored } else { Fate::StoredBefore };
+                    self.source.settled(sequence, fate);
                 }
                 Verdict::Differs => {
                     let reason = "the receiver has a frame of this name with other content; \
@@ -333,16 +413,17 @@ impl Lane {
     }
 
     /// The frame that goes next: the oldest fresh one that is due; or else the oldest late one, where
-    /// `late_may_go`; or else the first that will be due. `is_late` and `is_due` tell of a place in the
-    /// schedule; places go up along the queue.
+    /// `late_may_go`; or else the first that will be due. Of a source that has live frames, all others are a
+    /// backlog too. `is_late` tells of a live one; due times go up along the queue.
     pub(super) fn next_ready(
         &self,
-        is_late: impl Fn(u64) -> bool,
-        is_due: impl Fn(u64) -> bool,
+        is_late: impl Fn(Due) -> bool,
+        now: Instant,
         late_may_go: bool,
     ) -> Option<(usize, &Ready)> {
-        let fresh = self.ready.partition_point(|ready| is_late(ready.slot));
-        let waits = self.ready.get(fresh).is_none_or(|ready| !is_due(ready.slot));
+        let is_late = |due: Due| if due.live { is_late(due) } else { self.is_live };
+        let fresh = self.ready.partition_point(|ready| is_late(ready.due));
+        let waits = self.ready.get(fresh).is_none_or(|ready| ready.due.at > now);
         let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
         Some((index, self.ready.get(index)?))
     }
@@ -353,57 +434,73 @@ impl Lane {
         ledger.sent(ready.sequence);
         if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
             known.handed = true;
+            self.handed += 1;
         }
         let bytes = ready.content.body.len() as u64;
         self.handed_bytes += bytes;
         Some(ready)
     }
 
-    /// Frames that the receiver has stored: those of them that were open, and their lengths.
+    /// Frames that the receiver has stored: those of them that were not known to be.
+    ///
+    /// What this costs goes by what is new. A transport that had to send a frame twice has a receipt come
+    /// twice, but a receiver that tells the same again and again is left.
     pub(super) fn confirmed(
         &mut self,
         receipts: &Receipts,
         ledger: &mut Ledger,
-    ) -> Result<Vec<(Sequence, u64)>, Nonsense> {
+    ) -> Result<Vec<Confirmed>, Nonsense> {
         let mut news = Vec::new();
         for run in &receipts.runs {
-            // A run cannot name more frames than there are, whatever its count says.
-            if run.count > ledger.frames() {
-                return Err(Nonsense("a receipt for frames that were not sent".to_owned()));
-            }
-            for offset in 0..run.count {
-                let sequence = Sequence(run.first.0.saturating_add(offset));
-                if ledger.is_settled_frame(sequence) {
-                    continue; // a second receipt, for a frame that a transport had to send twice
-                }
+            let before = news.len();
+            let end = run.first.0.checked_add(run.count);
+            let unsettled = end.and_then(|end| ledger.unsettled_within(run.first.0..end));
+            let unsettled = unsettled
+                .ok_or_else(|| Nonsense("a receipt for frames that were not sent".to_owned()))?;
+            for sequence in unsettled {
                 if !self.is_handed(sequence) {
                     if ledger.was_sent(sequence) {
-                        continue; // refused at first, and about to be sent and confirmed again
+                        self.nothing_new()?; // refused at first, and about to be sent and confirmed again
+                        continue;
                     }
                     return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
                 }
                 let bytes = self.release(sequence);
                 self.stored += 1;
                 self.refused_since = None;
-                if ledger.confirm(sequence, bytes) {
-                    news.push((sequence, bytes));
+                if let Some(known) = ledger.confirm(sequence, bytes) {
+                    self.source.settled(sequence, Fate::Stored);
+                    news.push(Confirmed { sequence, bytes, due: known.due });
                 }
+            }
+            if news.len() == before {
+                self.nothing_new()?;
             }
         }
         Ok(news)
     }
 
+    /// The receiver has told again what was known.
+    fn nothing_new(&mut self) -> Result<(), Nonsense> {
+        self.stale += 1;
+        let told = MOST_STALE + 2 * (self.stored + self.already);
+        if self.stale > told {
+            return Err(Nonsense("it tells again and again of the same frames".to_owned()));
+        }
+        Ok(())
+    }
+
     /// A frame that the receiver did not store. It is tried again where that can help, for at most
-    /// `patience` without a success.
+    /// `patience` without a success. False where the refusal tells nothing new.
     pub(super) fn refused(
         &mut self,
         refusal: &Refusal,
         ledger: &mut Ledger,
         patience: Duration,
-    ) -> Result<(), Nonsense> {
+    ) -> Result<bool, Nonsense> {
         if !self.is_handed(refusal.sequence) {
             if ledger.is_settled_frame(refusal.sequence) || ledger.was_sent(refusal.sequence) {
-                return Ok(()); // a second answer to a frame that a transport had to send twice
+                return self.nothing_new().map(|()| false); // a second answer to a frame that a transport had to send twice
             }
             return Err(Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence)));
         }
@@ -411,13 +508,14 @@ impl Lane {
         let now = Instant::now();
         let since = *self.refused_since.get_or_insert(now);
         if refusal.code.may_pass() && now - since < patience {
-            let (sequence, slot) = (refusal.sequence, ledger.slot(refusal.sequence));
-            self.later.push_back((now + REFUSED_PAUSE, Wanted { sequence, bytes, slot }));
+            let (sequence, due) = (refusal.sequence, ledger.due_of(refusal.sequence));
+            let wanted = due.map(|due| Wanted { sequence, bytes, due });
+            self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
         } else {
             let reason = format!("{}: {}", refusal.code, refusal.reason);
             self.fail(refusal.sequence, reason, ledger);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// True while the transport has the frame, or has sent it and no answer has come.
@@ -443,15 +541,48 @@ impl Lane {
         Ok(())
     }
 
-    /// True while frames that were handed to the transport are not confirmed.
-    pub(super) fn awaits_receipts(&self) -> bool {
-        self.unconfirmed.values().any(|known| known.handed)
+    /// True where a frame waits only for others to be confirmed.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked
     }
 
-    /// True while the receiver owes an answer, a receipt or the totals.
-    pub(super) fn awaits_something(&self) -> bool {
-        let totals = self.ended && !self.totals;
-        totals || !self.offered.is_empty() || self.awaits_receipts()
+    /// True while the source is looked into for frames, and none of it waits to go.
+    pub(super) fn waits_for_source(&self) -> bool {
+        self.ready.is_empty() && self.reading + self.describing > 0
+    }
+
+    /// True where a frame that is read is due.
+    pub(super) fn has_due(&self, now: Instant) -> bool {
+        self.ready.front().is_some_and(|ready| ready.due.at <= now)
+    }
+
+    /// True while an answer to an offer is due.
+    pub(super) fn has_offers(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
+    /// True where nothing is left to be handed over.
+    pub(super) fn has_no_more(&self) -> bool {
+        self.ready.is_empty() && self.wanted.is_empty() && self.later.is_empty()
+    }
+
+    /// True where a frame waits that did not have to be answered for.
+    pub(super) fn wants_schedule(&self) -> bool {
+        self.is_live && (self.reading > 0 || !self.ready.is_empty())
+    }
+
+    /// True while frames that were handed to the transport are not confirmed.
+    pub(super) fn awaits_receipts(&self) -> bool {
+        self.handed > 0
+    }
+
+    /// What the receiver owes this source.
+    pub(super) fn owed(&self) -> Option<Owed> {
+        match (self.offered.len(), self.handed) {
+            (0, 0) => (self.ended && !self.totals).then_some(Owed::Totals),
+            (0, frames) => Some(Owed::Receipts(frames)),
+            (offers, _) => Some(Owed::Answers(offers)),
+        }
     }
 
     /// True once both ends agree on what is stored.
@@ -465,15 +596,19 @@ impl Lane {
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {
-        let bytes = self.unconfirmed.remove(&sequence).map_or(0, |known| known.bytes);
-        self.unconfirmed_bytes -= bytes;
-        bytes
+        let Some(known) = self.unconfirmed.remove(&sequence) else { return 0 };
+        self.unconfirmed_bytes -= known.bytes;
+        self.handed -= usize::from(known.handed);
+        known.bytes
     }
 
     fn fail(&self, sequence: Sequence, reason: String, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
-        tracing::warn!(source = %self.source.name(), %name, "not sent: {reason}");
-        ledger.fail(sequence, name, reason);
+        // The report names it: here it is for whoever looks on.
+        tracing::debug!(source = %self.source.name(), %name, "not sent: {reason}");
+        if ledger.fail(sequence, name, reason) {
+            self.source.settled(sequence, Fate::Lost);
+        }
     }
 }
 

@@ -70,6 +70,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             datagrams_received: Some(stats.udp_rx.datagrams),
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
+            moved: Some(counters.acked.load(Ordering::Relaxed)),
             bytes_sent: stats.udp_tx.bytes,
             repair_bytes: counters.repair.load(Ordering::Relaxed),
             with_transport: counters.underway.load(Ordering::Relaxed),

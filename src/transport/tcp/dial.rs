@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use super::counted::Counted;
 use super::link::{self, Blame, Ending, Outgoing};
 use super::per_frame;
 use super::reader::RecordReader;
@@ -32,6 +34,8 @@ pub struct TcpDial {
     pub(super) options: TcpOptions,
     pub(super) classify: Classify,
     pub(super) transport: Transport,
+    /// Bytes written to all connections that were opened.
+    pub(super) written: Arc<AtomicU64>,
 }
 
 impl TcpDial {
@@ -46,7 +50,8 @@ impl TcpDial {
         options: TcpOptions,
     ) -> Self {
         let tls = with_alpn(tls, ALPN);
-        Self { address, name, tls, options, classify, transport: Transport::Tcp }
+        let written = Arc::default();
+        Self { address, name, tls, options, classify, transport: Transport::Tcp, written }
     }
 
     /// The same for `tcp-per-frame`: a connection for the session, and a new one for each frame.
@@ -83,7 +88,12 @@ impl TcpDial {
                 tokio::spawn(run.instrument(span));
             }
         }
-        Ok(SenderLink { messages, frames, incoming, end, path: unknown_path() })
+        let written = self.written.clone();
+        let path = PathWatch::new(move || {
+            let bytes = written.load(Ordering::Relaxed);
+            PathStats { moved: Some(bytes), bytes_sent: bytes, ..PathStats::default() }
+        });
+        Ok(SenderLink { messages, frames, incoming, end, path })
     }
 
     /// Connects and does the TLS handshake, each in its time.
@@ -91,7 +101,7 @@ impl TcpDial {
         &self,
         tls: &Arc<ClientConfig>,
         alpn: &[u8],
-    ) -> Result<Stream, TransportError> {
+    ) -> Result<Counted<Stream>, TransportError> {
         let patience = self.options.handshake;
         let connecting = socket::connect(self.address, self.options.congestion.as_deref());
         let socket =
@@ -113,7 +123,7 @@ impl TcpDial {
             let why = "it speaks TLS, but not framelane".to_owned();
             return Err(TransportError::Protocol { address: self.address, why });
         }
-        Ok(stream)
+        Ok(Counted::new(stream, self.written.clone()))
     }
 
     pub(super) fn blame(&self) -> Blame {
