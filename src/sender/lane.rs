@@ -13,7 +13,7 @@ use super::schedule::{Due, Schedule};
 use super::stall::Owed;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
-use crate::frame::Sequence;
+use crate::frame::{Sequence, quoted};
 use crate::source::{Content, Fate, Source};
 use crate::wire::{
     Answer, EndOfSource, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
@@ -512,7 +512,7 @@ impl Lane {
             let wanted = due.map(|due| Wanted { sequence, bytes, due });
             self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
         } else {
-            let reason = format!("{}: {}", refusal.code, refusal.reason);
+            let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
             self.fail(refusal.sequence, reason, ledger);
         }
         Ok(true)

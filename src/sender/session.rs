@@ -19,7 +19,7 @@ use super::stopped::stopped;
 use super::waiting::LimitedBy;
 use super::worker::Done;
 use crate::alarm::Alarm;
-use crate::frame::{FrameMeta, UnixNanos};
+use crate::frame::{FrameMeta, UnixNanos, quoted};
 use crate::source::{Bell, Source};
 use crate::transport::{
     LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
@@ -471,7 +471,7 @@ impl State<'_> {
                 let failed = self.run.ledgers[lane].settled() > before;
                 if took && !failed {
                     // What has failed for good is in the report, once.
-                    let what = format!("{}: {}", refusal.code, refusal.reason);
+                    let what = format!("{}: {}", refusal.code, quoted(&refusal.reason));
                     self.run.progress.refused(&refusal.code.to_string(), what);
                 }
                 self.settled(lane, before);

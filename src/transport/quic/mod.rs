@@ -23,6 +23,7 @@ pub use dial::{LastSession, QuicDial};
 pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};
+use crate::frame::quoted;
 use crate::identity::Explainer;
 use crate::wire::{CloseCode, Message};
 
@@ -39,8 +40,13 @@ fn cause_of(
         ConnectionError::ApplicationClosed(close) => TransportError::ClosedByPeer {
             address,
             code: close.error_code.into_inner(),
-            why: String::from_utf8_lossy(&close.reason).chars().take(512).collect(),
+            why: words(&close.reason),
         },
+        ConnectionError::ConnectionClosed(close) => {
+            let why =
+                format!("closed by the other end: {} {}", close.error_code, words(&close.reason));
+            TransportError::Lost { address, why: why.trim_end().to_owned() }
+        }
         ConnectionError::LocallyClosed => TransportError::Ended,
         ConnectionError::TransportError(error) => {
             TransportError::Protocol { address, why: error.to_string() }
@@ -54,6 +60,14 @@ fn cause_of(
             TransportError::Lost { address, why: format!("nothing was heard for {silence} s") }
         }
         other => TransportError::Lost { address, why: other.to_string() },
+    }
+}
+
+/// What a peer has given as its reason, as its own words; nothing where it gave none.
+fn words(reason: &[u8]) -> String {
+    match reason {
+        [] => String::new(),
+        reason => quoted(&String::from_utf8_lossy(reason)),
     }
 }
 

@@ -3,4 +3,6 @@
 mod floods;
 mod frames;
 mod peer;
+mod receiver;
 mod sessions;
+mod stalls;
