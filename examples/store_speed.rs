@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use framelane::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
+use framelane::frame::{
+    Captured, Clock as CaptureClock, Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos,
+};
 use framelane::store::{FolderSource, FolderStore, Outcome, ReceivedFrame, StoreOptions};
 use framelane::verify::{VerifyOptions, verify};
 
@@ -82,7 +84,12 @@ fn frame(sequence: u64, body: &Bytes) -> ReceivedFrame {
         name,
         bytes,
         hash: None,
-        captured: Some(UnixNanos(1)),
+        captured: Some(Captured {
+            at: UnixNanos(1),
+            clock: CaptureClock::Modified,
+            uncertainty: None,
+        }),
+        due: None,
         modified: Some(UnixNanos(1)),
         media,
     };

@@ -88,7 +88,7 @@ fn as_sent(
     let hash = blake3::hash(&content);
     (clip.hash(sequence) == Some(hash) && record.blake3 == hash).then_some(Stored {
         sequence,
-        captured: record.captured,
+        captured: record.due,
         stored: record.stored,
     })
 }
@@ -105,8 +105,16 @@ mod tests {
         let (sequence, name) = (Sequence(sequence), clip.frame_name(Sequence(sequence)).unwrap());
         fs::write(folder.join(name.as_str()), body).unwrap();
         let (bytes, media) = (body.len() as u64, name.media_type());
-        let meta =
-            FrameMeta { sequence, name, bytes, hash: None, captured: None, modified: None, media };
+        let meta = FrameMeta {
+            sequence,
+            name,
+            bytes,
+            hash: None,
+            captured: None,
+            due: None,
+            modified: None,
+            media,
+        };
         let record = Record::new(&meta, blake3::hash(body), UnixNanos(at), UnixNanos(at));
         let manifest = folder.join(FILE_NAME);
         let mut lines = fs::read(&manifest).unwrap_or_default();

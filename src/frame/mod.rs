@@ -5,10 +5,15 @@
 //! anything unsafe.
 
 mod name;
+mod run;
 mod units;
 mod words;
 
-pub use name::{FrameName, MediaType, NameError, RESERVED_PREFIX, SourceName, printable};
+pub use name::{
+    FrameName, MAX_FRAME_NAME_BYTES, MAX_FRAME_NAME_PARTS, MediaType, NameError, RESERVED_PREFIX,
+    SourceName, printable,
+};
+pub use run::{Captured, Clock, DropRange, DropReason, NotARun, RunId};
 pub use units::{BitRate, ByteSize, Share, Span, UnitError, UnixNanos};
 pub use words::{MAX_QUOTED, quoted};
 
@@ -17,7 +22,8 @@ use bytes::Bytes;
 /// The content hash of a frame: BLAKE3 of the body, 32 bytes.
 pub type ContentHash = blake3::Hash;
 
-/// The place of a frame in its source, counted from 0 in the order the source gives them.
+/// The place of a frame in its source, in the order the source gives them. A folder's count from 0 in each
+/// run; those of a source that goes on for ever go on where its last run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Sequence(pub u64);
 
@@ -32,14 +38,17 @@ impl std::fmt::Display for Sequence {
 pub struct FrameMeta {
     /// Place in the source.
     pub sequence: Sequence,
-    /// File name in the store.
+    /// Its name in the store: a file, maybe in folders below its source's.
     pub name: FrameName,
     /// Length of the body in bytes.
     pub bytes: u64,
     /// BLAKE3 of the body; `None` where the protocol cannot carry one (stop-and-wait).
     pub hash: Option<ContentHash>,
-    /// When the frame was due; `None` where the protocol cannot carry it.
-    pub captured: Option<UnixNanos>,
+    /// When the camera made it; `None` where nobody knows.
+    pub captured: Option<Captured>,
+    /// When it was due: its place in the schedule of a folder that is replayed. Never when the sender got
+    /// round to it.
+    pub due: Option<UnixNanos>,
     /// When the source file was last changed, if the source is a file.
     pub modified: Option<UnixNanos>,
     /// What the body is.

@@ -8,12 +8,17 @@ use thiserror::Error;
 /// Names beginning with this are the store's own (temporary files), and refused from anybody else.
 pub const RESERVED_PREFIX: &str = ".framelane";
 
-/// The longest name in bytes: `NAME_MAX` of every common file system.
-const MAX_NAME_BYTES: usize = 255;
+/// The longest component in bytes: `NAME_MAX` of every common file system.
+const MAX_COMPONENT_BYTES: usize = 255;
+/// The longest frame name in bytes, folders included. A header and a line of the manifest hold it with room to
+/// spare, and so does a path (`PATH_MAX` is 4,096) below a store that is not buried deep itself.
+pub const MAX_FRAME_NAME_BYTES: usize = 1_000;
+/// The most components in a frame name: seven folders and a file.
+pub const MAX_FRAME_NAME_PARTS: usize = 8;
 /// The longest media type in bytes; registered ones are far shorter.
 const MAX_MEDIA_BYTES: usize = 127;
-/// The store's record beside the frames.
-const MANIFEST: &str = "manifest.jsonl";
+/// The store's records beside the frames.
+const RECORDS: [&str; 2] = ["manifest.jsonl", "ledger.jsonl"];
 /// Names that open a device rather than a file on Windows, whatever their extension.
 const WINDOWS_DEVICES: [&str; 22] = [
     "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8",
@@ -26,9 +31,17 @@ pub enum NameError {
     /// Nothing in it.
     #[error("the name is empty")]
     Empty,
-    /// More than 255 bytes.
-    #[error("the name is {0} bytes long; at most {MAX_NAME_BYTES} are allowed")]
+    /// More than 255 bytes in a component.
+    #[error("a part of the name is {0} bytes long; at most {MAX_COMPONENT_BYTES} are allowed")]
     TooLong(usize),
+    /// More than 1,000 bytes with its folders.
+    #[error(
+        "the name is {0} bytes long with its folders; at most {MAX_FRAME_NAME_BYTES} are allowed"
+    )]
+    PathTooLong(usize),
+    /// More than seven folders.
+    #[error("the name {0:?} has too many parts; at most {MAX_FRAME_NAME_PARTS} are allowed")]
+    TooDeep(String),
     /// Not UTF-8.
     #[error("the name {0:?} is not valid UTF-8")]
     NotUtf8(String),
@@ -55,7 +68,8 @@ pub enum NameError {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(String);
 
-/// The name of a frame ("0.jpg"): one file in its source's folder.
+/// The name of a frame: one file in its source's folder ("0.jpg"), or in folders below it ("flight1/0.jpg").
+/// At most 1,000 bytes and eight parts, each of which is safe as one path component.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameName(String);
 
@@ -80,13 +94,36 @@ impl SourceName {
 }
 
 impl FrameName {
-    /// Parses a name that can only ever be one file directly inside its source's folder.
+    /// Parses a name that can only ever be one file inside its source's folder, or inside folders there. The
+    /// parts are separated by `/`.
     ///
     /// # Errors
     /// [`NameError`] says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        check_component(text)?;
+        // Before the parts, so that what is shown of a name is bounded.
+        if text.len() > MAX_FRAME_NAME_BYTES {
+            return Err(NameError::PathTooLong(text.len()));
+        }
+        if text.split('/').count() > MAX_FRAME_NAME_PARTS {
+            return Err(NameError::TooDeep(text.to_owned()));
+        }
+        text.split('/').try_for_each(check_component)?;
         Ok(Self(text.to_owned()))
+    }
+
+    /// Its parts: the folders from the outermost on, and the file. Each is a safe path component.
+    pub fn parts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// The folders that it is in, joined by `/`; `None` where it is directly in its source's folder.
+    pub fn folder(&self) -> Option<&str> {
+        self.0.rsplit_once('/').map(|(folder, _)| folder)
+    }
+
+    /// The name of the file itself, without folders.
+    pub fn file_name(&self) -> &str {
+        self.0.rsplit_once('/').map_or(&self.0, |(_, file)| file)
     }
 
     /// Like [`FrameName::parse`], for bytes from a network or a directory listing.
@@ -107,13 +144,14 @@ impl FrameName {
 
     /// The media type that the extension stands for, `application/octet-stream` where unknown.
     pub fn media_type(&self) -> MediaType {
-        let extension = self.0.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let extension = self.file_name().rsplit_once('.').map_or("", |(_, extension)| extension);
         let media = match extension.to_ascii_lowercase().as_str() {
             "jpg" | "jpeg" => "image/jpeg",
             "png" => "image/png",
             "tif" | "tiff" => "image/tiff",
             "bmp" => "image/bmp",
             "webp" => "image/webp",
+            "jxl" => "image/jxl",
             "pgm" | "ppm" | "pnm" => "image/x-portable-anymap",
             _ => "application/octet-stream",
         };
@@ -164,7 +202,7 @@ fn check_component(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
-    if name.len() > MAX_NAME_BYTES {
+    if name.len() > MAX_COMPONENT_BYTES {
         return Err(NameError::TooLong(name.len()));
     }
     if let Some(character) = name.chars().find(|&c| c.is_control() || c == '/' || c == '\\') {
@@ -182,7 +220,9 @@ fn check_component(name: &str) -> Result<(), NameError> {
 fn is_reserved(name: &str) -> bool {
     let lower = name.to_lowercase();
     let stem = lower.split('.').next().unwrap_or_default();
-    lower == MANIFEST || lower.starts_with(RESERVED_PREFIX) || WINDOWS_DEVICES.contains(&stem)
+    RECORDS.contains(&lower.as_str())
+        || lower.starts_with(RESERVED_PREFIX)
+        || WINDOWS_DEVICES.contains(&stem)
 }
 
 impl fmt::Display for SourceName {
@@ -224,8 +264,12 @@ mod tests {
             "",
             ".",
             "..",
-            "a/b",
+            "a/../b",
+            "a//b",
+            "a/",
             "/etc",
+            "a/.framelane-0.part",
+            "a/manifest.jsonl",
             "a\\b",
             "a\0b",
             "a\nb",
@@ -233,6 +277,7 @@ mod tests {
             "\u{85}",
             "manifest.jsonl",
             "MANIFEST.jsonl",
+            "Ledger.jsonl",
             ".framelane-7",
             "CON",
             "nul.png",
@@ -241,6 +286,33 @@ mod tests {
             assert!(FrameName::parse(name).is_err(), "{name:?} was taken");
             assert!(SourceName::parse(name).is_err(), "{name:?} was taken");
         }
+    }
+
+    #[test]
+    fn frames_may_be_in_folders_and_sources_may_not() {
+        let name = FrameName::parse("flight1/left.cam/0.jpg").unwrap();
+        assert_eq!(name.parts().collect::<Vec<_>>(), ["flight1", "left.cam", "0.jpg"]);
+        assert_eq!((name.folder(), name.file_name()), (Some("flight1/left.cam"), "0.jpg"));
+        assert_eq!(name.media_type().as_str(), "image/jpeg");
+        let plain = FrameName::parse("0").unwrap();
+        assert_eq!((plain.folder(), plain.file_name()), (None, "0"));
+        assert!(SourceName::parse("a/b").is_err());
+    }
+
+    #[test]
+    fn folders_are_bounded_in_depth_and_length() {
+        let deep = |parts| FrameName::parse(&vec!["d"; parts].join("/"));
+        assert!(deep(MAX_FRAME_NAME_PARTS).is_ok());
+        assert!(matches!(deep(MAX_FRAME_NAME_PARTS + 1), Err(NameError::TooDeep(_))));
+        let long = |last| {
+            FrameName::parse(
+                &[&"n".repeat(249)[..], &"n".repeat(249), &"n".repeat(249), &"n".repeat(last)]
+                    .join("/"),
+            )
+        };
+        assert!(long(250).is_ok());
+        assert_eq!(long(251), Err(NameError::PathTooLong(1_001)));
+        assert_eq!(FrameName::parse(&"n".repeat(256)), Err(NameError::TooLong(256)));
     }
 
     #[test]
@@ -260,12 +332,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_accepted_name_is_exactly_one_component(name in "\\PC{0,40}") {
+        fn an_accepted_name_is_normal_components_and_as_many_as_it_has_parts(name in "[a/.~\\PC]{0,40}") {
             if let Ok(name) = FrameName::parse(&name) {
                 let path = std::path::Path::new(name.as_str());
                 let components: Vec<_> = path.components().collect();
-                prop_assert_eq!(components.len(), 1);
-                prop_assert!(matches!(components[0], std::path::Component::Normal(_)));
+                prop_assert_eq!(components.len(), name.parts().count());
+                for (component, part) in components.into_iter().zip(name.parts()) {
+                    prop_assert_eq!(component, std::path::Component::Normal(part.as_ref()));
+                }
+            }
+            if let Ok(source) = SourceName::parse(&name) {
+                prop_assert_eq!(std::path::Path::new(source.as_str()).components().count(), 1);
             }
         }
     }

@@ -66,7 +66,9 @@ pub struct Share(f64);
 pub struct Span(pub Duration);
 
 /// Nanoseconds since 1970-01-01 00:00 UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
+)]
 pub struct UnixNanos(pub u64);
 
 const SIZE_UNITS: &str = "B, kB, MB, GB, KiB, MiB, GiB";

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use serde::Serialize;
 
-/// The longest line that is read, in bytes. The longest that is written is under half of it; the
+/// The longest line that is read, in bytes. The longest that is written is under two thirds of it; the
 /// rest is room for fields that a user or a later version adds.
 pub const MAX_LINE_BYTES: usize = 4096;
 

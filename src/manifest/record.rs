@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::frame::{ContentHash, FrameMeta, FrameName, MediaType, NameError, Sequence, UnixNanos};
+use crate::frame::{
+    Clock, ContentHash, FrameMeta, FrameName, MediaType, NameError, NotARun, RunId, Sequence,
+    UnixNanos,
+};
 
 /// What is known of one stored frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +21,15 @@ pub struct Record {
     pub bytes: u64,
     /// BLAKE3 of the content, as computed by the receiver.
     pub blake3: ContentHash,
-    /// When the frame was due; `None` where the protocol could not say.
+    /// When the camera made it; `None` where nobody knows. Lines of earlier versions have the time at which it was
+    /// due there, and no clock.
     pub captured: Option<UnixNanos>,
+    /// Where that time was taken from.
+    pub clock: Option<Clock>,
+    /// How far it may be off, in nanoseconds either way.
+    pub uncertainty: Option<u64>,
+    /// When it was due, where it was sent at the pace of a schedule.
+    pub due: Option<UnixNanos>,
     /// When its last byte had arrived.
     pub received: UnixNanos,
     /// When its file had its final name.
@@ -28,6 +38,10 @@ pub struct Record {
     pub media: MediaType,
     /// When the sender's file was last changed, if it was a file.
     pub modified: Option<UnixNanos>,
+    /// The run that brought it; `None` where the protocol knows none.
+    pub run: Option<RunId>,
+    /// The pin of the sender that brought it, where it has one.
+    pub sender: Option<String>,
 }
 
 /// Why a line is not a record.
@@ -42,6 +56,9 @@ pub enum RecordError {
     /// Not 64 hex digits.
     #[error("blake3 is not 64 hex digits")]
     Hash,
+    /// The run is not one.
+    #[error(transparent)]
+    Run(#[from] NotARun),
 }
 
 /// The fields as they are written. The names are a contract: other people's scripts read them.
@@ -54,11 +71,21 @@ struct Fields<'a> {
     #[serde(borrow)]
     blake3: Cow<'a, str>,
     captured_unix_ns: Option<u64>,
+    #[serde(default, borrow)]
+    clock: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncertainty_ns: Option<u64>,
+    #[serde(default)]
+    due_unix_ns: Option<u64>,
     received_unix_ns: u64,
     stored_unix_ns: u64,
     #[serde(default)]
     media_type: Option<Cow<'a, str>>,
     modified_unix_ns: Option<u64>,
+    #[serde(default, borrow)]
+    run: Option<Cow<'a, str>>,
+    #[serde(default, borrow)]
+    sender: Option<Cow<'a, str>>,
 }
 
 impl Record {
@@ -74,11 +101,16 @@ impl Record {
             name: meta.name.clone(),
             bytes: meta.bytes,
             blake3,
-            captured: meta.captured,
+            captured: meta.captured.map(|captured| captured.at),
+            clock: meta.captured.map(|captured| captured.clock),
+            uncertainty: meta.captured.and_then(|captured| captured.uncertainty),
+            due: meta.due,
             received,
             stored,
             media: meta.media.clone(),
             modified: meta.modified,
+            run: None,
+            sender: None,
         }
     }
 
@@ -101,10 +133,15 @@ impl Record {
             blake3: ContentHash::from_hex(fields.blake3.as_bytes())
                 .map_err(|_| RecordError::Hash)?,
             captured: fields.captured_unix_ns.map(UnixNanos),
+            clock: fields.clock.as_deref().and_then(Clock::from_name),
+            uncertainty: fields.uncertainty_ns,
+            due: fields.due_unix_ns.map(UnixNanos),
             received: UnixNanos(fields.received_unix_ns),
             stored: UnixNanos(fields.stored_unix_ns),
             media,
             modified: fields.modified_unix_ns.map(UnixNanos),
+            run: fields.run.map(|run| run.parse()).transpose()?,
+            sender: fields.sender.map(Cow::into_owned),
         })
     }
 
@@ -117,10 +154,15 @@ impl Record {
             bytes: self.bytes,
             blake3: Cow::Borrowed(hash.as_str()),
             captured_unix_ns: self.captured.map(|time| time.0),
+            clock: self.clock.map(|clock| Cow::Borrowed(clock.name())),
+            uncertainty_ns: self.uncertainty,
+            due_unix_ns: self.due.map(|time| time.0),
             received_unix_ns: self.received.0,
             stored_unix_ns: self.stored.0,
             media_type: Some(Cow::Borrowed(self.media.as_str())),
             modified_unix_ns: self.modified.map(|time| time.0),
+            run: self.run.map(|run| Cow::Owned(run.to_string())),
+            sender: self.sender.as_deref().map(Cow::Borrowed),
         };
         serde_json::to_writer(&mut *out, &fields).expect("plain fields serialise into memory");
         out.push(b'\n');
@@ -141,10 +183,15 @@ pub(crate) mod tests {
             bytes: 3,
             blake3: blake3::hash(b"abc"),
             captured: Some(UnixNanos(1_700_000_000_000_000_001)),
+            clock: Some(Clock::Modified),
+            uncertainty: None,
+            due: None,
             received: UnixNanos(1_700_000_000_000_000_002),
             stored: UnixNanos(1_700_000_000_000_000_003),
             media: FrameName::parse(name).unwrap().media_type(),
             modified: None,
+            run: Some(RunId([0x5a; 16])),
+            sender: Some("sha256:ab".to_owned()),
         }
     }
 
@@ -155,9 +202,10 @@ pub(crate) mod tests {
         let golden = concat!(
             r#"{"sequence":7,"name":"7 \"é\".jpg","bytes":3,"#,
             r#""blake3":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","#,
-            r#""captured_unix_ns":1700000000000000001,"#,
+            r#""captured_unix_ns":1700000000000000001,"clock":"modified","due_unix_ns":null,"#,
             r#""received_unix_ns":1700000000000000002,"stored_unix_ns":1700000000000000003,"#,
-            r#""media_type":"image/jpeg","modified_unix_ns":null}"#,
+            r#""media_type":"image/jpeg","modified_unix_ns":null,"#,
+            r#""run":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a","sender":"sha256:ab"}"#,
             "\n"
         );
         assert_eq!(String::from_utf8(line).unwrap(), golden);
@@ -184,6 +232,7 @@ pub(crate) mod tests {
             ("1.jpg", "../1.jpg"),
             ("1.jpg", "manifest.jsonl"),
             ("6437", "64"),
+            ("5a5a", "5a"),
             ("\"bytes\":3", "\"bytes\":-5"),
             ("\"bytes\":3", "\"bytes\":3,\"bytes\":6"),
             ("image/jpeg", "image"),
@@ -218,12 +267,12 @@ pub(crate) mod tests {
     #[test]
     fn the_longest_line_is_within_the_limit() {
         let mut record = sample(u64::MAX, "x");
-        record.name = FrameName::parse(&"\"".repeat(255)).unwrap();
+        record.name = FrameName::parse(&vec!["\"".repeat(249); 4].join("/")).unwrap();
         record.media = MediaType::parse(&format!("\"/{}", "\"".repeat(125))).unwrap();
         record.bytes = u64::MAX;
         record.modified = Some(UnixNanos(u64::MAX));
         let mut line = Vec::new();
         record.write_line(&mut line);
-        assert!(line.len() <= MAX_LINE_BYTES / 2, "{} bytes", line.len());
+        assert!(line.len() <= MAX_LINE_BYTES * 2 / 3, "{} bytes", line.len());
     }
 }

@@ -15,8 +15,8 @@ use crate::frame::{Sequence, UnixNanos};
 use crate::store::{Opener, Outcome};
 use crate::transport::{Arrival, Peer, ReceiverLink, TransportError};
 use crate::wire::{
-    CloseCode, EndOfSource, Hello, Message, Receipts, Refusal, RefusalCode, SourceId, Totals,
-    Welcome,
+    Capabilities, CloseCode, EndOfRun, Hello, Message, Receipts, Refusal, RefusalCode, SourceId,
+    Totals, Welcome,
 };
 
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
@@ -151,7 +151,7 @@ impl<'a> Session<'a> {
     async fn open(hello: &Hello, peer: &Peer, server: &'a Server) -> Result<Self, Ending> {
         let from = Arc::new(Opener::with_pin(peer.pin.as_deref()));
         let opener = from.clone();
-        let names = hello.sources.clone();
+        let names: Vec<_> = hello.sources.iter().map(|source| source.name.clone()).collect();
         let sources = server.sources.clone();
         let opening = tokio::task::spawn_blocking(move || {
             let open = |name| Ok((sources.open(&name, &opener)?, name));
@@ -170,10 +170,14 @@ impl<'a> Session<'a> {
         };
         let welcome = Message::Welcome(Welcome {
             durable: server.sources.is_durable(),
+            replaces: true,
             max_frame: server.limits.max_frame.0,
             max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
             max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+            next: vec![Sequence(0); hello.sources.len()],
+            capabilities: Capabilities::default(),
+            join: None,
         });
         let (reply, done) = mpsc::unbounded_channel();
         Ok(Self {
@@ -305,13 +309,16 @@ impl<'a> Session<'a> {
                     .send(Work::LookUp { offer, from, claim, replace, listening, reply })
                     .map_err(|_| thread_gone())
             }
-            Arrival::Message(Message::EndOfSource(end), _) => self.end_source(end),
+            Arrival::Message(Message::EndOfRun(end), _) => self.end_run(end),
+            Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
                 self.outbox.push_back(Message::ClockReply { asked, arrived: now, replied: now });
                 Ok(())
             }
-            Arrival::Message(other, _) => Err(protocol(format!("a sender does not say {other:?}"))),
+            Arrival::Message(other, _) => {
+                Err(protocol(format!("a sender does not say {}", other.name())))
+            }
             Arrival::Refused { frame, code, reason } => {
                 tracing::warn!("refused a frame: {code}: {reason}");
                 self.refuse(frame, code, &reason);
@@ -332,13 +339,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn end_source(&mut self, end: EndOfSource) -> Result<(), Ending> {
+    fn end_run(&mut self, end: EndOfRun) -> Result<(), Ending> {
         let lane = self.lane(end.source)?;
         if lane.ended {
             return Err(protocol("a source ended twice"));
         }
         lane.ended = true;
-        lane.totals.frames = Some(end.frames);
+        lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
         let lost = end.lost.into_iter();
         lane.totals.missing_frames = lost

@@ -6,13 +6,14 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::frame::{ByteSize, SourceName};
+use crate::frame::{ByteSize, RunId, SourceName};
 use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{
     ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
     SourceCount, Transport,
 };
+use crate::wire::SourceHello;
 
 const STALL: Duration = Duration::from_secs(30);
 
@@ -66,10 +67,18 @@ impl World {
     /// One whose peer has said hello, and has not taken the welcome yet.
     async fn greeted() -> Self {
         let world = Self::new();
-        let sources = vec![SourceName::parse("a").unwrap()];
+        let (run, began) = (RunId([1; 16]), UnixNanos(1));
+        let sources = vec![SourceHello::new(SourceName::parse("a").unwrap(), run, began)];
+        let capabilities = Capabilities::default();
         let agent = "test".to_owned();
         world
-            .say(Message::Hello(Hello { session: [1; 16], overwrite: false, agent, sources }))
+            .say(Message::Hello(Hello {
+                session: [1; 16],
+                overwrite: false,
+                agent,
+                sources,
+                capabilities,
+            }))
             .await;
         world
     }
@@ -144,12 +153,17 @@ async fn a_connection_without_a_hello_is_no_session() {
     assert_eq!(world.serving.await.unwrap().began, None);
 }
 
+/// The end of a run of so many frames of the first source.
+fn end_of_run(captured: u64) -> Message {
+    let (source, run, first, ended) = (SourceId(0), RunId([1; 16]), Sequence(0), UnixNanos(2));
+    let (lost, lost_count) = (Vec::new(), 0);
+    Message::EndOfRun(EndOfRun { source, run, first, captured, ended, lost, lost_count })
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_sender_that_has_said_all_has_closed_its_session() {
     let mut world = World::greeted().await;
-    let source = SourceId(0);
-    let (frames, lost, lost_count) = (3, Vec::new(), 0);
-    world.say(Message::EndOfSource(EndOfSource { source, frames, lost, lost_count })).await;
+    world.say(end_of_run(3)).await;
     while !matches!(world.messages.recv().await, Some(Message::Totals(_))) {}
     assert_eq!(world.progress.sessions(), 1);
     let (address, why) = (([127, 0, 0, 1], 1).into(), String::new());
@@ -168,9 +182,7 @@ async fn what_has_arrived_is_taken_though_nobody_hears_of_it() {
     for _ in 0..100 {
         world.say(Message::ClockProbe(1)).await;
     }
-    let source = SourceId(0);
-    let (frames, lost, lost_count) = (3, Vec::new(), 0);
-    world.say(Message::EndOfSource(EndOfSource { source, frames, lost, lost_count })).await;
+    world.say(end_of_run(3)).await;
     // The connection goes: what waits to be said first, then what arrives.
     drop(world.messages);
     let (address, why) = (([127, 0, 0, 1], 1).into(), String::new());

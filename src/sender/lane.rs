@@ -13,10 +13,10 @@ use super::schedule::{Due, Schedule};
 use super::stall::Owed;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
-use crate::frame::{Sequence, quoted};
+use crate::frame::{Sequence, UnixNanos, quoted};
 use crate::source::{Content, Fate, Source};
 use crate::wire::{
-    Answer, EndOfSource, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
+    Answer, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
     SourceId, Totals, Verdict, Welcome,
 };
 
@@ -303,9 +303,12 @@ impl Lane {
         }
         self.ended = true;
         let named = ledger.failed.iter().take(MAX_ENTRIES);
-        Some(Message::EndOfSource(EndOfSource {
+        Some(Message::EndOfRun(EndOfRun {
             source: self.id,
-            frames: ledger.frames(),
+            run: ledger.run,
+            first: ledger.origin(),
+            captured: ledger.frames(),
+            ended: UnixNanos::now(),
             lost: named
                 .map(|failed| LostFrame {
                     sequence: Sequence(failed.sequence),
@@ -322,7 +325,7 @@ impl Lane {
     }
 
     /// Takes what the thread has done, and says what the receiver has to be told.
-    pub(super) fn worked(&mut self, done: Done, ledger: &mut Ledger) -> Option<Message> {
+    pub(super) fn worked(&mut self, done: Done, ledger: &mut Ledger) -> Vec<Message> {
         match done {
             Done::Described { offers, failed } => {
                 self.describing -= 1;
@@ -353,20 +356,18 @@ impl Lane {
             }
             Done::Broken { .. } => {}
         }
-        None
+        Vec::new()
     }
 
-    fn offer(&mut self, entries: Vec<OfferEntry>) -> Option<Message> {
-        if entries.is_empty() {
-            return None;
-        }
+    fn offer(&mut self, entries: Vec<OfferEntry>) -> Vec<Message> {
         let offered = |entry: &OfferEntry| Offered {
             sequence: entry.sequence,
             bytes: entry.bytes,
             hashed: entry.hash.is_some(),
         };
-        self.offered.push_back(entries.iter().map(offered).collect());
-        Some(Message::Offer(Offer { source: self.id, entries }))
+        let offers = Offer::batches(self.id, entries);
+        self.offered.extend(offers.iter().map(|offer| offer.entries.iter().map(offered).collect()));
+        offers.into_iter().map(Message::Offer).collect()
     }
 
     /// The receiver's verdicts on the oldest offer.
@@ -615,14 +616,19 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Capabilities;
 
     fn share(bytes: u64, frames: u64, lanes: usize) -> (u64, usize) {
         let welcome = Welcome {
             durable: false,
+            replaces: true,
             max_frame: 1,
             max_unconfirmed_bytes: bytes,
             max_unconfirmed_frames: frames,
             agent: String::new(),
+            next: vec![Sequence(0)],
+            capabilities: Capabilities::default(),
+            join: None,
         };
         let share = Share::of(&welcome, lanes);
         (share.bytes, share.frames)

@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::schedule::Due;
-use crate::frame::Sequence;
+use crate::frame::{RunId, Sequence, UnixNanos};
 use crate::source::Extent;
 
 /// The account of one source.
@@ -17,6 +17,9 @@ use crate::source::Extent;
 /// of failures. So memory does not grow with the number of frames.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
+    /// The run that this is the account of, and when it began.
+    pub(super) run: RunId,
+    pub(super) began: UnixNanos,
     frames: u64,
     /// No more frames will come about.
     ended: bool,
@@ -56,6 +59,11 @@ pub struct FailedFrame {
 pub(super) const MAX_NAMED_FAILURES: usize = 10_000;
 
 impl Ledger {
+    /// The account of a run of which nothing is known yet.
+    pub(super) fn of_run(run: RunId, began: UnixNanos) -> Self {
+        Self { run, began, ..Self::default() }
+    }
+
     /// Takes in what the source has by now.
     pub(super) fn grow(&mut self, extent: Extent) {
         self.frames = self.frames.max(extent.frames);
@@ -64,6 +72,16 @@ impl Ledger {
 
     pub(super) fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// True where no other frame will come about.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The sequence of the frame at place 0.
+    pub(super) fn origin(&self) -> Sequence {
+        Sequence(0)
     }
 
     /// Frames that are settled, one way or another.

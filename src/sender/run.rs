@@ -15,7 +15,7 @@ use super::report::{End, SendReport};
 use super::session::{Run, Session, SessionEnd};
 use super::stopped::stopped;
 use super::waiting::LimitedBy;
-use crate::frame::Span;
+use crate::frame::{RunId, Span, UnixNanos};
 use crate::source::{Bell, Source};
 use crate::transport::{Dial, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
@@ -49,7 +49,7 @@ pub async fn run(
     let bell = Bell::default();
     for source in &sources {
         source.wake_by(&bell);
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::of_run(RunId(rand::random()), UnixNanos::now());
         ledger.grow(source.extent());
         ledgers.push(ledger);
     }

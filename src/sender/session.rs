@@ -19,12 +19,14 @@ use super::stopped::stopped;
 use super::waiting::LimitedBy;
 use super::worker::Done;
 use crate::alarm::Alarm;
-use crate::frame::{FrameMeta, UnixNanos, quoted};
+use crate::frame::{Captured, Clock, FrameMeta, UnixNanos, quoted};
 use crate::source::{Bell, Source};
 use crate::transport::{
     LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
 };
-use crate::wire::{CloseCode, FrameHeader, Hello, Message, SourceId, Welcome};
+use crate::wire::{
+    Capabilities, CloseCode, FrameHeader, Hello, Message, SourceHello, SourceId, Welcome,
+};
 
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
@@ -129,7 +131,8 @@ impl<'a> Session<'a> {
             session: rand::random(),
             overwrite: run.options.overwrite,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            sources: run.sources.iter().map(|source| source.name().clone()).collect(),
+            sources: run.sources.iter().zip(&*run.ledgers).map(introduce).collect(),
+            capabilities: Capabilities::default(),
         });
         let stall = Stall::new(run.limits[0], Instant::now());
         let state = State {
@@ -232,6 +235,12 @@ impl<'a> Session<'a> {
             }
         }
     }
+}
+
+/// A source as the hello names it.
+fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger)) -> SourceHello {
+    let endless = !ledger.has_ended();
+    SourceHello { endless, ..SourceHello::new(source.name().clone(), ledger.run, ledger.began) }
 }
 
 async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
@@ -415,7 +424,11 @@ impl State<'_> {
             name: description.name,
             bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: Some(schedule.unix(ready.due.at)),
+            captured: description.modified.map(|at| {
+                let (clock, uncertainty) = (Clock::Modified, None);
+                Captured { at, clock, uncertainty }
+            }),
+            due: Some(schedule.unix(ready.due.at)),
             modified: description.modified,
         };
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
@@ -492,7 +505,8 @@ impl State<'_> {
                 }
                 Ok(())
             }
-            other => Err(Nonsense(format!("only a sender says {}", kind_of(&other)))),
+            Message::Skipped { .. } => Ok(()),
+            other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }
     }
 
@@ -561,17 +575,6 @@ impl State<'_> {
         let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
         let stall = self.stall.wakes_at();
         earlier(earlier(stall, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
-    }
-}
-
-/// What a message is, in a word: what it says is a stranger's, and may be long.
-fn kind_of(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "hello",
-        Message::Offer(_) => "what it offers",
-        Message::EndOfSource(_) => "the end of a source",
-        Message::ClockProbe(_) => "a question about the clock",
-        _ => "this",
     }
 }
 

@@ -16,7 +16,8 @@ use crate::transport::{
     PathWatch, SenderLink, TransportError,
 };
 use crate::wire::{
-    Answer, CloseCode, Message, Receipts, Refusal, RefusalCode, Totals, Verdict, Welcome,
+    Answer, Capabilities, CloseCode, Message, Receipts, Refusal, RefusalCode, Totals, Verdict,
+    Welcome,
 };
 
 pub(super) const FRAMES: u64 = 200;
@@ -91,10 +92,14 @@ impl Dial for Hand {
 pub(super) fn welcome(max_frame: u64, bytes: u64, frames: u64) -> Message {
     Message::Welcome(Welcome {
         durable: false,
+        replaces: true,
         max_frame,
         max_unconfirmed_bytes: bytes,
         max_unconfirmed_frames: frames,
         agent: "test".to_owned(),
+        next: vec![Sequence(0)],
+        capabilities: Capabilities::default(),
+        join: None,
     })
 }
 
@@ -108,7 +113,7 @@ impl FarEnd {
                 let verdicts = offer.entries.iter().map(|_| Verdict::Wanted);
                 Message::Answer(Answer::new(offer.source, verdicts))
             }
-            Some(Message::EndOfSource(end)) => {
+            Some(Message::EndOfRun(end)) => {
                 let totals = Totals { source: end.source, stored: FRAMES, already: 0 };
                 let _ = self.incoming.send(Message::Totals(totals)).await;
                 return true;
@@ -276,7 +281,7 @@ async fn a_backlog_never_delays_frames_that_fall_due() {
 /// Checks that no late frame was taken while one waited that had fallen due since, and was not
 /// late itself.
 fn assert_fresh_first(taken: &[(UnixNanos, OutgoingFrame)]) {
-    let due = |frame: &OutgoingFrame| frame.header.meta.captured.expect("live").0;
+    let due = |frame: &OutgoingFrame| frame.header.meta.due.expect("live").0;
     let slack = SLACK.as_nanos() as u64;
     let late = |(_, frame): &&(UnixNanos, OutgoingFrame)| !frame.is_live();
     let backlog = taken.iter().filter(late).count();

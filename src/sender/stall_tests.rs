@@ -11,7 +11,7 @@ use super::*;
 use crate::frame::{Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{BoxFuture, Dial, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
-use crate::wire::{Message, ReceiptRun, Receipts, Refusal, RefusalCode, SourceId, Totals};
+use crate::wire::{Message, Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Totals};
 
 const RETRY_FOR: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(3);
@@ -273,7 +273,7 @@ async fn a_receiver_that_tells_the_same_again_and_again_is_left() {
             }
         }
     }
-    let runs = vec![ReceiptRun { first: Sequence(0), count: FRAMES - 1 }; 1_000];
+    let runs = vec![SequenceRun { first: Sequence(0), count: FRAMES - 1 }; 1_000];
     let again = Message::Receipts(Receipts { source: SourceId(0), stored: UnixNanos(0), runs });
     let mut told = 0;
     loop {
@@ -401,8 +401,8 @@ async fn what_comes_about_leaves_at_once_and_is_not_offered() {
     source.grow(true);
     loop {
         match link.messages.recv().await {
-            Some(Message::EndOfSource(end)) => {
-                assert_eq!(end.frames, 5);
+            Some(Message::EndOfRun(end)) => {
+                assert_eq!(end.captured, 5);
                 break;
             }
             other => assert!(matches!(other, Some(Message::ClockProbe(_))), "{other:?}"),

@@ -41,7 +41,7 @@ pub struct FolderSource {
 /// What the store has under a name.
 enum Standing {
     /// A line and a file of its length that is as it was when the line was written.
-    Stored(Record),
+    Stored(Box<Record>),
     /// A line and a file of another length or content.
     Altered,
     /// No line, or no file.
@@ -163,6 +163,9 @@ impl FolderSource {
     fn write(&mut self, received: &ReceivedFrame, sync: bool) -> Result<Step, FrameError> {
         let hash = self.checked_hash(received)?;
         let name = &received.frame.meta.name;
+        if name.folder().is_some() {
+            return Err(FrameError::NotAFile { frame: self.frame(name) });
+        }
         match self.standing(name)? {
             Standing::Stored(record) if record.blake3 == hash => {
                 return Ok(Step::Settled(Outcome::AlreadyStored));
@@ -314,6 +317,10 @@ impl FolderSource {
     }
 
     fn standing(&mut self, name: &FrameName) -> Result<Standing, FrameError> {
+        // Nothing is looked up through folders, which could be links.
+        if name.folder().is_some() {
+            return Ok(Standing::Open);
+        }
         let record = match self.manifest.find(name) {
             Ok(Some(record)) => record,
             Ok(None) => return Ok(Standing::Open),
@@ -326,7 +333,7 @@ impl FolderSource {
             Some((Kind::File(length), changed)) if length == record.bytes => {
                 // Most files are the line's by their time, and need not be read.
                 match wrote(&record, changed) || self.has_content(name, record.blake3)? {
-                    true => Standing::Stored(record),
+                    true => Standing::Stored(Box::new(record)),
                     false => Standing::Altered,
                 }
             }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
+use crate::frame::{Captured, Clock, Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
 use crate::manifest::{FILE_NAME, Record};
 
 pub(super) fn source() -> SourceName {
@@ -23,7 +23,8 @@ pub(super) fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
         name,
         bytes: body.len() as u64,
         hash: Some(blake3::hash(body)),
-        captured: Some(UnixNanos(1)),
+        captured: Some(Captured { at: UnixNanos(1), clock: Clock::Modified, uncertainty: None }),
+        due: None,
         modified: Some(UnixNanos(2)),
     };
     let frame = Frame { meta, body: Bytes::copy_from_slice(body) };

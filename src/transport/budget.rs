@@ -133,7 +133,8 @@ fn memory_of(message: &Message) -> u64 {
             };
             offer.entries.iter().map(entry).sum()
         }
-        Message::EndOfSource(end) => {
+        Message::Drops(drops) => drops.ranges.len() * size_of::<crate::frame::DropRange>(),
+        Message::EndOfRun(end) => {
             let lost = |name: &str| size_of::<crate::wire::LostFrame>() + name.len() + ALLOCATION;
             end.lost.iter().map(|frame| lost(&frame.name)).sum()
         }

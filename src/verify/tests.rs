@@ -27,6 +27,7 @@ fn frame(sequence: u64, replace: bool) -> ReceivedFrame {
         bytes: body.len() as u64,
         hash: None,
         captured: None,
+        due: None,
         modified: None,
     };
     ReceivedFrame {

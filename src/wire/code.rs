@@ -26,6 +26,8 @@ pub enum RefusalCode {
     NotNeeded = 0x18,
     /// The stream made no progress for too long.
     Stalled = 0x19,
+    /// The receiver needed the frame's memory for others: it came too slowly for the room that it held.
+    NoMemory = 0x1a,
 }
 
 /// Why a session ended: the code of QUIC's CONNECTION_CLOSE, and of a close record over TCP.
@@ -44,10 +46,16 @@ pub enum CloseCode {
     Busy = 0x4,
     /// The receiver cannot use its store.
     Store = 0x5,
+    /// The peer speaks another version of the protocol.
+    Version = 0x6,
+    /// The sender may not send here any more.
+    Revoked = 0x7,
+    /// A source of the hello belongs to another sender.
+    Owned = 0x8,
 }
 
 impl RefusalCode {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::BadHeader,
         Self::TooLarge,
         Self::UnknownSource,
@@ -58,6 +66,7 @@ impl RefusalCode {
         Self::StoreFailed,
         Self::NotNeeded,
         Self::Stalled,
+        Self::NoMemory,
     ];
 
     /// The code on the wire.
@@ -72,13 +81,22 @@ impl RefusalCode {
 
     /// True where trying again later, unchanged, may succeed.
     pub fn may_pass(self) -> bool {
-        matches!(self, Self::NoSpace | Self::StoreFailed | Self::Stalled)
+        matches!(self, Self::NoSpace | Self::StoreFailed | Self::Stalled | Self::NoMemory)
     }
 }
 
 impl CloseCode {
-    const ALL: [Self; 6] =
-        [Self::Done, Self::Shutdown, Self::Protocol, Self::Stalled, Self::Busy, Self::Store];
+    const ALL: [Self; 9] = [
+        Self::Done,
+        Self::Shutdown,
+        Self::Protocol,
+        Self::Stalled,
+        Self::Busy,
+        Self::Store,
+        Self::Version,
+        Self::Revoked,
+        Self::Owned,
+    ];
 
     /// The code on the wire.
     pub fn number(self) -> u64 {
@@ -104,6 +122,7 @@ impl fmt::Display for RefusalCode {
             Self::StoreFailed => "the receiver could not store it",
             Self::NotNeeded => "not needed",
             Self::Stalled => "no progress",
+            Self::NoMemory => "the receiver needed its memory for others",
         })
     }
 }
@@ -117,6 +136,9 @@ impl fmt::Display for CloseCode {
             Self::Stalled => "no progress",
             Self::Busy => "too many sessions",
             Self::Store => "store unavailable",
+            Self::Version => "another version of the protocol",
+            Self::Revoked => "not permitted any more",
+            Self::Owned => "the source belongs to another sender",
         })
     }
 }

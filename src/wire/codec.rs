@@ -45,6 +45,12 @@ pub enum WireError {
     },
 }
 
+impl WireError {
+    pub(super) fn malformed(what: &'static str, why: impl Into<String>) -> Self {
+        Self::Malformed { what, why: why.into() }
+    }
+}
+
 /// The outcome of decoding from a buffer that may not hold everything yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decoded<T> {
@@ -217,6 +223,12 @@ impl Writer {
     /// A varint length and the text's bytes.
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.varint(text.len() as u64).raw(text.as_bytes())
+    }
+
+    /// The same, of the longest beginning of the text that has at most `limit` bytes and ends between characters.
+    pub fn text_up_to(&mut self, limit: u64, text: &str) -> &mut Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        self.text(&text[..text.floor_char_boundary(limit)])
     }
 
     /// How many bytes were written.

@@ -3,22 +3,27 @@
 use bytes::Bytes;
 
 use super::codec::{Decoded, Reader, WireError, Writer};
-use super::message::SourceId;
-use crate::frame::{ContentHash, FrameMeta, FrameName, MediaType, Sequence, UnixNanos};
+use super::field::{self, Fields};
+use super::source_id::SourceId;
+use crate::frame::{
+    Captured, Clock, ContentHash, FrameMeta, FrameName, MediaType, Sequence, UnixNanos,
+};
 
-/// The version of the header's layout.
-pub const HEADER_VERSION: u8 = 1;
+/// The version of the header's layout. It is the first byte of a frame's stream, and tells it from streams of
+/// other kinds.
+pub const HEADER_VERSION: u8 = 2;
 
 /// The longest header, with its first three bytes. The longest names leave room to spare.
-pub const MAX_HEADER_BYTES: usize = 1_024;
+pub const MAX_HEADER_BYTES: usize = 2_048;
 
 /// Version and length, which are there before anything else can be read.
 const PREFIX_BYTES: usize = 3;
 
-const HAS_CAPTURED: u8 = 1;
-const HAS_MODIFIED: u8 = 2;
-const HAS_REPAIR: u8 = 4;
-const KNOWN_FLAGS: u8 = HAS_CAPTURED | HAS_MODIFIED | HAS_REPAIR;
+/// Fields behind the fixed part; see [`field`](super::field) for what their numbers say.
+const CAPTURED: u64 = 1;
+const REPAIR: u64 = 2;
+const MODIFIED: u64 = 3;
+const DUE: u64 = 5;
 
 const WHAT: &str = "the frame header";
 
@@ -49,20 +54,26 @@ impl FrameHeader {
     /// [`WireError::Malformed`] where the frame has no hash, which only frames of the stop-and-wait
     /// protocol lack.
     pub fn encode(&self) -> Result<Bytes, WireError> {
-        let hash = self.meta.hash.ok_or_else(|| malformed("it has no content hash"))?;
+        let meta = &self.meta;
+        let hash = meta.hash.ok_or_else(|| malformed("it has no content hash"))?;
         let mut body = Writer::new();
-        body.byte(self.flags())
-            .varint(u64::from(self.source.0))
-            .varint(self.meta.sequence.0)
-            .varint(self.meta.bytes)
-            .raw(hash.as_bytes());
-        for time in [self.meta.captured, self.meta.modified].into_iter().flatten() {
-            body.u64(time.0);
+        body.varint(u64::from(self.source.0)).varint(meta.sequence.0).varint(meta.bytes);
+        body.raw(hash.as_bytes()).text(meta.name.as_str()).text(meta.media.as_str());
+        if let Some(captured) = meta.captured {
+            field::put(&mut body, CAPTURED, |out| put_captured(out, captured));
         }
         if let Some(repair) = self.repair {
-            body.varint(u64::from(repair.shard_bytes)).varint(u64::from(repair.repair_shards));
+            field::put(&mut body, REPAIR, |out| {
+                out.varint(repair.shard_bytes.into()).varint(repair.repair_shards.into());
+            });
         }
-        body.text(self.meta.name.as_str()).text(self.meta.media.as_str());
+        for (number, time) in [(MODIFIED, meta.modified), (DUE, meta.due)] {
+            if let Some(time) = time {
+                field::put(&mut body, number, |out| {
+                    out.u64(time.0);
+                });
+            }
+        }
         let mut whole = Writer::new();
         let length = body.len() as u16; // names and media types are bounded far below 64 kB
         whole.byte(HEADER_VERSION).raw(&length.to_be_bytes()).raw(&body.finish());
@@ -96,61 +107,68 @@ impl FrameHeader {
 
     fn decode_body(bytes: &[u8]) -> Result<Self, WireError> {
         let mut reader = Reader::new(bytes);
-        let flags = reader.byte(WHAT)?;
-        if flags & !KNOWN_FLAGS != 0 {
-            return Err(malformed(format!("unknown flags {flags:#04x}")));
-        }
         let source = SourceId(reader.limited(u64::from(u8::MAX), "the source number")? as u8);
         let sequence = Sequence(reader.varint(WHAT)?);
         let length = reader.varint(WHAT)?;
-        let hash = ContentHash::from_bytes(reader.array(WHAT)?);
-        let captured = optional_time(&mut reader, flags & HAS_CAPTURED)?;
-        let modified = optional_time(&mut reader, flags & HAS_MODIFIED)?;
-        let repair = match flags & HAS_REPAIR {
-            0 => None,
-            _ => Some(decode_repair(&mut reader)?),
-        };
+        let hash = Some(ContentHash::from_bytes(reader.array(WHAT)?));
         let name = reader.text(MAX_HEADER_BYTES as u64, "the frame name")?;
         let name = FrameName::parse(name).map_err(|error| malformed(error.to_string()))?;
         let media = reader.text(MAX_HEADER_BYTES as u64, "the media type")?;
         let media = MediaType::parse(media).map_err(|error| malformed(error.to_string()))?;
-        reader.end(WHAT)?;
-        let hash = Some(hash);
-        let meta = FrameMeta { sequence, name, bytes: length, hash, captured, modified, media };
-        Ok(Self { source, meta, repair })
+        let (captured, due, modified) = (None, None, None);
+        let meta =
+            FrameMeta { sequence, name, bytes: length, hash, captured, due, modified, media };
+        let mut header = Self { source, meta, repair: None };
+        header.decode_fields(Fields::of(&mut reader, WHAT)?)?;
+        Ok(header)
     }
 
-    fn flags(&self) -> u8 {
-        let mut flags = 0;
-        if self.meta.captured.is_some() {
-            flags |= HAS_CAPTURED;
+    fn decode_fields(&mut self, mut fields: Fields<'_>) -> Result<(), WireError> {
+        while let Some((number, mut content)) = fields.next()? {
+            match number {
+                CAPTURED => self.meta.captured = captured(&mut content)?,
+                REPAIR => self.repair = Some(repair(&mut content)?),
+                MODIFIED => self.meta.modified = Some(UnixNanos(content.u64(WHAT)?)),
+                DUE => self.meta.due = Some(UnixNanos(content.u64(WHAT)?)),
+                other => {
+                    fields.unknown(other)?;
+                    continue;
+                }
+            }
+            content.end("a field of the frame header")?;
         }
-        if self.meta.modified.is_some() {
-            flags |= HAS_MODIFIED;
-        }
-        if self.repair.is_some() {
-            flags |= HAS_REPAIR;
-        }
-        flags
+        Ok(())
     }
 }
 
-fn decode_repair(reader: &mut Reader<'_>) -> Result<RepairLayout, WireError> {
+fn put_captured(out: &mut Writer, captured: Captured) {
+    out.u64(captured.at.0).byte(captured.clock.number());
+    if let Some(uncertainty) = captured.uncertainty {
+        out.varint(uncertainty);
+    }
+}
+
+/// A capture time; none where it was taken from a clock that this version does not know, which says less than
+/// nothing: times of unlike clocks must not be compared.
+fn captured(content: &mut Reader<'_>) -> Result<Option<Captured>, WireError> {
+    let at = UnixNanos(content.u64(WHAT)?);
+    let clock = Clock::from_number(content.byte(WHAT)?);
+    let uncertainty = match content.remaining() {
+        0 => None,
+        _ => Some(content.varint(WHAT)?),
+    };
+    Ok(clock.map(|clock| Captured { at, clock, uncertainty }))
+}
+
+fn repair(content: &mut Reader<'_>) -> Result<RepairLayout, WireError> {
     let limit = u64::from(u16::MAX);
-    let shard_bytes = reader.limited(limit, "the repair shard length")? as u32;
-    let repair_shards = reader.limited(limit, "the number of repair shards")? as u32;
+    let shard_bytes = content.limited(limit, "the repair shard length")? as u32;
+    let repair_shards = content.limited(limit, "the number of repair shards")? as u32;
     Ok(RepairLayout { shard_bytes, repair_shards })
 }
 
-fn optional_time(reader: &mut Reader<'_>, present: u8) -> Result<Option<UnixNanos>, WireError> {
-    if present == 0 {
-        return Ok(None);
-    }
-    Ok(Some(UnixNanos(reader.u64(WHAT)?)))
-}
-
 fn malformed(why: impl Into<String>) -> WireError {
-    WireError::Malformed { what: WHAT, why: why.into() }
+    WireError::malformed(WHAT, why)
 }
 
 #[cfg(test)]
@@ -167,7 +185,12 @@ mod tests {
                 name: FrameName::parse("0.png").unwrap(),
                 bytes: 20_000,
                 hash: Some(ContentHash::from_bytes([0xab; 32])),
-                captured: Some(UnixNanos(0x0102_0304_0506_0708)),
+                captured: Some(Captured {
+                    at: UnixNanos(0x0102_0304_0506_0708),
+                    clock: Clock::Read,
+                    uncertainty: None,
+                }),
+                due: Some(UnixNanos(9)),
                 modified: None,
                 media: MediaType::parse("image/png").unwrap(),
             },
@@ -175,13 +198,24 @@ mod tests {
         }
     }
 
+    fn fixed() -> Vec<u8> {
+        let mut bytes = vec![2, 0, 0, 1, 0x41, 0x2c, 0x80, 0, 0x4e, 0x20];
+        bytes.extend([0xab; 32]);
+        bytes.extend(b"\x050.png\x09image/png");
+        bytes
+    }
+
+    /// The fixed part of the example with these bytes of fields behind it.
+    fn with_fields(fields: &[u8]) -> Vec<u8> {
+        let mut bytes = fixed();
+        bytes.extend(fields);
+        bytes[2] = (bytes.len() - 3) as u8;
+        bytes
+    }
+
     #[test]
     fn golden_bytes() {
-        let mut golden = vec![1, 0, 65, HAS_CAPTURED, 1, 0x41, 0x2c, 0x80, 0, 0x4e, 0x20];
-        golden.extend([0xab; 32]);
-        golden.extend([1, 2, 3, 4, 5, 6, 7, 8]);
-        golden.extend(b"\x050.png\x09image/png");
-        golden[2] = (golden.len() - 3) as u8;
+        let golden = with_fields(&[1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 3, 5, 8, 0, 0, 0, 0, 0, 0, 0, 9]);
         assert_eq!(&example().encode().unwrap()[..], &golden[..]);
         assert_eq!(FrameHeader::decode(&golden), Ok(Decoded::Value(example(), golden.len())));
     }
@@ -200,7 +234,19 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let error = FrameHeader::decode(&[9]).unwrap_err().to_string();
-        assert!(error.contains("version 9") && error.contains("version 1"), "{error}");
+        assert!(error.contains("version 9") && error.contains("version 2"), "{error}");
+    }
+
+    #[test]
+    fn a_field_that_may_be_skipped_is_and_another_is_refused() {
+        let decoded =
+            FrameHeader::decode(&with_fields(&[1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 3, 7, 1, 0xff]));
+        assert!(matches!(decoded, Ok(Decoded::Value(header, _)) if header.meta.captured.is_some()));
+        let error = FrameHeader::decode(&with_fields(&[8, 1, 0xff])).unwrap_err().to_string();
+        assert!(error.contains("field 8"), "{error}");
+        // A clock of a later version says nothing to this one.
+        let decoded = FrameHeader::decode(&with_fields(&[1, 9, 1, 2, 3, 4, 5, 6, 7, 8, 99]));
+        assert!(matches!(decoded, Ok(Decoded::Value(header, _)) if header.meta.captured.is_none()));
     }
 
     #[test]
@@ -211,6 +257,18 @@ mod tests {
         assert!(FrameHeader::decode(&bytes).is_err());
     }
 
+    #[test]
+    fn the_longest_header_fits() {
+        let mut header = example();
+        let parts = vec!["n".repeat(249); 4];
+        header.meta.name = FrameName::parse(&parts.join("/")).unwrap();
+        header.meta.media = MediaType::parse(&format!("image/{}", "x".repeat(121))).unwrap();
+        header.meta.modified = Some(UnixNanos(u64::MAX));
+        header.repair = Some(RepairLayout { shard_bytes: 65_535, repair_shards: 65_535 });
+        let bytes = header.encode().unwrap();
+        assert_eq!(FrameHeader::decode(&bytes), Ok(Decoded::Value(header, bytes.len())));
+    }
+
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
@@ -218,27 +276,32 @@ mod tests {
         }
 
         #[test]
+        fn garbage_in_the_fields_never_panics(fields in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = FrameHeader::decode(&with_fields(&fields));
+        }
+
+        #[test]
         fn headers_come_back(
             source in any::<u8>(),
             sequence in 0..super::super::MAX_VARINT,
-            length in 0..super::super::MAX_VARINT,
-            captured in any::<Option<u64>>(),
-            modified in any::<Option<u64>>(),
-            repair in proptest::option::of((0..65_536_u32, 0..65_536_u32)),
-            name in "[a-z0-9 ]{1,64}\\.jpg",
+            bytes in 0..super::super::MAX_VARINT,
+            captured in proptest::option::of((any::<u64>(), 0_u8..7, proptest::option::of(0..super::super::MAX_VARINT))),
+            due in proptest::option::of(any::<u64>()),
+            modified in proptest::option::of(any::<u64>()),
+            repair in proptest::option::of((1..=u32::from(u16::MAX), 1..=u32::from(u16::MAX))),
         ) {
             let mut header = example();
             header.source = SourceId(source);
             header.meta.sequence = Sequence(sequence);
-            header.meta.bytes = length;
-            header.meta.captured = captured.map(UnixNanos);
+            header.meta.bytes = bytes;
+            header.meta.captured = captured.and_then(|(at, clock, uncertainty)| {
+                Some(Captured { at: UnixNanos(at), clock: Clock::from_number(clock)?, uncertainty })
+            });
+            header.meta.due = due.map(UnixNanos);
             header.meta.modified = modified.map(UnixNanos);
-            header.meta.name = FrameName::parse(&name).unwrap();
-            header.repair = repair
-                .map(|(shard_bytes, repair_shards)| RepairLayout { shard_bytes, repair_shards });
+            header.repair = repair.map(|(shard_bytes, repair_shards)| RepairLayout { shard_bytes, repair_shards });
             let bytes = header.encode().unwrap();
-            let length = bytes.len();
-            prop_assert_eq!(FrameHeader::decode(&bytes), Ok(Decoded::Value(header, length)));
+            prop_assert_eq!(FrameHeader::decode(&bytes), Ok(Decoded::Value(header, bytes.len())));
         }
     }
 }

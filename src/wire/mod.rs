@@ -6,27 +6,34 @@
 
 mod code;
 mod codec;
+mod field;
 mod header;
+mod limits;
 mod message;
+pub mod parity;
 pub mod record;
+mod source_id;
 pub mod stop_and_wait;
 
 pub use code::{CloseCode, RefusalCode};
 pub use codec::{Decoded, MAX_VARINT, Reader, WireError, Writer};
+pub use field::{MAX_KIND, is_ignorable};
 pub use header::{FrameHeader, HEADER_VERSION, MAX_HEADER_BYTES, RepairLayout};
+pub use limits::{MAX_ENTRIES, MAX_MESSAGE_BYTES, MAX_SOURCES};
 pub use message::{
-    Answer, EndOfSource, Hello, LostFrame, MAX_ENTRIES, MAX_MESSAGE_BYTES, Message, Offer,
-    OfferEntry, ReceiptRun, Receipts, Refusal, SESSION_ID_BYTES, SourceId, Totals, Verdict,
-    VerdictRun, Welcome,
+    Answer, Capabilities, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, Message,
+    Noted, Offer, OfferEntry, Receipts, Refusal, SESSION_ID_BYTES, SequenceRun, SourceHello,
+    Totals, Verdict, VerdictRun, Welcome,
 };
+pub use source_id::SourceId;
 
 /// The protocol and its version, as ALPN names it.
 ///
 /// Two ends that do not share it are told so by TLS before anything of a session is exchanged.
-pub const ALPN: &[u8] = b"framelane/1";
+pub const ALPN: &[u8] = b"framelane/2";
 
 /// The ALPN of a connection that carries exactly one frame (`tcp-per-frame`).
-pub const ALPN_SINGLE_FRAME: &[u8] = b"framelane-frame/1";
+pub const ALPN_SINGLE_FRAME: &[u8] = b"framelane-frame/2";
 
-/// The most sources one session can carry.
-pub const MAX_SOURCES: usize = 64;
+/// The versions before this one: a receiver agrees to them only to say that it does not speak them.
+pub const ALPN_BEFORE: [&[u8]; 2] = [b"framelane/1", b"framelane-frame/1"];

@@ -7,7 +7,9 @@
 use bytes::Bytes;
 
 use super::codec::{Decoded, Reader, WireError, Writer, peek_varint};
+use super::field::{MAX_KIND, is_ignorable};
 use super::header::FrameHeader;
+use super::limits::MAX_MESSAGE_BYTES;
 use super::message::Message;
 
 const MESSAGE: u8 = 1;
@@ -67,10 +69,11 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded<Record>, WireError> {
         MESSAGE => Ok(behind_type(Message::decode(rest)?, Record::Message)),
         FRAME => Ok(behind_type(FrameHeader::decode(rest)?, Record::Frame)),
         CLOSE => decode_close(rest),
-        other => Err(WireError::Malformed {
-            what: "a record",
-            why: format!("unknown type {other}; is the peer a framelane of another version?"),
-        }),
+        other if other <= MAX_KIND && is_ignorable(u64::from(other)) => decode_skipped(other, rest),
+        other => Err(WireError::malformed(
+            "a record",
+            format!("unknown type {other}; is the peer a framelane of another version?"),
+        )),
     }
 }
 
@@ -79,6 +82,23 @@ fn behind_type<T>(decoded: Decoded<T>, wrap: fn(T) -> Record) -> Decoded<Record>
         Decoded::NeedMore(need) => Decoded::NeedMore(need + 1),
         Decoded::Value(value, length) => Decoded::Value(wrap(value), length + 1),
     }
+}
+
+/// A record of a later version that may be skipped: a length and as many bytes, at most as a message has.
+fn decode_skipped(kind: u8, bytes: &[u8]) -> Result<Decoded<Record>, WireError> {
+    let (length, length_bytes) = match peek_varint(bytes) {
+        Decoded::NeedMore(need) => return Ok(Decoded::NeedMore(1 + need)),
+        Decoded::Value(value, length) => (value, length),
+    };
+    if length > MAX_MESSAGE_BYTES {
+        let what = "the length of a record";
+        return Err(WireError::OverLimit { what, value: length, limit: MAX_MESSAGE_BYTES });
+    }
+    let total = 1 + length_bytes + length as usize;
+    if bytes.len() + 1 < total {
+        return Ok(Decoded::NeedMore(total));
+    }
+    Ok(Decoded::Value(Record::Message(Message::Skipped { kind: u64::from(kind) }), total))
 }
 
 fn decode_close(bytes: &[u8]) -> Result<Decoded<Record>, WireError> {
@@ -127,6 +147,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_record_of_a_later_version_is_skipped_where_it_may_be() {
+        let skipped = Record::Message(Message::Skipped { kind: 5 });
+        assert_eq!(decode(b"\x05\x02xx\x03"), Ok(Decoded::Value(skipped, 4)));
+        assert_eq!(decode(b"\x05\x02x"), Ok(Decoded::NeedMore(4)));
+        assert_eq!(decode(b"\x05"), Ok(Decoded::NeedMore(2)));
+        assert!(decode(b"\x06\x00").is_err());
+        assert!(decode(b"\x05\xff\xff\xff\xff\xff\xff\xff\xff").is_err());
     }
 
     #[test]

@@ -218,6 +218,10 @@ impl Header {
         };
         let bytes = length.parse().map_err(|_| malformed(HEADER, "it has no length"))?;
         let name = FrameName::parse(name).map_err(|error| malformed(HEADER, error.to_string()))?;
+        // The scripts name files, and save them all into one folder.
+        if name.folder().is_some() {
+            return Err(malformed(HEADER, format!("the name {name} has folders")));
+        }
         Ok(Self { bytes, name })
     }
 
@@ -227,6 +231,10 @@ impl Header {
     /// [`WireError`] where the protocol cannot carry the frame: a body under
     /// [`MIN_BODY_BYTES`] or of too many digits, a name with a `|`.
     pub fn encode(&self) -> Result<Bytes, WireError> {
+        if self.name.folder().is_some() {
+            let why = format!("{} is in a folder, which stop-and-wait cannot carry", self.name);
+            return Err(malformed(HEADER, why));
+        }
         if self.bytes < MIN_BODY_BYTES {
             let why = format!(
                 "{} is {} bytes long; the stop-and-wait protocol carries frames of {MIN_BODY_BYTES} \

@@ -10,7 +10,7 @@ use super::incoming::{Fault, Incoming, Step};
 use super::{close, repairing, varint};
 use crate::repair::TrailerMark;
 use crate::transport::{Arrival, ArrivedFrame, Intake, SourceCount};
-use crate::wire::{CloseCode, RefusalCode};
+use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, is_ignorable};
 
 /// Bytes a session with open frames has to deliver within its stall time, all frames together.
 /// Priorities may starve one stream for long while others finish, so a stream on its own is not
@@ -103,6 +103,11 @@ enum Rest {
     Repair,
 }
 
+/// True for the first byte of a stream of a later version's that may be let go.
+fn is_of_another_kind(first: &u8) -> bool {
+    *first != HEADER_VERSION && *first <= MAX_KIND && is_ignorable(u64::from(*first))
+}
+
 /// Reads a stream's end; bytes instead of it are behind what the header announced.
 async fn read_end(stream: &mut RecvStream) {
     if let Ok(Some(_)) = stream.read_chunk(READ_BYTES, false).await {
@@ -120,6 +125,10 @@ async fn read_frame(
         // Unordered: what comes behind a lost packet may be the repair that makes up for it.
         match stream.read_chunk(READ_BYTES, false).await {
             Ok(Some(chunk)) => {
+                if chunk.offset == 0 && chunk.bytes.first().is_some_and(is_of_another_kind) {
+                    let _ = stream.stop(varint(RefusalCode::NotNeeded.number()));
+                    return Ok(None);
+                }
                 session.progress.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
                 match incoming.take(chunk.offset, &chunk.bytes).await? {
                     Step::More => {}

@@ -12,14 +12,15 @@ use super::Failure;
 use super::conversation::{Conversation, Heard};
 use super::settings::{ACCEPT_PAUSE, BACKLOG, LINK_QUEUE, ReceiverSettings};
 use super::socket::{Connection, prepare};
-use crate::frame::{Frame, FrameMeta, Sequence, SourceName, UnixNanos};
+use crate::frame::{Frame, FrameMeta, RunId, Sequence, SourceName, UnixNanos};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, ArrivedFrame, Intake, LinkEnd, Listener, MESSAGE_QUEUE, PathStats,
     PathWatch, Peer, ReceiverLink, SourceCount, Transport, TransportError,
 };
 use crate::wire::stop_and_wait::{Command, Header};
 use crate::wire::{
-    CloseCode, EndOfSource, Hello, Message, Receipts, RefusalCode, SESSION_ID_BYTES, SourceId,
+    Capabilities, CloseCode, EndOfRun, Hello, Message, Receipts, RefusalCode, SESSION_ID_BYTES,
+    SourceHello, SourceId,
 };
 
 /// The one source of a connection.
@@ -181,8 +182,10 @@ impl<C: Connection> Session<C> {
         self.talk.say_ok().await?;
         let frames = self.frames().await?;
         let (lost, lost_count) = (Vec::new(), 0);
-        let end = EndOfSource { source: SOURCE, frames, lost, lost_count };
-        self.say(Message::EndOfSource(end)).await?;
+        let (run, first, ended) = (RunId::NONE, Sequence(0), UnixNanos::now());
+        let captured = frames;
+        let end = EndOfRun { source: SOURCE, run, first, captured, ended, lost, lost_count };
+        self.say(Message::EndOfRun(end)).await?;
         match timeout(self.settings.totals, self.totals()).await {
             Ok(result) => result,
             // Every frame is confirmed; totals are only for the log.
@@ -194,7 +197,11 @@ impl<C: Connection> Session<C> {
     async fn hello(&mut self, source: SourceName) -> Result<(), Failure> {
         let session: [u8; SESSION_ID_BYTES] = rand::random();
         let agent = "stop-and-wait".to_owned();
-        let hello = Hello { session, overwrite: false, agent, sources: vec![source] };
+        // The protocol knows no runs.
+        let (run, began) = (RunId::NONE, UnixNanos::now());
+        let source = SourceHello::new(source, run, began);
+        let (sources, capabilities) = (vec![source], Capabilities::default());
+        let hello = Hello { session, overwrite: false, agent, sources, capabilities };
         self.say(Message::Hello(hello)).await?;
         loop {
             if let Message::Welcome(_) = self.from_session.recv().await.ok_or(Failure::Ended)? {
@@ -250,6 +257,7 @@ impl<C: Connection> Session<C> {
             bytes: header.bytes,
             hash: None,
             captured: None,
+            due: None,
             modified: None,
             media,
         };

@@ -22,15 +22,15 @@ use super::Failure;
 use super::line::{Event, Job, Line, Shared};
 use super::settings::{MAX_FRAME_BYTES, SenderSettings, UNCONFIRMED_BYTES, UNCONFIRMED_PER_SOURCE};
 use super::socket::{choose_congestion, prepare};
-use crate::frame::{FrameMeta, UnixNanos};
+use crate::frame::{DropRange, FrameMeta, Sequence, UnixNanos};
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink, Transport, TransportError,
 };
 use crate::wire::stop_and_wait::{Header, Opening};
 use crate::wire::{
-    Answer, EndOfSource, Hello, Message, Offer, Receipts, Refusal, RefusalCode, SourceId, Totals,
-    Verdict, Welcome,
+    Answer, Capabilities, EndOfRun, Hello, Message, Noted, Offer, Receipts, Refusal, RefusalCode,
+    SequenceRun, SourceId, Totals, Verdict, Welcome,
 };
 
 /// Opens sessions to a server that speaks the scripts' protocol.
@@ -193,20 +193,29 @@ impl Session {
         match message {
             Message::Hello(hello) => self.on_hello(hello).await,
             Message::Offer(offer) => self.on_offer(offer).await,
-            Message::EndOfSource(end) => self.on_end(end).await,
+            Message::EndOfRun(end) => self.on_end(end).await,
+            // Nobody at the other end keeps an account of them.
+            Message::Drops(drops) => {
+                let run =
+                    |range: &DropRange| SequenceRun { first: range.first, count: range.count };
+                let frames = drops.ranges.iter().map(run).collect();
+                self.tell(Message::Noted(Noted { source: drops.source, run: drops.run, frames }))
+                    .await
+            }
             // The protocol cannot ask for a clock; whoever asks gets no answer.
             Message::ClockProbe(_) => Ok(()),
             other => {
-                tracing::debug!(?other, "stop-and-wait has no way to say this");
+                tracing::debug!("stop-and-wait has no way to say {}", other.name());
                 Ok(())
             }
         }
     }
 
     async fn on_hello(&mut self, hello: Hello) -> Result<(), Failure> {
-        for name in &hello.sources {
+        let next = vec![Sequence(0); hello.sources.len()];
+        for source in &hello.sources {
             // The name tells visible from infrared, and is the folder that the user wishes for.
-            let name = name.as_str().to_owned();
+            let name = source.name.as_str().to_owned();
             let opening = Opening { format: name.clone(), directory: name }.encode()?;
             self.sources.push(Source {
                 opening,
@@ -218,10 +227,15 @@ impl Session {
         }
         self.tell(Message::Welcome(Welcome {
             durable: false,
+            // It does not ask what is there.
+            replaces: true,
             max_frame: MAX_FRAME_BYTES,
             max_unconfirmed_bytes: UNCONFIRMED_BYTES,
             max_unconfirmed_frames: self.limit(),
             agent: "stop-and-wait".to_owned(),
+            next,
+            capabilities: Capabilities::default(),
+            join: None,
         }))
         .await
     }
@@ -256,7 +270,7 @@ impl Session {
         hand(&line, Job::Frame(Box::new(frame))).await
     }
 
-    async fn on_end(&mut self, end: EndOfSource) -> Result<(), Failure> {
+    async fn on_end(&mut self, end: EndOfRun) -> Result<(), Failure> {
         let source = self.source(end.source)?;
         match source.jobs.take() {
             Some(line) => hand(&line, Job::End).await,

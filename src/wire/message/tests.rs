@@ -1,59 +1,118 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::{
+    ContentHash, DropRange, DropReason, FrameName, RunId, Sequence, SourceName, UnixNanos,
+};
+use crate::wire::code::RefusalCode;
+use crate::wire::limits::{MAX_ENTRIES, MAX_SOURCES, MAX_TEXT_BYTES};
+use crate::wire::source_id::SourceId;
+
+const SOURCE: SourceId = SourceId(1);
+const RUN: RunId = RunId([3; 16]);
 
 fn hello() -> Message {
+    let source = |(name, endless, live)| SourceHello {
+        name: SourceName::parse(name).unwrap(),
+        run: RUN,
+        began: UnixNanos(258),
+        endless,
+        live,
+    };
     Message::Hello(Hello {
         session: [7; SESSION_ID_BYTES],
         overwrite: true,
-        agent: "framelane/0.1".to_owned(),
-        sources: ["visible", "infrared"].map(|name| SourceName::parse(name).unwrap()).to_vec(),
+        agent: "framelane/0.2".to_owned(),
+        sources: [("visible", false, false), ("infrared", true, true)].map(source).to_vec(),
+        capabilities: Capabilities::JOIN,
     })
 }
 
+fn welcome() -> Message {
+    Message::Welcome(Welcome {
+        durable: false,
+        replaces: true,
+        max_frame: 1 << 26,
+        max_unconfirmed_bytes: 1 << 26,
+        max_unconfirmed_frames: 4_096,
+        agent: "framelane/0.2".to_owned(),
+        next: vec![Sequence(0), Sequence(300)],
+        capabilities: Capabilities(0),
+        join: Some([9; JOIN_TOKEN_BYTES]),
+    })
+}
+
+fn drops() -> Message {
+    let late = DropRange {
+        first: Sequence(300),
+        count: 2,
+        reason: DropReason::Late,
+        captured: Some((UnixNanos(1), UnixNanos(2))),
+    };
+    let garbage =
+        DropRange { first: Sequence(7), count: 1, reason: DropReason::NotAnImage, captured: None };
+    Message::Drops(Drops { source: SOURCE, run: RUN, ranges: vec![late, garbage] })
+}
+
+fn end_of_run(lost: Vec<LostFrame>, lost_count: u64) -> EndOfRun {
+    let (first, captured, ended) = (Sequence(0), 2_000, UnixNanos(9));
+    EndOfRun { source: SOURCE, run: RUN, first, captured, ended, lost, lost_count }
+}
+
 fn examples() -> Vec<Message> {
-    let source = SourceId(1);
     let entry = |sequence, hash| OfferEntry {
         sequence: Sequence(sequence),
-        name: FrameName::parse("9.jpg").unwrap(),
+        name: FrameName::parse("flight1/9.jpg").unwrap(),
         bytes: 60_000,
         modified: Some(UnixNanos(5)),
         hash,
     };
     let hash = ContentHash::from_bytes([1; 32]);
+    let lost = LostFrame { sequence: Sequence(3), name: "3.jpg".to_owned() };
+    let noted = SequenceRun { first: Sequence(3), count: 4 };
+    let entries = vec![entry(0, None), entry(1, Some(hash))];
     vec![
         hello(),
-        Message::Welcome(Welcome {
-            durable: false,
-            max_frame: 1 << 26,
-            max_unconfirmed_bytes: 1 << 26,
-            max_unconfirmed_frames: 4_096,
-            agent: "framelane/0.1".to_owned(),
-        }),
-        Message::Offer(Offer { source, entries: vec![entry(0, None), entry(1, Some(hash))] }),
-        Message::Answer(Answer::new(source, [Verdict::Stored, Verdict::Stored, Verdict::Wanted])),
-        Message::Receipts(Receipts::new(source, UnixNanos(9), [4, 5, 6, 9].map(Sequence))),
-        Message::Refusal(Refusal::new(source, Sequence(4), RefusalCode::NoSpace, "disk full")),
-        Message::EndOfSource(EndOfSource {
-            source,
-            frames: 10,
-            lost: vec![LostFrame { sequence: Sequence(3), name: "3.jpg".to_owned() }],
-            lost_count: 1,
-        }),
-        Message::Totals(Totals { source, stored: 8, already: 1 }),
+        welcome(),
+        Message::Offer(Offer { source: SOURCE, entries }),
+        Message::Answer(Answer::new(SOURCE, [Verdict::Stored, Verdict::Stored, Verdict::Wanted])),
+        Message::Receipts(Receipts::new(SOURCE, UnixNanos(9), [4, 5, 6, 9].map(Sequence))),
+        Message::Refusal(Refusal::new(SOURCE, Sequence(4), RefusalCode::NoSpace, "disk full")),
+        Message::EndOfRun(end_of_run(vec![lost], 1)),
+        Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 }),
         Message::ClockProbe(77),
         Message::ClockReply { asked: 77, arrived: 78, replied: 79 },
+        drops(),
+        Message::Noted(Noted { source: SOURCE, run: RUN, frames: vec![noted] }),
+        Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
     ]
 }
 
 #[test]
 fn golden_hello() {
-    let mut golden = vec![1, 49];
+    let mut golden = vec![1, 0x40, 102];
     golden.extend([7; 16]);
     golden.push(1);
-    golden.extend(b"\x0dframelane/0.1\x02\x07visible\x08infrared");
-    golden[1] = (golden.len() - 2) as u8;
+    golden.extend(b"\x0dframelane/0.2\x02");
+    for (name, flags) in [(&b"\x07visible"[..], 0), (b"\x08infrared", 3)] {
+        golden.extend(name);
+        golden.extend([3; 16]);
+        golden.extend([0, 0, 0, 0, 0, 0, 1, 2, flags]);
+    }
+    golden.extend([1, 1, 2]);
+    golden[2] = (golden.len() - 3) as u8;
     assert_eq!(&hello().encode()[..], &golden[..]);
+}
+
+#[test]
+fn golden_welcome() {
+    let mut golden = vec![2, 0];
+    golden.extend([2, 0x84, 0, 0, 0, 0x84, 0, 0, 0, 0x50, 0]);
+    golden.extend(b"\x0dframelane/0.2\x02\x00\x41\x2c");
+    golden.extend([3, 16]);
+    golden.extend([9; 16]);
+    golden[1] = (golden.len() - 2) as u8;
+    assert_eq!(&welcome().encode()[..], &golden[..]);
 }
 
 #[test]
@@ -61,6 +120,16 @@ fn golden_receipts() {
     let receipts = Receipts::new(SourceId(0), UnixNanos(258), [0, 1, 2, 70].map(Sequence));
     let golden = [5, 15, 0, 0, 0, 0, 0, 0, 0, 1, 2, 2, 0, 3, 0x40, 70, 1];
     assert_eq!(&Message::Receipts(receipts).encode()[..], &golden);
+}
+
+#[test]
+fn golden_drops() {
+    let mut golden = vec![12, 0, 1];
+    golden.extend([3; 16]);
+    golden.extend([2, 0x41, 0x2c, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2]);
+    golden.extend([7, 1, 2, 0]);
+    golden[1] = (golden.len() - 2) as u8;
+    assert_eq!(&drops().encode()[..], &golden[..]);
 }
 
 #[test]
@@ -77,19 +146,35 @@ fn every_message_comes_back_and_every_prefix_needs_more() {
     }
 }
 
+/// The message with these bytes behind its payload, the length put right.
+fn padded(message: &Message, more: &[u8]) -> Vec<u8> {
+    let bytes = message.encode();
+    let Decoded::Value(length, length_bytes) = peek_varint(&bytes[1..]) else { unreachable!() };
+    let mut padded = Writer::new();
+    padded.byte(bytes[0]).varint(length + more.len() as u64);
+    padded.raw(&bytes[1 + length_bytes..]).raw(more);
+    padded.finish().to_vec()
+}
+
 #[test]
-fn a_payload_that_is_cut_or_padded_is_refused() {
+fn a_field_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not() {
     for message in examples() {
-        let bytes = message.encode();
-        let mut padded = bytes.to_vec();
-        padded.push(0);
-        // The length of every example but one is a single byte; the rest would need a re-encoded
-        // length and are covered by the others.
-        if bytes[1] < 0x3f {
-            padded[1] += 1;
-            assert!(Message::decode(&padded).is_err(), "{message:?} with a byte too many");
-        }
+        let may = padded(&message, &[0x21, 2, 0xff, 0xff]);
+        assert_eq!(Message::decode(&may), Ok(Decoded::Value(message.clone(), may.len())));
+        let must_not = padded(&message, &[0x22, 0]);
+        let error = Message::decode(&must_not).unwrap_err().to_string();
+        assert!(error.contains("field 34"), "{message:?}: {error}");
+        assert!(Message::decode(&padded(&message, &[0x21])).is_err(), "{message:?} cut short");
     }
+}
+
+#[test]
+fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not() {
+    let skipped = Message::Skipped { kind: 11 };
+    assert_eq!(Message::decode(&[11, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
+    assert_eq!(Message::decode(&[11, 2, 0xff]), Ok(Decoded::NeedMore(4)));
+    let error = Message::decode(&[18, 0]).unwrap_err().to_string();
+    assert!(error.contains("type 18"), "{error}");
 }
 
 #[test]
@@ -104,49 +189,83 @@ fn lengths_and_counts_are_checked_before_anything_is_read() {
 }
 
 #[test]
-fn a_source_named_twice_is_refused() {
-    let Message::Hello(mut hello) = hello() else { unreachable!() };
-    hello.sources.push(hello.sources[0].clone());
-    assert!(Message::decode(&Message::Hello(hello).encode()).is_err());
+fn a_source_named_twice_or_in_no_run_is_refused() {
+    let Message::Hello(hello) = hello() else { unreachable!() };
+    let mut twice = hello.clone();
+    twice.sources.push(twice.sources[0].clone());
+    assert!(Message::decode(&Message::Hello(twice).encode()).is_err());
+    let mut nameless = hello;
+    nameless.sources[1].run = RunId::NONE;
+    assert!(Message::decode(&Message::Hello(nameless).encode()).is_err());
 }
 
 #[test]
-fn a_full_batch_of_the_longest_names_fits() {
-    let name = FrameName::parse(&"n".repeat(255)).unwrap();
-    let entry = OfferEntry {
+fn drops_of_nothing_or_beyond_all_sequences_are_refused() {
+    let range = |first, count| {
+        let (first, reason) = (Sequence(first), DropReason::Late);
+        let ranges = vec![DropRange { first, count, reason, captured: None }];
+        Message::decode(&Message::Drops(Drops { source: SOURCE, run: RUN, ranges }).encode())
+    };
+    assert!(range(0, 0).is_err() && range(super::super::MAX_VARINT, 2).is_err());
+    assert!(range(super::super::MAX_VARINT, 1).is_ok());
+}
+
+#[test]
+fn offers_are_cut_to_what_a_message_holds() {
+    let entry = |length: usize| OfferEntry {
         sequence: Sequence(1 << 40),
-        name,
+        name: FrameName::parse(&vec!["n".repeat(length); 4].join("/")).unwrap(),
         bytes: 1 << 40,
         modified: Some(UnixNanos(u64::MAX)),
         hash: Some(ContentHash::from_bytes([1; 32])),
     };
-    let offer = Message::Offer(Offer { source: SourceId(63), entries: vec![entry; MAX_ENTRIES] });
-    assert!(matches!(Message::decode(&offer.encode()), Ok(Decoded::Value(..))));
+    for (length, count, messages) in [(1, 1_024, 1), (1, 1_025, 2), (249, 1_024, 3), (1, 0, 0)] {
+        let offers = Offer::batches(SourceId(63), vec![entry(length); count]);
+        assert_eq!(offers.len(), messages);
+        assert_eq!(offers.iter().map(|offer| offer.entries.len()).sum::<usize>(), count);
+        for offer in offers {
+            let bytes = Message::Offer(offer).encode();
+            assert!(matches!(Message::decode(&bytes), Ok(Decoded::Value(..))));
+        }
+    }
 }
 
-/// What the other end reads of an end of source whose lost frames have names of these lengths.
-fn named_of(lengths: &[usize]) -> EndOfSource {
+#[test]
+fn the_longest_hello_and_welcome_fit() {
+    let source = |index: usize| {
+        let name = format!("{index:02}{}", "n".repeat(253));
+        SourceHello::new(SourceName::parse(&name).unwrap(), RUN, UnixNanos(u64::MAX))
+    };
+    let Message::Hello(mut hello) = hello() else { unreachable!() };
+    hello.sources = (0..MAX_SOURCES).map(source).collect();
+    let bytes = Message::Hello(hello).encode();
+    assert!(matches!(Message::decode(&bytes), Ok(Decoded::Value(..))));
+}
+
+/// What the other end reads of an end of a run whose lost frames have names of these lengths.
+fn named_of(lengths: &[usize]) -> EndOfRun {
     let lost = lengths
         .iter()
         .map(|&length| LostFrame { sequence: Sequence(1 << 40), name: "n".repeat(length) });
-    let (source, count) = (SourceId(1), lengths.len() as u64);
-    let end = EndOfSource { source, frames: count, lost: lost.collect(), lost_count: count };
-    match Message::decode(&Message::EndOfSource(end).encode()) {
-        Ok(Decoded::Value(Message::EndOfSource(end), _)) => end,
+    let end = end_of_run(lost.collect(), lengths.len() as u64);
+    match Message::decode(&Message::EndOfRun(end).encode()) {
+        Ok(Decoded::Value(Message::EndOfRun(end), _)) => end,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn lost_frames_are_named_as_far_as_a_message_goes_and_all_counted() {
+    /// Source, run, first, captured, ended, lost, named.
+    const FIXED: u64 = 1 + 16 + 1 + 2 + 8 + 2 + 2;
     let most = named_of(&[2_000; MAX_ENTRIES + 1]);
-    assert_eq!((most.lost_count, most.frames), (1_025, 1_025));
+    assert_eq!(most.lost_count, 1_025);
     // Eight bytes of sequence, two of length, and the name, cut.
-    assert_eq!(most.lost.len() as u64, (MAX_MESSAGE_BYTES - 7) / (8 + 2 + MAX_TEXT_BYTES));
+    assert_eq!(most.lost.len() as u64, (MAX_MESSAGE_BYTES - FIXED) / (8 + 2 + MAX_TEXT_BYTES));
 
-    // 512 entries of 1,024 bytes are just the limit; before them stand 7 bytes.
+    // 512 entries of 1,024 bytes are just the limit, but for what stands before them.
     let mut lengths = [1_014; 512];
-    lengths[511] -= 7;
+    lengths[511] -= FIXED as usize;
     assert_eq!(named_of(&lengths).lost.len(), 512);
     lengths[511] += 1;
     let cut = named_of(&lengths);
@@ -161,7 +280,7 @@ proptest! {
 
     #[test]
     fn garbage_behind_each_type_never_panics(
-        kind in 0_u8..12,
+        kind in 0_u8..18,
         payload in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut bytes = vec![kind, payload.len() as u8];

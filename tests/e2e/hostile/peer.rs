@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use framelane::congestion::Congestion;
-use framelane::frame::{FrameMeta, FrameName, Sequence, SourceName};
+use framelane::frame::{FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos};
 use framelane::identity::{EarlyData, ReceiverAddress, ReceiverTrust, client_config};
 use framelane::transport::quic::settings;
 use framelane::wire::{
-    ALPN, CloseCode, Decoded, FrameHeader, Hello, Message, RefusalCode, SourceId,
+    ALPN, Capabilities, CloseCode, Decoded, FrameHeader, Hello, Message, RefusalCode, SourceHello,
+    SourceId,
 };
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 
@@ -186,11 +187,15 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 pub(crate) fn hello(sources: &[&str]) -> Message {
+    let source = |name: &&str| {
+        SourceHello::new(SourceName::parse(name).unwrap(), RunId([1; 16]), UnixNanos(1))
+    };
     Message::Hello(Hello {
         session: [7; 16],
         overwrite: false,
         agent: "test".to_owned(),
-        sources: sources.iter().map(|name| SourceName::parse(name).unwrap()).collect(),
+        sources: sources.iter().map(source).collect(),
+        capabilities: Capabilities::default(),
     })
 }
 
@@ -206,6 +211,7 @@ pub(crate) fn header(source: u8, sequence: u64, body: &[u8]) -> FrameHeader {
             bytes: body.len() as u64,
             hash: Some(blake3::hash(body)),
             captured: None,
+            due: None,
             modified: None,
         },
         repair: None,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use framelane::frame::{FrameName, Sequence};
-use framelane::wire::{CloseCode, Message, Offer, OfferEntry, SourceId, Totals, Welcome};
+use framelane::wire::{
+    Capabilities, CloseCode, Message, Offer, OfferEntry, SourceId, Totals, Welcome,
+};
 use quinn::ConnectionError;
 
 use super::peer::{self, Options, Peer, header, hello, wire};
@@ -38,10 +40,14 @@ async fn a_session_that_does_not_begin_with_a_hello_is_ended() {
         Message::Totals(Totals { source: SourceId(0), stored: 0, already: 0 }).encode(),
         Message::Welcome(Welcome {
             durable: true,
+            replaces: true,
             max_frame: 1,
             max_unconfirmed_bytes: 1,
             max_unconfirmed_frames: 1,
             agent: String::new(),
+            next: vec![Sequence(0)],
+            capabilities: Capabilities::default(),
+            join: None,
         })
         .encode(),
         hello(&[]).encode(),

@@ -97,12 +97,8 @@ async fn a_source_without_frames_needs_no_connection() {
     let dial = StopAndWaitDial::new(address.to_string(), settings());
     let link = dial.dial().await.unwrap();
     let source = crate::wire::SourceId(0);
-    let end = crate::wire::EndOfSource { source, frames: 0, lost: vec![], lost_count: 0 };
-    let names = vec![crate::frame::SourceName::parse("visible").unwrap()];
-    let agent = String::new();
-    let hello = crate::wire::Hello { session: [0; 16], overwrite: false, agent, sources: names };
-    link.messages.send(crate::wire::Message::Hello(hello)).await.unwrap();
-    link.messages.send(crate::wire::Message::EndOfSource(end)).await.unwrap();
+    link.messages.send(super::sessions::hello(&["visible"])).await.unwrap();
+    link.messages.send(super::sessions::end_of_run(source, 0, 0)).await.unwrap();
     let mut incoming = link.incoming;
     let _welcome = in_time(incoming.recv()).await;
     let totals = crate::wire::Totals { source, stored: 0, already: 0 };

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::frame::{FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
+use crate::frame::{FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos};
 use crate::transport::{Arrival, OutgoingFrame, ReceiverLink, SenderLink, TransportError};
 use crate::wire::{
-    CloseCode, EndOfSource, FrameHeader, Hello, Message, Offer, OfferEntry, Receipts, Refusal,
-    RefusalCode, SourceId, Totals, Welcome,
+    Capabilities, CloseCode, EndOfRun, FrameHeader, Hello, Message, Offer, OfferEntry, Receipts,
+    Refusal, RefusalCode, SourceHello, SourceId, Totals, Welcome,
 };
 
 /// Name and body.
@@ -42,11 +42,11 @@ pub(super) async fn store(
     while let Some(arrival) = link.arrivals.recv().await {
         let reply = match arrival {
             Arrival::Message(Message::Hello(hello), _) => {
-                source = Some(hello.sources[0].as_str().to_owned());
+                source = Some(hello.sources[0].name.as_str().to_owned());
                 welcome()
             }
-            Arrival::Message(Message::EndOfSource(all), _) => {
-                end = Some(all.frames);
+            Arrival::Message(Message::EndOfRun(all), _) => {
+                end = Some(all.captured);
                 let stored = frames.len() as u64;
                 Message::Totals(Totals { source: SourceId(0), stored, already: 0 })
             }
@@ -79,10 +79,14 @@ pub(super) async fn store(
 fn welcome() -> Message {
     Message::Welcome(Welcome {
         durable: false,
+        replaces: true,
         max_frame: 1 << 20,
         max_unconfirmed_bytes: 1 << 20,
         max_unconfirmed_frames: 10,
         agent: "test".to_owned(),
+        next: vec![Sequence(0)],
+        capabilities: Capabilities::default(),
+        join: None,
     })
 }
 
@@ -103,7 +107,8 @@ pub(super) async fn send(mut link: SenderLink, sources: &[(&str, Frames)]) -> Se
     let mut sent = Sent::default();
     let mut room = 0;
     let mut ready: VecDeque<OutgoingFrame> = VecDeque::new();
-    link.messages.send(hello(sources)).await.unwrap();
+    let names: Vec<_> = sources.iter().map(|(name, _)| *name).collect();
+    link.messages.send(hello(&names)).await.unwrap();
     while sent.totals.len() < sources.len() {
         let message = tokio::select! {
             message = link.incoming.recv() => message,
@@ -160,16 +165,23 @@ async fn end_if_all(link: &SenderLink, sent: &Sent, sources: &[(&str, Frames)], 
     let stored = sent.stored.get(&source.0).map_or(0, Vec::len);
     let refused = sent.refused.iter().filter(|refusal| refusal.source == source).count();
     if stored + refused == frames {
-        let (frames, lost, lost_count) = (frames as u64, Vec::new(), refused as u64);
-        let end = EndOfSource { source, frames, lost, lost_count };
-        let _ = link.messages.send(Message::EndOfSource(end)).await;
+        let _ = link.messages.send(end_of_run(source, frames as u64, refused as u64)).await;
     }
 }
 
-fn hello(sources: &[(&str, Frames)]) -> Message {
-    let names = sources.iter().map(|(name, _)| SourceName::parse(name).unwrap()).collect();
-    let agent = "test".to_owned();
-    Message::Hello(Hello { session: [0; 16], overwrite: false, agent, sources: names })
+pub(super) fn hello(names: &[&str]) -> Message {
+    let source = |name: &&str| {
+        SourceHello::new(SourceName::parse(name).unwrap(), RunId([1; 16]), UnixNanos(1))
+    };
+    let (sources, agent) = (names.iter().map(source).collect(), "test".to_owned());
+    let capabilities = Capabilities::default();
+    Message::Hello(Hello { session: [0; 16], overwrite: false, agent, sources, capabilities })
+}
+
+/// The end of a source's run of so many frames, some of them lost.
+pub(super) fn end_of_run(source: SourceId, captured: u64, lost_count: u64) -> Message {
+    let (run, first, ended, lost) = (RunId([1; 16]), Sequence(0), UnixNanos(2), Vec::new());
+    Message::EndOfRun(EndOfRun { source, run, first, captured, ended, lost, lost_count })
 }
 
 fn offer(source: u8, frames: &Frames) -> Message {
@@ -191,6 +203,7 @@ pub(super) fn outgoing(source: u8, at: usize, frames: &Frames) -> OutgoingFrame 
         bytes: body.len() as u64,
         hash: None,
         captured: None,
+        due: None,
         modified: None,
         media,
     };

@@ -16,12 +16,16 @@ use tokio::time::timeout;
 
 use super::super::socket::{self, Stream};
 use super::super::{Classify, TcpDial, TcpOptions, listen};
-use crate::frame::{ByteSize, ContentHash, FrameMeta, FrameName, MediaType, Sequence, SourceName};
+use crate::frame::{
+    ByteSize, ContentHash, FrameMeta, FrameName, MediaType, RunId, Sequence, SourceName, UnixNanos,
+};
 use crate::transport::{
     Arrival, ArrivedFrame, Dial, Intake, Listener, MemoryBudget, OutgoingFrame, ReceiverLink,
     SenderLink, TransportError,
 };
-use crate::wire::{FrameHeader, Hello, Message, SESSION_ID_BYTES, SourceId};
+use crate::wire::{
+    Capabilities, FrameHeader, Hello, Message, SESSION_ID_BYTES, SourceHello, SourceId,
+};
 
 /// Longer than anything here takes; reaching it is a failure, not a delay.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -164,8 +168,11 @@ pub(super) fn name() -> ServerName<'static> {
 }
 
 pub(super) fn hello(session: [u8; SESSION_ID_BYTES]) -> Message {
-    let sources = ["a", "b", "c"].map(|name| SourceName::parse(name).unwrap()).to_vec();
-    Message::Hello(Hello { session, overwrite: false, agent: "test".to_owned(), sources })
+    let source =
+        |name| SourceHello::new(SourceName::parse(name).unwrap(), RunId([1; 16]), UnixNanos(1));
+    let (sources, agent) = (["a", "b", "c"].map(source).to_vec(), "test".to_owned());
+    let capabilities = Capabilities::default();
+    Message::Hello(Hello { session, overwrite: false, agent, sources, capabilities })
 }
 
 /// Bytes that differ from place to place and from frame to frame.
@@ -180,6 +187,7 @@ pub(super) fn header(source: u8, sequence: u64, bytes: u64) -> FrameHeader {
         bytes,
         hash: Some(ContentHash::from_bytes([9; 32])),
         captured: None,
+        due: None,
         modified: None,
         media: MediaType::parse("image/png").unwrap(),
     };
