@@ -109,6 +109,7 @@ pub mod alarm;
 pub mod cli;
 pub mod compare;
 pub mod congestion;
+pub mod door;
 pub mod frame;
 pub mod identity;
 pub mod link;

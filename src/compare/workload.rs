@@ -250,7 +250,7 @@ impl Source for Clip {
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
         let name = self.frame_name(sequence)?;
-        Ok(Description { name, bytes: self.bytes_of(sequence), modified: None })
+        Ok(Description { name, bytes: self.bytes_of(sequence), modified: None, captured: None })
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::schedule::{Due, Schedule};
 use super::stall::Owed;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
-use crate::frame::{Sequence, UnixNanos, quoted};
-use crate::source::{Content, Fate, Source};
+use crate::frame::{DropReason, Sequence, UnixNanos, quoted};
+use crate::source::{Content, Fate, Source, SourceError};
 use crate::wire::{
-    Answer, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
-    SourceId, Totals, Verdict, Welcome,
+    Answer, Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Noted, Offer, OfferEntry, Receipts,
+    Refusal, RefusalCode, SourceId, Totals, Verdict, Welcome,
 };
 
 /// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
@@ -30,6 +30,9 @@ const OFFERS_AHEAD: usize = 8;
 /// Frames that are known to be wanted and wait for the window; enough to keep it full while the
 /// next offers travel.
 const WANTED_AHEAD: usize = 4 * MAX_ENTRIES;
+
+/// How often drops are told while a source goes on: 40 bytes each time, where they follow one another.
+const DECLARED_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a frame waits that the receiver could not store, for a full disk say.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
@@ -79,6 +82,16 @@ const MOST_UNCONFIRMED_BYTES: u64 = 64 << 20;
 /// Frames that a run has unconfirmed at most: as many as can have a stream open over QUIC.
 const MOST_UNCONFIRMED_FRAMES: u64 = 4_096;
 
+/// A frame that could not be had of its source.
+fn unreadable(error: &SourceError) -> Loss {
+    Loss { reason: error.reason(), words: error.to_string(), captured: None }
+}
+
+/// A frame that the receiver will not have.
+fn refused(words: String) -> Loss {
+    Loss { reason: DropReason::Refused, words, captured: None }
+}
+
 /// True for a live frame that is due in that time.
 fn is_within(due: Due, times: &Range<Instant>) -> bool {
     due.live && times.contains(&due.at)
@@ -116,6 +129,10 @@ pub(super) struct Lane {
     source: Arc<dyn Source>,
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
+    /// How old a frame may be when it arrives, where there is such a limit.
+    pub(super) deadline: Option<Duration>,
+    /// When drops were told last.
+    told: Option<Instant>,
     describing: usize,
     reading: usize,
     offered: VecDeque<Vec<Offered>>,
@@ -165,6 +182,8 @@ impl Lane {
             source,
             work,
             checksum: options.checksum,
+            deadline: options.deadlines.get(index).copied().flatten(),
+            told: None,
             describing: 0,
             reading: 0,
             offered: VecDeque::new(),
@@ -196,10 +215,12 @@ impl Lane {
         ledger: &mut Ledger,
         share: Option<Share>,
         fresh: &Range<Instant>,
+        way: Duration,
     ) -> Option<Message> {
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
+        self.drop_late(ledger, way);
         self.blocked = false;
         while let Some(next) = self.next_wanted(fresh) {
             let Wanted { sequence, bytes, .. } = next;
@@ -216,11 +237,70 @@ impl Lane {
             self.reading += 1;
             self.ask(Work::Read { sequence, limit: share.max_frame });
         }
-        self.end_if_settled(ledger)
+        self.declare(ledger).or_else(|| self.end_if_settled(ledger))
     }
 
-    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it.
+    /// Gives up frames that would come after their deadline, where the `way` there takes so long. Those that
+    /// the transport has are its own.
+    fn drop_late(&mut self, ledger: &mut Ledger, way: Duration) {
+        let Some(deadline) = self.deadline else { return };
+        let now = Instant::now();
+        let is_late = |due: Due| due.live && now + way > due.at + deadline;
+        let mut late: Vec<(Sequence, Due)> = Vec::new();
+        self.wanted.retain(|wanted| {
+            let keep = !is_late(wanted.due);
+            if !keep {
+                late.push((wanted.sequence, wanted.due));
+            }
+            keep
+        });
+        self.ready.retain(|ready| {
+            let keep = !is_late(ready.due);
+            if !keep {
+                late.push((ready.sequence, ready.due));
+            }
+            keep
+        });
+        late.sort_unstable_by_key(|&(sequence, _)| sequence);
+        for (sequence, due) in late {
+            self.release(sequence);
+            let (reason, words) = (DropReason::Late, "it would have come too late".to_owned());
+            let ago = u64::try_from(due.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let captured = Some(UnixNanos(UnixNanos::now().0.saturating_sub(ago)));
+            self.lose(sequence, Loss { reason, words, captured }, ledger);
+        }
+    }
+
+    /// Tells the receiver of frames that will not come: some at a time, and all at the end.
+    fn declare(&mut self, ledger: &mut Ledger) -> Option<Message> {
+        let now = Instant::now();
+        let waits = self.told.is_some_and(|told| now - told < DECLARED_EVERY);
+        if !ledger.has_undeclared() || waits && !ledger.is_settled() {
+            return None;
+        }
+        self.told = Some(now);
+        let ranges = ledger.declare();
+        Some(Message::Drops(Drops { source: self.id, run: ledger.run, ranges }))
+    }
+
+    /// The receiver has noted drops. False where that is not new.
+    pub(super) fn noted(&mut self, noted: &Noted, ledger: &mut Ledger) -> Result<bool, Nonsense> {
+        let is_news = noted.run == ledger.run && ledger.noted(&noted.frames);
+        if !is_news {
+            self.nothing_new()?;
+        }
+        Ok(is_news)
+    }
+
+    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
+    /// is a deadline, the newest goes first.
     fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
+        if self.deadline.is_some() {
+            let newest = self.wanted.iter().filter(|wanted| is_within(wanted.due, fresh));
+            if let Some(newest) = newest.max_by_key(|wanted| wanted.due) {
+                return Some(*newest);
+            }
+        }
         let first = *self.wanted.front()?;
         if !self.is_live || first.due.live && first.due.at >= fresh.start {
             return Some(first);
@@ -253,6 +333,10 @@ impl Lane {
     }
 
     fn look_up_more(&mut self, ledger: &mut Ledger) {
+        // What a frame is called is not known yet.
+        if ledger.origin().is_none() {
+            return;
+        }
         while self.describing + self.offered.len() < OFFERS_AHEAD
             && self.wanted.len() < WANTED_AHEAD
         {
@@ -298,7 +382,7 @@ impl Lane {
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
-        if self.ended || !ledger.is_settled() {
+        if self.ended || !ledger.is_settled() || !ledger.is_declared() {
             return None;
         }
         self.ended = true;
@@ -306,7 +390,7 @@ impl Lane {
         Some(Message::EndOfRun(EndOfRun {
             source: self.id,
             run: ledger.run,
-            first: ledger.origin(),
+            first: ledger.origin().unwrap_or_default(),
             captured: ledger.frames(),
             ended: UnixNanos::now(),
             lost: named
@@ -330,9 +414,9 @@ impl Lane {
             Done::Described { offers, failed } => {
                 self.describing -= 1;
                 for (sequence, error) in failed {
-                    self.fail(sequence, error.to_string(), ledger);
+                    self.lose(sequence, unreadable(&error), ledger);
                 }
-                return self.offer(offers);
+                return self.offer(offers, ledger);
             }
             Done::Read { sequence, content } => {
                 self.reading -= 1;
@@ -352,16 +436,18 @@ impl Lane {
             Done::Failed { sequence, error } => {
                 self.reading -= 1;
                 self.release(sequence);
-                self.fail(sequence, error.to_string(), ledger);
+                self.lose(sequence, unreadable(&error), ledger);
             }
             Done::Broken { .. } => {}
         }
         Vec::new()
     }
 
-    fn offer(&mut self, entries: Vec<OfferEntry>) -> Vec<Message> {
+    fn offer(&mut self, mut entries: Vec<OfferEntry>, ledger: &Ledger) -> Vec<Message> {
+        // The source knows places, the receiver sequences.
+        entries.iter_mut().for_each(|entry| entry.sequence = ledger.sequence(entry.sequence));
         let offered = |entry: &OfferEntry| Offered {
-            sequence: entry.sequence,
+            sequence: ledger.place(entry.sequence).unwrap_or_default(),
             bytes: entry.bytes,
             hashed: entry.hash.is_some(),
         };
@@ -406,7 +492,7 @@ impl Lane {
                 Verdict::Differs => {
                     let reason = "the receiver has a frame of this name with other content; \
                                   send to another folder, or replace it with --overwrite";
-                    self.fail(sequence, reason.to_owned(), ledger);
+                    self.lose(sequence, refused(reason.to_owned()), ledger);
                 }
             }
         }
@@ -423,6 +509,13 @@ impl Lane {
         late_may_go: bool,
     ) -> Option<(usize, &Ready)> {
         let is_late = |due: Due| if due.live { is_late(due) } else { self.is_live };
+        if self.deadline.is_some() {
+            // What can still make it, the newest first.
+            let due = self.ready.partition_point(|ready| ready.due.at <= now || !ready.due.live);
+            if let Some(newest) = due.checked_sub(1).filter(|&last| self.ready[last].due.live) {
+                return Some((newest, self.ready.get(newest)?));
+            }
+        }
         let fresh = self.ready.partition_point(|ready| is_late(ready.due));
         let waits = self.ready.get(fresh).is_none_or(|ready| ready.due.at > now);
         let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
@@ -454,8 +547,9 @@ impl Lane {
         let mut news = Vec::new();
         for run in &receipts.runs {
             let before = news.len();
-            let end = run.first.0.checked_add(run.count);
-            let unsettled = end.and_then(|end| ledger.unsettled_within(run.first.0..end));
+            let first = ledger.place(run.first);
+            let range = first.and_then(|first| Some(first.0..first.0.checked_add(run.count)?));
+            let unsettled = range.and_then(|range| ledger.unsettled_within(range));
             let unsettled = unsettled
                 .ok_or_else(|| Nonsense("a receipt for frames that were not sent".to_owned()))?;
             for sequence in unsettled {
@@ -499,22 +593,30 @@ impl Lane {
         ledger: &mut Ledger,
         patience: Duration,
     ) -> Result<bool, Nonsense> {
-        if !self.is_handed(refusal.sequence) {
-            if ledger.is_settled_frame(refusal.sequence) || ledger.was_sent(refusal.sequence) {
-                return self.nothing_new().map(|()| false); // a second answer to a frame that a transport had to send twice
-            }
-            return Err(Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence)));
+        let place = ledger.place(refusal.sequence).filter(|&place| {
+            self.is_handed(place) || ledger.is_settled_frame(place) || ledger.was_sent(place)
+        });
+        let place = place.ok_or_else(|| {
+            Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence))
+        })?;
+        if !self.is_handed(place) {
+            // A second answer to a frame that a transport had to send twice.
+            return self.nothing_new().map(|()| false);
         }
-        let bytes = self.release(refusal.sequence);
+        let bytes = self.release(place);
         let now = Instant::now();
         let since = *self.refused_since.get_or_insert(now);
         if refusal.code.may_pass() && now - since < patience {
-            let (sequence, due) = (refusal.sequence, ledger.due_of(refusal.sequence));
-            let wanted = due.map(|due| Wanted { sequence, bytes, due });
+            let due = ledger.due_of(place);
+            let wanted = due.map(|due| Wanted { sequence: place, bytes, due });
             self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
         } else {
             let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
-            self.fail(refusal.sequence, reason, ledger);
+            let loss = match refusal.code {
+                RefusalCode::TooLarge => Loss { reason: DropReason::TooLarge, ..refused(reason) },
+                _ => refused(reason),
+            };
+            self.lose(place, loss, ledger);
         }
         Ok(true)
     }
@@ -578,8 +680,9 @@ impl Lane {
     }
 
     /// What the receiver owes this source.
-    pub(super) fn owed(&self) -> Option<Owed> {
+    pub(super) fn owed(&self, ledger: &Ledger) -> Option<Owed> {
         match (self.offered.len(), self.handed) {
+            (0, 0) if ledger.awaits_notes() => Some(Owed::Notes),
             (0, 0) => (self.ended && !self.totals).then_some(Owed::Totals),
             (0, frames) => Some(Owed::Receipts(frames)),
             (offers, _) => Some(Owed::Answers(offers)),
@@ -592,8 +695,10 @@ impl Lane {
     }
 
     /// When something has to be taken up again without anything arriving.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.later.front().map(|&(when, _)| when)
+    pub(super) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
+        let later = self.later.front().map(|&(when, _)| when);
+        let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
+        later.into_iter().chain(told).min()
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {
@@ -603,11 +708,11 @@ impl Lane {
         known.bytes
     }
 
-    fn fail(&self, sequence: Sequence, reason: String, ledger: &mut Ledger) {
+    fn lose(&self, sequence: Sequence, why: Loss, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
         // The report names it: here it is for whoever looks on.
-        tracing::debug!(source = %self.source.name(), %name, "not sent: {reason}");
-        if ledger.fail(sequence, name, reason) {
+        tracing::debug!(source = %self.source.name(), %name, "not sent: {}", why.words);
+        if ledger.fail(sequence, name, why) {
             self.source.settled(sequence, Fate::Lost);
         }
     }

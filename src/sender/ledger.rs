@@ -7,8 +7,9 @@ use std::ops::Range;
 use serde::Serialize;
 
 use super::schedule::Due;
-use crate::frame::{RunId, Sequence, UnixNanos};
+use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
 use crate::source::Extent;
+use crate::wire::{MAX_ENTRIES, SequenceRun};
 
 /// The account of one source.
 ///
@@ -20,6 +21,8 @@ pub(super) struct Ledger {
     /// The run that this is the account of, and when it began.
     pub(super) run: RunId,
     pub(super) began: UnixNanos,
+    /// The sequence of the frame at place 0, once it is known.
+    origin: Option<u64>,
     frames: u64,
     /// No more frames will come about.
     ended: bool,
@@ -33,6 +36,12 @@ pub(super) struct Ledger {
     pub(super) bytes: u64,
     pub(super) failed: Vec<FailedFrame>,
     pub(super) failed_count: u64,
+    /// Those of them that are dropped because the user wants it so, or because the source has them so.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+    /// Frames that will not come and of which the receiver has not been told, and those of which it has, but
+    /// has not noted it.
+    undeclared: Vec<DropRange>,
+    declared: Vec<DropRange>,
 }
 
 /// A frame that is begun and not settled.
@@ -53,6 +62,23 @@ pub struct FailedFrame {
     pub name: String,
     /// Why.
     pub reason: String,
+}
+
+/// Why a frame will not come.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    pub(super) reason: DropReason,
+    /// For people.
+    pub(super) words: String,
+    /// When it was captured, where that is known.
+    pub(super) captured: Option<UnixNanos>,
+}
+
+/// True for a frame that is dropped because it was asked for, or because the source has none there: it is
+/// declared, and not missing.
+fn is_meant(reason: DropReason) -> bool {
+    use DropReason::{Late, NotAnImage, SourceStalled, SpoolFull};
+    matches!(reason, Late | NotAnImage | SourceStalled | SpoolFull)
 }
 
 /// Failures that are kept by name; more are counted.
@@ -79,9 +105,24 @@ impl Ledger {
         self.ended
     }
 
-    /// The sequence of the frame at place 0.
-    pub(super) fn origin(&self) -> Sequence {
-        Sequence(0)
+    /// The sequence of the frame at place 0; `None` as long as the receiver has to say it.
+    pub(super) fn origin(&self) -> Option<Sequence> {
+        self.origin.map(Sequence)
+    }
+
+    /// The frame at place 0 is called so. The first word counts.
+    pub(super) fn begin_at(&mut self, origin: Sequence) {
+        self.origin.get_or_insert(origin.0);
+    }
+
+    /// What the receiver calls the frame at a place.
+    pub(super) fn sequence(&self, place: Sequence) -> Sequence {
+        Sequence(self.origin.unwrap_or(0).saturating_add(place.0))
+    }
+
+    /// The place of a frame that the receiver calls so, where it can be of this run.
+    pub(super) fn place(&self, sequence: Sequence) -> Option<Sequence> {
+        sequence.0.checked_sub(self.origin.unwrap_or(0)).map(Sequence)
     }
 
     /// Frames that are settled, one way or another.
@@ -92,6 +133,63 @@ impl Ledger {
     /// True where every frame is settled and no other will come.
     pub(super) fn is_settled(&self) -> bool {
         self.ended && self.settled() == self.frames
+    }
+
+    /// True where the receiver has noted every frame that will not come.
+    pub(super) fn is_declared(&self) -> bool {
+        self.undeclared.is_empty() && self.declared.is_empty()
+    }
+
+    /// Frames of which the receiver is to be told next that they will not come.
+    pub(super) fn declare(&mut self) -> Vec<DropRange> {
+        let most = self.undeclared.len().min(MAX_ENTRIES);
+        let ranges: Vec<_> = self.undeclared.drain(..most).collect();
+        self.declared.extend_from_slice(&ranges);
+        ranges
+    }
+
+    /// Whether there are such frames.
+    pub(super) fn has_undeclared(&self) -> bool {
+        !self.undeclared.is_empty()
+    }
+
+    /// Whether the receiver owes a note of some.
+    pub(super) fn awaits_notes(&self) -> bool {
+        !self.declared.is_empty()
+    }
+
+    /// The receiver has noted these. False where none of them was waited for.
+    pub(super) fn noted(&mut self, frames: &[SequenceRun]) -> bool {
+        let mut noted: Vec<_> = frames.to_vec();
+        noted.sort_unstable_by_key(|run| run.first);
+        self.declared.sort_unstable_by_key(|range| range.first);
+        let (mut runs, mut is_news) = (noted.into_iter().peekable(), false);
+        let mut left = Vec::new();
+        for range in std::mem::take(&mut self.declared) {
+            let (mut first, end) = (range.first.0, range.first.0.saturating_add(range.count));
+            // Both lists go up, so what ends before this range ends before all that follow.
+            while first < end {
+                let Some(run) = runs.peek() else { break };
+                let (from, to) = (run.first.0, run.first.0.saturating_add(run.count));
+                if to <= first {
+                    runs.next();
+                    continue;
+                }
+                if from >= end {
+                    break;
+                }
+                is_news = true;
+                if from > first {
+                    left.push(DropRange { first: Sequence(first), count: from - first, ..range });
+                }
+                first = to.min(end);
+            }
+            if first < end {
+                left.push(DropRange { first: Sequence(first), count: end - first, ..range });
+            }
+        }
+        self.declared = left;
+        is_news
     }
 
     /// Begins up to `most` frames, those left over from a lost session first.
@@ -192,20 +290,47 @@ impl Ledger {
     }
 
     /// The frame will not be stored. False where it was not open.
-    pub(super) fn fail(&mut self, sequence: Sequence, name: String, reason: String) -> bool {
-        if self.open.remove(&sequence.0).is_none() {
+    pub(super) fn fail(&mut self, place: Sequence, name: String, why: Loss) -> bool {
+        if self.open.remove(&place.0).is_none() {
             return false;
         }
         self.failed_count += 1;
-        if self.failed.len() < MAX_NAMED_FAILURES {
-            self.failed.push(FailedFrame { sequence: sequence.0, name, reason });
+        let sequence = self.sequence(place);
+        if is_meant(why.reason) {
+            *self.dropped.entry(why.reason.name()).or_default() += 1;
+        } else if self.failed.len() < MAX_NAMED_FAILURES {
+            self.failed.push(FailedFrame { sequence: sequence.0, name, reason: why.words });
         }
+        self.note_drop(sequence, why.reason, why.captured);
         true
+    }
+
+    fn note_drop(&mut self, sequence: Sequence, reason: DropReason, captured: Option<UnixNanos>) {
+        if let Some(last) = self.undeclared.last_mut()
+            && last.reason == reason
+            && last.first.0.checked_add(last.count) == Some(sequence.0)
+            && last.captured.is_some() == captured.is_some()
+        {
+            last.count += 1;
+            if let (Some((_, newest)), Some(at)) = (&mut last.captured, captured) {
+                *newest = at;
+            }
+            return;
+        }
+        let captured = captured.map(|at| (at, at));
+        self.undeclared.push(DropRange { first: sequence, count: 1, reason, captured });
+    }
+
+    /// Frames that are not stored and were not dropped on purpose.
+    pub(super) fn missing(&self) -> u64 {
+        self.frames - self.stored - self.already - self.dropped.values().sum::<u64>()
     }
 
     /// The session is gone: what it had begun has to be begun again.
     pub(super) fn session_lost(&mut self) {
         self.again.append(&mut self.open);
+        let told = std::mem::take(&mut self.declared);
+        self.undeclared.splice(..0, told);
     }
 
     /// Sequences that are not settled, in order.
@@ -228,6 +353,36 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.grow(Extent::fixed(frames));
         ledger
+    }
+
+    fn loss(reason: DropReason) -> Loss {
+        Loss { reason, words: String::new(), captured: None }
+    }
+
+    #[test]
+    fn what_will_not_come_is_declared_until_it_is_noted() {
+        let mut ledger = ledger(10);
+        ledger.begin_at(Sequence(100));
+        ledger.begin(10);
+        for place in [2, 3, 4, 7] {
+            ledger.fail(Sequence(place), String::new(), loss(DropReason::Late));
+        }
+        ledger.fail(Sequence(8), "8".to_owned(), loss(DropReason::Unreadable));
+        assert_eq!((ledger.missing(), ledger.dropped["late"], ledger.failed.len()), (6, 4, 1));
+        let told: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(told, [(102, 3), (107, 1), (108, 1)]);
+        let noted = |first, count| SequenceRun { first: Sequence(first), count };
+        assert!(!ledger.noted(&[noted(50, 52), noted(105, 2)]), "none of these was told");
+        assert!(ledger.noted(&[noted(107, 9), noted(103, 1)]));
+        // What was not noted when the session was lost is told in the next.
+        ledger.session_lost();
+        assert!(!ledger.is_declared() && ledger.has_undeclared());
+        let left: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(left, [(102, 1), (104, 1)]);
+        assert!(ledger.awaits_notes() && ledger.noted(&[noted(0, u64::MAX)]));
+        assert!(ledger.is_declared());
     }
 
     #[test]
@@ -294,7 +449,7 @@ mod tests {
                     0 => { ledger.begin(3); }
                     1 => { ledger.confirm(sequence, 1); }
                     2 => { ledger.found(sequence, 1); }
-                    3 => { ledger.fail(sequence, String::new(), String::new()); }
+                    3 => { ledger.fail(sequence, String::new(), loss(DropReason::Unreadable)); }
                     4 => ledger.session_lost(),
                     _ => ledger.sent(sequence),
                 }

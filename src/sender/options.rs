@@ -15,6 +15,11 @@ pub struct SendOptions {
     pub pace: Pace,
     /// The weight of each source, in the order of the sources. Those without one have the default.
     pub weights: Vec<Weight>,
+    /// How old a frame may be when it arrives at the receiver, in the order of the sources: one that would be
+    /// older is dropped here, and declared. `None`, and where there is no entry, is an archive: every frame,
+    /// however late. It holds for frames with a due time of their own: of a source that grows while it runs,
+    /// and of any source that has a pace.
+    pub deadlines: Vec<Option<Duration>>,
     /// Replace frames that are stored with other content.
     pub overwrite: bool,
     /// Compare frames by their hash even where length and modification time agree.
@@ -34,6 +39,7 @@ impl Default for SendOptions {
         Self {
             pace: Pace::Bulk,
             weights: Vec::new(),
+            deadlines: Vec::new(),
             overwrite: false,
             checksum: false,
             retry_for: Duration::from_secs(30),

@@ -1,5 +1,6 @@
 //! What became of a run of sending.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const IN_TIME_MS: f64 = 100.0;
 ///
 /// The numbers are the same here, as JSON (`framelane send --json` prints this as one object) and in the
 /// text of the command line:
-/// `frames = stored + missing`, and of `stored` there were `stored_before` at the receiver before this run;
+/// `frames = stored + missing`, and where frames may be dropped, their number as well; and of `stored` there were `stored_before` at the receiver before this run;
 /// the others, `sent`, have travelled in it.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -70,7 +71,10 @@ pub struct SourceReport {
     pub verified: u64,
     /// Payload bytes of the frames sent in this run.
     pub bytes: u64,
-    /// How many frames are not stored.
+    /// Frames that were dropped because the user or the source wants it so, by reason: those that would have
+    /// come after the source's deadline, say. They are declared at the receiver, and are not missing.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// How many frames are neither stored nor dropped.
     pub missing: u64,
     /// Which, and why; at most 10,000 of them.
     pub failed: Vec<FailedFrame>,
@@ -166,7 +170,7 @@ impl SendReport {
 fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) -> SourceReport {
     let stored = ledger.stored + ledger.already;
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
-        sequence: sequence.0,
+        sequence: ledger.sequence(sequence).0,
         name: source.label(sequence),
         reason: why.to_owned(),
     });
@@ -181,7 +185,8 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
         sent: ledger.stored,
         verified: if proven { stored } else { 0 },
         bytes: ledger.bytes,
-        missing: ledger.frames() - stored,
+        dropped: ledger.dropped.clone(),
+        missing: ledger.missing(),
         failed,
         latency: None,
         lateness: None,

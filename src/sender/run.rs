@@ -15,7 +15,7 @@ use super::report::{End, SendReport};
 use super::session::{Run, Session, SessionEnd};
 use super::stopped::stopped;
 use super::waiting::LimitedBy;
-use crate::frame::{RunId, Span, UnixNanos};
+use crate::frame::{RunId, Sequence, Span, UnixNanos};
 use crate::source::{Bell, Source};
 use crate::transport::{Dial, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
@@ -51,6 +51,10 @@ pub async fn run(
         source.wake_by(&bell);
         let mut ledger = Ledger::of_run(RunId(rand::random()), UnixNanos::now());
         ledger.grow(source.extent());
+        if ledger.has_ended() {
+            // A list that is the same each time.
+            ledger.begin_at(Sequence(0));
+        }
         ledgers.push(ledger);
     }
     let mut running = Running {

@@ -28,6 +28,9 @@ use crate::wire::{
     Capabilities, CloseCode, FrameHeader, Hello, Message, SourceHello, SourceId, Welcome,
 };
 
+/// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
+const LAST_ORIGIN: u64 = 1 << 61;
+
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
 
@@ -127,11 +130,14 @@ impl<'a> Session<'a> {
             Lane::new(index, source.clone(), run.options, report.clone())
         };
         let lanes = run.sources.iter().enumerate().map(lane).collect();
+        let is_live = |index| run.options.deadlines.get(index).copied().flatten().is_some();
+        let named = run.sources.iter().zip(&*run.ledgers).enumerate();
+        let introductions = named.map(|(index, source)| introduce(source, is_live(index)));
         let hello = Message::Hello(Hello {
             session: rand::random(),
             overwrite: run.options.overwrite,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            sources: run.sources.iter().zip(&*run.ledgers).map(introduce).collect(),
+            sources: introductions.collect(),
             capabilities: Capabilities::default(),
         });
         let stall = Stall::new(run.limits[0], Instant::now());
@@ -238,9 +244,10 @@ impl<'a> Session<'a> {
 }
 
 /// A source as the hello names it.
-fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger)) -> SourceHello {
+fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger), live: bool) -> SourceHello {
     let endless = !ledger.has_ended();
-    SourceHello { endless, ..SourceHello::new(source.name().clone(), ledger.run, ledger.began) }
+    let hello = SourceHello::new(source.name().clone(), ledger.run, ledger.began);
+    SourceHello { endless, live, ..hello }
 }
 
 async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
@@ -310,7 +317,7 @@ impl State<'_> {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             let ledger = &mut self.run.ledgers[index];
             ledger.grow(self.run.sources[index].extent());
-            let message = lane.pump(ledger, self.share, &fresh);
+            let message = lane.pump(ledger, self.share, &fresh, path.rtt / 2);
             self.outbox.extend(message);
         }
         if self.share.is_some() && self.lanes.iter().any(Lane::wants_schedule) {
@@ -330,7 +337,10 @@ impl State<'_> {
     fn owed(&self) -> Option<Owed> {
         match self.share {
             None => Some(Owed::Welcome),
-            Some(_) => self.lanes.iter().find_map(Lane::owed),
+            Some(_) => {
+                let lanes = self.lanes.iter().zip(&*self.run.ledgers);
+                lanes.filter_map(|(lane, ledger)| lane.owed(ledger)).next()
+            }
         }
     }
 
@@ -385,6 +395,9 @@ impl State<'_> {
             return None;
         }
         let late_may_go = path.with_transport <= limit;
+        // Where frames have a deadline, what waits in the transport only makes the next one late.
+        let no_queue = path.with_transport > path.window.saturating_add(path.window / 4);
+        let may_queue = |lane: &Lane| lane.deadline.is_none() || path.window == 0 || !no_queue;
         let now = Instant::now();
         let is_late = |due| Schedule::late_at(due, path.rtt).is_some_and(|late_at| late_at <= now);
         let candidate = |(lane, queue): (usize, &Lane)| {
@@ -398,7 +411,8 @@ impl State<'_> {
             };
             Some(Next { lane, place, due: ready.due.at, priority, late })
         };
-        let candidates = self.lanes.iter().enumerate().filter_map(candidate);
+        let candidates = self.lanes.iter().enumerate().filter(|(_, lane)| may_queue(lane));
+        let candidates = candidates.filter_map(candidate);
         candidates.max_by_key(|next| (next.due <= now, next.priority))
     }
 
@@ -418,17 +432,19 @@ impl State<'_> {
             self.run.figures.handed(lane, ready.due.at.elapsed());
         }
         let description = ready.content.description;
+        let is_new = self.run.sources[lane].arrival(ready.sequence).is_some();
         let meta = FrameMeta {
-            sequence: ready.sequence,
+            sequence: self.run.ledgers[lane].sequence(ready.sequence),
             media: description.name.media_type(),
             name: description.name,
             bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: description.modified.map(|at| {
+            captured: description.captured.or_else(|| {
                 let (clock, uncertainty) = (Clock::Modified, None);
-                Captured { at, clock, uncertainty }
+                description.modified.map(|at| Captured { at, clock, uncertainty })
             }),
-            due: Some(schedule.unix(ready.due.at)),
+            // What comes about while it is sent is due when it was captured.
+            due: (!is_new).then(|| schedule.unix(ready.due.at)),
             modified: description.modified,
         };
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
@@ -505,6 +521,13 @@ impl State<'_> {
                 }
                 Ok(())
             }
+            Message::Noted(noted) => {
+                let lane = self.lane(noted.source)?;
+                if self.lanes[lane].noted(&noted, &mut self.run.ledgers[lane])? {
+                    self.got_on();
+                }
+                Ok(())
+            }
             Message::Skipped { .. } => Ok(()),
             other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }
@@ -514,7 +537,18 @@ impl State<'_> {
         if self.share.is_some() {
             return Err(Nonsense("a second welcome".to_owned()));
         }
-        self.share = Some(Share::of(welcome, self.lanes.len()));
+        let lanes = self.lanes.len();
+        if welcome.next.len() != lanes || welcome.next.iter().any(|next| next.0 > LAST_ORIGIN) {
+            return Err(Nonsense("a welcome that does not fit the hello".to_owned()));
+        }
+        for ((ledger, source), &next) in
+            self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
+        {
+            if ledger.origin().is_none() {
+                ledger.begin_at(source.origin(next));
+            }
+        }
+        self.share = Some(Share::of(welcome, lanes));
         tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
         self.next_probe = Some(Instant::now());
         self.got_on();
@@ -566,13 +600,15 @@ impl State<'_> {
             }
             if let Some(observer) = &self.run.options.observer {
                 let source = self.lanes[lane].id;
-                observer.confirmed(source, *sequence, *bytes, due.at, captured, stored);
+                let sequence = self.run.ledgers[lane].sequence(*sequence);
+                observer.confirmed(source, sequence, *bytes, due.at, captured, stored);
             }
         }
     }
 
     fn wakes_at(&self) -> Option<Instant> {
-        let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
+        let lanes = self.lanes.iter().zip(&*self.run.ledgers);
+        let lanes = lanes.filter_map(|(lane, ledger)| lane.wakes_at(ledger)).min();
         let stall = self.stall.wakes_at();
         earlier(earlier(stall, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
     }

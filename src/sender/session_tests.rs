@@ -45,7 +45,7 @@ impl Source for Memory {
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
         let name = FrameName::parse(&format!("{sequence}.bin")).expect("a valid name");
-        Ok(Description { name, bytes: 100, modified: None })
+        Ok(Description { name, bytes: 100, modified: None, captured: None })
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {

@@ -26,6 +26,8 @@ pub(super) enum Owed {
     Answers(usize),
     /// Receipts for so many frames, or credit for what of them has not gone.
     Receipts(usize),
+    /// A note of frames that it was told will not come.
+    Notes,
     /// Its count of a source that has ended.
     Totals,
 }
@@ -42,6 +44,7 @@ impl std::fmt::Display for Owed {
             Self::Receipts(frames) => {
                 write!(f, "no receipt for {frames} frames under way, nor room for more of them")
             }
+            Self::Notes => f.write_str("no note of frames that will not come"),
             Self::Totals => f.write_str("no totals of a source that has ended"),
         }
     }

@@ -314,7 +314,7 @@ async fn a_message_of_the_wrong_end_is_named_in_a_line() {
     link.keeper.close.recv().await.unwrap();
     link.keeper.ended(TransportError::Ended);
     let error = sending.await.unwrap().error.unwrap();
-    assert!(error.contains("only a sender says what it offers") && error.len() < 300, "{error}");
+    assert!(error.contains("only a sender says offer") && error.len() < 300, "{error}");
 }
 
 /// A source that grows while it is sent.

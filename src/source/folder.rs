@@ -79,7 +79,12 @@ impl Source for Folder {
         let name = self.frame_name(sequence)?;
         let path = self.file(sequence);
         let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
-        Ok(Description { name, bytes: metadata.len(), modified: modified(&metadata) })
+        Ok(Description {
+            name,
+            bytes: metadata.len(),
+            modified: modified(&metadata),
+            captured: None,
+        })
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
@@ -93,7 +98,7 @@ impl Source for Folder {
         }
         let body = read_exactly(&mut file, bytes, &path)?;
         check_unchanged(&file, &before, &path)?;
-        let description = Description { name, bytes, modified: modified(&before) };
+        let description = Description { name, bytes, modified: modified(&before), captured: None };
         Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
     }
 
@@ -109,7 +114,7 @@ impl Source for Folder {
         hasher.update_reader(rest).map_err(|error| unreadable(&path, &error))?;
         check_length(hasher.count(), bytes, &path)?;
         check_unchanged(&file, &before, &path)?;
-        let description = Description { name, bytes, modified: modified(&before) };
+        let description = Description { name, bytes, modified: modified(&before), captured: None };
         Ok((description, hasher.finalize()))
     }
 
