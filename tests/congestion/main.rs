@@ -2,6 +2,7 @@
 //! acknowledgements and pacing, in virtual time.
 
 mod behaviour;
+mod narrow;
 mod paths;
 mod sharing;
 mod sim;

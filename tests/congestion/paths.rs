@@ -61,6 +61,9 @@ pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) seed: u64,
     pub(crate) newest_first: bool,
+    /// As in [`Scenario`].
+    pub(crate) shipped: bool,
+    pub(crate) gathering: Nanos,
     pub(crate) ring: Arc<TraceRing>,
 }
 
@@ -73,8 +76,15 @@ impl Run {
             seconds,
             seed: 1,
             newest_first: false,
+            shipped: false,
+            gathering: 0,
             ring: Arc::new(TraceRing::new(100_000)),
         }
+    }
+
+    /// A flow as it is shipped, whose newest frame goes first.
+    pub(crate) fn shipped(cell: Cell, load: Load, seconds: f64, seed: u64) -> Self {
+        Self { seed, shipped: true, newest_first: true, ..Self::new(cell, load, seconds) }
     }
 
     /// Runs on the path as it is.
@@ -106,6 +116,8 @@ impl Run {
             duration: stop + SEC,
             seed: self.seed,
             newest_first: self.newest_first,
+            shipped: self.shipped,
+            gathering: self.gathering,
         })
     }
 }
@@ -156,6 +168,8 @@ impl Pair {
             duration: stop,
             seed: self.seed,
             newest_first: false,
+            shipped: false,
+            gathering: 0,
         })
     }
 }
@@ -262,4 +276,36 @@ pub(crate) fn first_fresh_ms(outcome: &Outcome, back: Nanos) -> f64 {
     let frames = outcome.flows[0].frames.iter();
     let first = frames.filter(|frame| frame.due >= back).filter_map(|frame| frame.delivered).min();
     first.map_or(f64::INFINITY, |at| (at - back) as f64 / 1e6)
+}
+
+/// What is sent over paths that become narrow: frames all of one length, of several, large ones, and bulk.
+pub(crate) fn narrow_loads() -> Vec<(&'static str, Load)> {
+    let large = FrameSource::steady(655_000, 8.0);
+    vec![
+        ("20 kB", frames(&[20_000])),
+        // Its last packet is as long as the others.
+        ("16 packets", frames(&[19_475])),
+        ("60 and 20 kB", frames(&[60_000, 20_000])),
+        ("655 kB", Load::Frames(vec![large])),
+        ("bulk", Load::Bulk),
+    ]
+}
+
+/// The longest time between `from` and `to` in which nothing is read, in ms, in steps of 100 for bulk and of the
+/// time between two frames otherwise.
+pub(crate) fn still_ms(outcome: &Outcome, from: Nanos, to: Nanos) -> f64 {
+    let flow = &outcome.flows[0];
+    let within = |at: &Nanos| (from..to).contains(at);
+    let mut times: Vec<Nanos> = match flow.frames.is_empty() {
+        true => (0..)
+            .zip(&flow.read)
+            .filter(|(_, n)| **n > 10_000)
+            .map(|(bin, _)| bin * SEC / 10)
+            .collect(),
+        false => flow.frames.iter().filter_map(|frame| frame.delivered).collect(),
+    };
+    times.retain(within);
+    times.extend([from, to]);
+    times.sort_unstable();
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0) as f64 / 1e6
 }

@@ -10,7 +10,7 @@ use framelane::link::{Capacity, LinkSpec};
 
 use crate::paths::{
     Cell, PAYLOAD_SHARE, Pair, Run, first_fresh_ms, first_share, frames, mean_mbit, mobile_trace,
-    radio, wandering,
+    narrow_loads, radio, still_ms, wandering,
 };
 use crate::sim::app::Load;
 use crate::sim::link::{MS, Nanos, SEC};
@@ -355,6 +355,56 @@ fn table_radio() {
                 quantile(&all, 1.0),
                 out.flows[0].overflow_share(0, SEC * seconds as u64),
             );
+        }
+    }
+}
+
+/// Paths that swallow long packets from a time on (`HOLE`, in bytes).
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_hole() {
+    let cell = Cell { mbit: 50.0, rtt_ms: list("RTT", "50")[0], loss: 0.0, queue_bytes: 312_500 };
+    let longest = list("HOLE", "1240")[0] as u64;
+    for (name, load) in narrow_loads() {
+        for seed in list("SEED", "1,2,3,4,5") {
+            let from = 3 * SEC + seed as u64 * 7 * MS;
+            let mut run = run(cell, load.clone(), 8.0);
+            (run.seed, run.shipped, run.newest_first) = (seed as u64, true, true);
+            let out = run.go_changed(|forward, _| forward.longest = Some((from, longest)));
+            dump(&run.ring);
+            println!("{name} seed {seed}: still for {:.0} ms", still_ms(&out, from, 6 * SEC));
+        }
+    }
+}
+
+/// Half of the packets late (`LATE`: share, ms), or a thin way back (`DOWN`, in Mbit/s).
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_odd() {
+    let cell = Cell {
+        mbit: list("MBIT", "50")[0],
+        rtt_ms: list("RTT", "50")[0],
+        loss: list("LOSS", "0")[0],
+        queue_bytes: 312_500,
+    };
+    let [share, late] = [list("LATE", "0,30")[0], list("LATE", "0,30")[1]];
+    for load in [frames(&[60_000, 20_000]), Load::Bulk] {
+        for seed in list("SEED", "1,2,3") {
+            let mut run = run(cell, load.clone(), 10.0);
+            (run.seed, run.shipped) = (seed as u64, true);
+            run.gathering = (list("GATHER", "0")[0] * 1e6) as Nanos;
+            let out = run.go_changed(|forward, back| {
+                forward.late = (share > 0.0).then_some((share, (late * 1e6) as Nanos));
+                if let Some(down) = list("DOWN", "0").first().filter(|down| **down > 0.0) {
+                    back.rate = vec![(0, (down * 1e6) as u64)];
+                    back.queue_bytes = 25_000;
+                }
+            });
+            dump(&run.ring);
+            let sorted = out.flows[0].latencies(0, SEC, 9 * SEC);
+            let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| quantile(&sorted, share));
+            let goodput = out.flows[0].goodput(SEC, 10 * SEC);
+            println!("seed {seed}: {goodput:.2} Mbit/s, p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} ms");
         }
     }
 }

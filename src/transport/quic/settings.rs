@@ -71,9 +71,15 @@ pub const SOCKET_BUFFER: usize = 4 << 20;
 /// and the kernel takes 65,507 bytes; what is longer would be dropped without a word.
 pub const LONGEST_DATAGRAM: u16 = 65_507 / 10;
 
-/// The longest that is tried where the path to the receiver is not known to carry more: Ethernet's
-/// 1,500 bytes less the headers of IPv6 and UDP, and quinn's own choice.
-const USUAL_DATAGRAM: u16 = 1_452;
+/// The longest packet, headers of IP and UDP included, that is sent where the route is not known to take jumbo
+/// frames: what every path of IPv6 takes (RFC 8200, section 5), and so every tunnel, modem and network card that
+/// is meant for it. The 1,500 bytes of Ethernet would be 0.7 % more payload, and every path that narrows while
+/// frames are sent, most often without a word, would stop them for half a second and more: quinn takes four runs
+/// of lost packets for a sign, each with a shorter one acknowledged behind it.
+const USUAL_PACKET: u16 = 1_280;
+
+/// The longest packet of a route that has no jumbo frames.
+const ETHERNET_PACKET: u32 = 1_500;
 
 /// How soon longer packets are tried again where the longest was not reached. quinn gives up a length after
 /// three lost probes, which at 10 % loss in bursts happens on one path in a few, and would stay with packets
@@ -116,6 +122,7 @@ fn settings(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> TransportCo
         .max_idle_timeout(IDLE_TIMEOUT.try_into().ok())
         // Nothing is sent as datagrams, so nothing has to be kept for them.
         .datagram_receive_buffer_size(None)
+        .mtu_discovery_config(Some(discovery(longest_datagram(Ipv6Addr::UNSPECIFIED.into(), None))))
         .congestion_controller_factory(congestion);
     config
 }
@@ -123,22 +130,43 @@ fn settings(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> TransportCo
 /// The settings of a connection to `receiver`, which are those of [`transport`], and packets as long
 /// as the path takes as far as this machine can tell.
 ///
-/// Ethernet with jumbo frames and loopback take several times the usual length, which is a multiple
+/// Networks with jumbo frames and loopback take several times the usual length, which is a multiple
 /// less work for the same bytes. Discovery still has to prove that they arrive. To try longer ones
 /// on any path would cost dozens of lost probes.
 pub fn transport_to(
     receiver: SocketAddr,
     congestion: Arc<dyn ControllerFactory + Send + Sync>,
 ) -> Arc<TransportConfig> {
+    transport_over(longest_datagram(receiver.ip(), path_packet_to(receiver)), congestion)
+}
+
+/// The settings of a connection over a path that takes UDP payloads of up to `datagram` bytes.
+pub fn transport_over(
+    datagram: u16,
+    congestion: Arc<dyn ControllerFactory + Send + Sync>,
+) -> Arc<TransportConfig> {
     let mut config = settings(congestion);
-    let datagram = path_datagram(receiver).unwrap_or(USUAL_DATAGRAM);
+    config.mtu_discovery_config(Some(discovery(datagram)));
+    Arc::new(config)
+}
+
+/// The longest UDP payload to try on the way to `receiver`, over a route whose longest packet is `route` bytes,
+/// where that is known.
+pub fn longest_datagram(receiver: IpAddr, route: Option<u32>) -> u16 {
+    const UDP_HEADER: u16 = 8;
+    let headers = UDP_HEADER + if receiver.is_ipv4() { 20 } else { 40 };
+    let jumbo = route.filter(|packet| *packet > ETHERNET_PACKET);
+    let packet = jumbo.map_or(USUAL_PACKET, |packet| u16::try_from(packet).unwrap_or(u16::MAX));
+    packet.saturating_sub(headers).min(LONGEST_DATAGRAM)
+}
+
+fn discovery(datagram: u16) -> MtuDiscoveryConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery
-        .upper_bound(datagram.clamp(USUAL_DATAGRAM, LONGEST_DATAGRAM))
+        .upper_bound(datagram)
         .interval(SEARCH_INTERVAL)
         .black_hole_cooldown(BLACK_HOLE_COOLDOWN);
-    config.mtu_discovery_config(Some(discovery));
-    Arc::new(config)
+    discovery
 }
 
 /// What is asked of the peer for what this end sends (draft-ietf-quic-ack-frequency).
@@ -179,9 +207,8 @@ fn with_long_datagrams(mut config: EndpointConfig) -> EndpointConfig {
     config
 }
 
-/// The UDP payload that the kernel's route to `receiver` takes; `None` where it does not tell.
-fn path_datagram(receiver: SocketAddr) -> Option<u16> {
-    const UDP_HEADER: u32 = 8;
+/// The longest packet that the kernel's route to `receiver` takes; `None` where it does not tell.
+fn path_packet_to(receiver: SocketAddr) -> Option<u32> {
     let any: IpAddr = match receiver {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -189,9 +216,7 @@ fn path_datagram(receiver: SocketAddr) -> Option<u16> {
     let probe = UdpSocket::bind((any, 0)).ok()?;
     // Connecting sends nothing; it makes the kernel look for its route.
     probe.connect(receiver).ok()?;
-    let packet = path_packet(&probe, receiver)?;
-    let ip_header = if receiver.is_ipv4() { 20 } else { 40 };
-    Some(u16::try_from(packet.checked_sub(ip_header + UDP_HEADER)?).unwrap_or(u16::MAX))
+    path_packet(&probe, receiver)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -227,10 +252,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn packets_are_as_long_as_any_path_takes_but_where_jumbo_frames_are_known() {
+        let [v4, v6]: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        for route in [None, Some(0), Some(576), Some(1_280), Some(1_420), Some(1_500)] {
+            assert_eq!(longest_datagram(v4, route), 1_252, "{route:?}");
+            assert_eq!(longest_datagram(v6, route), 1_232, "{route:?}");
+        }
+        assert_eq!(longest_datagram(v4, Some(4_000)), 3_972);
+        for route in [9_000, 65_535, 65_536, u32::MAX] {
+            assert_eq!(longest_datagram(v4, Some(route)), LONGEST_DATAGRAM, "{route}");
+        }
+    }
+
+    #[test]
     fn loopback_takes_longer_packets_than_ethernet() {
-        let datagram = path_datagram(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
+        let packet = path_packet_to(SocketAddr::from((Ipv4Addr::LOCALHOST, 9)));
         if cfg!(target_os = "linux") {
-            assert!(datagram.is_some_and(|bytes| bytes > USUAL_DATAGRAM), "{datagram:?}");
+            assert!(packet.is_some_and(|bytes| bytes > ETHERNET_PACKET), "{packet:?}");
         }
     }
 

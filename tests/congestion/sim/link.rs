@@ -36,6 +36,10 @@ pub(crate) struct LinkConfig {
     pub(crate) outages: Vec<(Nanos, Nanos)>,
     /// A packet that has waited longer is marked, where its sender understands marks (ECN).
     pub(crate) mark_beyond: Option<Nanos>,
+    /// From this time on, packets of more bytes (headers of IPv4 and UDP included) vanish without a word.
+    pub(crate) longest: Option<(Nanos, u64)>,
+    /// A share of the packets that arrives this much later than the others, which overtake them.
+    pub(crate) late: Option<(f64, Nanos)>,
 }
 
 impl LinkConfig {
@@ -49,6 +53,8 @@ impl LinkConfig {
             burst: 1.0,
             outages: Vec::new(),
             mark_beyond: None,
+            longest: None,
+            late: None,
         }
     }
 }
@@ -95,7 +101,7 @@ impl Link {
         while self.waiting.front().is_some_and(|(done, _)| *done <= now) {
             self.backlog -= self.waiting.pop_front().expect("just seen").1;
         }
-        if self.in_outage(now) {
+        if self.in_outage(now) || self.is_too_long(now, size) {
             return Fate::Lost;
         }
         if !self.waiting.is_empty() && self.backlog + size > self.config.queue_bytes {
@@ -109,15 +115,26 @@ impl Link {
         if self.in_outage(done) || self.lost_at_random() {
             return Fate::Lost;
         }
-        let at = (done + step(&self.config.delay, done)).max(self.last_arrival);
-        self.last_arrival = at;
         let waited = start - now;
+        let mut at = done + step(&self.config.delay, done);
+        if let Some((share, by)) = self.config.late
+            && self.rng.random_bool(share)
+        {
+            at += by;
+        } else {
+            at = at.max(self.last_arrival);
+            self.last_arrival = at;
+        }
         let marked = self.config.mark_beyond.is_some_and(|limit| waited > limit);
         Fate::Arrives { at, waited, marked }
     }
 
     fn in_outage(&self, at: Nanos) -> bool {
         self.config.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
+
+    fn is_too_long(&self, at: Nanos, size: u64) -> bool {
+        self.config.longest.is_some_and(|(from, longest)| at >= from && size > longest)
     }
 
     /// When `bits` are out, starting at `start`, over the steps of the rate.

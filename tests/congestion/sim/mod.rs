@@ -15,12 +15,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use framelane::transport::quic::settings;
 use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
 use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use app::{FrameRecord, Load, Receiver, Sender};
 use link::{Fate, Link, LinkConfig, Nanos};
 use peer::{Outgoing, Peer};
+
+/// How often a sender is woken.
+const NUDGE: Nanos = settings::NUDGE_INTERVAL.as_nanos() as Nanos;
 
 /// Virtual time, shared with whoever needs to read it.
 #[derive(Clone)]
@@ -69,6 +73,10 @@ pub(crate) struct Scenario {
     pub(crate) seed: u64,
     /// Whether newer frames go before older ones.
     pub(crate) newest_first: bool,
+    /// Whether connections have the settings that are shipped, and senders are woken as they are.
+    pub(crate) shipped: bool,
+    /// What comes in at a receiver is given to it once in so many nanoseconds; 0 for at once.
+    pub(crate) gathering: Nanos,
 }
 
 /// What a flow did.
@@ -185,6 +193,8 @@ struct Sim {
     clock: SimClock,
     duration: Nanos,
     seed: u64,
+    shipped: bool,
+    gathering: Nanos,
     sequence: u64,
     forward: Link,
     back: Link,
@@ -215,6 +225,8 @@ impl Sim {
             clock: scenario.clock,
             duration: scenario.duration,
             seed: scenario.seed,
+            shipped: scenario.shipped,
+            gathering: scenario.gathering,
             sequence: 0,
             forward: Link::new(scenario.forward, scenario.seed ^ 0x5eed),
             back: Link::new(scenario.back, scenario.seed ^ 0xbacc),
@@ -270,7 +282,12 @@ impl Sim {
             true => self.flows[host / 2].config.controller.clone(),
             false => Arc::new(NewRenoConfig::default()),
         };
-        let transport = transport(controller);
+        let longest = settings::longest_datagram(remote.ip(), None);
+        let transport = match (self.shipped, sends(host)) {
+            (false, _) => transport(controller),
+            (true, true) => settings::transport_over(longest, controller),
+            (true, false) => settings::transport(controller),
+        };
         self.hosts[host].peer = Some(if sends(host) {
             Peer::client(transport, remote, seed, now)
         } else {
@@ -307,6 +324,8 @@ impl Sim {
         if let Fate::Arrives { at, marked, .. } = fate {
             let mark = |ecn| if marked { EcnCodepoint::Ce } else { ecn };
             let ecn = packet.ecn.map(|ecn| mark(ecn) as u8);
+            let grain = if forward { self.gathering } else { 0 };
+            let at = if grain > 0 { at.div_ceil(grain) * grain } else { at };
             let sequence = self.sequence;
             let packet = Packet { data: packet.data.to_vec(), ecn };
             self.hosts[host ^ 1].inbox.push(Reverse((at, sequence, packet)));
@@ -320,7 +339,10 @@ impl Sim {
         let timer = peer.wake_at(epoch).map(|at| self.clock.nanos_of(at));
         let due = if sends(host) { self.flows[host / 2].sender.wake_at() } else { None };
         let due = due.filter(|at| *at > now);
-        let Some(at) = timer.into_iter().chain(due).min() else { return };
+        // As a sender is woken while frames are underway.
+        let nudge =
+            (self.shipped && sends(host) && timer.is_some()).then(|| (now / NUDGE + 1) * NUDGE);
+        let Some(at) = timer.into_iter().chain(due).chain(nudge).min() else { return };
         let at = at.max(now);
         if self.hosts[host].wake.is_none_or(|wake| wake <= now || at < wake) {
             self.hosts[host].wake = Some(at);
@@ -344,7 +366,7 @@ impl Sim {
 }
 
 /// Windows and limits large enough that the congestion controller alone decides.
-fn transport(controller: Arc<dyn ControllerFactory + Send + Sync>) -> TransportConfig {
+fn transport(controller: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<TransportConfig> {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(1472);
     let mut config = TransportConfig::default();
@@ -356,5 +378,5 @@ fn transport(controller: Arc<dyn ControllerFactory + Send + Sync>) -> TransportC
         .send_window(48 << 20)
         .initial_rtt(Duration::from_millis(100))
         .mtu_discovery_config(Some(mtu));
-    config
+    Arc::new(config)
 }

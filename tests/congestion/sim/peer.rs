@@ -34,21 +34,21 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// The end that accepts.
-    pub(crate) fn server(transport: TransportConfig, remote: SocketAddr, seed: u64) -> Self {
+    pub(crate) fn server(transport: Arc<TransportConfig>, remote: SocketAddr, seed: u64) -> Self {
         let (cert, key) = identity();
         let mut config = ServerConfig::with_single_cert(
             vec![cert.clone()],
             PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.clone())),
         )
         .expect("own certificate");
-        config.transport_config(Arc::new(transport));
+        config.transport_config(transport);
         let endpoint = Endpoint::new(endpoint_config(seed), Some(Arc::new(config)), true, None);
         Self { endpoint, remote, handle: None, connection: None, buffer: Vec::new() }
     }
 
     /// The end that connects.
     pub(crate) fn client(
-        transport: TransportConfig,
+        transport: Arc<TransportConfig>,
         remote: SocketAddr,
         seed: u64,
         now: Instant,
@@ -56,7 +56,7 @@ impl Peer {
         let mut roots = RootCertStore::empty();
         roots.add(identity().0.clone()).expect("own certificate");
         let mut config = ClientConfig::with_root_certificates(Arc::new(roots)).expect("one root");
-        config.transport_config(Arc::new(transport));
+        config.transport_config(transport);
         let mut endpoint = Endpoint::new(endpoint_config(seed), None, true, None);
         let (handle, connection) =
             endpoint.connect(now, config, remote, "localhost").expect("valid configuration");

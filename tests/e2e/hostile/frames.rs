@@ -43,11 +43,12 @@ async fn headers_that_cannot_be_read_are_refused_and_the_session_goes_on() {
     };
 
     for (what, bytes) in [
-        ("another version", [&[2], &good[1..]].concat()),
-        ("a header over the limit", vec![1, 0xff, 0xff]),
+        ("another version", [&[4], &good[1..]].concat()),
+        ("a header over the limit", vec![2, 0xff, 0xff]),
         ("noise", vec![0xee; 5_000]),
         ("a way up", renamed(b"../ab")),
-        ("a slash", renamed(b"a/b/c")),
+        ("a folder without a name", renamed(b"a//bc")),
+        ("a way up further down", renamed(b"a/../")),
         ("a backslash", renamed(b"a\\b\\c")),
         ("a NUL", renamed(b"a\0bin")),
         ("a newline", renamed(b"a\nbin")),

@@ -15,7 +15,7 @@ use crate::support::{Place, Receiver, Signal};
 async fn another_version_of_the_protocol_is_turned_away_before_anything_else() {
     let place = Place::new();
     let receiver = Receiver::start(&place, &[]);
-    for alpn in [b"framelane/2".as_slice(), b"h3"] {
+    for alpn in [b"framelane/3".as_slice(), b"h3"] {
         let options = Options { alpn, ..Options::default() };
         let refused = peer::connect(&place, receiver.address(), &options).await;
         let error = refused.expect_err("no connection");
@@ -117,7 +117,7 @@ async fn garbage_in_the_middle_of_a_session_ends_that_session_alone() {
     let mut other = Peer::welcomed(&place, &receiver, &["other"]).await;
     for what in [
         vec![0xff; 100],
-        vec![0x3f, 0],
+        vec![0x3e, 0],
         hello(&["again"]).encode().to_vec(),
         Message::Offer(Offer { source: SourceId(1), entries: entries(1) }).encode().to_vec(),
     ] {

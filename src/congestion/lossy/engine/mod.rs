@@ -1,6 +1,7 @@
 //! The controller's decisions, free of quinn's types.
 
 mod alarms;
+mod narrow;
 mod phases;
 mod rivals;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod window;
 use std::time::{Duration, Instant};
 
 use alarms::Alarms;
+use narrow::Narrow;
 use phases::HEAVY_ROUNDS;
 use trials::Trials;
 use window::{MAX_WINDOW, MIN_WINDOW_PACKETS, UP_GAIN};
@@ -92,6 +94,9 @@ pub(super) struct Engine {
     delivered_at: Instant,
     /// When something was last heard of a packet sent not long before.
     answered_at: Instant,
+    /// Whether quinn's probe timeout has had its turn in this silence.
+    probed: bool,
+    narrow: Narrow,
     acked_sent: Instant,
     last_sent: Instant,
     train: u64,
@@ -169,6 +174,8 @@ impl Engine {
             lost: 0,
             delivered_at: now,
             answered_at: now,
+            probed: false,
+            narrow: Narrow::default(),
             acked_sent: now,
             last_sent: now,
             train: 0,
@@ -239,6 +246,7 @@ impl Engine {
 
     pub(super) fn on_mtu(&mut self, mtu: u16) {
         self.mtu = u64::from(mtu.max(1));
+        self.narrow = Narrow::default();
         self.set_window();
     }
 
@@ -263,6 +271,8 @@ impl Engine {
     }
 
     fn on_data_sent(&mut self, now: Instant, bytes: u64) {
+        // While the window is shut, this can only be quinn's own probe.
+        self.probed |= self.in_outage(now);
         if self.in_flight == 0 {
             // Idle time is nobody's delivery time.
             self.delivered_at = now;
@@ -272,6 +282,7 @@ impl Engine {
         if now.saturating_duration_since(self.last_sent) > self.train_gap() {
             self.train += 1;
         }
+        self.narrow.on_sent(now, bytes);
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
         self.in_flight = self.in_flight.saturating_add(bytes);
         self.last_sent = self.last_sent.max(now);
@@ -285,6 +296,7 @@ impl Engine {
         app_limited: bool,
         smoothed_rtt: Duration,
     ) {
+        self.narrow.on_ack(bytes);
         self.batch.bytes = self.batch.bytes.saturating_add(bytes);
         self.batch.newest = Some(self.batch.newest.map_or(sent, |newest| newest.max(sent)));
         self.batch.app_limited = app_limited;
@@ -298,10 +310,12 @@ impl Engine {
         if self.in_outage(now) {
             self.outage_rounds = OUTAGE_ROUNDS;
         }
+        self.watch_narrow(now);
         self.smoothed_rtt = batch.smoothed_rtt;
         // What was under way when an outage began is acknowledged after it, and frees little.
         if now.saturating_duration_since(newest) <= self.patience() {
             self.answered_at = now;
+            self.probed = false;
         }
         self.in_flight = in_flight;
         self.small = 0;

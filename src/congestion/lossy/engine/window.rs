@@ -66,12 +66,23 @@ const PROBE_PACKETS: u64 = 2;
 impl Engine {
     /// Bytes that may be in flight at `now`.
     pub(in crate::congestion::lossy) fn window(&self, now: Instant) -> u64 {
+        if self.narrow.is_likely() && !self.last_app_limited {
+            // Each run of lost long packets between two short ones is a sign to quinn that the path has become
+            // narrow, however many they are, and it takes four; all that counts is how soon they have left.
+            return self.window.min(self.small.saturating_add(MIN_WINDOW_PACKETS * self.mtu));
+        }
         if !self.in_outage(now) {
             return self.window;
         }
+        // The first probe is quinn's own: only that is short enough for a path that has begun to swallow
+        // long packets, and every packet that leaves puts it off.
+        let silence = now.saturating_duration_since(self.last_sent);
+        if !self.probed && silence < self.probe_turn() {
+            return self.in_flight.max(self.mtu);
+        }
         // quinn's probe timeout backs off without a limit, and nothing else may leave while the
         // window is full of packets that will never be acknowledged.
-        if now.saturating_duration_since(self.last_sent) < PROBE_INTERVAL {
+        if silence < PROBE_INTERVAL {
             return self.in_flight.max(self.mtu);
         }
         let probe = self.small.saturating_add((PROBE_PACKETS + 1) * self.mtu);
@@ -84,9 +95,22 @@ impl Engine {
             && now.saturating_duration_since(self.answered_at) > self.patience()
     }
 
+    /// By when quinn's first probe has surely left (RFC 9002, section 6.2.1).
+    fn probe_turn(&self) -> Duration {
+        self.smoothed_rtt.saturating_mul(3).saturating_add(SILENCE)
+    }
+
     /// The longest time after which an acknowledgement is no sign of an outage.
     pub(super) fn patience(&self) -> Duration {
+        if self.narrow.is_likely() {
+            return self.short_patience();
+        }
         self.smoothed_rtt.saturating_mul(2).saturating_add(SILENCE)
+    }
+
+    /// After this long without one, an acknowledgement is late.
+    pub(super) fn short_patience(&self) -> Duration {
+        (self.smoothed_rtt + self.smoothed_rtt / 4).saturating_add(SILENCE / 4)
     }
 
     fn gain(&self) -> f64 {
