@@ -123,3 +123,6 @@ pub mod store;
 pub mod transport;
 pub mod verify;
 pub mod wire;
+
+pub use door::{Frame, Receipt, Sender};
+pub use identity::Identity;

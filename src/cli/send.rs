@@ -1,6 +1,7 @@
 //! `framelane send`: send folders of frames.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,14 +16,13 @@ use super::{
     stop_on_signal, trust,
 };
 use crate::congestion::Congestion;
-use crate::frame::{ByteSize, Span};
-use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::door::{Sender, SenderBuilder};
+use crate::frame::{ByteSize, SourceName, Span};
+use crate::identity::ReceiverAddress;
 use crate::repair::RepairMode;
 use crate::sender::{self, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
-use crate::transport::stop_and_wait::SenderSettings;
-use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport};
-use crate::wire::ALPN;
+use crate::source::Source;
+use crate::transport::{self, Transport};
 
 const AFTER_HELP: &str = "\
 Run it again after any interruption: it sends what is missing, and nothing twice.
@@ -48,6 +48,10 @@ pub(super) struct SendArgs {
     /// A source's share of the link beside the others, 1 to 100 (repeatable) [default: 1 for each]
     #[arg(long = "weight", value_name = "NAME=N")]
     weights: Vec<WeightArg>,
+    /// Drop frames that would be older than this when they arrive, of all sources or of the one named, and
+    /// declare them (repeatable) [default: every frame is sent, however late]
+    #[arg(long, value_name = "[NAME=]AGE")]
+    live: Vec<LiveArg>,
     /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Transport,
@@ -113,6 +117,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     let options = SendOptions {
         pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
         weights: sources::weights(&args.weights, &sources),
+        deadlines: deadlines(&args.live, &sources)?,
         overwrite: args.overwrite,
         checksum: args.checksum,
         retry_for: args.retry_for.0,
@@ -121,28 +126,24 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     };
     let report = run_to_end(async {
         let mut stop = stop_on_signal()?;
-        let addresses = tokio::select! {
-            addresses = transport::resolve(&args.receiver) => addresses?,
-            _ = stop.wait_for(|stop| *stop) => Vec::new(),
+        let builder = Sender::to(args.receiver.to_string())
+            .trust(trust)
+            .identity(identity)
+            .transport(args.transport)
+            .congestion(args.congestion)
+            .repair(args.repair)
+            .tcp_congestion(args.tcp_congestion.clone())
+            .gap(args.gap.0)
+            .options(options)
+            .stop_when(stop.clone());
+        let builder = sources.into_iter().fold(builder, SenderBuilder::any);
+        let sender = tokio::select! {
+            sender = builder.start() => sender?,
+            // Only the name service can take that long.
+            _ = stop.wait_for(|stop| *stop) => return Ok(interrupted()),
         };
-        let setup = DialSetup {
-            transport: args.transport,
-            addresses,
-            host: args.receiver.host().to_owned(),
-            tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
-            congestion: args.congestion.factory(),
-            repair: args.repair,
-            tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings {
-                gap: args.gap.0,
-                congestion: args.tcp_congestion.clone(),
-                ..SenderSettings::default()
-            },
-        };
-        let dial = transport::dial_by_name(setup, args.receiver.clone());
-        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
-        let showing = tokio::spawn(show_progress(progress.clone(), talk));
-        let report = sender::run(dial.as_ref(), sources, options, progress, stop).await;
+        let showing = tokio::spawn(show_progress(sender.progress(), talk));
+        let report = sender.finish().await;
         showing.abort();
         let _ = showing.await;
         anyhow::Ok(report)
@@ -153,6 +154,53 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,
     })
+}
+
+/// The report of a run that was stopped before it began.
+fn interrupted() -> SendReport {
+    SendReport { interrupted: true, error: Some("interrupted".to_owned()), ..SendReport::default() }
+}
+
+/// The deadlines of sources, in their order.
+fn deadlines(
+    args: &[LiveArg],
+    sources: &[Arc<dyn Source>],
+) -> Result<Vec<Option<Duration>>, Failure> {
+    let of_all = args.iter().find(|arg| arg.source.is_none()).map(|arg| arg.age.0);
+    let mut deadlines = vec![of_all; sources.len()];
+    for LiveArg { source, age } in args {
+        let Some(name) = source else { continue };
+        let place = sources.iter().position(|source| source.name() == name);
+        let place = place.ok_or_else(|| {
+            Failure::usage(anyhow!("--live {name}: no source that can be sent is called {name}"))
+        })?;
+        deadlines[place] = Some(age.0);
+    }
+    Ok(deadlines)
+}
+
+/// How old frames may be: of a source, or of all that are not named.
+#[derive(Debug, Clone)]
+struct LiveArg {
+    source: Option<SourceName>,
+    age: Span,
+}
+
+impl FromStr for LiveArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        // A name may have a = in it, a time has none.
+        let (source, age) = match text.rsplit_once('=') {
+            Some((name, age)) => (Some(SourceName::parse(name)?), age),
+            None => (None, text),
+        };
+        let age: Span = age.parse()?;
+        if age.0.is_zero() {
+            anyhow::bail!("no frame arrives in no time; write 200ms, say");
+        }
+        Ok(Self { source, age })
+    }
 }
 
 /// Draws progress until it is aborted; what goes wrong is told in any case.
@@ -259,8 +307,14 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
         0 => String::new(),
         before => format!(" ({before} before)"),
     };
+    let dropped: Vec<_> = source
+        .dropped
+        .iter()
+        .map(|(reason, count)| format!(", dropped {count} ({reason})"))
+        .collect();
+    let dropped = dropped.concat();
     output::result(&format!(
-        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}, missing {missing}",
+        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}, missing {missing}",
         output::frames(*frames)
     ));
     if let Some(times) = times_words(source) {

@@ -34,10 +34,12 @@ pub struct SenderBuilder {
     pins: Vec<String>,
     authority: Option<PathBuf>,
     known: Option<KnownReceivers>,
+    trust: Option<ReceiverTrust>,
     identity: Option<Identity>,
     certs: PathBuf,
     sources: Vec<Wanted>,
     weights: Vec<(String, Weight)>,
+    deadlines: Vec<(String, Duration)>,
     transport: Transport,
     congestion: Congestion,
     repair: RepairMode,
@@ -62,10 +64,12 @@ impl SenderBuilder {
             pins: Vec::new(),
             authority: None,
             known: None,
+            trust: None,
             identity: None,
             certs: "certs".into(),
             sources: Vec::new(),
             weights: Vec::new(),
+            deadlines: Vec::new(),
             transport: Transport::Quic,
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
@@ -97,6 +101,12 @@ impl SenderBuilder {
         self
     }
 
+    /// Trusts by this, whatever pins, authorities and receivers are given beside it.
+    pub fn trust(mut self, trust: ReceiverTrust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
     /// Who this sender is. Its pin is what a receiver allows.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
@@ -123,7 +133,7 @@ impl SenderBuilder {
     }
 
     /// A source of any kind.
-    pub fn add(mut self, source: Arc<dyn Source>) -> Self {
+    pub fn any(mut self, source: Arc<dyn Source>) -> Self {
         self.sources.push(Wanted::Other(source));
         self
     }
@@ -131,6 +141,13 @@ impl SenderBuilder {
     /// A source's share of the link beside the others.
     pub fn weight(mut self, source: impl Into<String>, weight: Weight) -> Self {
         self.weights.push((source.into(), weight));
+        self
+    }
+
+    /// How old a frame of a source may be when it arrives: one that would be older is dropped, and declared.
+    /// Without this every frame is sent, however late.
+    pub fn deadline(mut self, source: impl Into<String>, age: Duration) -> Self {
+        self.deadlines.push((source.into(), age));
         self
     }
 
@@ -208,9 +225,13 @@ impl SenderBuilder {
         let (sources, pushed) = open(&self.sources, self.transport)?;
         let mut options = self.options.clone();
         if !self.weights.is_empty() {
-            options.weights = weights(&self.weights, &sources)?;
+            let given = in_order(&self.weights, &sources)?;
+            options.weights = given.into_iter().map(Option::unwrap_or_default).collect();
         }
-        let trust = self.trust(&receiver)?;
+        if !self.deadlines.is_empty() {
+            options.deadlines = in_order(&self.deadlines, &sources)?;
+        }
+        let trust = self.trusted(&receiver)?;
         let identity = match self.identity {
             Some(identity) => identity,
             None => {
@@ -239,7 +260,10 @@ impl SenderBuilder {
         Ok(Sender::run(Parts { dial, sources, pushed, options, memory, stop }))
     }
 
-    fn trust(&self, receiver: &ReceiverAddress) -> Result<ReceiverTrust, StartError> {
+    fn trusted(&self, receiver: &ReceiverAddress) -> Result<ReceiverTrust, StartError> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
         let pins = self.pins.iter().map(|pin| pin.parse()).collect::<Result<Vec<Pin>, _>>()?;
         let authority = self.authority.as_deref().map(Authority::load).transpose()?;
         let known = match (&self.known, KnownReceivers::default_path()) {
@@ -251,12 +275,12 @@ impl SenderBuilder {
     }
 }
 
+/// All sources, and those of them that frames are pushed to.
+type Opened = (Vec<Arc<dyn Source>>, Vec<Arc<Pushed>>);
+
 /// Opens the sources, and checks that one session can carry them over that transport.
-fn open(
-    wanted: &[Wanted],
-    transport: Transport,
-) -> Result<(Vec<Arc<dyn Source>>, Vec<Arc<Pushed>>), StartError> {
-    let (mut sources, mut pushed): (Vec<Arc<dyn Source>>, _) = (Vec::new(), Vec::new());
+fn open(wanted: &[Wanted], transport: Transport) -> Result<Opened, StartError> {
+    let (mut sources, mut pushed): Opened = (Vec::new(), Vec::new());
     for wanted in wanted {
         let source: Arc<dyn Source> = match wanted {
             Wanted::Other(source) => source.clone(),
@@ -296,13 +320,13 @@ fn parse(name: &str) -> Result<SourceName, StartError> {
     SourceName::parse(name).map_err(|why| StartError::SourceName { name: name.to_owned(), why })
 }
 
-/// The weights of sources, in their order.
-fn weights(
-    given: &[(String, Weight)],
+/// What is given of some sources, in the order of all.
+fn in_order<T: Copy>(
+    given: &[(String, T)],
     sources: &[Arc<dyn Source>],
-) -> Result<Vec<Weight>, StartError> {
-    let mut weights = vec![None; sources.len()];
-    for (name, weight) in given {
+) -> Result<Vec<Option<T>>, StartError> {
+    let mut ordered = vec![None; sources.len()];
+    for (name, value) in given {
         let place = sources.iter().position(|source| source.name().as_str() == name);
         let place = place.ok_or_else(|| StartError::UnknownSource {
             name: name.clone(),
@@ -312,11 +336,11 @@ fn weights(
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
-        if weights[place].replace(*weight).is_some() {
+        if ordered[place].replace(*value).is_some() {
             return Err(StartError::Twice(name.clone()));
         }
     }
-    Ok(weights.into_iter().map(Option::unwrap_or_default).collect())
+    Ok(ordered)
 }
 
 #[cfg(test)]

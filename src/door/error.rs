@@ -34,7 +34,7 @@ pub enum StartError {
         "the source name {0:?} contains '|', which ends a field of stop-and-wait; give the source another"
     )]
     Separator(String),
-    /// The stop-and-wait protocol cannot carry frames that come about while it runs.
+    /// No source is named.
     #[error("there is no source to send")]
     NoSource,
     /// More sources than a session carries.

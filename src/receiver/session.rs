@@ -15,8 +15,8 @@ use crate::frame::{Sequence, UnixNanos};
 use crate::store::{Opener, Outcome};
 use crate::transport::{Arrival, Peer, ReceiverLink, TransportError};
 use crate::wire::{
-    Capabilities, CloseCode, EndOfRun, Hello, Message, Receipts, Refusal, RefusalCode, SourceId,
-    Totals, Welcome,
+    Capabilities, CloseCode, Drops, EndOfRun, Hello, Message, Noted, Receipts, Refusal,
+    RefusalCode, SequenceRun, SourceId, Totals, Welcome,
 };
 
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
@@ -310,6 +310,7 @@ impl<'a> Session<'a> {
                     .map_err(|_| thread_gone())
             }
             Arrival::Message(Message::EndOfRun(end), _) => self.end_run(end),
+            Arrival::Message(Message::Drops(drops), _) => self.note(&drops),
             Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
@@ -337,6 +338,16 @@ impl<'a> Session<'a> {
             }
             None => self.refused_unnamed += 1,
         }
+    }
+
+    /// Answers a declaration of drops.
+    fn note(&mut self, drops: &Drops) -> Result<(), Ending> {
+        self.lane(drops.source)?;
+        let frames = drops.ranges.iter();
+        let frames = frames.map(|range| SequenceRun { first: range.first, count: range.count });
+        let (source, run, frames) = (drops.source, drops.run, frames.collect());
+        self.outbox.push_back(Message::Noted(Noted { source, run, frames }));
+        Ok(())
     }
 
     fn end_run(&mut self, end: EndOfRun) -> Result<(), Ending> {

@@ -698,7 +698,12 @@ impl Lane {
     pub(super) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
         let later = self.later.front().map(|&(when, _)| when);
         let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
-        later.into_iter().chain(told).min()
+        let waiting = self.wanted.iter().map(|wanted| wanted.due);
+        let waiting = waiting.chain(self.ready.iter().map(|ready| ready.due));
+        let late = self
+            .deadline
+            .and_then(|deadline| waiting.filter(|due| due.live).map(|due| due.at + deadline).min());
+        later.into_iter().chain(told).chain(late).min()
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {

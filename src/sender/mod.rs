@@ -11,6 +11,8 @@ mod histogram;
 mod inquiry;
 mod lane;
 mod ledger;
+#[cfg(test)]
+mod live_tests;
 mod options;
 mod progress;
 mod report;

@@ -16,8 +16,8 @@ use crate::transport::{
     PathWatch, SenderLink, TransportError,
 };
 use crate::wire::{
-    Answer, Capabilities, CloseCode, Message, Receipts, Refusal, RefusalCode, Totals, Verdict,
-    Welcome,
+    Answer, Capabilities, CloseCode, Message, Noted, Receipts, Refusal, RefusalCode, SequenceRun,
+    Totals, Verdict, Welcome,
 };
 
 pub(super) const FRAMES: u64 = 200;
@@ -112,6 +112,13 @@ impl FarEnd {
             Some(Message::Offer(offer)) => {
                 let verdicts = offer.entries.iter().map(|_| Verdict::Wanted);
                 Message::Answer(Answer::new(offer.source, verdicts))
+            }
+            Some(Message::Drops(drops)) => {
+                let (source, run) = (drops.source, drops.run);
+                let frames = drops.ranges.iter();
+                let frames =
+                    frames.map(|range| SequenceRun { first: range.first, count: range.count });
+                Message::Noted(Noted { source, run, frames: frames.collect() })
             }
             Some(Message::EndOfRun(end)) => {
                 let totals = Totals { source: end.source, stored: FRAMES, already: 0 };

@@ -11,7 +11,7 @@ use super::*;
 use crate::frame::{Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{BoxFuture, Dial, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
-use crate::wire::{Message, Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Totals};
+use crate::wire::{Message, Receipts, Refusal, RefusalCode, SequenceRun, SourceId};
 
 const RETRY_FOR: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(3);
@@ -315,108 +315,4 @@ async fn a_message_of_the_wrong_end_is_named_in_a_line() {
     link.keeper.ended(TransportError::Ended);
     let error = sending.await.unwrap().error.unwrap();
     assert!(error.contains("only a sender says offer") && error.len() < 300, "{error}");
-}
-
-/// A source that grows while it is sent.
-struct Growing {
-    inner: Memory,
-    frames: std::sync::Mutex<(Extent, Vec<std::time::Instant>, Option<crate::source::Bell>)>,
-    settled: std::sync::Mutex<Vec<(Sequence, crate::source::Fate)>>,
-}
-
-impl Growing {
-    fn new() -> Arc<Self> {
-        let inner = Memory(SourceName::parse("live").unwrap());
-        let frames = std::sync::Mutex::new((Extent::growing(0), Vec::new(), None));
-        Arc::new(Self { inner, frames, settled: std::sync::Mutex::default() })
-    }
-
-    fn grow(&self, ended: bool) {
-        let mut frames = self.frames.lock().unwrap();
-        if ended {
-            frames.0.ended = true;
-        } else {
-            frames.0.frames += 1;
-            frames.1.push(std::time::Instant::now());
-        }
-        frames.2.as_ref().unwrap().ring();
-    }
-}
-
-impl Source for Growing {
-    fn name(&self) -> &SourceName {
-        self.inner.name()
-    }
-    fn extent(&self) -> Extent {
-        self.frames.lock().unwrap().0
-    }
-    fn wake_by(&self, bell: &crate::source::Bell) {
-        self.frames.lock().unwrap().2 = Some(bell.clone());
-    }
-    fn arrival(&self, sequence: Sequence) -> Option<std::time::Instant> {
-        Some(self.frames.lock().unwrap().1[sequence.0 as usize])
-    }
-    fn settled(&self, sequence: Sequence, fate: crate::source::Fate) {
-        self.settled.lock().unwrap().push((sequence, fate));
-    }
-    fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
-        self.inner.describe(sequence)
-    }
-    fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
-        self.inner.read(sequence, limit)
-    }
-    fn label(&self, sequence: Sequence) -> String {
-        self.inner.label(sequence)
-    }
-}
-
-#[tokio::test]
-async fn what_comes_about_leaves_at_once_and_is_not_offered() {
-    let (hand, mut links) = mpsc::unbounded_channel();
-    let source = Growing::new();
-    let (_go_on, stop) = watch::channel(false);
-    let sources: Vec<Arc<dyn Source>> = vec![source.clone()];
-    let sending = tokio::spawn(async move {
-        let options = options(Duration::ZERO, Duration::from_secs(60));
-        run(&Hand(hand, PathStats::default()), sources, options, Arc::new(Progress::new([])), stop)
-            .await
-    });
-    let mut link = links.recv().await.unwrap();
-    link.answer_next().await;
-    for sequence in 0..5 {
-        source.grow(false);
-        let frame = loop {
-            tokio::select! {
-                message = link.messages.recv() => match message {
-                    Some(Message::ClockProbe(_)) => {}
-                    other => panic!("{other:?}"),
-                },
-                frame = link.frames.recv() => break frame.expect("the sender goes on"),
-            }
-        };
-        assert!(frame.is_live() && frame.header.meta.sequence == Sequence(sequence));
-        let receipts = Receipts::new(SourceId(0), UnixNanos::now(), [Sequence(sequence)]);
-        link.incoming.send(Message::Receipts(receipts)).await.unwrap();
-    }
-    source.grow(true);
-    loop {
-        match link.messages.recv().await {
-            Some(Message::EndOfRun(end)) => {
-                assert_eq!(end.captured, 5);
-                break;
-            }
-            other => assert!(matches!(other, Some(Message::ClockProbe(_))), "{other:?}"),
-        }
-    }
-    let totals = Totals { source: SourceId(0), stored: 5, already: 0 };
-    link.incoming.send(Message::Totals(totals)).await.unwrap();
-    link.keeper.close.recv().await.unwrap();
-    link.keeper.ended(TransportError::Ended);
-    let report = sending.await.unwrap();
-    assert!(report.is_complete(), "{:?}", report.error);
-    let latency = report.sources[0].latency.unwrap();
-    assert_eq!((report.sources[0].frames, latency.count), (5, 5));
-    let settled = source.settled.lock().unwrap().clone();
-    let stored = (0..5).map(|sequence| (Sequence(sequence), crate::source::Fate::Stored));
-    assert_eq!(settled, stored.collect::<Vec<_>>());
 }

@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod demo;
+mod door;
 mod hostile;
 mod own_link;
 mod resume;
