@@ -57,8 +57,15 @@ enum Wanted {
     Other(Arc<dyn Source>),
 }
 
+impl Sender {
+    /// A sender to `HOST:PORT`, to be told more and then [started](SenderBuilder::start).
+    pub fn to(receiver: impl Into<String>) -> SenderBuilder {
+        SenderBuilder::new(receiver.into())
+    }
+}
+
 impl SenderBuilder {
-    pub(super) fn new(receiver: String) -> Self {
+    fn new(receiver: String) -> Self {
         Self {
             receiver,
             pins: Vec::new(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::builder::SenderBuilder;
 use super::error::PushError;
 use super::frame::Frame;
 use super::pushed::Pushed;
@@ -44,11 +43,6 @@ pub(super) struct Parts {
 }
 
 impl Sender {
-    /// A sender to `HOST:PORT`, to be told more and then [started](SenderBuilder::start).
-    pub fn to(receiver: impl Into<String>) -> SenderBuilder {
-        SenderBuilder::new(receiver.into())
-    }
-
     pub(super) fn run(parts: Parts) -> Self {
         let Parts { dial, sources, pushed, options, memory, stop: from_outside } = parts;
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
@@ -70,7 +64,7 @@ impl Sender {
         Self { task, pushed, room, pieces, progress, stop }
     }
 
-    /// Hands over a frame of a source. Waits only while the [memory](SenderBuilder::memory) is full; a frame
+    /// Hands over a frame of a source. Waits only while the [memory](super::SenderBuilder::memory) is full; a frame
     /// that is longer than all of it waits until it is empty. Frames of one source are in the order of their
     /// pushes.
     ///

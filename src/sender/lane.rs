@@ -1,5 +1,9 @@
 //! One source within one session: from offer to receipt.
 
+mod heard;
+mod queue;
+mod state;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,14 +14,12 @@ use tokio::sync::mpsc;
 use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::schedule::{Due, Schedule};
-use super::stall::Owed;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
-use crate::frame::{DropReason, Sequence, UnixNanos, quoted};
+use crate::frame::{DropReason, Sequence, UnixNanos};
 use crate::source::{Content, Fate, Source, SourceError};
 use crate::wire::{
-    Answer, Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Noted, Offer, OfferEntry, Receipts,
-    Refusal, RefusalCode, SourceId, Totals, Verdict, Welcome,
+    Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
 };
 
 /// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
@@ -240,37 +242,6 @@ impl Lane {
         self.declare(ledger).or_else(|| self.end_if_settled(ledger))
     }
 
-    /// Gives up frames that would come after their deadline, where the `way` there takes so long. Those that
-    /// the transport has are its own.
-    fn drop_late(&mut self, ledger: &mut Ledger, way: Duration) {
-        let Some(deadline) = self.deadline else { return };
-        let now = Instant::now();
-        let is_late = |due: Due| due.live && now + way > due.at + deadline;
-        let mut late: Vec<(Sequence, Due)> = Vec::new();
-        self.wanted.retain(|wanted| {
-            let keep = !is_late(wanted.due);
-            if !keep {
-                late.push((wanted.sequence, wanted.due));
-            }
-            keep
-        });
-        self.ready.retain(|ready| {
-            let keep = !is_late(ready.due);
-            if !keep {
-                late.push((ready.sequence, ready.due));
-            }
-            keep
-        });
-        late.sort_unstable_by_key(|&(sequence, _)| sequence);
-        for (sequence, due) in late {
-            self.release(sequence);
-            let (reason, words) = (DropReason::Late, "it would have come too late".to_owned());
-            let ago = u64::try_from(due.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let captured = Some(UnixNanos(UnixNanos::now().0.saturating_sub(ago)));
-            self.lose(sequence, Loss { reason, words, captured }, ledger);
-        }
-    }
-
     /// Tells the receiver of frames that will not come: some at a time, and all at the end.
     fn declare(&mut self, ledger: &mut Ledger) -> Option<Message> {
         let now = Instant::now();
@@ -281,55 +252,6 @@ impl Lane {
         self.told = Some(now);
         let ranges = ledger.declare();
         Some(Message::Drops(Drops { source: self.id, run: ledger.run, ranges }))
-    }
-
-    /// The receiver has noted drops. False where that is not new.
-    pub(super) fn noted(&mut self, noted: &Noted, ledger: &mut Ledger) -> Result<bool, Nonsense> {
-        let is_news = noted.run == ledger.run && ledger.noted(&noted.frames);
-        if !is_news {
-            self.nothing_new()?;
-        }
-        Ok(is_news)
-    }
-
-    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
-    /// is a deadline, the newest goes first.
-    fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
-        if self.deadline.is_some() {
-            let newest = self.wanted.iter().filter(|wanted| is_within(wanted.due, fresh));
-            if let Some(newest) = newest.max_by_key(|wanted| wanted.due) {
-                return Some(*newest);
-            }
-        }
-        let first = *self.wanted.front()?;
-        if !self.is_live || first.due.live && first.due.at >= fresh.start {
-            return Some(first);
-        }
-        let urgent = self.wanted.iter().find(|wanted| is_within(wanted.due, fresh));
-        urgent.copied().or(Some(first))
-    }
-
-    fn has_room(&self, bytes: u64, share: Share) -> bool {
-        let first = self.unconfirmed.is_empty();
-        let fits = self.unconfirmed_bytes.saturating_add(bytes) <= share.bytes;
-        first || fits && self.unconfirmed.len() < share.frames
-    }
-
-    /// Puts late frames back that were read and still wait, the youngest first, until so many bytes
-    /// have room. They are those that were due before `fresh`, or at no time of their own.
-    fn make_room(&mut self, bytes: u64, share: Share, fresh: Instant) -> bool {
-        while !self.has_room(bytes, share) {
-            let is_late = |ready: &Ready| !ready.due.live || ready.due.at < fresh;
-            let late = self.ready.partition_point(is_late);
-            let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
-            else {
-                return false;
-            };
-            let Ready { sequence, due, .. } = youngest;
-            let bytes = self.release(sequence);
-            self.wanted.push_front(Wanted { sequence, bytes, due });
-        }
-        true
     }
 
     fn look_up_more(&mut self, ledger: &mut Ledger) {
@@ -371,14 +293,6 @@ impl Lane {
             false
         });
         batch
-    }
-
-    /// Frames that were refused for a passing reason are wanted again after a pause.
-    fn take_up_again(&mut self) {
-        let now = Instant::now();
-        while self.later.front().is_some_and(|&(when, _)| when <= now) {
-            self.wanted.extend(self.later.pop_front().map(|(_, wanted)| wanted));
-        }
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
@@ -456,254 +370,9 @@ impl Lane {
         offers.into_iter().map(Message::Offer).collect()
     }
 
-    /// The receiver's verdicts on the oldest offer.
-    pub(super) fn answered(
-        &mut self,
-        answer: Answer,
-        ledger: &mut Ledger,
-        schedule: &Schedule,
-    ) -> Result<(), Nonsense> {
-        let nonsense = |what: &str| Nonsense(format!("an answer {what}"));
-        let offered = self.offered.pop_front().ok_or_else(|| nonsense("to no offer"))?;
-        let total = answer.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.count));
-        if total != Some(offered.len() as u64) {
-            return Err(nonsense("does not fit its offer"));
-        }
-        let verdicts =
-            answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
-        for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
-            match verdict {
-                Verdict::Wanted => {
-                    let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
-                    self.is_live |= due.is_some_and(|due| due.live);
-                    self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
-                }
-                // Otherwise each round trip would have the same frames read and hashed, without end.
-                Verdict::NeedHash if hashed => {
-                    return Err(nonsense("asks for a hash that it has"));
-                }
-                Verdict::NeedHash => self.need_hash.push(sequence),
-                Verdict::Stored => {
-                    self.already += 1;
-                    let sent = ledger.found(sequence, bytes);
-                    let fate = if sent { Fate::Stored } else { Fate::StoredBefore };
-                    self.source.settled(sequence, fate);
-                }
-                Verdict::Differs => {
-                    let reason = "the receiver has a frame of this name with other content; \
-                                  send to another folder, or replace it with --overwrite";
-                    self.lose(sequence, refused(reason.to_owned()), ledger);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The frame that goes next: the oldest fresh one that is due; or else the oldest late one, where
-    /// `late_may_go`; or else the first that will be due. Of a source that has live frames, all others are a
-    /// backlog too. `is_late` tells of a live one; due times go up along the queue.
-    pub(super) fn next_ready(
-        &self,
-        is_late: impl Fn(Due) -> bool,
-        now: Instant,
-        late_may_go: bool,
-    ) -> Option<(usize, &Ready)> {
-        let is_late = |due: Due| if due.live { is_late(due) } else { self.is_live };
-        if self.deadline.is_some() {
-            // What can still make it, the newest first.
-            let due = self.ready.partition_point(|ready| ready.due.at <= now || !ready.due.live);
-            if let Some(newest) = due.checked_sub(1).filter(|&last| self.ready[last].due.live) {
-                return Some((newest, self.ready.get(newest)?));
-            }
-        }
-        let fresh = self.ready.partition_point(|ready| is_late(ready.due));
-        let waits = self.ready.get(fresh).is_none_or(|ready| ready.due.at > now);
-        let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
-        Some((index, self.ready.get(index)?))
-    }
-
-    /// Takes the frame at that place of the queue.
-    pub(super) fn take_ready(&mut self, index: usize, ledger: &mut Ledger) -> Option<Ready> {
-        let ready = self.ready.remove(index)?;
-        ledger.sent(ready.sequence);
-        if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
-            known.handed = true;
-            self.handed += 1;
-        }
-        let bytes = ready.content.body.len() as u64;
-        self.handed_bytes += bytes;
-        Some(ready)
-    }
-
-    /// Frames that the receiver has stored: those of them that were not known to be.
-    ///
-    /// What this costs goes by what is new. A transport that had to send a frame twice has a receipt come
-    /// twice, but a receiver that tells the same again and again is left.
-    pub(super) fn confirmed(
-        &mut self,
-        receipts: &Receipts,
-        ledger: &mut Ledger,
-    ) -> Result<Vec<Confirmed>, Nonsense> {
-        let mut news = Vec::new();
-        for run in &receipts.runs {
-            let before = news.len();
-            let first = ledger.place(run.first);
-            let range = first.and_then(|first| Some(first.0..first.0.checked_add(run.count)?));
-            let unsettled = range.and_then(|range| ledger.unsettled_within(range));
-            let unsettled = unsettled
-                .ok_or_else(|| Nonsense("a receipt for frames that were not sent".to_owned()))?;
-            for sequence in unsettled {
-                if !self.is_handed(sequence) {
-                    if ledger.was_sent(sequence) {
-                        self.nothing_new()?; // refused at first, and about to be sent and confirmed again
-                        continue;
-                    }
-                    return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
-                }
-                let bytes = self.release(sequence);
-                self.stored += 1;
-                self.refused_since = None;
-                if let Some(known) = ledger.confirm(sequence, bytes) {
-                    self.source.settled(sequence, Fate::Stored);
-                    news.push(Confirmed { sequence, bytes, due: known.due });
-                }
-            }
-            if news.len() == before {
-                self.nothing_new()?;
-            }
-        }
-        Ok(news)
-    }
-
-    /// The receiver has told again what was known.
-    fn nothing_new(&mut self) -> Result<(), Nonsense> {
-        self.stale += 1;
-        let told = MOST_STALE + 2 * (self.stored + self.already);
-        if self.stale > told {
-            return Err(Nonsense("it tells again and again of the same frames".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// A frame that the receiver did not store. It is tried again where that can help, for at most
-    /// `patience` without a success. False where the refusal tells nothing new.
-    pub(super) fn refused(
-        &mut self,
-        refusal: &Refusal,
-        ledger: &mut Ledger,
-        patience: Duration,
-    ) -> Result<bool, Nonsense> {
-        let place = ledger.place(refusal.sequence).filter(|&place| {
-            self.is_handed(place) || ledger.is_settled_frame(place) || ledger.was_sent(place)
-        });
-        let place = place.ok_or_else(|| {
-            Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence))
-        })?;
-        if !self.is_handed(place) {
-            // A second answer to a frame that a transport had to send twice.
-            return self.nothing_new().map(|()| false);
-        }
-        let bytes = self.release(place);
-        let now = Instant::now();
-        let since = *self.refused_since.get_or_insert(now);
-        if refusal.code.may_pass() && now - since < patience {
-            let due = ledger.due_of(place);
-            let wanted = due.map(|due| Wanted { sequence: place, bytes, due });
-            self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
-        } else {
-            let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
-            let loss = match refusal.code {
-                RefusalCode::TooLarge => Loss { reason: DropReason::TooLarge, ..refused(reason) },
-                _ => refused(reason),
-            };
-            self.lose(place, loss, ledger);
-        }
-        Ok(true)
-    }
-
     /// True while the transport has the frame, or has sent it and no answer has come.
     fn is_handed(&self, sequence: Sequence) -> bool {
         self.unconfirmed.get(&sequence).is_some_and(|known| known.handed)
-    }
-
-    /// What the receiver counts for this source.
-    pub(super) fn totalled(&mut self, totals: Totals) -> Result<(), Nonsense> {
-        if !self.ended {
-            return Err(Nonsense("totals before the end of the source".to_owned()));
-        }
-        // A frame that a transport had to send twice counts twice there.
-        if totals.stored.saturating_add(totals.already) < self.stored + self.already {
-            return Err(Nonsense(format!(
-                "{} frames of {} were confirmed, but the receiver counts {}",
-                self.stored + self.already,
-                self.source.name(),
-                totals.stored.saturating_add(totals.already)
-            )));
-        }
-        self.totals = true;
-        Ok(())
-    }
-
-    /// True where a frame waits only for others to be confirmed.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.blocked
-    }
-
-    /// True while the source is looked into for frames, and none of it waits to go.
-    pub(super) fn waits_for_source(&self) -> bool {
-        self.ready.is_empty() && self.reading + self.describing > 0
-    }
-
-    /// True where a frame that is read is due.
-    pub(super) fn has_due(&self, now: Instant) -> bool {
-        self.ready.front().is_some_and(|ready| ready.due.at <= now)
-    }
-
-    /// True while an answer to an offer is due.
-    pub(super) fn has_offers(&self) -> bool {
-        !self.offered.is_empty()
-    }
-
-    /// True where nothing is left to be handed over.
-    pub(super) fn has_no_more(&self) -> bool {
-        self.ready.is_empty() && self.wanted.is_empty() && self.later.is_empty()
-    }
-
-    /// True where a frame waits that did not have to be answered for.
-    pub(super) fn wants_schedule(&self) -> bool {
-        self.is_live && (self.reading > 0 || !self.ready.is_empty())
-    }
-
-    /// True while frames that were handed to the transport are not confirmed.
-    pub(super) fn awaits_receipts(&self) -> bool {
-        self.handed > 0
-    }
-
-    /// What the receiver owes this source.
-    pub(super) fn owed(&self, ledger: &Ledger) -> Option<Owed> {
-        match (self.offered.len(), self.handed) {
-            (0, 0) if ledger.awaits_notes() => Some(Owed::Notes),
-            (0, 0) => (self.ended && !self.totals).then_some(Owed::Totals),
-            (0, frames) => Some(Owed::Receipts(frames)),
-            (offers, _) => Some(Owed::Answers(offers)),
-        }
-    }
-
-    /// True once both ends agree on what is stored.
-    pub(super) fn is_done(&self) -> bool {
-        self.totals
-    }
-
-    /// When something has to be taken up again without anything arriving.
-    pub(super) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
-        let later = self.later.front().map(|&(when, _)| when);
-        let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
-        let waiting = self.wanted.iter().map(|wanted| wanted.due);
-        let waiting = waiting.chain(self.ready.iter().map(|ready| ready.due));
-        let late = self
-            .deadline
-            .and_then(|deadline| waiting.filter(|due| due.live).map(|due| due.at + deadline).min());
-        later.into_iter().chain(told).chain(late).min()
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {

@@ -1,5 +1,8 @@
 //! One session with a receiver: a single task that owns all of its state.
 
+mod going;
+mod heard;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,24 +12,19 @@ use tokio::sync::{mpsc, watch};
 use super::figures::Figures;
 use super::glance::Glance;
 use super::inquiry::Inquiry;
-use super::lane::{Confirmed, Lane, Nonsense, Share};
+use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
 use super::options::SendOptions;
 use super::progress::Progress;
-use super::schedule::{Pace, Schedule};
+use super::schedule::Schedule;
 use super::stall::{Limit, Owed, Stall};
 use super::stopped::stopped;
-use super::waiting::LimitedBy;
 use super::worker::Done;
 use crate::alarm::Alarm;
-use crate::frame::{Captured, Clock, FrameMeta, UnixNanos, quoted};
+use crate::frame::UnixNanos;
 use crate::source::{Bell, Source};
-use crate::transport::{
-    LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
-};
-use crate::wire::{
-    Capabilities, CloseCode, FrameHeader, Hello, Message, SourceHello, SourceId, Welcome,
-};
+use crate::transport::{LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
+use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId};
 
 /// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
 const LAST_ORIGIN: u64 = 1 << 61;
@@ -279,28 +277,6 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Hands the transport what is due while it has room; tells which frame comes next.
-    fn hand_over(
-        &mut self,
-        frames: &mpsc::Sender<OutgoingFrame>,
-        path: &PathStats,
-        silent: bool,
-    ) -> Option<Next> {
-        let mut handed = 0;
-        loop {
-            // The transport has not counted these yet.
-            let path = PathStats { with_transport: path.with_transport + handed, ..*path };
-            let next = self.next_frame(&path, silent)?;
-            if next.due > Instant::now() {
-                return Some(next);
-            }
-            let Ok(permit) = frames.try_reserve() else { return Some(next) };
-            let frame = self.take_frame(&next)?;
-            handed += frame.body.len() as u64;
-            permit.send(frame);
-        }
-    }
-
     /// Starts whatever can be started.
     fn pump(&mut self, path: &PathStats) {
         let now = Instant::now();
@@ -354,102 +330,8 @@ impl State<'_> {
         self.stall.got_on(Instant::now());
     }
 
-    /// Accounts for the time from now on. `is_full`: a frame is to go and the transport does not take it.
-    fn account(&mut self, path: &PathStats, is_full: bool) {
-        /// Less than this on the way, and the frames under way have arrived.
-        const REST: u64 = 64 << 10;
-        let now = Instant::now();
-        let any = |of: fn(&Lane) -> bool| self.lanes.iter().any(of);
-        // A transport that does not know the window does not know what is on the way either.
-        let arrived = path.window > 0 && path.with_transport < REST;
-        let kind = if self.share.is_none() {
-            LimitedBy::Answers
-        } else if is_full || self.lanes.iter().any(|lane| lane.has_due(now)) {
-            LimitedBy::Link
-        } else if any(Lane::is_blocked) {
-            if arrived { LimitedBy::Receiver } else { LimitedBy::Link }
-        } else if any(Lane::waits_for_source) {
-            LimitedBy::Source
-        } else if any(Lane::has_offers) {
-            LimitedBy::Answers
-        } else if any(Lane::awaits_receipts) && self.lanes.iter().all(Lane::has_no_more) {
-            if arrived { LimitedBy::Receiver } else { LimitedBy::Link }
-        } else {
-            LimitedBy::Nothing
-        };
-        self.run.figures.waiting.begin(kind, now);
-    }
-
     fn is_done(&self) -> bool {
         self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
-    }
-
-    /// The frame that goes next; `None` where there is none, or where the transport has enough.
-    fn next_frame(&self, path: &PathStats, silent: bool) -> Option<Next> {
-        let schedule = self.run.schedule.as_ref()?;
-        let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
-        let fresh = path.with_transport.saturating_sub(path.late_with_transport);
-        // Into an outage go no more frames than fit: they would all be late when the link is back.
-        let late_underway = if silent { 0 } else { LATE_UNDERWAY };
-        if fresh > limit || path.with_transport > limit.saturating_add(late_underway) {
-            return None;
-        }
-        let late_may_go = path.with_transport <= limit;
-        // Where frames have a deadline, what waits in the transport only makes the next one late.
-        let no_queue = path.with_transport > path.window.saturating_add(path.window / 4);
-        let may_queue = |lane: &Lane| lane.deadline.is_none() || path.window == 0 || !no_queue;
-        let now = Instant::now();
-        let is_late = |due| Schedule::late_at(due, path.rtt).is_some_and(|late_at| late_at <= now);
-        let candidate = |(lane, queue): (usize, &Lane)| {
-            let (place, ready) = queue.next_ready(is_late, now, late_may_go)?;
-            let bytes = ready.content.body.len() as u64;
-            let late_at = Schedule::late_at(ready.due, path.rtt);
-            let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.due)));
-            let priority = match late {
-                Some((late_at, priority)) if late_at <= now => priority,
-                _ => schedule.priority(ready.due, bytes, queue.handed_bytes, queue.weight),
-            };
-            Some(Next { lane, place, due: ready.due.at, priority, late })
-        };
-        let candidates = self.lanes.iter().enumerate().filter(|(_, lane)| may_queue(lane));
-        let candidates = candidates.filter_map(candidate);
-        candidates.max_by_key(|next| (next.due <= now, next.priority))
-    }
-
-    /// What may be with the transport beside its windows.
-    fn spare(&self) -> u64 {
-        match self.run.options.pace {
-            Pace::Bulk => SPARE_UNDERWAY_IN_BULK,
-            Pace::PerSecond(_) => SPARE_UNDERWAY,
-        }
-    }
-
-    fn take_frame(&mut self, next: &Next) -> Option<OutgoingFrame> {
-        let schedule = (*self.run.schedule)?;
-        let lane = next.lane;
-        let ready = self.lanes[lane].take_ready(next.place, &mut self.run.ledgers[lane])?;
-        if ready.due.live && ready.is_first {
-            self.run.figures.handed(lane, ready.due.at.elapsed());
-        }
-        let description = ready.content.description;
-        let is_new = self.run.sources[lane].arrival(ready.sequence).is_some();
-        let meta = FrameMeta {
-            sequence: self.run.ledgers[lane].sequence(ready.sequence),
-            media: description.name.media_type(),
-            name: description.name,
-            bytes: ready.content.body.len() as u64,
-            hash: Some(ready.content.hash),
-            captured: description.captured.or_else(|| {
-                let (clock, uncertainty) = (Clock::Modified, None);
-                description.modified.map(|at| Captured { at, clock, uncertainty })
-            }),
-            // What comes about while it is sent is due when it was captured.
-            due: (!is_new).then(|| schedule.unix(ready.due.at)),
-            modified: description.modified,
-        };
-        let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
-        let (priority, late) = (next.priority, next.late);
-        Some(OutgoingFrame { header, body: ready.content.body, priority, late })
     }
 
     fn worked(&mut self, lane: usize, done: Done) {
@@ -464,146 +346,12 @@ impl State<'_> {
         self.show(lane);
     }
 
-    /// Takes a message from the receiver.
-    fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
-        self.inquiry.heard(Instant::now());
-        match message {
-            Message::Welcome(welcome) => self.welcomed(&welcome),
-            Message::Answer(answer) => {
-                let lane = self.lane(answer.source)?;
-                let (schedule, before) = (self.schedule(), self.run.ledgers[lane].settled());
-                self.lanes[lane].answered(answer, &mut self.run.ledgers[lane], &schedule)?;
-                self.got_on();
-                self.settled(lane, before);
-                Ok(())
-            }
-            Message::Receipts(receipts) => {
-                let lane = self.lane(receipts.source)?;
-                let before = self.run.ledgers[lane].settled();
-                let news = self.lanes[lane].confirmed(&receipts, &mut self.run.ledgers[lane])?;
-                if !news.is_empty() {
-                    self.got_on();
-                }
-                self.tell(lane, &news, receipts.stored);
-                self.settled(lane, before);
-                Ok(())
-            }
-            Message::Refusal(refusal) => {
-                let lane = self.lane(refusal.source)?;
-                let (patience, before) =
-                    (self.run.options.retry_for, self.run.ledgers[lane].settled());
-                let took =
-                    self.lanes[lane].refused(&refusal, &mut self.run.ledgers[lane], patience)?;
-                if took {
-                    self.got_on();
-                }
-                let failed = self.run.ledgers[lane].settled() > before;
-                if took && !failed {
-                    // What has failed for good is in the report, once.
-                    let what = format!("{}: {}", refusal.code, quoted(&refusal.reason));
-                    self.run.progress.refused(&refusal.code.to_string(), what);
-                }
-                self.settled(lane, before);
-                Ok(())
-            }
-            Message::Totals(totals) => {
-                let lane = self.lane(totals.source)?;
-                self.lanes[lane].totalled(totals)?;
-                self.got_on();
-                Ok(())
-            }
-            Message::ClockReply { asked, arrived, replied } => {
-                let [asked, arrived, replied] = [asked, arrived, replied].map(UnixNanos);
-                let now = UnixNanos::now();
-                self.run.figures.clock(asked, arrived, replied, now);
-                if let Some(observer) = &self.run.options.observer {
-                    observer.clock(asked, arrived, replied, now);
-                }
-                Ok(())
-            }
-            Message::Noted(noted) => {
-                let lane = self.lane(noted.source)?;
-                if self.lanes[lane].noted(&noted, &mut self.run.ledgers[lane])? {
-                    self.got_on();
-                }
-                Ok(())
-            }
-            Message::Skipped { .. } => Ok(()),
-            other => Err(Nonsense(format!("only a sender says {}", other.name()))),
-        }
-    }
-
-    fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Nonsense> {
-        if self.share.is_some() {
-            return Err(Nonsense("a second welcome".to_owned()));
-        }
-        let lanes = self.lanes.len();
-        if welcome.next.len() != lanes || welcome.next.iter().any(|next| next.0 > LAST_ORIGIN) {
-            return Err(Nonsense("a welcome that does not fit the hello".to_owned()));
-        }
-        for ((ledger, source), &next) in
-            self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
-        {
-            if ledger.origin().is_none() {
-                ledger.begin_at(source.origin(next));
-            }
-        }
-        self.share = Some(Share::of(welcome, lanes));
-        tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
-        self.next_probe = Some(Instant::now());
-        self.got_on();
-        Ok(())
-    }
-
-    /// Takes the receipts of frames that are on their way, so that what is stored is not called
-    /// missing when the user stops the run. Cancel safe.
-    async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
-        while self.lanes.iter().any(Lane::awaits_receipts) {
-            let Some(message) = incoming.recv().await else { return };
-            if self.heard(message).is_err() {
-                return;
-            }
-        }
-    }
-
     fn lane(&self, source: SourceId) -> Result<usize, Nonsense> {
         let index = usize::from(source.0);
         if index < self.lanes.len() {
             return Ok(index);
         }
         Err(Nonsense(format!("source number {index} was not in the hello")))
-    }
-
-    fn show(&self, lane: usize) {
-        let ledger = &self.run.ledgers[lane];
-        self.run.progress.count(lane, ledger.frames(), ledger.settled(), ledger.bytes);
-    }
-
-    /// Shows what has become of a source of which so many frames were settled before. From the first that is
-    /// settled on the receiver may take as long as ever.
-    fn settled(&mut self, lane: usize, before: u64) {
-        if self.run.ledgers[lane].settled() > before {
-            self.stall.renew(self.run.limits[1]);
-        }
-        self.show(lane);
-    }
-
-    /// Tells whoever wants to know of confirmed frames.
-    fn tell(&mut self, lane: usize, news: &[Confirmed], stored: UnixNanos) {
-        let Some(schedule) = *self.run.schedule else { return };
-        let heard = UnixNanos::now();
-        for Confirmed { sequence, bytes, due } in news {
-            let Some(due) = due else { continue };
-            let captured = schedule.unix(due.at);
-            if due.live {
-                self.run.figures.stored(lane, captured, stored, heard);
-            }
-            if let Some(observer) = &self.run.options.observer {
-                let source = self.lanes[lane].id;
-                let sequence = self.run.ledgers[lane].sequence(*sequence);
-                observer.confirmed(source, sequence, *bytes, due.at, captured, stored);
-            }
-        }
     }
 
     fn wakes_at(&self) -> Option<Instant> {
