@@ -2,9 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
-use framelane::sender::SendReport;
 use framelane::source::synthetic::{Kind, of_size};
-use framelane::{Frame, Sender};
+use framelane::{Frame, Sender, sender::SendReport};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -12,7 +11,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [receiver, pin] = args.as_slice() else { return Err("write HOST:PORT PIN".into()) };
-    Ok(println!("{:#?}", send(receiver, pin, Path::new("certs")).await?))
+    println!("{:#?}", send(receiver, pin, Path::new("certs")).await?);
+    Ok(())
 }
 
 pub(crate) async fn send(receiver: &str, pin: &str, certs: &Path) -> Result<SendReport> {

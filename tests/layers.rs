@@ -21,7 +21,7 @@ const MAP: [(&str, May); 20] = [
     ("verify", May::Import(&["frame", "manifest", "store"])),
     ("transport", May::Import(&["frame", "alarm", "congestion", "repair", "wire", "identity"])),
     ("sender", May::Import(&["frame", "alarm", "wire", "source", "transport"])),
-    ("receiver", May::Import(&["frame", "wire", "store", "transport"])),
+    ("receiver", May::Import(&["frame", "wire", "identity", "store", "transport"])),
     (
         "door",
         May::Import(&[
@@ -57,17 +57,7 @@ enum May {
 
 /// Files that still import each other, directly or through others. Take yours off when it is mended;
 /// nothing is ever added.
-const RINGS: [&[&str]; 3] = [
-    &[
-        "identity/error",
-        "identity/files",
-        "identity/known",
-        "identity/own",
-        "identity/refusal",
-        "identity/senders",
-        "identity/tls",
-        "identity/trust",
-    ],
+const RINGS: [&[&str]; 2] = [
     &["link/emulation/linux/device", "link/emulation/linux/namespace"],
     &["transport/tcp/dial", "transport/tcp/per_frame"],
 ];

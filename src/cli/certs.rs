@@ -12,12 +12,13 @@ use crate::identity::{
 #[derive(Debug, clap::Args)]
 pub(super) struct CertsArgs {
     /// The folder to write cert.pem and key.pem to
-    #[arg(long, value_name = "DIR", default_value = "certs")]
-    out: PathBuf,
+    // `--out` is what it was called at first, and what scripts may still say.
+    #[arg(long, value_name = "DIR", default_value = "certs", alias = "out")]
+    certs: PathBuf,
     /// A further host name or IP address for the certificate; it matters for --ca only (repeatable)
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
-    /// Days for which it is valid [default: 3650]
+    /// Days for which it is valid [default: 36500]
     #[arg(long, value_name = "N", allow_negative_numbers = true,
         value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
     days: Option<u32>,
@@ -34,9 +35,9 @@ pub(super) fn run(args: &CertsArgs) -> Outcome {
     };
     let asks_for_nothing_new = args.name.is_empty() && args.days.is_none() && !args.force;
     if asks_for_nothing_new {
-        match Identity::load(&args.out, new.now) {
+        match Identity::load(&args.certs, new.now) {
             Ok(identity) => {
-                let (folder, until) = (args.out.display(), identity.valid_until());
+                let (folder, until) = (args.certs.display(), identity.valid_until());
                 output::note(&format!(
                     "{folder} has an identity, valid until {until}; it was kept"
                 ));
@@ -48,9 +49,9 @@ pub(super) fn run(args: &CertsArgs) -> Outcome {
             Err(error) => return Err(error.into()),
         }
     }
-    let replaced = args.force.then(|| what_is_in(&args.out)).flatten();
-    let identity = Identity::create(&args.out, &new, args.force)?;
-    let (folder, until) = (args.out.display(), identity.valid_until());
+    let replaced = args.force.then(|| what_is_in(&args.certs)).flatten();
+    let identity = Identity::create(&args.certs, &new, args.force)?;
+    let (folder, until) = (args.certs.display(), identity.valid_until());
     output::note(&format!(
         "wrote {folder}/{CERTIFICATE_FILE} and {folder}/{KEY_FILE}, valid until {until}"
     ));

@@ -209,7 +209,7 @@ async fn transfer(
     let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let service = Service {
         identity,
-        policy: SenderPolicy::from_iter([crate::identity::Allow::Pin(identity.pin())]),
+        policy: SenderPolicy::only([identity.pin()]).into(),
         places: vec![Place { transport: Transport::Quic, address: loopback }],
         out,
         durable: false,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use indicatif::ProgressBar;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::serve::{Place, Service, Serving};
 use super::{
@@ -15,7 +15,9 @@ use super::{
     stop_on_signal, trust,
 };
 use crate::frame::{ByteSize, Span};
-use crate::identity::{Allow, Pin, SenderPolicy, check_listen};
+use crate::identity::{
+    Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy, check_listen,
+};
 use crate::receiver::{ReceiveLimits, ReceiveReport, SessionReport};
 use crate::transport::{self, Transport};
 
@@ -54,10 +56,20 @@ pub(super) struct ReceiveArgs {
     /// an address of its own
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Vec<TransportArg>,
-    /// Let the sender with this pin send, as `framelane certs` printed it there; `any` lets everybody
-    /// (repeatable)
-    #[arg(long, value_name = "PIN")]
+    /// Let the sender with this pin send, as `framelane certs` printed it there; NAME=PIN names it, and
+    /// `any` lets everybody (repeatable)
+    #[arg(long, value_name = "[NAME=]PIN")]
     allow: Vec<Allow>,
+    /// A file of senders to let in, one [NAME=]PIN on each line, # begins a comment. It is read again when it
+    /// changes and on SIGHUP; who is taken off it is cut off
+    #[arg(long, value_name = "FILE")]
+    allow_file: Option<PathBuf>,
+    /// Let every sender write to every source. Without it a source belongs to the sender that began it
+    #[arg(long)]
+    shared: bool,
+    /// Let senders replace stored frames with `send --overwrite`
+    #[arg(long)]
+    allow_overwrite: bool,
     /// End when a sender has sent all that it has
     #[arg(long)]
     once: bool,
@@ -136,25 +148,80 @@ fn memory(args: &ReceiveArgs) -> Result<ByteSize, Failure> {
     }
 }
 
-/// Who may send. Pins beside `any` would look like a protection that there is not.
-fn policy(allow: &[Allow]) -> Result<SenderPolicy, Failure> {
-    let pins = allow.iter().filter(|allow| **allow != Allow::Any).count();
-    if allow.contains(&Allow::Any) && pins > 0 {
-        return Err(Failure::usage(anyhow!(
-            "--allow any lets every sender in, whatever pins are named beside it; say either \
-             --allow any or --allow PIN for each sender"
-        )));
+/// Who may send: what the arguments say, and the file to follow where one is named.
+fn policy(args: &ReceiveArgs) -> Result<(SenderPolicy, Option<AllowFile>), Failure> {
+    let policy = SenderPolicy::new(args.allow.iter().cloned()).map_err(Failure::usage)?;
+    let Some(path) = &args.allow_file else { return Ok((policy, None)) };
+    let beside = match policy {
+        SenderPolicy::Any => {
+            return Err(Failure::usage(anyhow!(
+                "--allow any lets every sender in, whoever is in --allow-file; say one of the two"
+            )));
+        }
+        SenderPolicy::Local => SenderList::default(),
+        SenderPolicy::Only(list) => list,
+    };
+    let mut file = AllowFile::new(path.clone(), beside);
+    let policy = file.read().map_err(|error| Failure::usage(anyhow!("--allow-file {error}")))?;
+    if matches!(&policy, SenderPolicy::Only(list) if list.is_empty()) {
+        output::note(&format!("nobody may send: {} lists no sender", path.display()));
     }
-    Ok(allow.iter().copied().collect())
+    Ok((policy, Some(file)))
+}
+
+/// Keeps the policy as the file says, which is also read on SIGHUP, and tells what changed.
+fn follow(file: AllowFile, policy: SharedPolicy) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let path = file.path().display().to_string();
+    let (ask, asked) = mpsc::channel(1);
+    let (tell, mut news) = mpsc::channel(1);
+    tokio::spawn(file.follow(policy.clone(), asked, tell));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                Some(()) = hangup.recv() => {
+                    // One that is asked for already will do for both.
+                    let _ = ask.try_send(());
+                }
+                Some(news) = news.recv() => say_news(&path, &policy, news),
+                else => break,
+            }
+        }
+    });
+    Ok(())
+}
+
+fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
+    let (change, senders) = match news {
+        AllowFileNews::Read { change, senders } => (change, senders),
+        AllowFileNews::Kept(error) => {
+            return tracing::warn!("the list of senders stays as it was: {error}");
+        }
+    };
+    let policy = policy.current();
+    let say = |pins: &[Pin], what: &str| {
+        for pin in pins {
+            let name = policy.name_of(*pin).map_or_else(String::new, |name| format!("{name}, "));
+            output::note(&format!("{path}: {name}{pin} {what}"));
+        }
+    };
+    say(&change.removed, "may not send any more");
+    say(&change.added, "may send from now on");
+    say(&change.renamed, "has another name from its next session on");
+    let senders = if senders == 1 { "1 sender".to_owned() } else { format!("{senders} senders") };
+    output::note(&format!("read {path} again: {senders} may send"));
 }
 
 pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
-    let policy = policy(&args.allow)?;
+    let (policy, allow_file) = policy(args)?;
     let places = places(args, &policy)?;
     let limits = ReceiveLimits {
         max_frame: args.max_frame,
         memory: memory(args)?,
         stall: args.stall.0,
+        shared: args.shared,
+        allow_overwrite: args.allow_overwrite,
         ..ReceiveLimits::default()
     };
     let identity = trust::identity(&args.certs)?;
@@ -162,8 +229,11 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
     runtime()?.block_on(async {
         let interrupted = stop_on_signal()?;
         let (stop, stopping) = watch::channel(false);
-        let service =
-            Service { identity: &identity, policy: policy.clone(), places, out, durable, limits };
+        let shared = SharedPolicy::from(policy.clone());
+        if let Some(file) = allow_file {
+            follow(file, shared.clone())?;
+        }
+        let service = Service { identity: &identity, policy: shared, places, out, durable, limits };
         let mut serving = service.start(stopping)?;
         announce(&serving.places, identity.pin(), &policy, talk);
         let bar = output::bar(talk, None);

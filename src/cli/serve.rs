@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::congestion::Congestion;
-use crate::identity::{EarlyData, Identity, SenderPolicy, server_config};
+use crate::identity::{EarlyData, Identity, SharedPolicy, server_config};
 use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{self, ListenSetup, Listener, Transport};
@@ -32,7 +32,7 @@ pub(super) struct Serving {
 /// How to receive.
 pub(super) struct Service<'a> {
     pub(super) identity: &'a Identity,
-    pub(super) policy: SenderPolicy,
+    pub(super) policy: SharedPolicy,
     pub(super) places: Vec<Place>,
     pub(super) out: &'a Path,
     pub(super) durable: bool,

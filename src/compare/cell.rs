@@ -17,7 +17,7 @@ use super::variant::Variant;
 use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
 use crate::identity::{
-    Allow, DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
+    DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
     SenderPolicy, client_config, server_config,
 };
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
@@ -188,7 +188,7 @@ impl Receiver {
         link: &Emulation,
     ) -> Result<Self, CompareError> {
         let limits = ReceiveLimits::default();
-        let policy = SenderPolicy::from_iter([Allow::Pin(cell.identities.sender.pin())]);
+        let policy = SenderPolicy::only([cell.identities.sender.pin()]);
         let alpn = [ALPN, ALPN_SINGLE_FRAME];
         let setup = ListenSetup {
             transport: cell.variant.parsed_transport(),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::own::MAX_DAYS;
 use super::pin::PinError;
+use super::senders::{AllowConflict, AllowError};
 use super::validity::ValidityError;
 
 /// Why an identity, or a file with trust in it, cannot be used. Each says what to do next.
@@ -14,7 +14,7 @@ use super::validity::ValidityError;
 pub enum IdentityError {
     /// Neither certificate nor key.
     #[error(
-        "there is no identity in {}: make one with `framelane certs --out {0}`", .folder.display(),
+        "there is no identity in {}: make one with `framelane certs --certs {0}`", .folder.display(),
     )]
     Missing {
         /// Where it was looked for.
@@ -23,7 +23,7 @@ pub enum IdentityError {
     /// One file of the pair is there, the other is not.
     #[error(
         "{} is there but {} is missing: put it back, or make a new identity with \
-         `framelane certs --out {} --force`",
+         `framelane certs --certs {} --force`",
         .found.display(), .missing.display(), .folder.display()
     )]
     Half {
@@ -37,7 +37,7 @@ pub enum IdentityError {
     /// Something would be overwritten.
     #[error(
         "{} exists already and is not overwritten: use it as it is, choose another folder with \
-         `--out`, or replace it with `framelane certs --out {} --force` (peers then have to be \
+         `--certs`, or replace it with `framelane certs --certs {} --force` (peers then have to be \
          told the new pin)",
         .path.display(), .folder.display()
     )]
@@ -47,17 +47,19 @@ pub enum IdentityError {
         /// Its folder.
         folder: PathBuf,
     },
-    /// Other users of this machine can read the key.
-    #[error(
-        "other users can read the private key {} (mode {mode:04o}): take it away from them with \
-         `chmod 600 {}`, or make a new one if they may have read it",
-        .path.display(), .path.display()
-    )]
+    /// Others than this user can do something with the key.
+    #[error("{} can {} the private key {} (mode {mode:04o}): {remedy}", .others, .what, .path.display())]
     KeyExposed {
         /// The key file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Who.
+        others: &'static str,
+        /// What they can do.
+        what: &'static str,
+        /// What to do about it.
+        remedy: String,
     },
     /// Not the PEM that was expected.
     #[error("{} holds no {expected} in PEM form ({reason}): {remedy}", .path.display())]
@@ -74,7 +76,7 @@ pub enum IdentityError {
     /// The key is of another certificate, or of an unknown kind.
     #[error(
         "certificate and key in {} do not fit together ({reason}): put the matching pair there, \
-         or make a new identity with `framelane certs --out {} --force`",
+         or make a new identity with `framelane certs --certs {} --force`",
         .folder.display(), .folder.display()
     )]
     Unusable {
@@ -83,34 +85,9 @@ pub enum IdentityError {
         /// The finding.
         reason: rustls::Error,
     },
-    /// The certificate's time is over.
-    #[error(
-        "the certificate in {} {reason}: make a new one with `framelane certs --out {} --force` \
-         and tell the peers its pin",
-        .folder.display(), .folder.display()
-    )]
-    Expired {
-        /// The folder it is in.
-        folder: PathBuf,
-        /// When.
-        reason: ValidityError,
-    },
-    /// The certificate's time has not come, most often because the clock is wrong.
-    #[error(
-        "the certificate in {} {reason}, and this machine's clock says {now}: set the clock",
-        .folder.display()
-    )]
-    NotYetValid {
-        /// The folder it is in.
-        folder: PathBuf,
-        /// From when.
-        reason: ValidityError,
-        /// The clock.
-        now: String,
-    },
     /// The certificate is PEM, but no X.509 that can be used.
     #[error(
-        "the certificate in {} {reason}: make a new one with `framelane certs --out {} --force`",
+        "the certificate in {} {reason}: make a new one with `framelane certs --certs {} --force`",
         .folder.display(), .folder.display()
     )]
     BadCertificate {
@@ -131,8 +108,13 @@ pub enum IdentityError {
         most: usize,
     },
     /// A validity period of nothing, or of more than a century.
-    #[error("a certificate cannot be valid for {0} days: `--days` takes 1 to {MAX_DAYS}")]
-    Days(u32),
+    #[error("a certificate cannot be valid for {asked} days: `--days` takes 1 to {most}")]
+    Days {
+        /// How many.
+        asked: u32,
+        /// The limit.
+        most: u32,
+    },
     /// Key or certificate could not be made.
     #[error("no certificate could be made: {0}")]
     Generate(String),
@@ -166,6 +148,45 @@ pub enum IdentityError {
         /// What is wrong with it.
         reason: KnownLineError,
     },
+    /// A line of an allow file that cannot be understood.
+    #[error("{} line {line}: {reason}. Write a pin or NAME=PIN, or begin a comment with #", .path.display())]
+    AllowFile {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: AllowLineError,
+    },
+    /// A pipe, a folder or a device where a file is needed.
+    #[error("{} is no regular file, and cannot be read again when it changes", .0.display())]
+    NotAFile(PathBuf),
+    /// The file was written to while it was read.
+    #[error("{} changed while it was read", .0.display())]
+    Unsettled(PathBuf),
+}
+
+/// What is wrong with a line of an allow file.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AllowLineError {
+    /// Not UTF-8.
+    #[error("not UTF-8 text")]
+    NotUtf8,
+    /// More than a name and a pin need.
+    #[error("longer than {0} bytes")]
+    TooLong(usize),
+    /// More lines than the limit.
+    #[error("more than {0} senders")]
+    TooMany(usize),
+    /// `any`, which would make the list mean nothing.
+    #[error("`any` has no place in a list of senders; say --allow any instead of --allow-file")]
+    Any,
+    /// Neither a pin nor a name with a pin.
+    #[error("{0}")]
+    Allow(#[from] AllowError),
+    /// It contradicts another entry.
+    #[error("{0}")]
+    Conflict(#[from] AllowConflict),
 }
 
 /// What is wrong with a line of the known-receivers file.

@@ -137,6 +137,11 @@ fn a_key_that_others_can_read_is_refused() {
         fs::set_permissions(&key, fs::Permissions::from_mode(bits)).unwrap();
         let error = load_error(folder.path());
         assert!(error.contains(&format!("(mode {bits:04o})")), "{error}");
+        assert!(error.contains(if bits == 0o604 {
+            "other users can read"
+        } else {
+            "the group can "
+        }));
         assert!(error.contains(&format!("chmod 600 {}", key.display())), "{error}");
     }
     fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
@@ -168,7 +173,7 @@ fn damaged_files_are_named_and_never_quoted() {
     // PEM around bytes that are no certificate.
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(folder.path().join(CERTIFICATE_FILE), pem).unwrap();
-    assert!(load_error(folder.path()).contains("certs --out"), "{}", load_error(folder.path()));
+    assert!(load_error(folder.path()).contains("certs --certs"), "{}", load_error(folder.path()));
 }
 
 #[test]
@@ -182,19 +187,42 @@ fn a_key_of_another_certificate_is_refused() {
 }
 
 #[test]
-fn a_certificate_out_of_its_time_is_refused_with_its_date() {
+fn a_certificate_out_of_its_time_is_used_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let now = SystemTime::UNIX_EPOCH + 20_000 * DAY;
+    let now = SystemTime::UNIX_EPOCH + 21_000 * DAY;
     let made = NewCertificate { names: Vec::new(), days: 10, now };
     let identity = Identity::create(folder.path(), &made, false).unwrap();
-    assert_eq!(identity.valid_until(), "2024-10-14");
-    assert!(Identity::load(folder.path(), now + 9 * DAY).is_ok());
-    let error = Identity::load(folder.path(), now + 11 * DAY).unwrap_err().to_string();
-    assert!(error.contains("expired on 2024-10-14"), "{error}");
-    assert!(error.contains("framelane certs --out") && error.contains("--force"), "{error}");
-    let error = Identity::load(folder.path(), now - 2 * DAY).unwrap_err().to_string();
-    assert!(error.contains("is not valid before 2024-10-03"), "{error}");
-    assert!(error.contains("clock says 2024-10-02: set the clock"), "{error}");
+    assert_eq!(identity.valid_until(), "2027-07-11");
+    for at in [now, now + 11 * DAY, now + 10_000 * DAY, SystemTime::UNIX_EPOCH] {
+        assert_eq!(Identity::load(folder.path(), at).unwrap().pin(), identity.pin());
+    }
+}
+
+#[test]
+fn a_certificate_outlives_the_clock_that_it_was_made_by() {
+    let second = Duration::from_secs(1);
+    for (now, until) in [
+        (SystemTime::UNIX_EPOCH, "2125-12-08"),
+        (SystemTime::UNIX_EPOCH + 12 * second, "2125-12-08"),
+        // 2000-01-01.
+        (SystemTime::UNIX_EPOCH + 10_957 * DAY, "2125-12-08"),
+        (SystemTime::UNIX_EPOCH + 21_000 * DAY, "2127-06-07"),
+        // 9999-12-30: X.509 has no later year.
+        (SystemTime::UNIX_EPOCH + 2_932_895 * DAY, "9999-12-31"),
+    ] {
+        let new = NewCertificate { now, ..new() };
+        let identity = Identity::generate(&new).unwrap();
+        assert_eq!(identity.valid_until(), until);
+        let leaf = &identity.chain()[0];
+        for at in [SystemTime::UNIX_EPOCH, now, SystemTime::now()] {
+            assert_eq!(validity::check(leaf, validity::unix_time(at)), Ok(()), "{at:?}");
+        }
+        let is_wrong = now < SystemTime::UNIX_EPOCH + 20_000 * DAY;
+        assert_eq!(new.clock_remark().is_some(), is_wrong);
+    }
+    let wrong = NewCertificate { now: SystemTime::UNIX_EPOCH + 90 * second, ..new() };
+    let remark = wrong.clock_remark().unwrap();
+    assert!(remark.contains("clock says 1970-01-01 00:01:30 UTC, which is wrong"), "{remark}");
 }
 
 #[test]

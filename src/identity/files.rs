@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::IdentityError;
+use super::key_mode;
 
 /// The certificate's file name.
 pub const CERTIFICATE_FILE: &str = "cert.pem";
@@ -18,8 +19,6 @@ pub const KEY_FILE: &str = "key.pem";
 
 /// Far above a long chain of RSA certificates, and small enough to read at once.
 const MAX_PEM_BYTES: u64 = 256 * 1024;
-/// Bits that let group or others do anything with a file.
-const OTHERS: u32 = 0o077;
 
 /// A new identity as it goes into its files.
 pub(super) struct Pems {
@@ -146,7 +145,7 @@ pub(super) fn read(folder: &Path) -> Result<Pair, IdentityError> {
         (None, Some(_)) => Err(half(&key, &certificate)),
         (Some(certificate_file), Some(key_file)) => {
             let remedy = format!(
-                "put the right file there, or make a new identity with `framelane certs --out {} \
+                "put the right file there, or make a new identity with `framelane certs --certs {} \
                  --force`",
                 folder.display()
             );
@@ -197,10 +196,8 @@ fn read_key(
     file: File,
     remedy: &str,
 ) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    let metadata = file.metadata().map_err(|error| failed("read", path, error))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        return Err(IdentityError::KeyExposed { path: path.to_owned(), mode });
+    if let Some(remark) = key_mode::check(path, &file)? {
+        tracing::warn!("{remark}");
     }
     let text = read_bounded(path, file, "private key", MAX_PEM_BYTES)?;
     PrivateKeyDer::from_pem_slice(&text)

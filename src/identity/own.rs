@@ -7,27 +7,32 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use time::OffsetDateTime;
 
 use super::error::IdentityError;
 use super::files::{self, Folder, Pems};
 use super::pin::Pin;
-use super::tls::provider;
-use super::validity::{self, ValidityError};
+use super::provider::provider;
+use super::validity::{self, OutOfDate, ValidityError};
 
-/// Days in force unless `--days` says otherwise.
+/// Days in force unless `--days` says otherwise: a century.
 ///
-/// Ten years: what revokes an identity here is taking its pin off a peer's list, and a camera on a
-/// mast that falls silent after a year because nobody renewed it is the likelier harm.
-pub const DEFAULT_DAYS: u32 = 3650;
+/// What revokes an identity here is taking its pin off a peer's list. A camera on a mast that falls silent
+/// because nobody renewed its certificate is the likelier harm.
+pub const DEFAULT_DAYS: u32 = MAX_DAYS;
 /// The most that can be asked for, 100 years, which keeps every date far inside what X.509 and its
 /// readers can express.
 pub const MAX_DAYS: u32 = 36_500;
 
-/// A certificate is in force from this long before it was made, for peers whose clock is behind.
-const BACKDATED: Duration = Duration::from_secs(24 * 3600);
+/// Every certificate is in force from the beginning of what clocks count, 1970: a machine that has no clock of
+/// its own takes itself to be there until somebody tells it the time, and so may a peer.
+const BEGIN: UnixTime = UnixTime::since_unix_epoch(Duration::ZERO);
+/// The first moment that a clock which is right can show, 2026-01-01: this program is younger.
+const EARLIEST_CLOCK: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1_767_225_600));
+/// The last moment that X.509 can express, the end of 9999.
+const END_OF_X509: Duration = Duration::from_secs(253_402_300_799);
 /// More names than this in a certificate are a mistake, and every handshake would carry them.
 const MAX_NAMES: usize = 100;
 
@@ -37,10 +42,25 @@ pub struct NewCertificate {
     /// Host names and IP addresses beyond the ones it always has: `localhost`, `127.0.0.1`, `::1`
     /// and the name of this machine. Only a sender that trusts by certificate authority looks at them.
     pub names: Vec<String>,
-    /// Days in force from `now`, 1 to [`MAX_DAYS`].
+    /// Days in force from `now` on, 1 to [`MAX_DAYS`]; it is in force since 1970 anyway. Where `now` is earlier
+    /// than this program, they are counted from 2026 on.
     pub days: u32,
-    /// The present.
+    /// The present, as far as this machine's clock knows it.
     pub now: SystemTime,
+}
+
+impl NewCertificate {
+    /// What to say of the clock, where it cannot be right.
+    pub fn clock_remark(&self) -> Option<String> {
+        let now = validity::unix_time(self.now);
+        (now < EARLIEST_CLOCK).then(|| {
+            format!(
+                "this machine's clock says {}, which is wrong: set it. The certificate is good in spite of \
+                 it, since its dates are not taken from this clock",
+                validity::moment(now)
+            )
+        })
+    }
 }
 
 /// Whether an identity was found or made.
@@ -110,19 +130,23 @@ impl Identity {
             return Err(IdentityError::Exists { path, folder: folder.to_owned() });
         }
         locked.write(&pems)?;
+        if let Some(remark) = new.clock_remark() {
+            tracing::warn!("{remark}");
+        }
         Ok(identity)
     }
 
-    /// Reads `cert.pem` (the leaf first, then what issued it, if anything) and `key.pem`.
+    /// Reads `cert.pem` (the leaf first, then what issued it, if anything) and `key.pem`. A certificate that is
+    /// not in force at `now` is remarked upon, and used: peers that trust it by its pin take it.
     ///
     /// # Errors
     /// Each names the file and what to do: nothing there, one of the two missing, a key that others
-    /// can read, not PEM, a key of another certificate, or a certificate not in force at `now`.
+    /// can read, not PEM, or a key of another certificate.
     pub fn load(folder: &Path, now: SystemTime) -> Result<Self, IdentityError> {
         let pair = files::read(folder)?;
         let identity = Self::certify(pair.chain, pair.key)
             .map_err(|reason| IdentityError::Unusable { folder: folder.to_owned(), reason })?;
-        identity.check_validity(folder, now)?;
+        identity.remark_on_dates(folder, validity::unix_time(now))?;
         Ok(identity)
     }
 
@@ -201,22 +225,20 @@ impl Identity {
         Ok(Self { certified, pin, derived })
     }
 
-    fn check_validity(&self, folder: &Path, now: SystemTime) -> Result<(), IdentityError> {
-        let now = validity::unix_time(now);
+    fn remark_on_dates(&self, folder: &Path, now: UnixTime) -> Result<(), IdentityError> {
         let verdict = self.chain().first().map_or(Ok(()), |leaf| validity::check(leaf, now));
-        verdict.map_err(|reason| match reason {
-            ValidityError::Expired(_) => {
-                IdentityError::Expired { folder: folder.to_owned(), reason }
-            }
-            ValidityError::NotYet(_) => IdentityError::NotYetValid {
-                folder: folder.to_owned(),
-                reason,
-                now: validity::day(now),
-            },
-            ValidityError::Unreadable(_) => {
-                IdentityError::BadCertificate { folder: folder.to_owned(), reason }
-            }
-        })
+        let Err(reason) = verdict else { return Ok(()) };
+        let folder = folder.to_owned();
+        if let ValidityError::Unreadable(_) = reason {
+            return Err(IdentityError::BadCertificate { folder, reason });
+        }
+        let reason = OutOfDate { reason, now };
+        tracing::warn!(
+            "the certificate in {} {reason}. Peers that trust it by its pin take it all the same; those that \
+             go by --ca or --allow any do not",
+            folder.display()
+        );
+        Ok(())
     }
 }
 
@@ -240,13 +262,15 @@ fn generate(new: &NewCertificate) -> Result<(Identity, Pems), IdentityError> {
 
 fn parameters(new: &NewCertificate) -> Result<CertificateParams, IdentityError> {
     if !(1..=MAX_DAYS).contains(&new.days) {
-        return Err(IdentityError::Days(new.days));
+        return Err(IdentityError::Days { asked: new.days, most: MAX_DAYS });
     }
     let host = host_name();
     let mut params = CertificateParams::new(names(&new.names, host.as_deref())?)?;
     let in_force = Duration::from_secs(u64::from(new.days) * 24 * 3600);
-    params.not_before = date(new.now.checked_sub(BACKDATED))?;
-    params.not_after = date(new.now.checked_add(in_force))?;
+    let from = Duration::from_secs(validity::unix_time(new.now).max(EARLIEST_CLOCK).as_secs());
+    params.not_before = date(BEGIN)?;
+    params.not_after =
+        date(UnixTime::since_unix_epoch(from.saturating_add(in_force).min(END_OF_X509)))?;
     let subject = format!("framelane {}", host.as_deref().unwrap_or("machine"));
     params.distinguished_name.push(DnType::CommonName, subject);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -281,8 +305,9 @@ fn host_name() -> Option<String> {
     ServerName::try_from(name).is_ok().then(|| name.to_owned())
 }
 
-fn date(time: Option<SystemTime>) -> Result<OffsetDateTime, IdentityError> {
-    time.and_then(|time| i64::try_from(validity::unix_time(time).as_secs()).ok())
+fn date(time: UnixTime) -> Result<OffsetDateTime, IdentityError> {
+    i64::try_from(time.as_secs())
+        .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .ok_or_else(|| IdentityError::Generate("the clock is out of range".to_owned()))
 }

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::AlertDescription;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use thiserror::Error;
 
 use super::known::ReceiverAddress;
 use super::pin::Pin;
-use super::validity::ValidityError;
+use super::validity::{self, OutOfDate, ValidityError};
 
 /// QUIC carries a TLS alert as this plus the alert's number (RFC 9001, section 4.8).
 const QUIC_CRYPTO_ERROR: u64 = 0x100;
@@ -100,16 +101,19 @@ pub enum TrustRefusal {
         /// What it presented.
         presented: Pin,
     },
-    /// The peer's certificate has expired, is not valid yet, or is no certificate.
+    /// The peer's certificate is not in force, or is no certificate, where its dates count: that is
+    /// where it is not trusted by its pin.
     #[error(
-        "the peer's certificate ({presented}) {reason}. Check the clocks of both machines; to \
-         renew it, run `framelane certs --force` there and make its new pin known"
+        "the peer's certificate ({presented}) {reason}. {}",
+        date_remedy(reason, instead, presented)
     )]
     NotInForce {
         /// What it presented.
         presented: Pin,
-        /// The finding.
-        reason: ValidityError,
+        /// The finding, with the clock.
+        reason: OutOfDate,
+        /// The option that trusts the certificate by its pin, for which dates do not count.
+        instead: &'static str,
     },
     /// The peer showed a certificate without proving that it has the key to it.
     #[error(
@@ -149,13 +153,13 @@ pub enum HandshakeRefusal {
     },
     /// The peer says that this side's certificate is not in force.
     #[error(
-        "the peer refused this machine's certificate ({own}) as expired or not yet valid. Check \
-         the clocks of both machines; to renew it, run `framelane certs --force` here and make \
-         its new pin known"
+        "the peer refused this machine's certificate ({own}) as expired or not yet valid. {finding}"
     )]
     OwnCertificateNotInForce {
         /// This side's pin.
         own: Pin,
+        /// What this side knows of the dates, and what to do.
+        finding: String,
     },
     /// A sender without a certificate.
     #[error(
@@ -209,6 +213,8 @@ impl Verdict {
 pub struct Explainer {
     role: Role,
     own: Pin,
+    /// This side's certificate.
+    leaf: Option<CertificateDer<'static>>,
     verdict: Verdict,
 }
 
@@ -220,8 +226,10 @@ enum Side {
 }
 
 impl Explainer {
-    pub(super) fn new(role: Role, own: Pin, verdict: Verdict) -> Self {
-        Self { role, own, verdict }
+    pub(super) fn new(role: Role, chain: &[CertificateDer<'static>], verdict: Verdict) -> Self {
+        let leaf = chain.first().cloned();
+        let own = leaf.as_ref().map_or_else(|| Pin::of(&CertificateDer::from(&[][..])), Pin::of);
+        Self { role, own, leaf, verdict }
     }
 
     /// The reason behind an error of rustls, tokio-rustls (an [`io::Error`]) or quinn, searched for
@@ -303,10 +311,33 @@ impl Explainer {
         verdict.map_or(unexplained, HandshakeRefusal::Here)
     }
 
+    /// What this side can tell of the dates that the peer finds wrong.
+    fn own_dates(&self, now: UnixTime) -> String {
+        let trusted = match self.role {
+            Role::Sender => format!("--allow {}", self.own),
+            Role::Receiver => format!("--pin {}", self.own),
+        };
+        let by_pin =
+            format!("A peer that trusts it by its pin ({trusted}) does not ask for its dates");
+        let Some(leaf) = &self.leaf else { return by_pin };
+        match (validity::check(leaf, now), validity::begin(leaf), validity::end(leaf)) {
+            (Ok(()), Ok(begin), Ok(end)) => format!(
+                "It is valid from {} until {}, and this machine's clock says {}: most likely the peer's \
+                 clock is wrong; set it there. {by_pin}",
+                validity::moment(begin),
+                validity::moment(end),
+                validity::moment(now)
+            ),
+            (Err(reason), ..) => format!("It {}. {by_pin}", OutOfDate { reason, now }),
+            (Ok(()), ..) => by_pin,
+        }
+    }
+
     fn explain_peers_alert(&self, alert: AlertDescription) -> HandshakeRefusal {
         let own = self.own;
         if alert == AlertDescription::CertificateExpired {
-            return HandshakeRefusal::OwnCertificateNotInForce { own };
+            let finding = self.own_dates(UnixTime::now());
+            return HandshakeRefusal::OwnCertificateNotInForce { own, finding };
         }
         match self.role {
             _ if !refuses_certificate(alert) => {
@@ -346,6 +377,20 @@ fn known_hint(receiver: &ReceiverAddress, pin: &Pin, known: Option<&PathBuf>) ->
     known.map_or_else(String::new, |path| {
         format!("\nor, to keep it, add this line to {}:\n  {receiver} {pin}", path.display())
     })
+}
+
+/// What helps against a date that is out of range. Nothing that costs an identity: a pin does.
+fn date_remedy(reason: &OutOfDate, instead: &str, presented: &Pin) -> String {
+    let by_pin = format!("{instead} {presented}, for which dates do not count");
+    match reason.reason {
+        ValidityError::NotYet(_) => {
+            format!("Set the clock, or trust the certificate by its pin: {by_pin}")
+        }
+        ValidityError::Expired(_) => {
+            format!("If this clock is right, trust the certificate by its pin: {by_pin}")
+        }
+        ValidityError::Unreadable(_) => "Is it the right peer?".to_owned(),
+    }
 }
 
 fn list(pins: &[Pin]) -> String {

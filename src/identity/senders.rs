@@ -1,78 +1,201 @@
 //! Which senders a receiver lets in, and where it may listen for them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme};
 use thiserror::Error;
 
 use super::pin::{Pin, PinError};
-use super::refusal::TrustRefusal;
-use super::trust::{Proof, Refused, check_validity, no_tls12};
+use super::sender_name::{SenderName, SenderNameError};
 
-/// One `--allow`: the pin of a sender, or `any`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One `--allow`: the pin of a sender, with or without a name for it, or `any`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allow {
     /// Whoever has a certificate.
     Any,
     /// The sender with this certificate.
     Pin(Pin),
+    /// The sender with this certificate, by the name that it has here.
+    Named(SenderName, Pin),
 }
 
 impl FromStr for Allow {
     type Err = AllowError;
 
+    /// Parses `any`, a pin, or `NAME=PIN`.
     fn from_str(text: &str) -> Result<Self, AllowError> {
-        match text {
-            "any" => Ok(Self::Any),
-            pin => pin.parse().map(Self::Pin).map_err(AllowError),
+        match text.split_once('=') {
+            Some((name, pin)) => Ok(Self::Named(name.parse()?, pin.parse()?)),
+            None if text == "any" => Ok(Self::Any),
+            None => text.parse().map(Self::Pin).map_err(AllowError::NeitherPinNorAny),
         }
     }
 }
 
-/// Neither a pin nor `any`.
+/// Why a text is none of what `--allow` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}; to allow every sender, write any")]
-pub struct AllowError(#[from] PinError);
+pub enum AllowError {
+    /// Neither a pin nor `any`.
+    #[error("{0}; to allow every sender, write any")]
+    NeitherPinNorAny(PinError),
+    /// What is before the `=`.
+    #[error(transparent)]
+    Name(#[from] SenderNameError),
+    /// What is behind the `=`.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+}
 
-/// Which senders a receiver lets in. Every sender has to present a certificate that is in force and
-/// to prove that it has the key, whatever the policy.
+/// Which senders a receiver lets in. Every sender has to present a certificate and to prove that it has
+/// the key, whatever the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SenderPolicy {
     /// Any sender on this machine: the policy where the user said nothing.
     Local,
     /// Any sender at all.
     Any,
-    /// The senders with these certificates.
-    Only(BTreeSet<Pin>),
+    /// The senders on this list, which may be empty.
+    Only(SenderList),
 }
 
-impl FromIterator<Allow> for SenderPolicy {
-    /// Nothing allowed is [`SenderPolicy::Local`]; one `any` outweighs all pins.
-    fn from_iter<I: IntoIterator<Item = Allow>>(allows: I) -> Self {
-        allows.into_iter().fold(Self::Local, |policy, allow| match (policy, allow) {
-            (Self::Any, _) | (_, Allow::Any) => Self::Any,
-            (Self::Local, Allow::Pin(pin)) => Self::Only(BTreeSet::from([pin])),
-            (Self::Only(mut pins), Allow::Pin(pin)) => {
-                pins.insert(pin);
-                Self::Only(pins)
-            }
-        })
+/// Senders by their certificates' pins, some of them with names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SenderList(BTreeMap<Pin, Option<SenderName>>);
+
+/// Two entries of a list that cannot both be meant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AllowConflict {
+    /// Pins beside `any` would look like a protection that there is not.
+    #[error(
+        "--allow any lets every sender in, whatever pins are named beside it; say either --allow any or \
+         --allow PIN for each sender"
+    )]
+    AnyBesidePins,
+    /// One certificate, two names.
+    #[error("{pin} has two names, {first} and {second}: which is meant?")]
+    TwoNames {
+        /// The certificate.
+        pin: Pin,
+        /// Its name so far.
+        first: SenderName,
+        /// The other one.
+        second: SenderName,
+    },
+    /// Two names that differ in capital letters only, which many file systems take for one.
+    #[error("{first} and {second} differ in capital letters only: name one of the two otherwise")]
+    LookAlike {
+        /// The name so far.
+        first: SenderName,
+        /// The other one.
+        second: SenderName,
+    },
+}
+
+impl SenderList {
+    /// Adds a sender. One name may be that of several certificates: a sender's old one and its new one.
+    ///
+    /// # Errors
+    /// [`AllowConflict`] where the certificate has another name already, or where the name could be taken
+    /// for another; the list is unchanged then.
+    pub fn insert(&mut self, pin: Pin, name: Option<SenderName>) -> Result<(), AllowConflict> {
+        let Some(second) = name else {
+            self.0.entry(pin).or_default();
+            return Ok(());
+        };
+        if let Some(Some(first)) = self.0.get(&pin)
+            && *first != second
+        {
+            let first = first.clone();
+            return Err(AllowConflict::TwoNames { pin, first, second });
+        }
+        let alike = |first: &&SenderName| first.looks_like(&second) && **first != second;
+        if let Some(first) = self.0.values().flatten().find(alike) {
+            return Err(AllowConflict::LookAlike { first: first.clone(), second });
+        }
+        self.0.insert(pin, Some(second));
+        Ok(())
+    }
+
+    /// How many certificates it has.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True where nobody is on it.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True where this certificate is on it.
+    pub fn contains(&self, pin: Pin) -> bool {
+        self.0.contains_key(&pin)
+    }
+
+    /// The name of the sender with this certificate, where it has one here.
+    pub fn name_of(&self, pin: Pin) -> Option<&SenderName> {
+        self.0.get(&pin)?.as_ref()
+    }
+
+    /// Its certificates, in order.
+    pub fn pins(&self) -> impl Iterator<Item = Pin> {
+        self.0.keys().copied()
+    }
+}
+
+impl FromIterator<Pin> for SenderList {
+    fn from_iter<I: IntoIterator<Item = Pin>>(pins: I) -> Self {
+        Self(pins.into_iter().map(|pin| (pin, None)).collect())
     }
 }
 
 impl SenderPolicy {
+    /// The policy that the user asks for; nothing allowed is [`SenderPolicy::Local`].
+    ///
+    /// # Errors
+    /// [`AllowConflict`] where two of them cannot both be meant.
+    pub fn new(allows: impl IntoIterator<Item = Allow>) -> Result<Self, AllowConflict> {
+        let (mut list, mut any) = (SenderList::default(), false);
+        for allow in allows {
+            match allow {
+                Allow::Any => any = true,
+                Allow::Pin(pin) => list.insert(pin, None)?,
+                Allow::Named(name, pin) => list.insert(pin, Some(name))?,
+            }
+        }
+        match (any, list.is_empty()) {
+            (true, true) => Ok(Self::Any),
+            (true, false) => Err(AllowConflict::AnyBesidePins),
+            (false, true) => Ok(Self::Local),
+            (false, false) => Ok(Self::Only(list)),
+        }
+    }
+
+    /// The senders with these certificates and no others.
+    pub fn only(pins: impl IntoIterator<Item = Pin>) -> Self {
+        Self::Only(pins.into_iter().collect())
+    }
+
     /// Whether the sender with this certificate may send.
     ///
     /// Where senders come over the network, [`check_listen`] has ruled out [`SenderPolicy::Local`].
     pub fn allows(&self, sender: Pin) -> bool {
         match self {
             Self::Local | Self::Any => true,
-            Self::Only(pins) => pins.contains(&sender),
+            Self::Only(list) => list.contains(sender),
+        }
+    }
+
+    /// Whether it is this very certificate that is trusted, so that its dates are of no matter.
+    pub(super) fn knows(&self, sender: Pin) -> bool {
+        matches!(self, Self::Only(list) if list.contains(sender))
+    }
+
+    /// The name of the sender with this certificate, where it has one here.
+    pub fn name_of(&self, sender: Pin) -> Option<&SenderName> {
+        match self {
+            Self::Local | Self::Any => None,
+            Self::Only(list) => list.name_of(sender),
         }
     }
 }
@@ -97,71 +220,6 @@ pub fn check_listen(address: SocketAddr, policy: &SenderPolicy) -> Result<(), Op
     if loopback || *policy != SenderPolicy::Local { Ok(()) } else { Err(OpenListener(address)) }
 }
 
-/// The verifier that rustls asks at a receiver.
-#[derive(Debug)]
-pub(super) struct SenderVerifier {
-    pub(super) policy: SenderPolicy,
-    pub(super) proof: Proof,
-}
-
-impl SenderVerifier {
-    fn verify(&self, leaf: &CertificateDer<'_>, now: UnixTime) -> Result<(), Box<Refused>> {
-        let presented = Pin::of(leaf);
-        if !self.policy.allows(presented) {
-            return Err(Refused::trust(TrustRefusal::SenderNotAllowed { presented }));
-        }
-        check_validity(leaf, presented, now)
-    }
-}
-
-impl ClientCertVerifier for SenderVerifier {
-    fn client_auth_mandatory(&self) -> bool {
-        true
-    }
-
-    /// No hints: a sender has one certificate, and shows it.
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
-        match self.verify(leaf, now) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err(refused) => {
-                self.proof.verdict.note(refused.reason);
-                Err(refused.error)
-            }
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.proof.verify(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.proof.schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,15 +228,37 @@ mod tests {
         format!("sha256:{}", byte.repeat(32)).parse().unwrap()
     }
 
+    fn allow(texts: &[&str]) -> Result<SenderPolicy, AllowConflict> {
+        SenderPolicy::new(texts.iter().map(|text| {
+            let (name, byte) = text.split_once('=').unwrap_or(("", text));
+            let pin = if byte == "any" { byte.to_owned() } else { pin(byte).to_string() };
+            let text = if name.is_empty() { pin } else { format!("{name}={pin}") };
+            text.parse().unwrap()
+        }))
+    }
+
     #[test]
     fn allowing_somebody_allows_nobody_else() {
-        let policy: SenderPolicy =
-            [Allow::Pin(pin("01")), Allow::Pin(pin("02"))].into_iter().collect();
+        let policy = allow(&["01", "cam=02"]).unwrap();
         assert!(policy.allows(pin("01")) && policy.allows(pin("02")));
         assert!(!policy.allows(pin("03")));
-        let policy: SenderPolicy = [Allow::Any, Allow::Pin(pin("01"))].into_iter().collect();
-        assert_eq!(policy, SenderPolicy::Any);
-        assert_eq!(SenderPolicy::from_iter([]), SenderPolicy::Local);
+        assert_eq!(policy.name_of(pin("02")).unwrap().as_str(), "cam");
+        assert_eq!(policy.name_of(pin("01")), None);
+        assert_eq!(allow(&["any"]), Ok(SenderPolicy::Any));
+        assert_eq!(allow(&[]), Ok(SenderPolicy::Local));
+        assert_eq!(allow(&["any", "01"]), Err(AllowConflict::AnyBesidePins));
+        assert!(!SenderPolicy::only([]).allows(pin("01")), "an empty list allows nobody");
+    }
+
+    #[test]
+    fn a_name_is_given_once() {
+        let policy = allow(&["01", "cam=01", "01", "cam=01", "cam=02"]).unwrap();
+        assert_eq!(policy.name_of(pin("01")), policy.name_of(pin("02")));
+        assert!(policy.name_of(pin("01")).is_some());
+        let two = allow(&["cam=01", "kam=01"]).unwrap_err().to_string();
+        assert!(two.contains("has two names, cam and kam"), "{two}");
+        let alike = allow(&["cam=01", "CAM=02"]).unwrap_err().to_string();
+        assert!(alike.contains("cam and CAM differ in capital letters only"), "{alike}");
     }
 
     #[test]
@@ -187,11 +267,20 @@ mod tests {
         assert_eq!(pin("0a").to_string().parse(), Ok(Allow::Pin(pin("0a"))));
         let error = "all".parse::<Allow>().unwrap_err().to_string();
         assert!(error.contains("\"all\" is not a pin") && error.contains("write any"), "{error}");
+        for (text, expected) in [
+            ("=sha256:00".to_owned(), "\"\" is no name for a sender"),
+            ("cam=any".to_owned(), "\"any\" is not a pin"),
+            (format!("../x={}", pin("0a")), "\"../x\" is no name"),
+            (format!("a=b={}", pin("0a")), "is not a pin"),
+        ] {
+            let error = text.parse::<Allow>().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
     fn without_allow_only_this_machine_may_send() {
-        let only = SenderPolicy::Only(BTreeSet::from([pin("01")]));
+        let only = SenderPolicy::only([pin("01")]);
         for address in ["127.0.0.1:0", "127.9.9.9:1", "[::1]:4433", "[::ffff:127.0.0.1]:1"] {
             assert_eq!(check_listen(address.parse().unwrap(), &SenderPolicy::Local), Ok(()));
         }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::Resumption;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::CertificateDer;
-use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::version::TLS13;
 
 use super::own::{Derived, Identity};
+use super::permit::{Permit, SharedPolicy};
 use super::pin::Pin;
-use super::refusal::{Explainer, Role, Verdict};
-use super::senders::{SenderPolicy, SenderVerifier};
-use super::trust::{Proof, ReceiverTrust, ReceiverVerifier};
+use super::proof::{DateRemarks, Proof};
+use super::provider::provider;
+use super::refusal::{Explainer, Role, TrustRefusal, Verdict};
+use super::sender_check::{SenderCheck, SenderVerifier};
+use super::tickets::{ConnectionSessions, LetIn, ReceiverSessions, SenderSessions};
+use super::trust::{ReceiverTrust, ReceiverVerifier};
 
 /// Sessions that a sender keeps for resumption: one receiver, of which rustls keeps the last eight
 /// tickets.
@@ -43,8 +47,8 @@ pub enum EarlyData {
 /// A sender's TLS, towards one receiver.
 ///
 /// Keep it for the whole run: it remembers the session for the next connection. A resumed session is
-/// one whose certificate was verified by this same value within the ticket's lifetime (at most seven
-/// days), and the receiver proves by the ticket that it is the same.
+/// one whose certificate was verified by this same value within the last day, and where an authority
+/// vouches for it is still in force; the receiver proves by the ticket that it is the same.
 #[derive(Debug, Clone)]
 pub struct ClientTls {
     config: Arc<rustls::ClientConfig>,
@@ -54,19 +58,20 @@ pub struct ClientTls {
 /// A receiver's TLS.
 ///
 /// Sessions are kept in this value alone, each with the certificate that its sender proved, and each
-/// can be resumed once. So a policy is enforced on resumed sessions by construction: a receiver that
-/// is started again with another `--allow` has forgotten them all. [`peer_pin`] tells who a
-/// connection belongs to, resumed or not.
+/// can be resumed once, within a day of that proof. The policy is asked again for each that is resumed,
+/// so a sender that was taken off the list makes a whole handshake, and is refused in it.
+/// [`ServerTls::admit`] tells who a connection belongs to, resumed or not, and whether it may send.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     provider: Arc<CryptoProvider>,
     certificate: Arc<SingleCertAndKey>,
-    own: Pin,
+    chain: Vec<CertificateDer<'static>>,
     derived: Derived,
-    policy: SenderPolicy,
+    check: SenderCheck,
     alpn: Vec<Vec<u8>>,
     early_data: EarlyData,
-    sessions: Arc<dyn StoresServerSessions>,
+    sessions: Arc<SenderSessions>,
+    time: Arc<dyn TimeProvider>,
 }
 
 /// TLS for the sender with this identity, towards the receiver of `trust`.
@@ -80,40 +85,57 @@ pub fn client_config(
     alpn: &[&[u8]],
     early_data: EarlyData,
 ) -> ClientTls {
-    let verdict = Verdict::default();
-    let verifier = ReceiverVerifier { trust, proof: Proof::new(verdict.clone()) };
+    client_config_at(identity, trust, alpn, early_data, Arc::new(DefaultTimeProvider))
+}
+
+/// The same, by a clock of the caller's.
+pub(super) fn client_config_at(
+    identity: &Identity,
+    trust: ReceiverTrust,
+    alpn: &[&[u8]],
+    early_data: EarlyData,
+    time: Arc<dyn TimeProvider>,
+) -> ClientTls {
+    let (verdict, let_in) = (Verdict::default(), LetIn::default());
+    let proof = Proof::new(verdict.clone());
+    let remarks = DateRemarks::default();
+    let verifier = ReceiverVerifier { trust, proof, remarks, let_in: let_in.clone() };
     let certificate = SingleCertAndKey::from(Arc::clone(identity.certified()));
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(provider()))
-        .with_protocol_versions(&[&TLS13])
-        .expect("the provider has cipher suites for TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(certificate));
+    let mut config =
+        rustls::ClientConfig::builder_with_details(Arc::new(provider()), Arc::clone(&time))
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has cipher suites for TLS 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(certificate));
     config.alpn_protocols = owned(alpn);
-    config.resumption = Resumption::in_memory_sessions(SENDER_SESSIONS);
+    let sessions = ReceiverSessions::new(SENDER_SESSIONS, let_in, time);
+    config.resumption = Resumption::store(Arc::new(sessions));
     config.enable_early_data = early_data == EarlyData::On;
-    let explainer = Explainer::new(Role::Sender, identity.pin(), verdict);
+    let explainer = Explainer::new(Role::Sender, identity.chain(), verdict);
     ClientTls { config: Arc::new(config), explainer }
 }
 
-/// TLS for the receiver with this identity, letting in the senders of `policy`.
+/// TLS for the receiver with this identity, letting in the senders of `policy`: a
+/// [`SenderPolicy`](super::SenderPolicy), or a [`SharedPolicy`] that may change.
 ///
 /// `alpn` is the protocol versions understood, the preferred one first.
 pub fn server_config(
     identity: &Identity,
-    policy: SenderPolicy,
+    policy: impl Into<SharedPolicy>,
     alpn: &[&[u8]],
     early_data: EarlyData,
 ) -> ServerTls {
     ServerTls {
         provider: Arc::new(provider()),
         certificate: Arc::new(SingleCertAndKey::from(Arc::clone(identity.certified()))),
-        own: identity.pin(),
+        chain: identity.chain().to_vec(),
         derived: identity.derived(),
-        policy,
+        check: SenderCheck { policy: policy.into(), remarks: DateRemarks::default() },
         alpn: owned(alpn),
         early_data,
-        sessions: ServerSessionMemoryCache::new(RECEIVER_SESSIONS),
+        sessions: Arc::new(SenderSessions::new(RECEIVER_SESSIONS)),
+        time: Arc::new(DefaultTimeProvider),
     }
 }
 
@@ -159,6 +181,30 @@ impl ServerTls {
         (Arc::new(config.expect("the provider has TLS13_AES_128_GCM_SHA256")), explainer)
     }
 
+    /// The permit of the sender with these certificates, which a connection has of it
+    /// (`rustls::CommonState::peer_certificates`, or [`quinn_peer_certificates`]).
+    ///
+    /// Every connection is to be asked about when its handshake is done: the policy may have changed since
+    /// the handshake began, and a resumed one shows no certificate.
+    ///
+    /// # Errors
+    /// Why the sender may not send. It is to be told with
+    /// [`CloseCode::Revoked`](crate::wire::CloseCode::Revoked): it took itself for let in.
+    pub fn admit(&self, certificates: &[CertificateDer<'_>]) -> Result<Permit, TrustRefusal> {
+        let leaf = certificates.first().ok_or_else(|| TrustRefusal::NotProven {
+            presented: Pin::of(&CertificateDer::from(&[][..])),
+            reason: "it showed no certificate".to_owned(),
+        })?;
+        let now = self.time.current_time().unwrap_or_else(UnixTime::now);
+        self.check.check(leaf, now).map_err(|refused| refused.reason)
+    }
+
+    /// The same by another clock.
+    #[cfg(test)]
+    pub(super) fn by_clock(self, time: Arc<dyn TimeProvider>) -> Self {
+        Self { time, ..self }
+    }
+
     /// A secret for stateless resets (RFC 9000, section 10.3) of whoever listens at `address`.
     ///
     /// It is the same after a restart, so that a receiver can tell its senders at once that it has
@@ -171,17 +217,23 @@ impl ServerTls {
     /// Each connection has a verifier of its own, so that a refusal is told of the right sender.
     /// Certificate, key and sessions are shared; what is built here is small.
     fn connection(&self) -> (rustls::ServerConfig, Explainer) {
-        let verdict = Verdict::default();
+        let (verdict, let_in) = (Verdict::default(), LetIn::default());
         let proof = Proof::new(verdict.clone());
-        let verifier = SenderVerifier { policy: self.policy.clone(), proof };
-        let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+        let verifier = SenderVerifier { check: self.check.clone(), proof, let_in: let_in.clone() };
+        let (provider, time) = (Arc::clone(&self.provider), Arc::clone(&self.time));
+        let mut config = rustls::ServerConfig::builder_with_details(provider, time)
             .with_protocol_versions(&[&TLS13])
             .expect("the provider has cipher suites for TLS 1.3")
             .with_client_cert_verifier(Arc::new(verifier))
             .with_cert_resolver(Arc::clone(&self.certificate) as _);
         config.alpn_protocols.clone_from(&self.alpn);
-        config.session_storage = Arc::clone(&self.sessions);
-        (config, Explainer::new(Role::Receiver, self.own, verdict))
+        config.session_storage = Arc::new(ConnectionSessions {
+            all: Arc::clone(&self.sessions),
+            policy: self.check.policy.clone(),
+            let_in,
+            time: Arc::clone(&self.time),
+        });
+        (config, Explainer::new(Role::Receiver, &self.chain, verdict))
     }
 }
 
@@ -191,42 +243,17 @@ pub fn peer_pin(certificates: &[CertificateDer<'_>]) -> Option<Pin> {
     certificates.first().map(Pin::of)
 }
 
+/// The certificates of the peer of a QUIC connection. Empty before the handshake is complete.
+pub fn quinn_peer_certificates(connection: &quinn::Connection) -> Vec<CertificateDer<'static>> {
+    let identity = connection.peer_identity();
+    let certificates =
+        identity.and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    certificates.map(|certificates| *certificates).unwrap_or_default()
+}
+
 /// The pin of the peer of a QUIC connection. `None` before the handshake is complete.
 pub fn quinn_peer_pin(connection: &quinn::Connection) -> Option<Pin> {
-    let identity = connection.peer_identity()?;
-    peer_pin(identity.downcast_ref::<Vec<CertificateDer<'static>>>()?)
-}
-
-/// ring, with the cipher that is fastest here first.
-///
-/// The order of the sender counts, which is more often the weaker machine. AES-128-GCM leads where
-/// the processor has instructions for it; where it has none, as on a Raspberry Pi 4, AES in software
-/// is several times slower than ChaCha20.
-pub(super) fn provider() -> CryptoProvider {
-    use ring::cipher_suite::{
-        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-    };
-    let cipher_suites = if has_aes_instructions() {
-        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256]
-    } else {
-        vec![TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384]
-    };
-    CryptoProvider { cipher_suites, ..ring::default_provider() }
-}
-
-#[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-fn has_aes_instructions() -> bool {
-    std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq")
-}
-
-#[cfg(target_arch = "aarch64")]
-fn has_aes_instructions() -> bool {
-    std::arch::is_aarch64_feature_detected!("aes")
-}
-
-#[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
-fn has_aes_instructions() -> bool {
-    false
+    peer_pin(&quinn_peer_certificates(connection))
 }
 
 fn owned(protocols: &[&[u8]]) -> Vec<Vec<u8>> {

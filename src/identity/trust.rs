@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     CertificateError, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
@@ -15,9 +14,11 @@ use super::error::IdentityError;
 use super::files;
 use super::known::{KnownReceivers, ReceiverAddress};
 use super::pin::Pin;
-use super::refusal::{TrustRefusal, Verdict};
-use super::tls::provider;
-use super::validity::{self, ValidityError};
+use super::proof::{DateRemarks, Proof, Refused, no_tls12};
+use super::provider::provider;
+use super::refusal::TrustRefusal;
+use super::tickets::LetIn;
+use super::validity::{OutOfDate, ValidityError};
 
 /// A certificate authority, or several, that vouch for receivers.
 #[derive(Debug, Clone)]
@@ -96,17 +97,20 @@ impl ReceiverTrust {
         &self.receiver
     }
 
-    fn verify(&self, presented: &Presented<'_>) -> Result<(), Box<Refused>> {
-        let (pins, authority) = match &self.rule {
-            Rule::Said { pins, authority } => (pins, authority.as_ref()),
-            Rule::Known { pins, .. } => (pins, None),
-        };
-        if pins.contains(&presented.pin) {
-            return check_validity(presented.leaf, presented.pin, presented.now);
+    /// True where it is this very certificate that is trusted.
+    fn knows(&self, pin: Pin) -> bool {
+        let (Rule::Said { pins, .. } | Rule::Known { pins, .. }) = &self.rule;
+        pins.contains(&pin)
+    }
+
+    fn verify(&self, presented: &Presented<'_>, remarks: &DateRemarks) -> Result<(), Box<Refused>> {
+        let Presented { leaf, pin, now, .. } = *presented;
+        if self.knows(pin) {
+            return remarks.readable(leaf, pin, now);
         }
-        match authority {
-            Some(authority) => self.ask(authority, presented),
-            None => Err(Refused::trust(self.refusal(presented.pin))),
+        match &self.rule {
+            Rule::Said { authority: Some(authority), .. } => self.ask(authority, presented),
+            _ => Err(Refused::trust(self.refusal(pin))),
         }
     }
 
@@ -114,11 +118,18 @@ impl ReceiverTrust {
         let Presented { leaf, intermediates, name, ocsp, now, pin } = *presented;
         let verdict = authority.verifier.verify_server_cert(leaf, intermediates, name, ocsp, now);
         verdict.map(|_| ()).map_err(|error| {
-            let reason = TrustRefusal::NotVouchedFor {
-                receiver: self.receiver.clone(),
-                presented: pin,
-                authority: authority.path.clone(),
-                reason: finding(&error),
+            let reason = match out_of_date(&error) {
+                // The authority is the right one then, and another would not help.
+                Some(reason) => {
+                    let reason = OutOfDate { reason, now };
+                    TrustRefusal::NotInForce { presented: pin, reason, instead: "--pin" }
+                }
+                None => TrustRefusal::NotVouchedFor {
+                    receiver: self.receiver.clone(),
+                    presented: pin,
+                    authority: authority.path.clone(),
+                    reason: finding(&error),
+                },
             };
             Box::new(Refused { reason, error })
         })
@@ -156,38 +167,16 @@ struct Presented<'a> {
     pin: Pin,
 }
 
-/// A refusal, as this side explains it and as TLS tells it to the peer.
-pub(super) struct Refused {
-    pub(super) reason: TrustRefusal,
-    pub(super) error: TlsError,
-}
-
-impl Refused {
-    /// A refusal that is not about the certificate as such, which TLS calls `access_denied`.
-    pub(super) fn trust(reason: TrustRefusal) -> Box<Self> {
-        Box::new(Self { reason, error: CertificateError::ApplicationVerificationFailure.into() })
+fn out_of_date(error: &TlsError) -> Option<ValidityError> {
+    match error {
+        TlsError::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            Some(ValidityError::Expired(*not_after))
+        }
+        TlsError::InvalidCertificate(CertificateError::NotValidYetContext {
+            not_before, ..
+        }) => Some(ValidityError::NotYet(*not_before)),
+        _ => None,
     }
-}
-
-/// Checks that a certificate that is trusted by its pin is in force.
-pub(super) fn check_validity(
-    leaf: &CertificateDer<'_>,
-    presented: Pin,
-    now: UnixTime,
-) -> Result<(), Box<Refused>> {
-    validity::check(leaf, now).map_err(|reason| {
-        let error = match reason {
-            ValidityError::Expired(not_after) => {
-                CertificateError::ExpiredContext { time: now, not_after }
-            }
-            ValidityError::NotYet(not_before) => {
-                CertificateError::NotValidYetContext { time: now, not_before }
-            }
-            ValidityError::Unreadable(_) => CertificateError::BadEncoding,
-        };
-        let reason = TrustRefusal::NotInForce { presented, reason };
-        Box::new(Refused { reason, error: error.into() })
-    })
 }
 
 /// The part of a rustls message that says something to a user.
@@ -196,14 +185,6 @@ fn finding(error: &TlsError) -> String {
         TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "another authority issued it".to_owned()
         }
-        TlsError::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            format!("it expired on {}", validity::day(*not_after))
-        }
-        TlsError::InvalidCertificate(CertificateError::NotValidYetContext {
-            not_before, ..
-        }) => {
-            format!("it is not valid before {}", validity::day(*not_before))
-        }
         TlsError::InvalidCertificate(CertificateError::NotValidForNameContext {
             expected, ..
         }) => format!("it was not issued for {:?}", expected.to_str()),
@@ -211,46 +192,13 @@ fn finding(error: &TlsError) -> String {
     }
 }
 
-/// The signatures that prove possession of a certificate's key, checked the same way at both ends.
-#[derive(Debug, Clone)]
-pub(super) struct Proof {
-    algorithms: WebPkiSupportedAlgorithms,
-    pub(super) verdict: Verdict,
-}
-
-impl Proof {
-    pub(super) fn new(verdict: Verdict) -> Self {
-        Self { algorithms: provider().signature_verification_algorithms, verdict }
-    }
-
-    pub(super) fn verify(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
-            .inspect_err(|error| {
-                let presented = Pin::of(certificate);
-                self.verdict.note(TrustRefusal::NotProven { presented, reason: error.to_string() });
-            })
-    }
-
-    pub(super) fn schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// TLS 1.2 is not offered, so nobody gets as far as signing for it.
-pub(super) fn no_tls12() -> Result<HandshakeSignatureValid, TlsError> {
-    Err(TlsError::General("TLS 1.2 is not spoken here".to_owned()))
-}
-
 /// The verifier that rustls asks at a sender.
 #[derive(Debug)]
 pub(super) struct ReceiverVerifier {
     pub(super) trust: ReceiverTrust,
     pub(super) proof: Proof,
+    pub(super) remarks: DateRemarks,
+    pub(super) let_in: LetIn,
 }
 
 impl ServerCertVerifier for ReceiverVerifier {
@@ -264,8 +212,13 @@ impl ServerCertVerifier for ReceiverVerifier {
     ) -> Result<ServerCertVerified, TlsError> {
         self.proof.verdict.clear();
         let presented = Presented { leaf, intermediates, name, ocsp, now, pin: Pin::of(leaf) };
-        match self.trust.verify(&presented) {
-            Ok(()) => Ok(ServerCertVerified::assertion()),
+        match self.trust.verify(&presented, &self.remarks) {
+            Ok(()) => {
+                let pinned = self.trust.knows(presented.pin);
+                let dated: Vec<_> = [leaf].into_iter().chain(intermediates).collect();
+                self.let_in.note(presented.pin, now, if pinned { &[] } else { &dated });
+                Ok(ServerCertVerified::assertion())
+            }
             Err(refused) => {
                 self.proof.verdict.note(refused.reason);
                 Err(refused.error)

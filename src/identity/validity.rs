@@ -1,5 +1,6 @@
 //! Whether a certificate is in force at a given time, apart from who vouches for it.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -19,6 +20,33 @@ pub enum ValidityError {
     /// Not a certificate that can be understood.
     #[error("cannot be read ({0})")]
     Unreadable(String),
+}
+
+/// A certificate that is not in force, and the clock that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutOfDate {
+    /// What the certificate says.
+    pub reason: ValidityError,
+    /// What this machine's clock says.
+    pub now: UnixTime,
+}
+
+impl fmt::Display for OutOfDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reason, now) = (&self.reason, moment(self.now));
+        match reason {
+            ValidityError::NotYet(begin) => write!(
+                f,
+                "is not valid before {}, and this machine's clock says {now}: most likely this clock is \
+                 behind",
+                moment(*begin)
+            ),
+            ValidityError::Expired(end) => {
+                write!(f, "expired on {}, and this machine's clock says {now}", moment(*end))
+            }
+            ValidityError::Unreadable(_) => reason.fmt(f),
+        }
+    }
 }
 
 /// Checks that `certificate` is well formed and that `now` is inside its validity period.
@@ -57,6 +85,19 @@ pub(super) fn end(certificate: &CertificateDer<'_>) -> Result<UnixTime, Validity
     }
 }
 
+/// The first moment at which `certificate` is in force; 1970 for all that is before.
+///
+/// # Errors
+/// [`ValidityError::Unreadable`].
+pub(super) fn begin(certificate: &CertificateDer<'_>) -> Result<UnixTime, ValidityError> {
+    let epoch = UnixTime::since_unix_epoch(Duration::ZERO);
+    match check(certificate, epoch) {
+        Err(ValidityError::NotYet(not_before)) => Ok(not_before),
+        Err(ValidityError::Unreadable(why)) => Err(ValidityError::Unreadable(why)),
+        Ok(()) | Err(ValidityError::Expired(_)) => Ok(epoch),
+    }
+}
+
 /// A moment in the form that certificates are checked with; times before 1970 count as 1970.
 pub(super) fn unix_time(time: SystemTime) -> UnixTime {
     UnixTime::since_unix_epoch(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
@@ -68,6 +109,13 @@ pub(super) fn day(time: UnixTime) -> String {
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .map_or_else(|| format!("second {} since 1970", time.as_secs()), |t| t.date().to_string())
+}
+
+/// A moment to the second in UTC, for messages about clocks.
+pub(super) fn moment(time: UnixTime) -> String {
+    let seconds = time.as_secs() % (24 * 3600);
+    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", day(time))
 }
 
 /// Accepts whatever a certificate says it is for; a pin names the very certificate.

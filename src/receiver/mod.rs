@@ -36,6 +36,11 @@ pub struct ReceiveLimits {
     pub max_sessions: usize,
     /// A session that has frames open and makes next to no progress for this long is ended.
     pub stall: Duration,
+    /// Lets every permitted sender write to every source. Without it a source belongs to the sender that
+    /// began it.
+    pub shared: bool,
+    /// Lets a sender that asks for it replace stored frames with others of the same name.
+    pub allow_overwrite: bool,
 }
 
 impl Default for ReceiveLimits {
@@ -53,6 +58,8 @@ impl Default for ReceiveLimits {
             max_unconfirmed_frames: 4_096,
             max_sessions: 64,
             stall: Duration::from_secs(30),
+            shared: false,
+            allow_overwrite: false,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::sources::{Done, Reply, Settled, SourceThread, Unopened, Work, refusal_code};
 use super::{HELLO_TIMEOUT, Presence, Server};
 use crate::frame::{Sequence, UnixNanos};
+use crate::identity::Permit;
 use crate::store::{Opener, Outcome};
 use crate::transport::{Arrival, Peer, ReceiverLink, TransportError};
 use crate::wire::{
@@ -61,7 +62,14 @@ pub(super) async fn serve(
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
                 link.sources.set(session.lanes.len());
-                let ended = session.exchange(&mut link, &mut stop).await;
+                let permit = link.peer.permit.clone();
+                let ended = tokio::select! {
+                    ended = session.exchange(&mut link, &mut stop) => ended,
+                    () = permit.withdrawn() => {
+                        session.finish_storing().await;
+                        Err(revoked(&permit))
+                    }
+                };
                 session.report(&mut report);
                 ended
             }
@@ -88,6 +96,7 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
     let arrival = tokio::select! {
         arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
         () = stopped(stop) => return Err(shutting_down()),
+        () = link.peer.permit.withdrawn() => return Err(revoked(&link.peer.permit)),
     };
     match arrival {
         Ok(Some(Arrival::Message(Message::Hello(hello), _))) if hello.sources.is_empty() => {
@@ -119,6 +128,18 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 fn shutting_down() -> Ending {
     Ending { code: CloseCode::Shutdown, why: "the receiver is shutting down".to_owned() }
+}
+
+/// What a sender that was taken off the list is told.
+fn revoked(permit: &Permit) -> Ending {
+    let who = match (permit.name(), permit.pin()) {
+        (Some(name), Some(pin)) => format!("{name} ({pin})"),
+        (None, Some(pin)) => pin.to_string(),
+        (_, None) => "this sender".to_owned(),
+    };
+    let why =
+        format!("the receiver does not allow {who} any more: it was taken off the list of senders");
+    Ending { code: CloseCode::Revoked, why }
 }
 
 struct Session<'a> {

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::frame::{ByteSize, RunId, SourceName};
+use crate::identity::Permit;
 use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{
@@ -47,7 +48,12 @@ impl World {
         let (end, keeper) = LinkEnd::new();
         let address = ([127, 0, 0, 1], 1).into();
         let link = ReceiverLink {
-            peer: Peer { address, pin: None, transport: Transport::Quic },
+            peer: Peer {
+                address,
+                pin: None,
+                transport: Transport::Quic,
+                permit: Permit::unauthenticated(),
+            },
             arrivals,
             messages: to_peer,
             sources: SourceCount::default(),

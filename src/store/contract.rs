@@ -58,6 +58,7 @@
 //! ```
 
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{FrameError, StoreError};
@@ -71,6 +72,12 @@ pub trait Store: Debug + Send + Sync {
     /// [`StoreError`], in words for that sender: the source is another's, or cannot be opened.
     fn open(&self, source: &SourceName, opener: &Opener)
     -> Result<Box<dyn OpenSource>, StoreError>;
+
+    /// Which of its places the store puts the sources of this sender at: of two places, sources with one name
+    /// are two sources. Most stores have one place.
+    fn place(&self, _opener: &Opener) -> PathBuf {
+        PathBuf::new()
+    }
 
     /// Whether an [`Outcome`] is given only when the frame would survive a power cut.
     fn is_durable(&self) -> bool {
@@ -118,6 +125,8 @@ pub struct Opener {
     pub name: Option<Arc<str>>,
     /// Whether the receiver's user lets senders share sources.
     pub shared: bool,
+    /// When its session began; `None` where there is no session.
+    pub began: Option<UnixNanos>,
 }
 
 /// A frame that a sender has and asks about.

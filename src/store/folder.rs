@@ -1,7 +1,7 @@
 //! The store as a whole: the folder, locked, and the sources in it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustix::io::Errno;
 
@@ -39,6 +39,16 @@ impl FolderStore {
             cause => failed("lock", cause),
         })?;
         Ok(Self { out: Arc::new(out), path: path.to_owned(), options })
+    }
+
+    /// The store whose lock is held already.
+    pub(super) fn held(out: Arc<Locked>, path: &Path, options: StoreOptions) -> Self {
+        Self { out, path: path.to_owned(), options }
+    }
+
+    /// Its lock, for as long as the store or one of its sources is open.
+    pub(super) fn hold(&self) -> Weak<Locked> {
+        Arc::downgrade(&self.out)
     }
 
     /// Opens one source, making its folder where it is missing, and puts right what a crash left.

@@ -31,8 +31,10 @@ mod directory;
 mod error;
 mod folder;
 mod folder_source;
+mod folders;
 mod lock;
 mod options;
+mod template;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
@@ -41,7 +43,9 @@ pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;
+pub use folders::FolderStores;
 pub use options::StoreOptions;
+pub use template::{FolderTemplate, TemplateError};
 
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,7 @@ pub use error::TransportError;
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
+use crate::identity::Permit;
 use crate::wire::{CloseCode, FrameHeader, Message, RefusalCode, SourceId};
 
 /// A boxed future, for the one trait that is used as an object.
@@ -187,6 +188,9 @@ pub struct Peer {
     pub pin: Option<String>,
     /// The transport it uses.
     pub transport: Transport,
+    /// Its leave to send, with the name that the receiver's user has given to it. A session whose permit is
+    /// withdrawn is to be ended with [`CloseCode::Revoked`].
+    pub permit: Permit,
 }
 
 /// What every receiving transport has to bound.

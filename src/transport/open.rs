@@ -4,15 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
 use super::quic::{self, LastSession, QuicDial, QuicListen};
 use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
-use super::tcp::{self, Classify, TcpDial, TcpOptions, TlsOfEach};
+use super::tcp::{self, Admit, Classify, TcpDial, TcpOptions, TlsOfEach};
 use super::{BoxFuture, Dial, Intake, Listener, SenderLink, Transport, TransportError};
 use crate::congestion::SharedFactory;
-use crate::identity::{ClientTls, Explainer, Pin, ReceiverAddress, ServerTls};
+use crate::identity::{ClientTls, Explainer, ReceiverAddress, ServerTls};
 use crate::repair::RepairMode;
 
 /// How long the name service may take. The system's own patience can be a multiple.
@@ -131,13 +131,16 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
         Transport::Quic => quic::listen(QuicListen { address, tls, congestion, intake }),
         // One listener takes both: a session says by what it does which of the two it is.
         Transport::Tcp | Transport::TcpPerFrame => {
+            let admitting = tls.clone();
+            let admit: Admit = Arc::new(move |certificates| {
+                admitting.admit(certificates).map_err(|refusal| refusal.to_string())
+            });
             let of_each: TlsOfEach = Arc::new(move || {
                 let (tls, explainer) = tls.tcp();
                 (tls, classify(explainer))
             });
-            let pin = |der: &[u8]| Pin::of(&CertificateDer::from(der)).to_string();
             let options = TcpOptions::default();
-            tcp::listen(address, of_each, intake, pin, options)
+            tcp::listen(address, of_each, intake, admit, options)
         }
         Transport::StopAndWait => {
             stop_and_wait::listen(address, intake, ReceiverSettings::default())

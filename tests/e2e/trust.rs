@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use framelane::identity::{Identity, NewCertificate};
 
-use crate::support::{Finished, Place, Process, Receiver, Signal, wait_for_file};
+use crate::support::{
+    Finished, Place, Process, Receiver, Signal, assert_same_frames, skipped, wait_for_file,
+};
 
 const ENCRYPTED: [&str; 3] = ["quic", "tcp", "tcp-per-frame"];
 
@@ -81,21 +83,51 @@ fn a_sender_that_is_not_allowed_is_told_its_pin() {
 }
 
 #[test]
-fn an_expired_receiver_is_refused_and_an_expired_sender_too() {
+fn an_expired_certificate_is_remarked_upon_and_trusted_by_its_pin() {
     let place = Place::new();
     place.frames("visible", 2, 1_000);
-    // Expired at the time of the test, by a whole day; in force when it was made.
+    expired(&place);
+    for transport in ENCRYPTED {
+        let args = ["--certs", "expired", "--transport", transport, "--out", transport];
+        let pin = place.pin("expired");
+        let args = [&args[..], &["--allow", &pin]].concat();
+        let receiver = Receiver::start(&place, &args);
+        let remark = receiver
+            .process()
+            .stderr_line(|line| line.contains("expired on").then(|| line.to_owned()));
+        assert!(remark.contains("this machine's clock says 20"), "{remark}");
+        let args = ["--certs", "expired", "--transport", transport, "--pin", &pin];
+        let sent = receiver.send(&["visible"], &args).expect(0).prints("missing 0");
+        let sent = sent.says("It is trusted all the same, by its pin");
+        assert!(!sent.stderr.contains("--force"), "{sent}");
+        assert_same_frames(&place.path("visible"), &place.path(transport).join("visible"));
+    }
+    // `certs` shows the pin that peers know, and keeps it.
+    let kept = place.run(&["certs", "--certs", "expired"]).expect(0).says("expired on");
+    assert_eq!(kept.stdout.trim(), place.pin("expired"));
+}
+
+#[test]
+fn an_expired_sender_is_refused_where_everybody_is_let_in() {
+    let place = Place::new();
+    place.frames("visible", 2, 1_000);
+    expired(&place);
+    for transport in ENCRYPTED {
+        let receiver = Receiver::start(&place, &["--transport", transport, "--allow", "any"]);
+        let args = ["--certs", "expired", "--transport", transport];
+        let refused = receiver.send(&["visible"], &args).expect(1);
+        let allow = format!("--allow {}", place.pin("expired"));
+        let refused = refused.says("as expired or not yet valid").says(&allow);
+        assert!(!refused.stderr.contains("--force"), "{refused}");
+        assert_nothing_stored(&place);
+    }
+}
+
+/// Makes an identity that has expired by a whole day.
+fn expired(place: &Place) {
     let before = SystemTime::now() - Duration::from_secs(10 * 24 * 3600);
     let new = NewCertificate { names: Vec::new(), days: 9, now: before };
     Identity::create(&place.path("expired"), &new, false).unwrap();
-    // The program does not use its own expired certificate, and says what to do.
-    let receiver = Receiver::start(&place, &[]);
-    let refused = receiver.send(&["visible"], &["--certs", "expired"]).expect(1);
-    refused.says("expired").says("framelane certs");
-    let args = ["receive", "--listen", "127.0.0.1:0", "--out", "store-2", "--certs", "expired"];
-    place.run(&args).expect(1).says("expired").says("framelane certs");
-    assert_nothing_stored(&place);
-    receiver.assert_serves(&[]);
 }
 
 #[test]
@@ -159,7 +191,7 @@ fn a_receiver_that_speaks_another_version_is_named_as_such() {
 #[test]
 fn certs_prints_the_pin_and_never_overwrites_unasked() {
     let place = Place::new();
-    let made = place.run(&["certs", "--out", "new", "--name", "camera.local"]).expect(0);
+    let made = place.run(&["certs", "--certs", "new", "--name", "camera.local"]).expect(0);
     let pin = made.stdout.trim().to_owned();
     assert!(pin.starts_with("sha256:") && pin.len() == 7 + 64, "{pin}");
     assert_eq!(pin, place.pin("new"));
@@ -167,23 +199,26 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new", "--days", "9"]).expect(1).says("--force");
-    place.run(&["certs", "--out", "new", "--name", "other.local"]).expect(1).says("--force");
+    // As scripts say that know the first version.
+    let old = place.run(&["certs", "--out", "new"]).expect(0);
+    assert_eq!(old.stdout.trim(), pin);
+    place.run(&["certs", "--certs", "new", "--days", "9"]).expect(1).says("--force");
+    place.run(&["certs", "--certs", "new", "--name", "other.local"]).expect(1).says("--force");
     // Nothing asked for that is not there already: the pin is shown.
-    let kept = place.run(&["certs", "--out", "new"]).expect(0).says("it was kept");
+    let kept = place.run(&["certs", "--certs", "new"]).expect(0).says("it was kept");
     assert_eq!(kept.stdout.trim(), pin);
     assert_eq!(place.snapshot(), before);
     // Half an identity is not completed or replaced either.
     fs::remove_file(place.path("new/cert.pem")).unwrap();
     let before = place.snapshot();
-    place.run(&["certs", "--out", "new"]).expect(1).says("--force");
+    place.run(&["certs", "--certs", "new"]).expect(1).says("--force");
     place.frames("visible", 1, 10);
     let before_send = place.snapshot();
     place.run(&["send", "127.0.0.1:9", "visible", "--certs", "new"]).expect(1).says("cert.pem");
     assert_eq!(place.snapshot(), before_send);
     assert!(before != before_send);
 
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     assert_ne!(forced.stdout.trim(), pin);
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -191,23 +226,23 @@ fn certs_prints_the_pin_and_never_overwrites_unasked() {
 #[test]
 fn certs_tells_what_it_wrote_and_what_that_replaces() {
     let place = Place::new();
-    let made = place.run(&["certs", "--out", "new", "--days", "9"]).expect(0);
+    let made = place.run(&["certs", "--certs", "new", "--days", "9"]).expect(0);
     let pin = made.stdout.trim().to_owned();
     let until = place.identity("new").valid_until();
     let made = made.says(&format!("wrote new/cert.pem and new/key.pem, valid until {until}"));
     made.says("its pin, for --allow at a receiver and for --pin at a sender:");
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     let forced = forced.says(&format!("they replace {pin}; give every sender and receiver"));
     // One that cannot be used is known to peers all the same; half of one has no pin.
     let pin = forced.stdout.trim();
     fs::remove_file(place.path("new/key.pem")).unwrap();
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     forced.says(&format!("they replace {pin}; give"));
     fs::remove_file(place.path("new/cert.pem")).unwrap();
-    let forced = place.run(&["certs", "--out", "new", "--force"]).expect(0);
+    let forced = place.run(&["certs", "--certs", "new", "--force"]).expect(0);
     forced.says("they replace what was there, of an unknown pin");
     // Where there is none, nothing is replaced.
-    let fresh = place.run(&["certs", "--out", "fresh", "--force"]).expect(0);
+    let fresh = place.run(&["certs", "--certs", "fresh", "--force"]).expect(0);
     assert!(!fresh.stderr.contains("replace"), "{fresh}");
 }
 
@@ -216,12 +251,12 @@ fn certs_says_what_is_wrong_with_an_identity_that_is_there() {
     let place = Place::new();
     let key = place.path("sender/key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let exposed = place.run(&["certs", "--out", "sender"]).expect(1);
+    let exposed = place.run(&["certs", "--certs", "sender"]).expect(1);
     exposed.says("other users can read the private key").says("chmod 600 sender/key.pem");
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     fs::copy(place.path("receiver/key.pem"), &key).unwrap();
     let before = place.snapshot();
-    let foreign = place.run(&["certs", "--out", "sender"]).expect(1);
+    let foreign = place.run(&["certs", "--certs", "sender"]).expect(1);
     foreign.says("do not fit together").says("--force");
     assert_eq!(place.snapshot(), before);
 }
@@ -308,4 +343,161 @@ fn stored(place: &Place) -> usize {
     files
         .filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with("bin"))
         .count()
+}
+
+fn named(line: &str, word: &str) -> Option<String> {
+    line.contains(word).then(|| line.to_owned())
+}
+
+#[test]
+fn a_sender_taken_off_the_list_is_cut_off_and_not_let_in_again() {
+    for transport in ENCRYPTED {
+        let place = Place::new();
+        place.frames("visible", 400, 1_000);
+        let (sender, other) = (place.pin("sender"), place.pin("other"));
+        let list = format!("# who may send\ncam1={sender}\n\nother={other} # the second\n");
+        let allowed = place.file("allowed", list.as_bytes());
+        let args = ["--allow-file", "allowed", "--transport", transport];
+        let receiver = Receiver::start(&place, &args);
+        let sending = receiver.sending(&["visible"], &["--transport", transport, "--fps", "20"]);
+        wait_for_file(&place.store().join("visible/0.bin"));
+        fs::write(&allowed, format!("other={other}\n")).unwrap();
+        let told = sending.finish().expect(1);
+        told.says(&format!("does not allow cam1 ({sender}) any more"));
+        let log = receiver.process().stderr_line(|line| named(line, "may not send any more"));
+        assert!(log.contains(&sender), "{log}");
+        receiver.process().stderr_line(|line| named(line, "again: 1 sender may send"));
+        let before = stored(&place);
+        assert!(before < 400);
+        // Whoever was cut off has a ticket of the session, and is refused all the same.
+        let args = ["--transport", transport];
+        receiver.send(&["visible"], &args).expect(1).says(&format!("--allow {sender}"));
+        assert_eq!(stored(&place), before);
+        receiver.assert_serves(&["--transport", transport, "--certs", "other"]);
+        // Back on the list it is let in, and the rest is sent.
+        fs::write(&allowed, format!("cam1={sender}\n")).unwrap();
+        receiver.process().stderr_line(|line| named(line, "may send from now on"));
+        receiver.send(&["visible"], &args).expect(0);
+        place.assert_stored("visible");
+    }
+}
+
+#[test]
+fn a_wrong_allow_file_keeps_the_last_good_list_and_says_so_once() {
+    let place = Place::new();
+    let sender = place.pin("sender");
+    let allowed = place.file("allowed", sender.as_bytes());
+    let receiver = Receiver::start(&place, &["--allow-file", "allowed"]);
+    fs::write(&allowed, "nonsense").unwrap();
+    let log = receiver.process().stderr_line(|line| named(line, "stays as it was"));
+    assert!(log.contains("allowed line 1: "), "{log}");
+    receiver.assert_serves(&[]);
+    // Asked for by SIGHUP, it says so again, and goes on.
+    receiver.process().signal(Signal::HUP);
+    receiver.process().stderr_line(|line| named(line, "stays as it was"));
+    fs::write(&allowed, place.pin("other")).unwrap();
+    receiver.process().signal(Signal::HUP);
+    receiver.process().stderr_line(|line| named(line, "may not send any more"));
+    place.frames("visible", 1, 100);
+    receiver.send(&["visible"], &[]).expect(1).says("does not allow this sender");
+    receiver.send(&["visible"], &["--certs", "other"]).expect(0);
+}
+
+#[test]
+fn what_cannot_be_meant_by_allow_is_refused() {
+    let place = Place::new();
+    let (pin, other) = (place.pin("sender"), place.pin("other"));
+    place.file("allowed", format!("a={pin}").as_bytes());
+    let named = |name: &str, pin: &str| format!("{name}={pin}");
+    let cases = [
+        (
+            vec!["--allow".to_owned(), "any".to_owned(), "--allow-file".into(), "allowed".into()],
+            "one of the two",
+        ),
+        (vec!["--allow".to_owned(), named("../x", &pin)], "is no name for a sender"),
+        (
+            vec!["--allow".to_owned(), named("b", &pin), "--allow-file".into(), "allowed".into()],
+            "two names, b and a",
+        ),
+        (
+            vec!["--allow".to_owned(), named("cam", &pin), "--allow".into(), named("CAM", &other)],
+            "capital letters only",
+        ),
+        (vec!["--allow-file".to_owned(), "absent".into()], "No such file"),
+        (vec!["--allow-file".to_owned(), "sender".into()], "no regular file"),
+        (
+            vec!["--allow".to_owned(), "any".to_owned(), "--allow".into(), pin.clone()],
+            "whatever pins",
+        ),
+    ];
+    for (args, expected) in cases {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        place.run(&Receiver::arguments(&args)).expect(2).says(expected);
+    }
+    assert!(!place.store().exists(), "the store was made all the same");
+}
+
+/// A key as a container gets it: on a file system in memory that is mounted read-only, for a group.
+#[test]
+fn a_secret_mounts_key_may_be_its_groups() {
+    let place = Place::new();
+    let script = r#"
+        mkdir secret && mount -t tmpfs -o mode=755 tmpfs secret || exit 99
+        cp receiver/cert.pem receiver/key.pem secret/ && chmod 0440 secret/key.pem || exit 98
+        "$0" certs --certs secret && exit 97
+        mount -o remount,ro secret || exit 99
+        exec "$0" certs --certs secret
+    "#;
+    let Some(shown) = in_own_mounts(&place, script) else { return };
+    let shown =
+        shown.expect(0).says("the group can read the private key secret/key.pem (mode 0440)");
+    let shown = shown.says("chmod 600").says("as the administrator set it up");
+    assert_eq!(shown.stdout.trim(), place.pin("receiver"));
+}
+
+/// A file system without modes, as on a camera's card.
+#[test]
+fn an_identity_lives_on_a_file_system_without_modes() {
+    let place = Place::new();
+    let script = r#"
+        truncate -s 4M image && mkfs.vfat image >/dev/null && mkdir card || exit 99
+        mount -o loop,umask=022 image card || exit 99
+        "$0" certs --certs card/certs || exit 98
+        exec "$0" certs --certs card/certs
+    "#;
+    let Some(shown) = in_own_mounts(&place, script) else { return };
+    let pins: Vec<_> = shown.stdout.lines().collect();
+    assert!(pins.len() == 2 && pins[0] == pins[1], "{shown}");
+    shown.expect(0).says("keeps no modes: the mount gives 0755");
+}
+
+/// Runs a script that mounts things, where this machine lets it; `$0` is the program.
+fn in_own_mounts(place: &Place, script: &str) -> Option<Finished> {
+    let mut command = place.command(&[]);
+    let program = command.get_program().to_owned();
+    // Root has no need of a user namespace, in which most file systems cannot be mounted.
+    let own = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let environment: Vec<_> = command
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
+        .collect();
+    command = std::process::Command::new("unshare");
+    command.current_dir(place.path("")).args([own, "sh", "-c", script]).arg(program);
+    for (name, value) in environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let probe = std::process::Command::new("unshare").args([own, "true"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        skipped("no mount namespaces");
+        return None;
+    }
+    let done = Process::start(command).finish();
+    if done.status == Some(99) {
+        skipped(&format!("this machine cannot mount what the test needs: {}", done.stderr.trim()));
+        return None;
+    }
+    Some(done)
 }

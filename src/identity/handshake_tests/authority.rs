@@ -48,6 +48,47 @@ fn an_authority_file_without_certificates_is_named() {
     assert!(error.contains("ca.pem holds no certificate"), "{error}");
 }
 
+#[tokio::test]
+async fn for_an_authority_dates_count_and_the_clock_is_named() {
+    let now = SystemTime::now();
+    for (begin, end, expected) in [
+        (now + DAY, now + 2 * DAY, "most likely this clock is behind. Set the clock, or trust"),
+        (now - 2 * DAY, now - DAY, "If this clock is right, trust"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = TestAuthority::new(folder.path());
+        let receiver = authority.issue_for(HOST, folder.path(), begin, end);
+        let pin = format!("--pin {}", receiver.pin());
+        let case = Case { receiver, trust: authority.trust(), ..Case::new() };
+        let message = case.run().await.sender_refusal().to_string();
+        for words in [expected, "this machine's clock says 20", &pin] {
+            assert!(message.contains(words), "{words}: {message}");
+        }
+        assert!(!message.contains("--ca") && !message.contains("--force"), "{message}");
+    }
+}
+
+/// What a resumed handshake does not show must still hold.
+#[tokio::test]
+async fn a_session_is_not_resumed_beyond_the_end_of_the_receivers_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = TestAuthority::new(folder.path());
+    let now = SystemTime::now();
+    let receiver = authority.issue_for(HOST, folder.path(), now - DAY, now + DAY / 2);
+    let case = Case { receiver, trust: authority.trust(), ..Case::new() };
+    let clock = HandClock::new();
+    let (trust, server) = (case.trust.clone(), case.server());
+    let client = tls::client_config_at(&case.sender, trust, &[ALPN], EarlyData::Off, clock.clone());
+    let first = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    assert_eq!(first.sender, Ok(()));
+    clock.forward(DAY / 4);
+    assert!(resumption::resumed(&client, &server).await);
+    clock.forward(DAY / 3);
+    let last = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    let message = last.sender_refusal().to_string();
+    assert!(message.contains("expired on"), "{message}");
+}
+
 struct TestAuthority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
     path: std::path::PathBuf,
@@ -65,7 +106,18 @@ impl TestAuthority {
     }
 
     fn issue(&self, name: &str, folder: &std::path::Path) -> Identity {
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        self.issue_for(name, folder, SystemTime::now() - DAY, SystemTime::now() + DAY)
+    }
+
+    fn issue_for(
+        &self,
+        name: &str,
+        folder: &std::path::Path,
+        begin: SystemTime,
+        end: SystemTime,
+    ) -> Identity {
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (begin.into(), end.into());
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let folder = folder.join(name);
@@ -94,7 +146,7 @@ async fn a_pinned_certificate_may_be_one_that_could_issue_others() {
 }
 
 /// Certificate and key as a user would place them.
-fn write_identity(
+pub(super) fn write_identity(
     folder: &std::path::Path,
     certificate: &rcgen::Certificate,
     key: &rcgen::KeyPair,

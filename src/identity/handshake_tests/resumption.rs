@@ -17,7 +17,7 @@ async fn a_resumed_session_keeps_the_identity_and_does_not_outlive_the_receiver(
     assert!(!resumed(&client, &restarted).await);
     let stricter = server_config(
         &case.receiver,
-        SenderPolicy::from_iter([Allow::Pin(identity().pin())]),
+        SenderPolicy::only([identity().pin()]),
         &[ALPN],
         EarlyData::Off,
     );
@@ -26,7 +26,7 @@ async fn a_resumed_session_keeps_the_identity_and_does_not_outlive_the_receiver(
 }
 
 /// Connects once more, and tells whether without certificates.
-async fn resumed(client: &ClientTls, server: &ServerTls) -> bool {
+pub(super) async fn resumed(client: &ClientTls, server: &ServerTls) -> bool {
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (config, _) = server.tcp();
     let receiver = async {
@@ -42,6 +42,77 @@ async fn resumed(client: &ClientTls, server: &ServerTls) -> bool {
         stream.read_u8().await.unwrap();
     };
     tokio::join!(receiver, sender).0 == Some(rustls::HandshakeKind::Resumed)
+}
+
+#[tokio::test]
+async fn a_session_is_not_resumed_beyond_the_end_of_the_senders_certificate() {
+    let now = SystemTime::now();
+    let sender = dated(now - DAY, now + DAY / 2);
+    let case = Case { policy: SenderPolicy::Any, sender, ..Case::new() };
+    let clock = HandClock::new();
+    let (client, server) = (case.client(), case.server().by_clock(clock.clone()));
+    let first = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    assert_eq!(first.receiver, Ok(Some(case.sender.pin())));
+    clock.forward(DAY / 4);
+    assert!(resumed(&client, &server).await);
+    clock.forward(DAY / 3);
+    assert!(server.admit(case.sender.chain()).is_err());
+    let last = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    let message = last.receiver_refusal().to_string();
+    assert!(message.contains("expired on"), "{message}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_again_after_a_day_however_often_its_session_was_resumed() {
+    let case = Case::new();
+    let clock = HandClock::new();
+    let server = case.server().by_clock(clock.clone());
+    let client = case.client();
+    over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    for _ in 0..3 {
+        clock.forward(DAY / 4);
+        assert!(resumed(&client, &server).await);
+    }
+    clock.forward(DAY / 3);
+    assert!(!resumed(&client, &server).await);
+    assert!(resumed(&client, &server).await, "the whole handshake begins another day");
+
+    // The same by the sender's clock.
+    let server = case.server();
+    let clock = HandClock::new();
+    let client = tls::client_config_at(
+        &case.sender,
+        case.trust.clone(),
+        &[ALPN],
+        EarlyData::Off,
+        clock.clone(),
+    );
+    over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    clock.forward(DAY / 2);
+    assert!(resumed(&client, &server).await);
+    clock.forward(DAY * 2 / 3);
+    assert!(!resumed(&client, &server).await);
+}
+
+#[tokio::test]
+async fn a_sender_taken_off_the_list_resumes_nothing() {
+    let case = Case::new();
+    let policy = SharedPolicy::from(case.policy.clone());
+    let server = server_config(&case.receiver, policy.clone(), &[ALPN], EarlyData::Off);
+    let client = case.client();
+    over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    assert!(resumed(&client, &server).await);
+    let permit = server.admit(case.sender.chain()).unwrap();
+    policy.replace(SenderPolicy::only([identity().pin()]));
+    assert!(permit.is_withdrawn());
+    assert!(server.admit(case.sender.chain()).is_err());
+    let refused = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    let own = case.sender.pin();
+    assert_eq!(refused.sender_refusal(), HandshakeRefusal::SenderNotAllowed { own });
+    // Back on the list, it is let in again.
+    policy.replace(case.policy.clone());
+    let back = over_tcp(client.tcp(), client.explainer(), &server, HOST).await;
+    assert_eq!(back.receiver, Ok(Some(own)));
 }
 
 #[tokio::test]
@@ -127,7 +198,7 @@ async fn over_quic_a_session_is_resumed_by_its_sender_and_refused_where_it_is_no
     }
     assert_eq!(counted.asked.load(Ordering::Relaxed), 1, "the second and the third are resumed");
 
-    let policy = SenderPolicy::from_iter([Allow::Pin(identity().pin())]);
+    let policy = SenderPolicy::only([identity().pin()]);
     let stricter = server_config(&case.receiver, policy, &[ALPN], EarlyData::Off);
     let listening = quic_server(&stricter);
     let to = listening.local_addr().unwrap();

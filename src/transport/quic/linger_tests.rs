@@ -10,7 +10,7 @@ use super::{LastSession, QuicDial, QuicListen, listen};
 use crate::congestion::Congestion;
 use crate::frame::ByteSize;
 use crate::identity::{
-    Allow, DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
+    DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
     SenderPolicy, client_config, server_config,
 };
 use crate::repair::RepairMode;
@@ -117,12 +117,7 @@ async fn a_close_that_is_lost_is_said_again_before_the_sender_has_ended() {
     let congestion = Congestion::default().factory();
     let mut listener = listen(QuicListen {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
-        tls: server_config(
-            &receiver,
-            SenderPolicy::from_iter([Allow::Any]),
-            &[ALPN],
-            EarlyData::Off,
-        ),
+        tls: server_config(&receiver, SenderPolicy::Any, &[ALPN], EarlyData::Off),
         congestion: congestion.clone(),
         intake: Intake {
             max_frame: ByteSize(1 << 20),

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
 use super::{close, keep, receive, settings, until_closed, watch_path};
-use crate::identity::{ServerTls, quinn_peer_pin};
+use crate::identity::{ServerTls, quinn_peer_certificates};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
@@ -113,24 +113,34 @@ async fn open(
                 return Err(error);
             }
         };
+        let permit = match setup.tls.admit(&quinn_peer_certificates(&connection)) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                tracing::warn!(%address, "refused a session: {refusal}");
+                close(&connection, CloseCode::Revoked, &refusal.to_string());
+                return Ok(None);
+            }
+        };
         let Ok(session) = sessions.try_acquire_owned() else {
             tracing::warn!(%address, "refused a session: as many as allowed are open");
             close(&connection, CloseCode::Busy, "the receiver has as many sessions as it serves");
             return Ok(None);
         };
         let streams = connection.accept_bi().await?;
-        Ok::<_, quinn::ConnectionError>(Some((connection, session, streams)))
+        Ok::<_, quinn::ConnectionError>(Some((connection, permit, session, streams)))
     };
     let opened = tokio::time::timeout(settings::OPENING_TIMEOUT, opening).await;
     drop(handshake);
-    let Ok(Ok(Some((connection, session, (session_out, session_in))))) = opened else { return };
+    let Ok(Ok(Some((connection, permit, session, (session_out, session_in))))) = opened else {
+        return;
+    };
 
     let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
     let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
     let (end, keeper) = LinkEnd::new();
     let sources = SourceCount::default();
-    let pin = quinn_peer_pin(&connection).map(|pin| pin.to_string());
-    let peer = Peer { address, pin, transport: Transport::Quic };
+    let pin = permit.pin().map(|pin| pin.to_string());
+    let peer = Peer { address, pin, transport: Transport::Quic, permit };
     let path = watch_path(&connection, Arc::default());
     let link = ReceiverLink { peer, arrivals, messages, sources: sources.clone(), end, path };
     if ready.send(link).await.is_err() {

@@ -13,6 +13,7 @@ use super::conversation::{Conversation, Heard};
 use super::settings::{ACCEPT_PAUSE, BACKLOG, LINK_QUEUE, ReceiverSettings};
 use super::socket::{Connection, prepare};
 use crate::frame::{Frame, FrameMeta, RunId, Sequence, SourceName, UnixNanos};
+use crate::identity::Permit;
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, ArrivedFrame, Intake, LinkEnd, Listener, MESSAGE_QUEUE, PathStats,
     PathWatch, Peer, ReceiverLink, SourceCount, Transport, TransportError,
@@ -125,7 +126,12 @@ pub(super) async fn converse<C: Connection>(
     let (messages, from_session) = mpsc::channel(MESSAGE_QUEUE);
     let (end, mut keeper) = LinkEnd::new();
     let link = ReceiverLink {
-        peer: Peer { address, pin: None, transport: Transport::StopAndWait },
+        peer: Peer {
+            address,
+            pin: None,
+            transport: Transport::StopAndWait,
+            permit: Permit::unauthenticated(),
+        },
         arrivals,
         messages,
         sources: SourceCount::default(),

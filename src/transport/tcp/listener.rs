@@ -19,7 +19,8 @@ use super::per_frame::{self, Registered, Session, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
 use super::writer::RecordWriter;
-use super::{Classify, PinOf, TcpOptions, TlsOfEach, settings};
+use super::{Admit, Classify, TcpOptions, TlsOfEach, settings};
+use crate::identity::Permit;
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError,
@@ -28,7 +29,7 @@ use crate::wire::record::Record;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
 
 /// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of what `tls` makes is
-/// replaced by those of both. `pin` names a sender's certificate. Must be called inside a tokio runtime.
+/// replaced by those of both. `admit` decides on a sender by its certificate. Must be called inside a tokio runtime.
 ///
 /// [`Peer::transport`] says `tcp` for both: what carries a session's frames is known only when they
 /// come. For the same reason a listener that was stopped turns new sessions away, and keeps its port
@@ -40,7 +41,7 @@ pub fn listen(
     address: SocketAddr,
     tls: TlsOfEach,
     intake: Intake,
-    pin: PinOf,
+    admit: Admit,
     options: TcpOptions,
 ) -> Result<Listener, TransportError> {
     let refused = |error: io::Error| TransportError::listen(address, Transport::Tcp, &error);
@@ -56,7 +57,7 @@ pub fn listen(
         all_places: places,
         sessions: Sessions::default(),
         intake,
-        pin,
+        admit,
         options,
         accepted: accepted.downgrade(),
     });
@@ -72,7 +73,7 @@ struct Server {
     all_places: u32,
     sessions: Sessions,
     intake: Intake,
-    pin: PinOf,
+    admit: Admit,
     options: TcpOptions,
     /// Gone once the listener was stopped.
     accepted: mpsc::WeakSender<ReceiverLink>,
@@ -138,11 +139,18 @@ impl Server {
                 return tracing::warn!(%address, "no TLS handshake came within {patience:?}");
             }
         };
-        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-        let pin = certificate.map(|certificate| (self.pin)(certificate));
+        let admitted = (self.admit)(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(why) => {
+                tracing::warn!(%address, "refused a session: {why}");
+                return self.turn_away(stream, CloseCode::Revoked, &why).await;
+            }
+        };
         match socket::alpn(&stream) {
-            Some(ALPN) => self.open(stream, address, pin, classify, handshake).await,
+            Some(ALPN) => self.open(stream, address, permit, classify, handshake).await,
             Some(ALPN_SINGLE_FRAME) => {
+                let pin = permit.pin().map(|pin| pin.to_string());
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
                 per_frame::receive(stream, pin, sessions, intake, patience, handshake).await;
             }
@@ -160,7 +168,7 @@ impl Server {
         self: Arc<Self>,
         stream: Stream,
         address: SocketAddr,
-        pin: Option<String>,
+        permit: Permit,
         classify: Classify,
         handshake: OwnedSemaphorePermit,
     ) {
@@ -177,6 +185,7 @@ impl Server {
         let (messages, outgoing) = mpsc::channel(MESSAGE_QUEUE);
         let (alive, session_alive) = watch::channel(());
         let sources = SourceCount::default();
+        let pin = permit.pin().map(|pin| pin.to_string());
         let session = Session {
             pin: pin.clone(),
             sources: sources.clone(),
@@ -184,7 +193,7 @@ impl Server {
             readers: Arc::new(Semaphore::new(settings::FRAME_CONNECTIONS_READ)),
             alive: session_alive,
         };
-        let peer = Peer { address, pin, transport: Transport::Tcp };
+        let peer = Peer { address, pin, transport: Transport::Tcp, permit };
         let link = ReceiverLink { peer, arrivals, messages, sources, end, path: unknown_path() };
         if accepted.send(link).await.is_err() {
             return;

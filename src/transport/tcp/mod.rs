@@ -25,9 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 
 pub use dial::TcpDial;
 pub use listener::listen;
+
+use crate::identity::Permit;
 
 /// Says in a user's words what a TLS error means, where it is about identity or trust.
 pub type Classify = Arc<dyn Fn(&io::Error) -> Option<String> + Send + Sync>;
@@ -36,8 +39,8 @@ pub type Classify = Arc<dyn Fn(&io::Error) -> Option<String> + Send + Sync>;
 /// that a refusal is told of the right sender.
 pub type TlsOfEach = Arc<dyn Fn() -> (ServerConfig, Classify) + Send + Sync>;
 
-/// The pin of a certificate, given as DER, as text.
-pub type PinOf = fn(&[u8]) -> String;
+/// The permit of the sender with these certificates, or in words why it may not send.
+pub type Admit = Arc<dyn Fn(&[CertificateDer<'_>]) -> Result<Permit, String> + Send + Sync>;
 
 /// What a user may choose about TCP.
 #[derive(Debug, Clone)]

@@ -15,10 +15,11 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::super::socket::{self, Stream};
-use super::super::{Classify, TcpDial, TcpOptions, listen};
+use super::super::{Admit, Classify, TcpDial, TcpOptions, listen};
 use crate::frame::{
     ByteSize, ContentHash, FrameMeta, FrameName, MediaType, RunId, Sequence, SourceName, UnixNanos,
 };
+use crate::identity::{Pin, SenderPolicy, SharedPolicy};
 use crate::transport::{
     Arrival, ArrivedFrame, Dial, Intake, Listener, MemoryBudget, OutgoingFrame, ReceiverLink,
     SenderLink, TransportError,
@@ -83,8 +84,12 @@ pub(super) fn classify() -> Classify {
     })
 }
 
-fn pin(der: &[u8]) -> String {
-    format!("blake3:{}", blake3::hash(der))
+fn admit() -> Admit {
+    let anybody = SharedPolicy::from(SenderPolicy::Any);
+    Arc::new(move |certificates| {
+        let sender = certificates.first().map(Pin::of);
+        sender.and_then(|sender| anybody.permit(sender)).ok_or_else(|| "no certificate".to_owned())
+    })
 }
 
 impl World {
@@ -118,7 +123,7 @@ impl World {
             });
             (tls.clone(), noted)
         });
-        let listener = listen(address, of_each, intake.clone(), pin, options).unwrap();
+        let listener = listen(address, of_each, intake.clone(), admit(), options).unwrap();
         Self { listener, intake, server, sender, other, explained }
     }
 
