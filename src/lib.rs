@@ -25,8 +25,8 @@
 //!    [`manifest`].
 //! 6. Whenever somebody asks, [`verify()`](verify::verify) reads it all again.
 //!
-//! [`link`] emulates a lossy link on one machine, to measure all of this on. Below everything is
-//! [`frame`]: names that are safe by construction, sequences, units.
+//! With the feature `cli`, `link` emulates a lossy link on one machine, to measure all of this on. Below
+//! everything is [`frame`]: names that are safe by construction, sequences, units.
 //!
 //! # Where to start
 //!
@@ -105,17 +105,24 @@
 //! [`tcp`]: transport::tcp
 //! [stop-and-wait]: transport::stop_and_wait
 
-pub mod alarm;
+mod alarm;
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
 pub mod compare;
 pub mod congestion;
 pub mod door;
 pub mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
+#[cfg(feature = "cli")]
 pub mod link;
 pub mod manifest;
 pub mod receiver;
 pub mod repair;
+#[cfg(feature = "cli")]
 pub mod report;
 pub mod sender;
 pub mod source;

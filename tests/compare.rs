@@ -6,10 +6,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -92,7 +94,9 @@ fn a_comparison_that_was_stopped_leaves_nothing_behind_but_its_results() {
         let asked = ["--link", "lossy", "--frames", "10", "--repeat", "1000"];
         let mut command = compare(&[&files[..], &asked[..], &["--transport", "quic"]].concat());
         command.env("TMPDIR", temporary.path()).env(MARK, temporary.path());
-        let Some((pid, status, stderr)) = stopped_in_its_second_run(command, signal) else {
+        let Some(Stopped { pid, status, stderr, namespaces }) =
+            stopped_in_its_second_run(command, signal)
+        else {
             return;
         };
         let report = std::fs::read_to_string(kept.path()).unwrap();
@@ -111,23 +115,31 @@ fn a_comparison_that_was_stopped_leaves_nothing_behind_but_its_results() {
         assert!(!Path::new(&memory).exists(), "{memory} is left after {signal:?}");
         let names: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().collect();
         assert!(names.is_empty(), "{names:?} are left after {signal:?}");
-        assert_no_namespace_is_held(temporary.path());
+        assert_not_held(&namespaces, temporary.path());
     }
 }
 
 /// In the environment of a comparison, and of everything that it might start.
 const MARK: &str = "FRAMELANE_TEST_MARK";
 
+/// A comparison that was stopped.
+struct Stopped {
+    pid: u32,
+    status: ExitStatus,
+    stderr: String,
+    /// The network namespaces that its threads were in, as the kernel names them.
+    namespaces: BTreeSet<String>,
+}
+
 /// Runs a comparison until its second run begins, by which time the first has had a link, and
 /// sends it a signal. `None` where there is no emulated link.
-fn stopped_in_its_second_run(
-    mut command: Command,
-    signal: Signal,
-) -> Option<(u32, ExitStatus, String)> {
+fn stopped_in_its_second_run(mut command: Command, signal: Signal) -> Option<Stopped> {
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     let mut all = String::new();
+    let mut namespaces = BTreeSet::new();
     for line in BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok) {
         if line.starts_with("run 2/") {
+            namespaces = wait_for_namespaces(child.id());
             kill_process(Pid::from_child(&child), signal).unwrap();
         }
         all.push_str(&line);
@@ -139,11 +151,34 @@ fn stopped_in_its_second_run(
         return None;
     }
     assert!(all.contains("run 2/"), "{all}");
-    Some((pid, status, all))
+    Some(Stopped { pid, status, stderr: all, namespaces })
 }
 
-/// A namespace, and with it its devices, lives as long as a process is in it or a mount holds it.
-fn assert_no_namespace_is_held(mark: &Path) {
+/// The namespaces of a run that has begun, once its link is there.
+fn wait_for_namespaces(pid: u32) -> BTreeSet<String> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = namespaces_of(pid);
+        if !found.is_empty() || Instant::now() > patience {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// The network namespaces of a process's threads, but for the one that we are in.
+fn namespaces_of(pid: u32) -> BTreeSet<String> {
+    let name = |link: &Path| Some(std::fs::read_link(link).ok()?.to_str()?.to_owned());
+    let ours = name(Path::new("/proc/self/ns/net"));
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let all = threads.filter_map(|thread| name(&thread.path().join("ns/net")));
+    all.filter(|other| Some(other) != ours.as_ref()).collect()
+}
+
+/// A namespace, and with it its devices, lives as long as a process is in it or a mount holds it. Others
+/// on this machine may hold theirs.
+fn assert_not_held(namespaces: &BTreeSet<String>, mark: &Path) {
+    assert!(!namespaces.is_empty(), "no thread of the comparison was in a namespace of its own");
     let mark = format!("{MARK}={}", mark.display());
     let held = |environment: &Path| {
         std::fs::read(environment).is_ok_and(|environment| text(&environment).contains(&mark))
@@ -151,9 +186,10 @@ fn assert_no_namespace_is_held(mark: &Path) {
     for process in std::fs::read_dir("/proc").unwrap().flatten() {
         assert!(!held(&process.path().join("environ")), "{:?} goes on", process.path());
     }
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
-    assert!(!mounts.lines().any(|mount| mount.starts_with("nsfs ")), "{mounts}");
-    assert!(!Path::new("/sys/class/net/link").exists(), "a device where we are");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for namespace in namespaces {
+        assert!(!mounts.contains(namespace), "{namespace} is mounted: {mounts}");
+    }
 }
 
 #[test]

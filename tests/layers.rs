@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, the lowest first, and what each may import: the rooms named, and of those
 /// only ones that stand above it here.
-const MAP: [(&str, May); 20] = [
+const MAP: [(&str, May); 21] = [
     ("frame", May::Import(&[])),
     ("alarm", May::Import(&[])),
     ("congestion", May::Import(&[])),
@@ -41,6 +41,8 @@ const MAP: [(&str, May); 20] = [
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),
     ("cli", May::ImportAllAbove),
+    // What the fuzz targets see.
+    ("fuzzing", May::Import(&["congestion"])),
     // The roots of the library and of the binary.
     ("lib", May::Import(&[])),
     ("main", May::Import(&["cli"])),
@@ -57,10 +59,7 @@ enum May {
 
 /// Files that still import each other, directly or through others. Take yours off when it is mended;
 /// nothing is ever added.
-const RINGS: [&[&str]; 2] = [
-    &["link/emulation/linux/device", "link/emulation/linux/namespace"],
-    &["transport/tcp/dial", "transport/tcp/per_frame"],
-];
+const RINGS: [&[&str]; 1] = [&["transport/tcp/dial", "transport/tcp/per_frame"]];
 
 /// One import: who, where, what.
 struct Import {

@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 /// it is tokio's. Cancel safe: it holds nothing but the time. It is to be polled within a tokio runtime
 /// that has I/O and time enabled.
 #[derive(Debug)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     at: Instant,
     timer: Timer,
 }
@@ -37,7 +37,7 @@ impl Alarm {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(at: Instant) -> Self {
+    pub(crate) fn new(at: Instant) -> Self {
         #[cfg(target_os = "linux")]
         if let Ok(timer) = kernel::KernelTimer::new() {
             return Self { at, timer: Timer::Kernel(timer) };
@@ -46,7 +46,7 @@ impl Alarm {
     }
 
     /// Goes off at `at` instead, whether it has gone off before or not.
-    pub fn reset(&mut self, at: Instant) {
+    pub(crate) fn reset(&mut self, at: Instant) {
         self.at = at;
         if let Timer::Wheel(sleep) = &mut self.timer {
             sleep.as_mut().reset(at.into());

@@ -5,13 +5,13 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use indicatif::ProgressBar;
 
+use super::output::Bar;
 use super::send::parse_fps;
 use super::sources::{self, SourceArg};
 use super::trust::{self, TrustArgs};
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, stop_on_signal,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, stop_on_signal,
     stop_on_signal_or,
 };
 use crate::compare::remote::{self, RemotePlan};
@@ -25,7 +25,7 @@ use crate::link::{
     LinkSpec, available_congestion_controls, enter_user_namespace, link_keys, presets,
 };
 use crate::repair::RepairMode;
-use crate::report::{Html, Json, Report, Text, write_remote};
+use crate::report::{Html, Json, Report, Text, Versioned, write_remote};
 use crate::sender::Pace;
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
@@ -107,12 +107,12 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
-    let runtime = runtime()?;
+    let runtime = process::runtime()?;
     let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let mut shown = Shown::new(talk, plan.runs());
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);
-    shown.end();
+    drop(shown);
     let comparison = match compared {
         Ok(comparison) => comparison,
         Err(CompareError::Interrupted) => {
@@ -143,7 +143,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     check_writable(args)?;
     let identity = trust::identity(&args.certs)?;
     let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
-    let runtime = runtime()?;
+    let runtime = process::runtime()?;
     let interrupted = runtime.block_on(async { stop_on_signal() })?;
     let addresses = runtime.block_on(transport::resolve(receiver))?;
     let dial = |variant: &Variant| {
@@ -171,7 +171,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let mut shown = Shown::new(talk, plan.variants.len() * plan.repeat as usize);
     let tell = &mut |event: Event<'_>| shown.tell(event);
     let compared = remote::run(&plan, runtime.handle(), &interrupted, tell);
-    shown.end();
+    drop(shown);
     let comparison = match compared {
         Err(CompareError::Interrupted) => {
             output::note(&format!(
@@ -187,7 +187,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     write_remote(&comparison, &mut text)?;
     output::result(String::from_utf8_lossy(&text).trim_end());
     write_file(args.json.as_deref(), |file| {
-        serde_json::to_writer(file, &comparison).map_err(io::Error::from)
+        serde_json::to_writer(file, &Versioned::of(&comparison)).map_err(io::Error::from)
     })?;
     let page_of = |file: &mut BufWriter<File>| Html.write_remote(&comparison, file);
     write_file(args.report.as_deref(), page_of)?;
@@ -296,18 +296,14 @@ fn list_links() {
 
 /// Progress: a bar on a terminal, a line for each run otherwise.
 struct Shown {
-    bar: ProgressBar,
+    bar: Bar,
     lines: bool,
 }
 
 impl Shown {
     fn new(talk: Talk, runs: usize) -> Self {
         let bar = output::bar(talk, Some(runs as u64));
-        if let Ok(style) = indicatif::ProgressStyle::with_template(
-            "{bar:30} run {human_pos}/{human_len}  {msg}  {eta} left",
-        ) {
-            bar.set_style(style);
-        }
+        bar.look("{bar:30} run {human_pos}/{human_len}  {msg}  {eta} left");
         Self { bar, lines: !talk.quiet && !std::io::stderr().is_terminal() }
     }
 
@@ -328,10 +324,6 @@ impl Shown {
                 tracing::debug!(verdict = ?run.verdict, seconds = run.seconds, "ended")
             }
         }
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::serve::{Place, Service};
 use super::{
-    COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, runtime, send, stop_on_signal, trust,
+    COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, send, stop_on_signal, trust,
 };
 use crate::congestion::Congestion;
 use crate::frame::{ByteSize, SourceName};
@@ -67,7 +67,7 @@ const CAMERAS: [Camera; 2] = [
 const SEED: u64 = 1;
 
 pub(super) fn run(args: &DemoArgs, talk: Talk) -> Outcome {
-    let runtime = runtime()?;
+    let runtime = process::runtime()?;
     let stop = runtime.block_on(async { stop_on_signal() })?;
     let outcome = demonstrate(args, talk, &runtime, &stop);
     // Where it was interrupted a thread may still be hashing, which changes nothing.

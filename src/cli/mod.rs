@@ -7,14 +7,18 @@ mod address;
 mod certs;
 mod compare;
 mod demo;
+mod log;
 mod output;
+mod process;
 mod receive;
 mod send;
 mod serve;
+mod signals;
 mod sources;
 mod trust;
 mod verify;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,7 +49,7 @@ struct Talk {
     /// Print errors and results only
     #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
-    /// Print more; twice for everything (RUST_LOG chooses more finely)
+    /// Print what goes on; twice for more (RUST_LOG chooses more finely)
     #[arg(short, long, global = true, action = clap::ArgAction::Count, display_order = 901)]
     verbose: u8,
 }
@@ -83,10 +87,28 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// Parses the command line, runs what it asks for, and gives the exit status.
-pub fn main() -> ExitCode {
-    let Cli { command, talk } = Cli::parse();
-    output::start_log(talk, matches!(command, Command::Compare(_)));
+/// Parses the command line, runs what it asks for, and gives the exit status. `has_stdout`: false where
+/// the process began with its standard output closed.
+pub fn main(has_stdout: bool) -> ExitCode {
+    if !has_stdout {
+        output::stdout_is_closed();
+    }
+    process::tell_panics();
+    let status = match Cli::try_parse() {
+        // What the hook has said of a panic is all that there is to say.
+        Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(INCOMPLETE),
+        Err(error) => say_usage(&error),
+    };
+    log::end();
+    let Some(why) = output::unwritten() else { return ExitCode::from(status) };
+    output::note(&format!("framelane: cannot write the result to standard output: {why}"));
+    ExitCode::from(if status == COMPLETE { INCOMPLETE } else { status })
+}
+
+fn run(Cli { command, talk }: Cli) -> u8 {
+    log::start(talk, matches!(command, Command::Compare(_)));
+    signals::survive_long_files();
+    process::raise_file_limit();
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, talk),
         Command::Certs(args) => certs::run(&args),
@@ -95,19 +117,21 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args, talk),
         Command::Compare(args) => compare::run(&args, talk),
     };
-    ExitCode::from(outcome.unwrap_or_else(|failure| {
+    outcome.unwrap_or_else(|failure| {
         output::say_error(&failure.error);
         failure.status
-    }))
+    })
 }
 
-/// Starts the asynchronous runtime.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    use anyhow::Context;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the asynchronous runtime")
+/// Prints help and the version as the results that they are, and wrong usage as an error.
+fn say_usage(error: &clap::Error) -> u8 {
+    if error.use_stderr() {
+        // Where stderr is closed there is nobody to tell.
+        let _ = error.print();
+        return USAGE;
+    }
+    output::help(error);
+    COMPLETE
 }
 
 /// Runs `work` on a runtime of its own. What it leaves behind on blocking threads, a file that is being
@@ -116,14 +140,15 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 /// # Errors
 /// Where no runtime can be had.
 fn run_to_end<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = runtime()?;
+    let runtime = process::runtime()?;
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     Ok(done)
 }
 
-/// Turns true at the first Ctrl-C or SIGTERM, so that everything can end cleanly. The second one
-/// ends the process at once; what was confirmed is stored even then.
+/// Turns true at the first Ctrl-C, SIGTERM or SIGHUP, so that everything can end cleanly; a SIGHUP that
+/// was ignored when the process began, as under `nohup`, stays so. The second one ends the process at
+/// once; what was confirmed is stored even then.
 ///
 /// # Errors
 /// The system's, where a signal cannot be listened for.
@@ -145,22 +170,14 @@ pub fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
 pub fn stop_on_signal_or(
     at_once: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<watch::Receiver<bool>> {
-    use tokio::signal::unix::{SignalKind, signal};
     let (tell, stop) = watch::channel(false);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut wish = signals::follow(true, at_once)?;
     tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if tell.send_replace(true) {
-                break;
-            }
+        if wish.wait_for(|wish| *wish != signals::Wish::None).await.is_ok() {
+            tell.send_replace(true);
         }
-        at_once();
-        std::process::exit(i32::from(INTERRUPTED));
+        // Whoever looks at it later still sees it.
+        tell.closed().await;
     });
     Ok(stop)
 }

@@ -1,38 +1,30 @@
-//! What is said, and where: logs and progress on stderr, results on stdout.
+//! What is said, and where: progress and notes on stderr, results on stdout.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
 
 use super::Talk;
 use crate::frame::ByteSize;
+use crate::report::Versioned;
 
-/// Starts the log on stderr. RUST_LOG has the last word. `comparing`: the ends of runs that are stopped on purpose
-/// complain of each other, and the results have whatever went wrong.
-pub(super) fn start_log(talk: Talk, comparing: bool) {
-    let level = match (talk.quiet, talk.verbose) {
-        (true, _) => "error",
-        (false, 0) if comparing => "error",
-        (false, 0) => "framelane=warn,error",
-        (false, 1) => "framelane=debug,warn",
-        (false, _) => "trace",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(colours())
-        .with_target(false)
-        .without_time()
-        .init();
-}
+/// The bar that is drawn at the moment, which makes room for lines.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-fn colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+/// Why a result did not get out, the first time that it did not.
+static UNWRITTEN: Mutex<Option<String>> = Mutex::new(None);
+
+/// True where the process began without a standard output.
+static NO_STDOUT: AtomicBool = AtomicBool::new(false);
+
+/// Results have nowhere to go.
+pub(super) fn stdout_is_closed() {
+    NO_STDOUT.store(true, Ordering::Relaxed);
 }
 
 /// Says what ended a command.
@@ -42,8 +34,18 @@ pub(super) fn say_error(error: &anyhow::Error) {
 
 /// A line on stderr, or several.
 pub(super) fn note(text: &str) {
+    line(&harmless(text));
+}
+
+/// A line on stderr that is fit to be shown as it is, above the bar if there is one.
+pub(super) fn line(text: &str) {
     // Where stderr is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{}", harmless(text));
+    let write = || drop(writeln!(io::stderr(), "{text}"));
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
 }
 
 /// Text whose words may be a peer's, without what a terminal would take for a command.
@@ -64,21 +66,53 @@ pub(super) fn link(path: &Path) -> Option<String> {
     Some(format!("a symbolic link to {target}{nothing}"))
 }
 
-/// A line on stdout.
+/// A line on stdout. Where it cannot be written, the program says so and ends with status 1, but goes on
+/// with what it does: [`unwritten`] has it.
 pub(super) fn result(text: &str) {
-    let mut out = io::stdout();
-    let _ = writeln!(out, "{}", harmless(text));
-    let _ = out.flush();
+    note_written(|| {
+        let mut out = io::stdout();
+        writeln!(out, "{}", harmless(text))?;
+        out.flush()
+    });
+}
+
+/// What `--help` and `--version` print, on stdout.
+pub(super) fn help(text: &clap::Error) {
+    note_written(|| {
+        text.print()?;
+        io::stdout().flush()
+    });
+}
+
+/// Writes a result to stdout, and takes note where that fails.
+fn note_written(write: impl FnOnce() -> io::Result<()>) {
+    let written = match NO_STDOUT.load(Ordering::Relaxed) {
+        true => Err(rustix::io::Errno::BADF.into()),
+        false => write(),
+    };
+    let Err(error) = written else { return };
+    // Whoever reads a pipe has seen enough, as with `| head`.
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return;
+    }
+    let mut unwritten = UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+    unwritten.get_or_insert_with(|| error.to_string());
+}
+
+/// Why a result could not be written, where one could not.
+pub(super) fn unwritten() -> Option<String> {
+    UNWRITTEN.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// A result as one JSON object on stdout.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    result(&serde_json::to_string_pretty(value)?);
+    result(&serde_json::to_string_pretty(&Versioned::of(value))?);
     Ok(())
 }
 
 /// A progress bar for `total` frames; it shows nothing where stderr is no terminal, or when quiet.
-pub(super) fn bar(talk: Talk, total: Option<u64>) -> ProgressBar {
+/// There is one at a time. Dropped it is gone, and leaves nothing behind.
+pub(super) fn bar(talk: Talk, total: Option<u64>) -> Bar {
     let bar = match total {
         Some(total) => ProgressBar::new(total),
         None => ProgressBar::new_spinner(),
@@ -89,14 +123,40 @@ pub(super) fn bar(talk: Talk, total: Option<u64>) -> ProgressBar {
         ProgressDrawTarget::stderr_with_hz(8)
     };
     bar.set_draw_target(target);
-    let template = match total {
+    let bar = Bar(bar);
+    bar.look(match total {
         Some(_) => "{bar:30} {human_pos}/{human_len} frames  {msg}  {eta} left",
         None => "{spinner} {msg}",
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
+    });
+    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.0.clone());
     bar
+}
+
+/// A progress bar.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    /// Draws it by another template.
+    pub(super) fn look(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
+    }
+}
+
+impl std::ops::Deref for Bar {
+    type Target = ProgressBar;
+
+    fn deref(&self) -> &ProgressBar {
+        &self.0
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.finish_and_clear();
+    }
 }
 
 /// `12.3 MB/s`; nothing sensible can be said of less than a millisecond.
@@ -110,5 +170,21 @@ pub(super) fn rate(bytes: u64, time: Duration) -> String {
 
 /// `1 frame`, `2 frames`.
 pub(super) fn frames(count: u64) -> String {
-    format!("{count} frame{}", if count == 1 { "" } else { "s" })
+    counted(count, "frame")
+}
+
+/// `1 session`, `2 sessions`: a noun that takes an s.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([frames(0), frames(1), frames(2)], ["0 frames", "1 frame", "2 frames"]);
+        assert_eq!(counted(1, "session"), "1 session");
+    }
 }

@@ -1,45 +1,45 @@
 //! `framelane receive`: store what senders send.
 
+mod once;
+mod summary;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use indicatif::ProgressBar;
 use tokio::sync::{mpsc, watch};
 
+use super::output::Bar;
 use super::serve::{Place, Service, Serving};
+use super::signals::{self, Wish};
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, runtime,
-    stop_on_signal, trust,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, process, trust,
 };
 use crate::frame::{ByteSize, Span};
 use crate::identity::{
     Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy, check_listen,
 };
-use crate::receiver::{ReceiveLimits, ReceiveReport, SessionReport};
+use crate::receiver::{ReceiveLimits, ReceiveProgress};
 use crate::transport::{self, Transport};
+use once::OnceEnd;
+use summary::Summary;
 
 const AFTER_HELP: &str = "\
 When it is ready it prints `listening on ADDR:PORT` on stdout, and on stderr the `send` command to
 paste at the other end.
 
-Exit status: 0 everything is stored, 1 something is missing, 2 wrong usage, 130 interrupted.";
+SIGTERM ends it in order. So does the end of its terminal, but for nohup.
+
+Exit status: 0 everything is stored, or it was ended by SIGTERM; 1 something is missing or the result
+could not be written, 2 wrong usage, 130 interrupted.";
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
 
 /// The sources in the `send` command that is printed: as the documentation calls them.
 const SOURCES: &str = "./visible ./infrared";
-
-/// How long `--once` waits for a next connection: the stop-and-wait protocol has one for each
-/// source, and the scripts open the next when the last has ended.
-const ONCE_LINGER: Duration = Duration::from_secs(1);
-
-/// How long `--once` waits for the sender of a session that broke: it pauses for up to 2 s before it
-/// comes back, may wait as long for its name service, and then has to connect.
-const ONCE_RETURN: Duration = Duration::from_secs(7);
 
 /// Receive frames from senders and store them
 #[derive(Debug, clap::Args)]
@@ -226,8 +226,9 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
     };
     let identity = trust::identity(&args.certs)?;
     let (durable, out) = (args.durable, args.out.as_path());
-    runtime()?.block_on(async {
-        let interrupted = stop_on_signal()?;
+    process::runtime()?.block_on(async {
+        // One that has a list of senders to read again goes on.
+        let wish = signals::follow(allow_file.is_none(), || {})?;
         let (stop, stopping) = watch::channel(false);
         let shared = SharedPolicy::from(policy.clone());
         if let Some(file) = allow_file {
@@ -237,18 +238,17 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         let mut serving = service.start(stopping)?;
         announce(&serving.places, identity.pin(), &policy, talk);
         let bar = output::bar(talk, None);
-        let (report, was_interrupted) =
-            serve(&mut serving, args.once, interrupted, stop, (&bar, talk)).await;
-        bar.finish_and_clear();
+        let (summary, wish) = serve(&mut serving, args.once, wish, stop, (&bar, talk)).await;
+        drop(bar);
         if args.json {
-            output::json(&report)?;
+            output::json(&summary.document())?;
         } else {
-            output::result(&summary(&report));
+            output::result(&summary.text());
         }
-        Ok(match (was_interrupted, report.is_complete()) {
-            (true, _) => INTERRUPTED,
-            (false, true) => COMPLETE,
-            (false, false) => INCOMPLETE,
+        Ok(match (wish, summary.is_complete()) {
+            (Wish::Interrupt, _) => INTERRUPTED,
+            (Wish::Terminate, _) | (Wish::None, true) => COMPLETE,
+            (Wish::None, false) => INCOMPLETE,
         })
     })
 }
@@ -350,38 +350,70 @@ fn explain_address(listening: &[SocketAddr]) {
     });
 }
 
-/// Serves until the user stops it, or with `once` until a sender has sent all it has.
+/// How a receiver stands after so long.
+fn state(progress: &ReceiveProgress, since: Duration) -> String {
+    let (frames, bytes) = (progress.frames(), progress.bytes());
+    let (frames, rate) = (output::frames(frames), output::rate(bytes, since));
+    let sessions = output::counted(progress.sessions(), "session");
+    format!("{frames} stored, {} ({rate}), {sessions}", ByteSize(bytes))
+}
+
+/// What `-v` tells every few seconds in which something came.
+struct Watch {
+    at: Instant,
+    frames: u64,
+    bytes: u64,
+}
+
+impl Watch {
+    const EVERY: Duration = Duration::from_secs(5);
+
+    fn look(&mut self, progress: &ReceiveProgress, now: Instant) {
+        let since = now.saturating_duration_since(self.at);
+        if since < Self::EVERY {
+            return;
+        }
+        let (frames, bytes) = (progress.frames(), progress.bytes());
+        let (more, long) = (frames - self.frames, bytes - self.bytes);
+        if more > 0 {
+            let (more, rate) = (output::frames(more), output::rate(long, since));
+            let sessions = output::counted(progress.sessions(), "session");
+            tracing::info!("stored {more} in {} s ({rate}), {sessions}", since.as_secs());
+        }
+        *self = Self { at: now, frames, bytes };
+    }
+}
+
+/// Serves until it is told to stop, or with `once` until a sender has sent all it has.
 async fn serve(
     serving: &mut Serving,
     once: bool,
-    mut interrupted: watch::Receiver<bool>,
+    mut wish: watch::Receiver<Wish>,
     stop: watch::Sender<bool>,
-    (bar, talk): (&ProgressBar, Talk),
-) -> (ReceiveReport, bool) {
-    let mut report = ReceiveReport::default();
+    (bar, talk): (&Bar, Talk),
+) -> (Summary, Wish) {
+    let mut summary = Summary::default();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let mut end = OnceEnd::default();
+    let mut watch = Watch { at: Instant::now(), frames: 0, bytes: 0 };
     let started = Instant::now();
-    let was_interrupted = loop {
+    let wish = loop {
         tokio::select! {
             // Reports first: what has ended is known before it is asked whether that was all.
             biased;
             Some(session) = serving.reports.recv() => {
-                bar.suspend(|| show(&session, talk));
+                summary::tell(&session, talk);
                 end.take(&session, Instant::now());
-                report.add(session);
+                summary.add(session);
             }
-            Ok(_) = interrupted.wait_for(|stop| *stop) => break true,
+            Ok(wish) = wish.wait_for(|wish| *wish != Wish::None) => break *wish,
             _ = tick.tick() => {
-                let progress = &serving.progress;
-                let (frames, bytes) = (progress.frames(), ByteSize(progress.bytes()));
-                let rate = output::rate(bytes.0, started.elapsed());
-                bar.set_message(format!(
-                    "{} stored, {bytes} ({rate}), {} sessions", output::frames(frames), progress.sessions()
-                ));
+                let sessions = serving.progress.sessions();
+                bar.set_message(state(&serving.progress, started.elapsed()));
                 bar.tick();
-                if once && progress.sessions() == 0 && end.has_come(Instant::now()) {
-                    break false;
+                watch.look(&serving.progress, Instant::now());
+                if once && sessions == 0 && end.has_come(Instant::now()) {
+                    break Wish::None;
                 }
             }
         }
@@ -390,148 +422,8 @@ async fn serve(
     // A panic in the receiver has been printed by now.
     let _ = (&mut serving.task).await;
     while let Ok(session) = serving.reports.try_recv() {
-        show(&session, talk);
-        report.add(session);
+        summary::tell(&session, talk);
+        summary.add(session);
     }
-    (report, was_interrupted)
-}
-
-/// When `--once` ends: a sender has sent all that it has, and none is expected back.
-#[derive(Default)]
-struct OnceEnd {
-    completed: bool,
-    /// Until when the sender of an ended session may open a next one.
-    until: Option<Instant>,
-}
-
-impl OnceEnd {
-    /// Takes in an ended session. A connection that came to no session, as a port scan's, changes
-    /// nothing; one that broke does not make undone what another completed.
-    fn take(&mut self, session: &SessionReport, now: Instant) {
-        if session.began.is_none() {
-            return;
-        }
-        self.completed |= session.complete;
-        let plain = session.transport == Transport::StopAndWait.name();
-        let linger = match (session.complete && session.closed, plain) {
-            (true, false) => Duration::ZERO,
-            (true, true) => ONCE_LINGER,
-            (false, _) => ONCE_RETURN,
-        };
-        // Whoever was waited for still is.
-        self.until = self.until.max(Some(now + linger));
-    }
-
-    /// Whether it has, where no session is open.
-    fn has_come(&self, now: Instant) -> bool {
-        self.completed && self.until.is_some_and(|until| now >= until)
-    }
-}
-
-/// A session's end, for people, on stderr.
-fn show(session: &SessionReport, talk: Talk) {
-    if talk.quiet {
-        return;
-    }
-    let SessionReport { peer, transport, end, complete, .. } = session;
-    if session.sources.is_empty() {
-        tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
-        return;
-    }
-    let how = if *complete { "ended".to_owned() } else { format!("cut short: {end}") };
-    output::note(&format!("session with {peer} over {transport}: {how}"));
-    for source in &session.sources {
-        let stored = source.stored + source.already_stored;
-        let before = match source.already_stored {
-            0 => String::new(),
-            before => format!(" ({before} before)"),
-        };
-        let proven = if session.has_hashes() { stored } else { 0 };
-        let missing = match source.frames {
-            Some(_) => source.missing.to_string(),
-            None => "not known".to_owned(),
-        };
-        output::note(&format!(
-            "  {}: sent {}, stored {stored}{before}, verified {proven}, missing {missing}",
-            source.name, source.stored,
-        ));
-        for missing in &source.missing_frames {
-            let name = output::printable(&missing.name);
-            output::note(&format!("    missing {name} (frame {})", missing.sequence));
-        }
-    }
-}
-
-fn summary(report: &ReceiveReport) -> String {
-    let missing = match report.missing {
-        0 => "missing 0".to_owned(),
-        missing => format!("missing {missing}"),
-    };
-    let cut_short = match report.incomplete_sessions {
-        0 => String::new(),
-        1 => ", 1 session cut short".to_owned(),
-        sessions => format!(", {sessions} sessions cut short"),
-    };
-    format!(
-        "stored {} ({}), verified {}, {missing}{cut_short}",
-        output::frames(report.stored),
-        ByteSize(report.bytes),
-        report.verified
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session(began: Option<u64>, complete: bool, closed: bool) -> SessionReport {
-        SessionReport {
-            peer: "127.0.0.1:1".to_owned(),
-            pin: None,
-            transport: Transport::Quic.to_string(),
-            began,
-            sources: Vec::new(),
-            complete,
-            closed,
-            end: String::new(),
-            refused_unnamed: 0,
-        }
-    }
-
-    /// How long after the last of these sessions `--once` ends, where it does.
-    fn wait(sessions: &[SessionReport]) -> Option<Duration> {
-        let mut end = OnceEnd::default();
-        let now = Instant::now();
-        sessions.iter().for_each(|session| end.take(session, now));
-        let waits = [Duration::ZERO, ONCE_LINGER, ONCE_RETURN];
-        waits.into_iter().find(|wait| end.has_come(now + *wait))
-    }
-
-    #[test]
-    fn once_ends_with_a_complete_session_in_whatever_order_others_end() {
-        let all = || session(Some(1), true, true);
-        let broken = || session(Some(2), false, false);
-        let scan = || session(None, false, false);
-        assert_eq!(wait(&[]), None);
-        assert_eq!(wait(&[scan()]), None, "a port scan is no session");
-        assert_eq!(wait(&[broken(), scan()]), None, "its sender has not sent all");
-        assert_eq!(wait(&[all()]), Some(Duration::ZERO));
-        assert_eq!(wait(&[scan(), all()]), Some(Duration::ZERO));
-        assert_eq!(wait(&[all(), scan()]), Some(Duration::ZERO), "a port scan makes it wait");
-        // The sender of the other may come back, but is not waited for without end.
-        assert_eq!(wait(&[all(), broken()]), Some(ONCE_RETURN));
-        assert_eq!(wait(&[broken(), all()]), Some(ONCE_RETURN));
-    }
-
-    #[test]
-    fn once_waits_for_a_sender_that_may_not_know_that_it_is_done() {
-        assert_eq!(wait(&[session(Some(1), true, false)]), Some(ONCE_RETURN));
-    }
-
-    #[test]
-    fn once_waits_for_the_scripts_next_connection() {
-        let transport = Transport::StopAndWait.to_string();
-        let plain = SessionReport { transport, ..session(Some(1), true, true) };
-        assert_eq!(wait(&[plain]), Some(ONCE_LINGER));
-    }
+    (summary, wish)
 }

@@ -7,12 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
-use indicatif::ProgressBar;
 
 use super::sources::{SourceArg, WeightArg};
 use super::trust::TrustArgs;
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, run_to_end, sources,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, run_to_end, sources,
     stop_on_signal, trust,
 };
 use crate::congestion::Congestion;
@@ -209,29 +208,20 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
         progress.sources.iter().map(count).sum()
     };
     let total = sum(|source| source.frames.load(Ordering::Relaxed));
-    let bar = Cleared(output::bar(talk, Some(total)));
+    let bar = output::bar(talk, Some(total));
     let started = std::time::Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(125));
     loop {
         tick.tick().await;
         if let Some(trouble) = progress.take_trouble().filter(|_| !talk.quiet) {
-            bar.0.suspend(|| output::note(&format!("framelane: {trouble}")));
+            log::repeatable(&[format!("framelane: {trouble}")], 1);
         }
         let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
-        bar.0.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
+        bar.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
         let waits = !progress.is_connected() && !progress.has_ended();
         let state = if waits { "  (connecting)" } else { "" };
         let rate = output::rate(bytes, started.elapsed());
-        bar.0.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
-    }
-}
-
-/// A bar that leaves nothing behind.
-struct Cleared(ProgressBar);
-
-impl Drop for Cleared {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+        bar.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
         bar.set_position(progress.frames);
         bar.set_message(format!("{} {}", progress.source, ByteSize(progress.bytes)));
     })?;
-    bar.finish_and_clear();
+    drop(bar);
     if args.json {
         output::json(&report)?;
     } else {
@@ -139,4 +139,26 @@ fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
     let verified: u64 = report.sources.iter().map(|source| source.verified).sum();
     let proven = if report.is_proven() { "every frame is as it was stored" } else { "NOT proven" };
     format!("{}: {} verified, {} ({rate})", proven, output::frames(verified), ByteSize(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::manifest::Listed;
+    use crate::report::Versioned;
+    use crate::verify::VerifyReport;
+
+    #[test]
+    fn the_names_in_json_stay_as_they_are() {
+        let report = VerifyReport {
+            folder: "store".to_owned(),
+            sources: Vec::new(),
+            unknown: Listed::new(1),
+        };
+        let document = Versioned::of(&report);
+        let document = serde_json::to_string(&document).unwrap();
+        assert_eq!(
+            document,
+            r#"{"schema":1,"folder":"store","sources":[],"unknown":{"count":0,"first":[]}}"#
+        );
+    }
 }

@@ -111,13 +111,13 @@ impl Cell<'_> {
         let link = Emulation::start(self.privilege, self.link)?;
         let far = End::start("receiver", link.far())?;
         let near = End::start("sender", link.near())?;
-        let mut receiver = Receiver::start(self, &far, &link)?;
+        let mut receiver = ReceivingEnd::start(self, &far, &link)?;
         let witness = Arc::new(Witness::default());
         // Now, so that outages and traces begin with the sending.
         link.replace(self.link)?;
         let link_started = UnixNanos::now();
         let processors = Processors::now();
-        let sender = Sender::start(self, &near, receiver.address, &witness);
+        let sender = SendingEnd::start(self, &near, receiver.address, &witness);
         let limits = self.time_limits();
         let is_finished = || sender.task.is_finished();
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
@@ -174,14 +174,14 @@ impl Cell<'_> {
 }
 
 /// A receiver that runs.
-pub(super) struct Receiver {
+pub(super) struct ReceivingEnd {
     pub(super) address: SocketAddr,
     pub(super) task: tokio::task::JoinHandle<()>,
     reports: mpsc::UnboundedReceiver<SessionReport>,
     pub(super) stop: watch::Sender<bool>,
 }
 
-impl Receiver {
+impl ReceivingEnd {
     pub(super) fn start(
         cell: &Cell<'_>,
         end: &End,
@@ -212,13 +212,13 @@ impl Receiver {
 }
 
 /// A sender that runs.
-pub(super) struct Sender {
+pub(super) struct SendingEnd {
     pub(super) task: tokio::task::JoinHandle<SendReport>,
     progress: Arc<Progress>,
     pub(super) stop: watch::Sender<bool>,
 }
 
-impl Sender {
+impl SendingEnd {
     pub(super) fn start(
         cell: &Cell<'_>,
         end: &End,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::CompareError;
-use super::cell::{Cell, GOODBYE, Receiver, STORING, Sender, Witness};
+use super::cell::{Cell, GOODBYE, ReceivingEnd, STORING, SendingEnd, Witness};
 use super::ends::End;
 use super::measure::{confirmed_and_gone, millis_between, wire};
 use super::outcome::Wire;
@@ -68,8 +68,8 @@ impl SharedRun {
 /// One sender with its receiver, both running.
 struct Flow<'a> {
     cell: Cell<'a>,
-    receiver: Receiver,
-    sender: Sender,
+    receiver: ReceivingEnd,
+    sender: SendingEnd,
     witness: Arc<Witness>,
 }
 
@@ -118,9 +118,9 @@ impl Rig<'_> {
             } else {
                 emulation.replace(link)?;
             }
-            let receiver = Receiver::start(&cell, &far, &emulation)?;
+            let receiver = ReceivingEnd::start(&cell, &far, &emulation)?;
             let witness = Arc::new(Witness::default());
-            let sender = Sender::start(&cell, &near, receiver.address, &witness);
+            let sender = SendingEnd::start(&cell, &near, receiver.address, &witness);
             flows.push(Flow { cell, receiver, sender, witness });
         }
         let from = UnixNanos::now();

@@ -1,6 +1,7 @@
 //! What a sender is to do, before it starts.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,7 +12,7 @@ use super::error::StartError;
 use super::pushed::Pushed;
 use super::sender::{Parts, Sender};
 use crate::congestion::Congestion;
-use crate::frame::{ByteSize, SourceName};
+use crate::frame::{ByteSize, SourceName, Span};
 use crate::identity::{
     Authority, DEFAULT_DAYS, EarlyData, Identity, KnownReceivers, NewCertificate, Pin,
     ReceiverAddress, ReceiverTrust, client_config,
@@ -21,7 +22,7 @@ use crate::sender::{Pace, SendOptions, Weight};
 use crate::source::{Folder, Source};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport};
+use crate::transport::{self, DialSetup, Transport, TransportError};
 use crate::wire::{ALPN, MAX_SOURCES};
 
 /// Frames that were pushed and are not settled take this much memory at most, if nothing else is said.
@@ -250,7 +251,7 @@ impl SenderBuilder {
         let defaults = SenderSettings::default();
         let setup = DialSetup {
             transport: self.transport,
-            addresses: transport::resolve(&receiver).await?,
+            addresses: resolve(&receiver, options.retry_for).await?,
             host: receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: self.congestion.factory(),
@@ -280,6 +281,26 @@ impl SenderBuilder {
         };
         Ok(ReceiverTrust::new(receiver.clone(), pins, authority, &known))
     }
+}
+
+/// Looks the receiver's name up, in no more time than the run has patience.
+async fn resolve(
+    receiver: &ReceiverAddress,
+    patience: Duration,
+) -> Result<Vec<SocketAddr>, StartError> {
+    /// A name service across a slow link answers in it.
+    const LEAST: Duration = Duration::from_secs(1);
+    let looking = transport::resolve(receiver);
+    if patience.is_zero() {
+        return Ok(looking.await?);
+    }
+    let patience = patience.max(LEAST);
+    let found = tokio::time::timeout(patience, looking).await;
+    let found = found.unwrap_or_else(|_| {
+        let why = format!("the name service did not answer within {}", Span(patience));
+        Err(TransportError::Resolve { host: receiver.host().to_owned(), why })
+    });
+    Ok(found?)
 }
 
 /// All sources, and those of them that frames are pushed to.

@@ -61,6 +61,12 @@ pub(super) async fn serve(
         Ok(hello) => match Session::open(&hello, &link.peer, server).await {
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
+                tracing::info!(
+                    peer = %report.peer,
+                    transport = %report.transport,
+                    sources = hello.sources.len(),
+                    "a session was opened"
+                );
                 link.sources.set(session.lanes.len());
                 let permit = link.peer.permit.clone();
                 let ended = tokio::select! {

@@ -11,7 +11,7 @@ use std::io;
 use crate::compare::outcome::{Comparison, Run};
 
 pub use html::Html;
-pub use json::Json;
+pub use json::{Json, Versioned};
 pub use remote::write_remote;
 pub use text::Text;
 

@@ -384,8 +384,8 @@ impl Lane {
 
     fn lose(&self, sequence: Sequence, why: Loss, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
-        // The report names it: here it is for whoever looks on.
-        tracing::debug!(source = %self.source.name(), %name, "not sent: {}", why.words);
+        // The report has it, and so has whoever prints that.
+        tracing::info!(source = %self.source.name(), %name, "not sent: {}", why.words);
         if ledger.fail(sequence, name, why) {
             self.source.settled(sequence, Fate::Lost);
         }

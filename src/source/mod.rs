@@ -24,6 +24,7 @@
 mod bell;
 mod folder;
 mod natural;
+#[cfg(feature = "cli")]
 pub mod synthetic;
 
 use std::path::PathBuf;

@@ -78,7 +78,11 @@ pub(super) fn verify_source(
     let tally = Mutex::new(Tally { report, bytes_read: 0, checked: 0, progress });
     std::thread::scope(|scope| {
         for _ in 1..options.threads {
-            scope.spawn(|| check_frames(folder, &feed, &tally));
+            // Where the system gives no more threads, those that there are do it all.
+            let helper = std::thread::Builder::new();
+            if helper.spawn_scoped(scope, || check_frames(folder, &feed, &tally)).is_err() {
+                break;
+            }
         }
         check_frames(folder, &feed, &tally);
     });

@@ -138,10 +138,29 @@ fn json_is_one_object_on_stdout_and_quiet_is_quiet() {
     let object = received.stdout.split_once('\n').expect("more than one line").1;
     let report: serde_json::Value = serde_json::from_str(object).expect("an object");
     assert_eq!(report["stored"], 5);
+    assert_eq!(report["schema"], 1);
     assert_eq!(report["sessions"][0]["complete"], true);
 
     let verified = place.run(&["verify", "store", "--json"]).expect(0).json();
     assert_eq!(verified["sources"][0]["verified"], 5);
+    for document in [&sent.json(), &verified] {
+        assert_eq!(document["schema"], 1, "{document}");
+    }
+    let source = verified["sources"][0].as_object().unwrap();
+    let names: Vec<_> = source.keys().map(String::as_str).collect();
+    for name in [
+        "altered",
+        "bad_lines",
+        "frames",
+        "missing",
+        "sequences",
+        "source",
+        "unknown",
+        "verified",
+        "verified_bytes",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
 }
 
 #[test]
@@ -255,18 +274,19 @@ fn a_file_where_a_folder_should_be_is_named() {
 
 #[test]
 fn receive_can_be_interrupted_and_terminated() {
-    for signal in [Signal::INT, Signal::TERM] {
+    // A service manager takes anything but 0 after SIGTERM for a failure.
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 0), (Signal::HUP, 0)] {
         let place = Place::new();
         let receiver = Receiver::start(&place, &[]);
         receiver.assert_serves(&[]);
         receiver.process().signal(signal);
-        receiver.finish().expect(130).prints("stored 3 frames");
+        receiver.finish().expect(status).prints("stored 3 frames");
     }
 }
 
 #[test]
 fn send_can_be_interrupted_and_terminated_and_goes_on_later() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let place = Place::new();
         place.frames("visible", 20, 1_000);
         let receiver = Receiver::start(&place, &[]);

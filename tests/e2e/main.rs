@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod door;
 mod hostile;
+mod limits;
 mod own_link;
 mod resume;
 mod store_trouble;

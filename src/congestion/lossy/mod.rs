@@ -13,6 +13,8 @@ mod bunch;
 mod delay;
 mod engine;
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod loss;
 mod sent;
 mod train;

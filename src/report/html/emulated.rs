@@ -43,12 +43,13 @@ fn write_link(
     link: &LinkOutcome,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    writeln!(out, "<section><h2>{}</h2>", escape(&link.label))?;
+    writeln!(out, "<section><div class=\"together\"><h2>{}</h2>", escape(&link.label))?;
     if link.label != link.spec {
-        writeln!(out, "<p><code>{}</code></p>", escape(&link.spec))?;
+        writeln!(out, "<p class=\"spec\"><code>{}</code></p>", escape(&link.spec))?;
     }
     let lines = table::lines(link, &comparison.offered);
     write_table(&lines, table::names(lines.first().map_or(0, Vec::len)), out)?;
+    writeln!(out, "</div>")?;
     write_plots(&Shown::emulated(comparison, link), out)?;
     writeln!(out, "</section>")
 }

@@ -75,7 +75,7 @@ fn write_list(
 /// those of each transport, the first of them with its name.
 fn write_table(lines: &[Vec<String>], names: usize, out: &mut dyn io::Write) -> io::Result<()> {
     let columns = lines.first().map_or(0, Vec::len);
-    writeln!(out, "<div class=\"scroll\"><table>")?;
+    writeln!(out, "{}<table>", scroll("the table"))?;
     let mut row = 0;
     for (index, line) in lines.iter().enumerate() {
         let cell = if index == 0 { "th" } else { "td" };
@@ -99,6 +99,14 @@ fn write_table(lines: &[Vec<String>], names: usize, out: &mut dyn io::Write) -> 
     writeln!(out, "</table></div>")
 }
 
+/// Opens what is scrolled where it is wider than the screen, and says so there.
+fn scroll(what: &str) -> String {
+    format!(
+        "<p class=\"hint\">There is more to the right: scroll {what} sideways.</p>\
+         <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{what}\">"
+    )
+}
+
 /// Distributions and latencies over time where frames were due at a time, and goodput.
 fn write_plots(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     if shown.seconds.is_some() {
@@ -107,8 +115,9 @@ fn write_plots(shown: &Shown, out: &mut dyn io::Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "<div class=\"together\"><h3>Goodput in Mbit/s</h3><div class=\"scroll\">\
-         <figure class=\"bars\">{}</figure></div></div>",
+        "<div class=\"together\"><h3>Goodput in Mbit/s</h3>{}<figure class=\"bars\">{}</figure>\
+         </div></div>",
+        scroll("the plot"),
         plots::goodput(shown)
     )
 }

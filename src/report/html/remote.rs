@@ -21,8 +21,9 @@ pub(super) fn write(comparison: &RemoteComparison, out: &mut dyn io::Write) -> i
         escape(remote::MEANING),
         escape(version)
     )?;
-    writeln!(out, "<section><h2>To {}</h2>", escape(receiver))?;
+    writeln!(out, "<section><div class=\"together\"><h2>To {}</h2>", escape(receiver))?;
     write_table(&remote::lines(comparison), remote::NAMES, out)?;
+    writeln!(out, "</div>")?;
     if let Some(prefix) = comparison.kept_prefix() {
         writeln!(
             out,

@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::namespace::setup;
 use super::privilege::open_tun;
 use super::queue_length::set_queue_length;
+use super::setup;
 use super::{EmulationError, syscalls};
 use crate::link::MTU;
 

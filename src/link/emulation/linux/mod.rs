@@ -11,6 +11,7 @@ mod privilege;
 mod queue_length;
 mod syscalls;
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +23,11 @@ use super::{EmulationError, FAR_ADDR, LinkStats, NEAR_ADDR};
 use crate::link::{Direction, LinkSpec, Pipe};
 use mover::{Mover, Pipes};
 use namespace::Stack;
+
+/// What failed, for `map_err`.
+fn setup(step: &'static str) -> impl Fn(io::Error) -> EmulationError {
+    move |cause| EmulationError::Setup { step, cause }
+}
 
 /// A running emulated link. Dropping it takes the link, its devices and (once no thread is left in
 /// them) its namespaces away.

@@ -15,7 +15,7 @@ use rustix::thread::set_current_timer_slack;
 use rustix::time::Timespec;
 
 use super::device::Device;
-use super::namespace::setup;
+use super::setup;
 use super::syscalls::{Scheduling, schedule};
 use super::{EmulationError, LinkStats};
 use crate::link::emulation::Punctuality;

@@ -1,7 +1,6 @@
 //! A network namespace: its making, and threads that move into it.
 
 use std::fs::{self, File};
-use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -13,7 +12,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::device::{self, Device};
 use super::privilege::{Privilege, network_namespace_refused};
-use super::{EmulationError, syscalls};
+use super::{EmulationError, setup, syscalls};
 
 /// The largest TCP buffer at either end: four times the bandwidth-delay product of 100 Mbit/s and
 /// 300 ms, so that no link worth comparing is limited by it.
@@ -54,9 +53,20 @@ impl Stack {
     /// Makes a namespace, a device in it, and configures both.
     pub(super) fn create(privilege: Privilege, address: Ipv4Addr) -> Result<Self, EmulationError> {
         // A thread of its own, since it cannot come back from where it goes.
-        let made = thread::scope(|scope| scope.spawn(|| create(privilege, address)).join());
-        made.unwrap_or_else(|_| Err(EmulationError::Stopped { reason: "set-up failed".to_owned() }))
+        on_thread("set-up failed", || create(privilege, address))
     }
+}
+
+/// Runs `work` on a thread of its own and waits for it; `failed` is what is said of a panic.
+fn on_thread<T: Send>(
+    failed: &str,
+    work: impl FnOnce() -> Result<T, EmulationError> + Send,
+) -> Result<T, EmulationError> {
+    thread::scope(|scope| {
+        let started = thread::Builder::new().spawn_scoped(scope, work);
+        let ended = started.map_err(setup("start a thread"))?.join();
+        ended.unwrap_or_else(|_| Err(EmulationError::Stopped { reason: failed.to_owned() }))
+    })
 }
 
 fn create(_privilege: Privilege, address: Ipv4Addr) -> Result<Stack, EmulationError> {
@@ -74,11 +84,6 @@ fn create(_privilege: Privilege, address: Ipv4Addr) -> Result<Stack, EmulationEr
     // The thread's own view: the file stays tied to this namespace when the thread is gone.
     let counts = File::open("/proc/thread-self/net/dev").ok();
     Ok(Stack { handle: NamespaceHandle(Arc::new(Files { namespace, counts })), device })
-}
-
-/// What failed, for `map_err`.
-pub(super) fn setup(step: &'static str) -> impl Fn(io::Error) -> EmulationError {
-    move |cause| EmulationError::Setup { step, cause }
 }
 
 impl NamespaceHandle {
@@ -100,9 +105,7 @@ impl NamespaceHandle {
     /// # Errors
     /// [`EmulationError`] if the thread cannot enter, or `work` panicked.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, EmulationError> {
-        let inside = || self.enter_current_thread().map(|()| work());
-        let ended = thread::scope(|scope| scope.spawn(inside).join());
-        ended.unwrap_or_else(|_| Err(EmulationError::Stopped { reason: "a panic".to_owned() }))
+        on_thread("a panic", || self.enter_current_thread().map(|()| work()))
     }
 
     /// Packets that the device dropped because this process did not read them in time.

@@ -1,0 +1,285 @@
+//! What became of sessions: told at the end of each, and summed up at the end of all.
+//!
+//! Text and JSON say the same by the same names; docs/json.md has them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::super::{Talk, log, output};
+use crate::frame::ByteSize;
+use crate::receiver::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
+
+/// Missing frames of a session that are named. More are not read by anybody, and a peer says how many
+/// there are; `--json` has more.
+const NAMED: usize = 100;
+
+/// How often in a while a session of one sender's machine is told in full. Who comes more often is
+/// counted.
+const TOLD: u32 = 20;
+
+/// Everything that was received, from the start to the end.
+#[derive(Default)]
+pub(super) struct Summary {
+    report: ReceiveReport,
+    sources: BTreeMap<String, Held>,
+}
+
+/// What the store has of a source, as far as this run knows.
+#[derive(Default)]
+struct Held {
+    /// Stored in this run.
+    sent: u64,
+    /// Stored before it, as the session said that found the most.
+    before: u64,
+}
+
+impl Summary {
+    /// Adds an ended session.
+    pub(super) fn add(&mut self, session: SessionReport) {
+        for source in &session.sources {
+            let held = self.sources.entry(source.name.clone()).or_default();
+            // What an earlier session of this run stored is before only for this session.
+            held.before = held.before.max(source.already_stored.saturating_sub(held.sent));
+            held.sent += source.stored;
+        }
+        self.report.add(session);
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.report.is_complete()
+    }
+
+    fn before(&self) -> u64 {
+        self.sources.values().map(|source| source.before).sum()
+    }
+
+    /// The summary for people.
+    pub(super) fn text(&self) -> String {
+        let ReceiveReport { stored, bytes, verified, missing, incomplete_sessions, .. } =
+            self.report;
+        let before = self.before();
+        let cut_short = match incomplete_sessions {
+            0 => String::new(),
+            sessions => format!(", {} cut short", output::counted(sessions, "session")),
+        };
+        format!(
+            "stored {}{} ({}), verified {}, missing {missing}{cut_short}",
+            output::frames(stored + before),
+            earlier(before),
+            ByteSize(bytes),
+            verified + before,
+        )
+    }
+
+    /// The summary for programs.
+    pub(super) fn document(&self) -> Document<'_> {
+        let before = self.before();
+        Document {
+            sent: self.report.stored,
+            stored: self.report.stored + before,
+            already_stored: before,
+            verified: self.report.verified + before,
+            missing: self.report.missing,
+            bytes: self.report.bytes,
+            incomplete_sessions: self.report.incomplete_sessions,
+            complete: self.is_complete(),
+            sessions: self.report.sessions.iter().map(SessionPart::of).collect(),
+        }
+    }
+}
+
+/// ` (7 before)`, where there are any.
+fn earlier(before: u64) -> String {
+    if before == 0 { String::new() } else { format!(" ({before} before)") }
+}
+
+/// What `receive --json` prints.
+#[derive(Serialize)]
+pub(super) struct Document<'a> {
+    sent: u64,
+    stored: u64,
+    already_stored: u64,
+    verified: u64,
+    missing: u64,
+    bytes: u64,
+    incomplete_sessions: u64,
+    complete: bool,
+    sessions: Vec<SessionPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct SessionPart<'a> {
+    peer: &'a str,
+    pin: Option<&'a str>,
+    transport: &'a str,
+    began: Option<u64>,
+    complete: bool,
+    closed: bool,
+    end: &'a str,
+    refused_unnamed: u64,
+    sources: Vec<SourcePart<'a>>,
+}
+
+impl<'a> SessionPart<'a> {
+    fn of(session: &'a SessionReport) -> Self {
+        Self {
+            peer: &session.peer,
+            pin: session.pin.as_deref(),
+            transport: &session.transport,
+            began: session.began,
+            complete: session.complete,
+            closed: session.closed,
+            end: &session.end,
+            refused_unnamed: session.refused_unnamed,
+            sources: session.sources.iter().map(|source| SourcePart::of(source, session)).collect(),
+        }
+    }
+}
+
+/// A source of a session, by the words that the text has as well.
+#[derive(Serialize)]
+struct SourcePart<'a> {
+    name: &'a str,
+    frames: Option<u64>,
+    sent: u64,
+    stored: u64,
+    already_stored: u64,
+    verified: u64,
+    missing: Option<u64>,
+    missing_frames: &'a [LostFrameReport],
+    repaired: u64,
+    refused: u64,
+    bytes: u64,
+}
+
+impl<'a> SourcePart<'a> {
+    fn of(source: &'a SourceTotals, session: &SessionReport) -> Self {
+        let stored = source.stored + source.already_stored;
+        Self {
+            name: &source.name,
+            frames: source.frames,
+            sent: source.stored,
+            stored,
+            already_stored: source.already_stored,
+            verified: if session.has_hashes() { stored } else { 0 },
+            missing: source.frames.map(|_| source.missing),
+            missing_frames: &source.missing_frames,
+            repaired: source.repaired,
+            refused: source.refused,
+            bytes: source.bytes,
+        }
+    }
+
+    fn text(&self) -> String {
+        let Self { name, sent, stored, already_stored, verified, missing, .. } = self;
+        let before = earlier(*already_stored);
+        let missing = missing.map_or_else(|| "not known".to_owned(), |missing| missing.to_string());
+        format!(
+            "{name}: sent {sent}, stored {stored}{before}, verified {verified}, missing {missing}"
+        )
+    }
+}
+
+/// Tells a session's end, for people, on stderr.
+pub(super) fn tell(session: &SessionReport, talk: Talk) {
+    if talk.quiet {
+        return;
+    }
+    let SessionReport { peer, transport, end, complete, .. } = session;
+    if session.sources.is_empty() {
+        tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
+        return;
+    }
+    let how = if *complete { "ended".to_owned() } else { format!("cut short: {end}") };
+    let mut lines = vec![format!("session with {peer} over {transport}: {how}")];
+    let mut named = 0;
+    for source in &session.sources {
+        lines.push(format!("  {}", SourcePart::of(source, session).text()));
+        let room = NAMED - named;
+        for missing in source.missing_frames.iter().take(room) {
+            let name = output::printable(&missing.name);
+            lines.push(format!("    missing {name} (frame {})", missing.sequence));
+            named += 1;
+        }
+        let rest = source.missing_frames.len().saturating_sub(room);
+        if rest > 0 {
+            lines.push(format!("    and {rest} more; --json names them"));
+        }
+    }
+    log::repeatable(&lines, TOLD);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(began: u64, stored: u64, already_stored: u64) -> SessionReport {
+        let source = SourceTotals {
+            name: "visible".to_owned(),
+            frames: Some(stored + already_stored),
+            stored,
+            already_stored,
+            ..SourceTotals::default()
+        };
+        SessionReport {
+            peer: "127.0.0.1:1".to_owned(),
+            pin: None,
+            transport: "quic".to_owned(),
+            began: Some(began),
+            sources: vec![source],
+            complete: true,
+            closed: true,
+            end: String::new(),
+            refused_unnamed: 0,
+        }
+    }
+
+    fn said(sessions: &[(u64, u64)]) -> String {
+        let mut summary = Summary::default();
+        for (place, (stored, before)) in sessions.iter().enumerate() {
+            summary.add(session(place as u64 + 1, *stored, *before));
+        }
+        let text = summary.text();
+        let document = serde_json::to_value(summary.document()).unwrap();
+        let stored = output::frames(document["stored"].as_u64().unwrap());
+        assert!(text.starts_with(&format!("stored {stored}")), "{text} but {document}");
+        text
+    }
+
+    #[test]
+    fn a_frame_that_was_there_before_is_stored_all_the_same() {
+        assert!(said(&[(111, 0)]).starts_with("stored 111 frames ("));
+        assert!(said(&[(0, 111)]).starts_with("stored 111 frames (111 before)"));
+        // Before a session is not before the run.
+        assert!(said(&[(111, 0), (0, 111)]).starts_with("stored 111 frames (0 B)"));
+        assert!(said(&[(50, 11), (50, 61)]).starts_with("stored 111 frames (11 before)"));
+    }
+
+    /// Other people's programs depend on them: one may be added, none taken away or given another meaning
+    /// while `schema` stays.
+    #[test]
+    fn the_names_in_json_stay_as_they_are() {
+        let mut summary = Summary::default();
+        summary.add(session(1, 1, 1));
+        let document = serde_json::to_value(summary.document()).unwrap();
+        let keys = |value: &serde_json::Value| {
+            value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            keys(&document),
+            "already_stored bytes complete incomplete_sessions missing sent sessions stored \
+             verified"
+        );
+        let session = &document["sessions"][0];
+        assert_eq!(
+            keys(session),
+            "began closed complete end peer pin refused_unnamed sources transport"
+        );
+        assert_eq!(
+            keys(&session["sources"][0]),
+            "already_stored bytes frames missing missing_frames name refused repaired sent stored \
+             verified"
+        );
+    }
+}

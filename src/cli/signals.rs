@@ -1,0 +1,100 @@
+//! The signals that a process is sent, and what they mean to it.
+
+use std::process::exit;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use super::INTERRUPTED;
+
+/// What the user, or a service manager, wants of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Wish {
+    /// Nothing: go on.
+    #[default]
+    None,
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM, or the end of the terminal where that is not to be outlived.
+    Terminate,
+}
+
+/// Follows the signals. What comes of the first that ends the process is up to whoever looks at the
+/// value; the second one ends the process at once, after `at_once`: nothing is dropped then.
+///
+/// `hangup_ends`: SIGHUP is as SIGTERM, as for a process whose terminal is gone. Not so where it is to read
+/// something again, for which others listen, and not where it was ignored from the beginning, as `nohup`
+/// does.
+///
+/// # Errors
+/// The system's, where a signal cannot be listened for.
+///
+/// # Panics
+/// Outside a runtime.
+pub(super) fn follow(
+    hangup_ends: bool,
+    at_once: impl FnOnce() + Send + 'static,
+) -> anyhow::Result<watch::Receiver<Wish>> {
+    let (tell, wish) = watch::channel(Wish::None);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ends = hangup_ends && !hangup_is_ignored();
+    let mut hung_up = ends.then(|| signal(SignalKind::hangup())).transpose()?;
+    tokio::spawn(async move {
+        loop {
+            let wished = tokio::select! {
+                _ = interrupt.recv() => Wish::Interrupt,
+                _ = terminate.recv() => Wish::Terminate,
+                () = next(&mut hung_up) => Wish::Terminate,
+            };
+            if tell.send_replace(wished) != Wish::None {
+                break;
+            }
+        }
+        at_once();
+        exit(i32::from(INTERRUPTED));
+    });
+    Ok(wish)
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// True where the process was started with SIGHUP ignored. To listen for it would undo that.
+fn hangup_is_ignored() -> bool {
+    const HANGUP: u64 = 1;
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, HANGUP))
+}
+
+fn ignores(status: &str, signal: u64) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 << (signal - 1) != 0)
+}
+
+/// Lets a write beyond the limit of a file's length (`ulimit -f`) fail by itself. It would end the process
+/// otherwise, and with it what all others send.
+pub(super) fn survive_long_files() {
+    const FILE_TOO_LONG: i32 = 25;
+    let noted = std::sync::Arc::default();
+    // A signal that is handled is as good as one that is ignored: the write has failed all the same.
+    if let Err(error) = signal_hook::flag::register(FILE_TOO_LONG, noted) {
+        tracing::debug!(%error, "a file over the limit (ulimit -f) will end this process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_signals_are_read_from_the_kernels_mask() {
+        let status = "Name:\tframelane\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n";
+        assert!(ignores(status, 1) && ignores(status, 13));
+        assert!(!ignores(status, 2) && !ignores("Name:\tx\n", 1));
+    }
+}
