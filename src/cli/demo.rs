@@ -241,7 +241,7 @@ async fn transfer(
     let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
     let report = sender::run(dial.as_ref(), sources, options, progress, interrupted).await;
     stop.send_replace(true);
-    serving.task.await?;
+    serving.task.await??;
     Ok(report)
 }
 

@@ -238,8 +238,9 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         let mut serving = service.start(stopping)?;
         announce(&serving.places, identity.pin(), &policy, talk);
         let bar = output::bar(talk, None);
-        let (summary, wish) = serve(&mut serving, args.once, wish, stop, (&bar, talk)).await;
+        let served = serve(&mut serving, args.once, wish, stop, (&bar, talk)).await;
         drop(bar);
+        let (summary, wish) = served?;
         if args.json {
             output::json(&summary.document())?;
         } else {
@@ -391,7 +392,7 @@ async fn serve(
     mut wish: watch::Receiver<Wish>,
     stop: watch::Sender<bool>,
     (bar, talk): (&Bar, Talk),
-) -> (Summary, Wish) {
+) -> anyhow::Result<(Summary, Wish)> {
     let mut summary = Summary::default();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let mut end = OnceEnd::default();
@@ -407,6 +408,11 @@ async fn serve(
                 summary.add(session);
             }
             Ok(wish) = wish.wait_for(|wish| *wish != Wish::None) => break *wish,
+            // It ends by itself only where it cannot go on.
+            ended = &mut serving.task => {
+                ended??;
+                anyhow::bail!("the receiver has ended without being asked to");
+            }
             _ = tick.tick() => {
                 let sessions = serving.progress.sessions();
                 bar.set_message(state(&serving.progress, started.elapsed()));
@@ -419,11 +425,10 @@ async fn serve(
         }
     };
     stop.send_replace(true);
-    // A panic in the receiver has been printed by now.
-    let _ = (&mut serving.task).await;
+    (&mut serving.task).await??;
     while let Ok(session) = serving.reports.try_recv() {
         summary::tell(&session, talk);
         summary.add(session);
     }
-    (summary, wish)
+    Ok((summary, wish))
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::congestion::Congestion;
 use crate::identity::{EarlyData, Identity, SharedPolicy, server_config};
-use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
+use crate::receiver::{self, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{self, ListenSetup, Listener, Transport};
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
@@ -26,7 +26,7 @@ pub(super) struct Serving {
     pub(super) places: Vec<Place>,
     pub(super) progress: Arc<ReceiveProgress>,
     pub(super) reports: mpsc::UnboundedReceiver<SessionReport>,
-    pub(super) task: JoinHandle<()>,
+    pub(super) task: JoinHandle<Result<(), ReceiveError>>,
 }
 
 /// How to receive.

@@ -207,6 +207,11 @@ impl ReceivingEnd {
         let address = listener.address;
         let progress = Arc::new(ReceiveProgress::default());
         let serving = receiver::run(vec![listener], sources, limits, progress, report, stopping);
+        let serving = async move {
+            if let Err(error) = serving.await {
+                tracing::error!("{error}");
+            }
+        };
         Ok(Self { address, task: end.spawn(serving), reports, stop })
     }
 }

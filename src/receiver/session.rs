@@ -6,19 +6,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::progress::Presence;
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
-use super::sources::{Done, Reply, Settled, SourceThread, Unopened, Work, refusal_code};
-use super::{HELLO_TIMEOUT, Presence, Server};
+use super::server::Server;
+use super::sources::Unopened;
+use super::work::{
+    Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work, refusal_code,
+};
 use crate::frame::{Sequence, UnixNanos};
 use crate::identity::Permit;
 use crate::store::{Opener, Outcome};
-use crate::transport::{Arrival, Peer, ReceiverLink, TransportError};
+use crate::transport::{Account, Arrival, ReceiverLink, TransportError};
 use crate::wire::{
-    Capabilities, CloseCode, Drops, EndOfRun, Hello, Message, Noted, Receipts, Refusal,
+    Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Receipts, Refusal,
     RefusalCode, SequenceRun, SourceId, Totals, Welcome,
 };
+
+/// How long a peer may take from its connection to its hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of the names of lost frames that a session's report keeps, all of its sources together.
+const MAX_LOST_NAMES: usize = 16 * 1_024;
 
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
 /// is taken from the sender: one that does not listen is not answered without end.
@@ -58,7 +69,7 @@ pub(super) async fn serve(
     };
     let hello = hello(&mut link, &mut stop).await.inspect(|_| presence.enter());
     let ended = match hello {
-        Ok(hello) => match Session::open(&hello, &link.peer, server).await {
+        Ok(hello) => match open_in_time(&hello, &link, server, &mut stop).await {
             Ok(mut session) => {
                 report.began = Some(server.progress.begin());
                 tracing::info!(
@@ -86,7 +97,11 @@ pub(super) async fn serve(
     report.end = match ended {
         Ok(cause) => {
             report.closed = is_done(&cause);
-            cause.to_string()
+            // Where this end has closed the link, the cause says no more than that.
+            match link.account.is_told_to_go() {
+                true => link.account.told_to_go().await,
+                false => cause.to_string(),
+            }
         }
         Err(Ending { code, why }) => {
             // Nothing more is said, so that the link knows what it has to deliver before it closes.
@@ -126,7 +141,7 @@ fn is_done(cause: &TransportError) -> bool {
 }
 
 /// Waits until `stop` turns true; for ever, where nobody can turn it any more.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
     }
@@ -148,8 +163,27 @@ fn revoked(permit: &Permit) -> Ending {
     Ending { code: CloseCode::Revoked, why }
 }
 
-struct Session<'a> {
+/// Opens the sources that a hello names, as long as the link is there and the receiver is not stopped.
+async fn open_in_time<'a>(
+    hello: &Hello,
+    link: &ReceiverLink,
     server: &'a Server,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<ReceiverSession<'a>, Ending> {
+    tokio::select! {
+        session = ReceiverSession::open(hello, link, server) => session,
+        cause = link.end.cause() => {
+            let why = format!("the connection ended before its sources were open: {cause}");
+            Err(Ending { code: CloseCode::Shutdown, why })
+        }
+        () = stopped(stop) => Err(shutting_down()),
+        () = link.peer.permit.withdrawn() => Err(revoked(&link.peer.permit)),
+    }
+}
+
+struct ReceiverSession<'a> {
+    server: &'a Server,
+    account: Account,
     /// The sender.
     from: Arc<Opener>,
     overwrite: bool,
@@ -164,6 +198,10 @@ struct Session<'a> {
     listening: Arc<AtomicBool>,
     done: mpsc::UnboundedReceiver<Done>,
     refused_unnamed: u64,
+    /// True once a source's thread has failed.
+    failed: bool,
+    /// Room for names of lost frames in the report.
+    lost_names: usize,
 }
 
 /// One source of the session.
@@ -173,45 +211,36 @@ struct Lane {
     ended: bool,
 }
 
-impl<'a> Session<'a> {
+impl<'a> ReceiverSession<'a> {
     /// Opens the sources that the hello names.
-    async fn open(hello: &Hello, peer: &Peer, server: &'a Server) -> Result<Self, Ending> {
-        let from = Arc::new(Opener::with_pin(peer.pin.as_deref()));
-        let opener = from.clone();
-        let names: Vec<_> = hello.sources.iter().map(|source| source.name.clone()).collect();
-        let sources = server.sources.clone();
-        let opening = tokio::task::spawn_blocking(move || {
-            let open = |name| Ok((sources.open(&name, &opener)?, name));
-            names.into_iter().map(open).collect::<Result<Vec<_>, Unopened>>()
-        });
-        let failed = |unopened| match unopened {
-            Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
-            Unopened::Store(why) => Ending { code: CloseCode::Store, why },
-        };
-        let opened = opening.await.map_err(|error| Unopened::Store(error.to_string()));
-        let threads = opened.and_then(|opened| opened).map_err(failed)?;
-        let lane = |(thread, name): (SourceThread, crate::frame::SourceName)| Lane {
-            thread,
-            totals: SourceTotals { name: name.to_string(), ..SourceTotals::default() },
-            ended: false,
+    async fn open(hello: &Hello, link: &ReceiverLink, server: &'a Server) -> Result<Self, Ending> {
+        let mut from = Opener::with_pin(link.peer.pin.as_deref());
+        from.name = link.peer.permit.name().map(|name| name.to_string().into());
+        from.shared = server.limits.shared;
+        let from = Arc::new(from);
+        let lanes = open_all(hello, &from, &link.account, server).await?;
+        // A run goes on behind what the source has.
+        let next = |admitted: &Admitted| {
+            Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
         };
         let welcome = Message::Welcome(Welcome {
             durable: server.sources.is_durable(),
-            replaces: true,
+            replaces: server.limits.allow_overwrite,
+            next: lanes.iter().map(|(_, admitted)| next(admitted)).collect(),
+            capabilities: Capabilities::default(),
+            join: None,
             max_frame: server.limits.max_frame.0,
             max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
             max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            next: vec![Sequence(0); hello.sources.len()],
-            capabilities: Capabilities::default(),
-            join: None,
         });
         let (reply, done) = mpsc::unbounded_channel();
         Ok(Self {
             server,
+            account: link.account.clone(),
             from,
-            overwrite: hello.overwrite,
-            lanes: threads.into_iter().map(lane).collect(),
+            overwrite: hello.overwrite && server.limits.allow_overwrite,
+            lanes: lanes.into_iter().map(|(lane, _)| lane).collect(),
             outbox: VecDeque::from([welcome]),
             unheard: None,
             looking_up: 0,
@@ -220,6 +249,8 @@ impl<'a> Session<'a> {
             listening: Arc::new(AtomicBool::new(true)),
             done,
             refused_unnamed: 0,
+            failed: false,
+            lost_names: MAX_LOST_NAMES,
         })
     }
 
@@ -234,6 +265,10 @@ impl<'a> Session<'a> {
             let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG
                 && self.storing < self.server.max_storing();
             let patience = self.patience();
+            if self.failed {
+                self.finish_storing().await;
+                return Err(thread_gone());
+            }
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),
                 permit = link.messages.reserve(), if !self.outbox.is_empty() => {
@@ -322,19 +357,26 @@ impl<'a> Session<'a> {
                     return Err(protocol("a frame of a source that the hello did not name"));
                 };
                 self.storing += 1;
-                let (replace, reply) = (self.overwrite, self.reply.clone());
-                let (frame, from) = (Box::new(frame), self.from.clone());
-                let work = Work::Store { frame, from, replace, reply };
-                lane.thread.send(work).map_err(|_| thread_gone())
+                let (replace, from) = (self.overwrite, self.from.clone());
+                let (frame, ticket) = (Box::new(frame), Ticket::new(&self.reply, Task::Frame));
+                // Where its thread has failed, the ticket says so.
+                let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
+                Ok(())
             }
             Arrival::Message(Message::Offer(offer), claim) => {
                 self.looking_up += 1;
-                let (replace, reply) = (self.overwrite, self.reply.clone());
-                let (from, listening) = (self.from.clone(), self.listening.clone());
-                let lane = self.lane(offer.source)?;
-                lane.thread
-                    .send(Work::LookUp { offer, from, claim, replace, listening, reply })
-                    .map_err(|_| thread_gone())
+                let question = Question {
+                    from: self.from.clone(),
+                    claim,
+                    replace: self.overwrite,
+                    listening: self.listening.clone(),
+                    ticket: Ticket::new(&self.reply, Task::Offer),
+                    was_read: false,
+                    offer,
+                };
+                let lane = self.lane(question.offer.source)?;
+                let _ = lane.thread.send(Work::LookUp(Box::new(question)));
+                Ok(())
             }
             Arrival::Message(Message::EndOfRun(end), _) => self.end_run(end),
             Arrival::Message(Message::Drops(drops), _) => self.note(&drops),
@@ -348,7 +390,7 @@ impl<'a> Session<'a> {
                 Err(protocol(format!("a sender does not say {}", other.name())))
             }
             Arrival::Refused { frame, code, reason } => {
-                tracing::warn!("refused a frame: {code}: {reason}");
+                self.warn(|| format!("refused a frame: {code}: {reason}"));
                 self.refuse(frame, code, &reason);
                 Ok(())
             }
@@ -385,18 +427,40 @@ impl<'a> Session<'a> {
         lane.ended = true;
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
-        let lost = end.lost.into_iter();
-        lane.totals.missing_frames = lost
-            .map(|lost| LostFrameReport { sequence: lost.sequence.0, name: lost.name })
-            .collect();
         let (stored, already) = (lane.totals.stored, lane.totals.already_stored);
+        let named = self.keep_names(end.lost);
+        self.lane(end.source)?.totals.missing_frames = named;
         self.outbox.push_back(Message::Totals(Totals { source: end.source, stored, already }));
         Ok(())
+    }
+
+    /// As many of the names of lost frames as the report has room for. All of them are counted anyway.
+    fn keep_names(&mut self, lost: Vec<LostFrame>) -> Vec<LostFrameReport> {
+        let mut kept = Vec::new();
+        for LostFrame { sequence, name } in lost {
+            let bytes = size_of::<LostFrameReport>() + name.len();
+            let Some(room) = self.lost_names.checked_sub(bytes) else { break };
+            self.lost_names = room;
+            kept.push(LostFrameReport { sequence: sequence.0, name });
+        }
+        kept
+    }
+
+    /// Says something of this session in the log, as far as there is room for it.
+    fn warn(&self, line: impl FnOnce() -> String) {
+        self.server.voice.warn(self.account.sender(), line);
     }
 
     /// Takes what a source's thread has done.
     fn settle(&mut self, done: Done) {
         match done {
+            Done::Failed(task) => {
+                self.failed = true;
+                match task {
+                    Task::Frame => self.storing -= 1,
+                    Task::Offer => self.looking_up -= 1,
+                }
+            }
             Done::Answered { answer, stored } => {
                 self.looking_up -= 1;
                 self.lanes[usize::from(answer.source.0)].totals.already_stored += stored;
@@ -431,7 +495,8 @@ impl<'a> Session<'a> {
                     receipts.push(settled.sequence);
                 }
                 Outcome::Failed(error) => {
-                    tracing::warn!("not stored: {error}");
+                    let (voice, sender) = (&self.server.voice, self.account.sender());
+                    voice.warn(sender, || format!("not stored: {error}"));
                     let code = refusal_code(&error);
                     self.refuse(Some((source, settled.sequence)), code, &error.to_string());
                 }
@@ -450,6 +515,38 @@ impl<'a> Session<'a> {
         report.sources = self.lanes.into_iter().map(|lane| lane.totals).collect();
         report.refused_unnamed = self.refused_unnamed;
     }
+}
+
+/// Opens all sources of a hello at once: one disk that hangs holds up this session, and nobody else's.
+async fn open_all(
+    hello: &Hello,
+    from: &Arc<Opener>,
+    account: &Account,
+    server: &Server,
+) -> Result<Vec<(Lane, Admitted)>, Ending> {
+    let mut opening = JoinSet::new();
+    let names = hello.sources.iter().map(|source| source.name.clone());
+    for (place, name) in names.enumerate() {
+        let (sources, from, account) = (server.sources.clone(), from.clone(), account.clone());
+        opening.spawn(async move {
+            let opened = sources.open(&name, &from, &account).await;
+            opened.map(|(thread, admitted)| {
+                let totals = SourceTotals { name: name.to_string(), ..SourceTotals::default() };
+                (place, (Lane { thread, totals, ended: false }, admitted))
+            })
+        });
+    }
+    let failed = |unopened| match unopened {
+        Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
+        Unopened::Store(why) => Ending { code: CloseCode::Store, why },
+    };
+    let mut lanes = Vec::with_capacity(hello.sources.len());
+    while let Some(opened) = opening.join_next().await {
+        let opened = opened.map_err(|error| Unopened::Store(error.to_string()));
+        lanes.push(opened.and_then(|opened| opened).map_err(failed)?);
+    }
+    lanes.sort_unstable_by_key(|(place, _)| *place);
+    Ok(lanes.into_iter().map(|(_, lane)| lane).collect())
 }
 
 fn thread_gone() -> Ending {

@@ -12,7 +12,7 @@ use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{
     ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
-    SourceCount, Transport,
+    SourceCount, Transport, Voice,
 };
 use crate::wire::SourceHello;
 
@@ -42,6 +42,7 @@ impl World {
             progress: progress.clone(),
             reports,
             stop: stopping,
+            voice: Voice::default(),
         };
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (to_peer, messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -54,19 +55,20 @@ impl World {
                 transport: Transport::Quic,
                 permit: Permit::unauthenticated(),
             },
+            account: MemoryBudget::new(ByteSize(1 << 20)).open("test"),
             arrivals,
             messages: to_peer,
             sources: SourceCount::default(),
             end,
             path: PathWatch::new(PathStats::default),
         };
-        let mut presence = Presence { progress: progress.clone(), entered: false };
+        let mut presence = Presence::new(&progress);
         let serving = tokio::spawn(async move { serve(link, &server, &mut presence).await });
         Self { arrived, messages, keeper, stop, progress, serving, _store: folder }
     }
 
     async fn say(&self, message: Message) {
-        let claim = MemoryBudget::new(ByteSize(0)).claim();
+        let claim = MemoryBudget::new(ByteSize(0)).open("test").claim();
         self.arrived.send(Arrival::Message(message, claim)).await.unwrap();
     }
 
@@ -196,4 +198,45 @@ async fn what_has_arrived_is_taken_though_nobody_hears_of_it() {
     drop(world.arrived);
     let report = world.serving.await.unwrap();
     assert!(report.complete, "the end of the source was dropped");
+}
+
+/// A listener that nobody connects to, and what keeps it alive.
+fn listener() -> (mpsc::Sender<ReceiverLink>, crate::transport::Listener) {
+    let (accepted, links) = mpsc::channel(1);
+    let address = ([127, 0, 0, 1], 1).into();
+    (
+        accepted,
+        crate::transport::Listener { address, transport: Transport::Quic, links, stop: None },
+    )
+}
+
+/// Runs a receiver of these listeners for a second.
+async fn run_for_a_second(
+    listeners: Vec<crate::transport::Listener>,
+    stop: watch::Receiver<bool>,
+) -> Option<Result<(), crate::receiver::ReceiveError>> {
+    let store = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(store.path(), StoreOptions::default()).unwrap();
+    let (reports, _reports) = mpsc::unbounded_channel();
+    let (sources, limits) = (Sources::new(store), ReceiveLimits::default());
+    let run = crate::receiver::run(listeners, sources, limits, Arc::default(), reports, stop);
+    tokio::time::timeout(Duration::from_secs(1), run).await.ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_whose_stop_nobody_holds_goes_on() {
+    let (_accepted, listener) = listener();
+    let (_, stop) = watch::channel(false);
+    let ended = run_for_a_second(vec![listener], stop).await;
+    assert!(ended.is_none(), "it has ended, though nobody stopped it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_has_lost_a_listener_says_so() {
+    let (_accepted, alive) = listener();
+    let (_, dead) = listener();
+    let (_held, stop) = watch::channel(false);
+    let ended = run_for_a_second(vec![alive, dead], stop).await.expect("it ends");
+    let why = ended.unwrap_err().to_string();
+    assert!(why.contains("127.0.0.1:1 over quic"), "{why}");
 }

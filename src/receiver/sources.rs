@@ -1,63 +1,78 @@
-//! The open sources of the store: a thread for each, so that none waits for another's disk.
+//! The open sources of the store: a thread for each, so that none waits for another's disk, be it to
+//! open, to store or to close.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
+use rustix::io::Errno;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep};
 
-use crate::frame::{Sequence, SourceName, UnixNanos};
-use crate::store::{
-    FrameError, Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store, StoreError,
-};
-use crate::transport::{ArrivedFrame, Claim};
-use crate::wire::{Answer, Offer, OfferEntry, RefusalCode, SourceId, Verdict};
+use super::hashing::Hashing;
+use super::source_thread::work;
+use super::work::{Admitted, SourceThread, Work};
+use crate::frame::SourceName;
+use crate::store::{OpenSource, Opener, Store, StoreError};
+use crate::transport::{Account, WeakAccount};
 
 /// Sources that one receiver has open at once, each with a thread, its files and its index in memory.
 /// Those that no session holds stay open until another needs the room, because reading an index
 /// again takes time.
 const MAX_OPEN: usize = 256;
 
-/// Frames that are stored together: they share an append to the manifest, and a sync where those
-/// are asked for. Few enough that a receipt is not late by more than some milliseconds.
-const BATCH_FRAMES: usize = 64;
+/// Sources that are being closed at once, beyond which none is opened in the place of one more.
+const MAX_CLOSING: usize = 64;
 
-/// Bytes that are stored together, for the same reason: 8 MiB are some 5 ms of writing to memory.
-const BATCH_BYTES: u64 = 8 << 20;
+/// How long a session waits for another to have given way, and how often it looks.
+const ROOM_PATIENCE: Duration = Duration::from_secs(3);
+/// See [`ROOM_PATIENCE`].
+const ROOM_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long a source that needs files waits for another to have given its own back.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sources of a store, shared by all sessions.
 #[derive(Clone)]
 pub struct Sources {
     store: Arc<dyn Store>,
-    open: Arc<Mutex<Opened>>,
+    list: Arc<Mutex<List>>,
+    hashing: Hashing,
     on_thread_start: Arc<OnThreadStart>,
 }
 
 /// The sources that are open, and how often one was asked for.
 #[derive(Debug, Default)]
-struct Opened {
-    sources: HashMap<SourceName, Source>,
+struct List {
+    open: HashMap<SourceName, Source>,
+    closing: Vec<(SourceName, Gone)>,
     asked: u64,
 }
 
-/// An open source.
+/// An open source, or one that is being opened.
 #[derive(Debug)]
 struct Source {
     thread: SourceThread,
-    /// Closed when the thread has closed the store. Not the thread's own handle: to drop that just as
-    /// the thread ends, as at the end of a run, crashes in glibc 2.36, whose `pthread_detach` looks at
-    /// a thread that may be gone.
-    gone: std::sync::mpsc::Receiver<Infallible>,
+    gone: Gone,
+    failure: Failure,
     /// When a session asked for it last, as a count of such questions.
     asked: u64,
+    /// The sessions that asked for it.
+    users: Vec<WeakAccount>,
 }
+
+/// Tells when a source's thread has closed the store. Not the thread's own handle: to drop that just as
+/// the thread ends, as at the end of a run, crashes in glibc 2.36, whose `pthread_detach` looks at
+/// a thread that may be gone.
+#[derive(Debug, Clone)]
+struct Gone(Arc<Mutex<std::sync::mpsc::Receiver<Infallible>>>);
+
+/// Why a source did not open, set before its thread takes no more work.
+type Failure = Arc<OnceLock<StoreError>>;
 
 /// Called on each source's thread when it starts; what it returns is dropped there when it ends.
 type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
-
-/// A handle to a source's thread, which goes on at least for as long as a session has one.
-pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
 
 /// Why a source is not opened, in words.
 #[derive(Debug)]
@@ -68,56 +83,17 @@ pub(super) enum Unopened {
     Store(String),
 }
 
-/// Work for a source's thread. Bounded by the memory budget, and by what a session reads ahead.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Whether another session may use the source.
-    Admit {
-        opener: Arc<Opener>,
-        reply: std::sync::mpsc::Sender<Result<(), StoreError>>,
-    },
-    Store {
-        frame: Box<ArrivedFrame>,
-        from: Arc<Opener>,
-        replace: bool,
-        reply: Reply,
-    },
-    /// `claim` holds the offer's memory, where it is long, until it is answered.
-    LookUp {
-        offer: Offer,
-        from: Arc<Opener>,
-        claim: Claim,
-        replace: bool,
-        /// Whether anybody waits for the answer: to find it can mean to hash many files.
-        listening: Arc<AtomicBool>,
-        reply: Reply,
-    },
-}
-
-/// Where a session hears of its work.
-pub(super) type Reply = mpsc::UnboundedSender<Done>;
-
-/// What came of a session's work.
-#[derive(Debug)]
-pub(super) enum Done {
-    Stored { source: SourceId, at: UnixNanos, frames: Vec<Settled> },
-    Answered { answer: Answer, stored: u64 },
-}
-
-/// What became of one frame.
-#[derive(Debug)]
-pub(super) struct Settled {
-    pub(super) sequence: Sequence,
-    pub(super) bytes: u64,
-    pub(super) repaired: bool,
-    pub(super) outcome: Outcome,
-}
-
 impl Sources {
     /// The sources of `store`, none of them open yet.
     pub fn new(store: impl Store + 'static) -> Self {
+        Self::shared(Arc::new(store))
+    }
+
+    /// The same, of a store that others have as well.
+    pub fn shared(store: Arc<dyn Store>) -> Self {
         let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
-        Self { store: Arc::new(store), open: Arc::default(), on_thread_start }
+        let (list, hashing) = (Arc::default(), Hashing::default());
+        Self { store, list, hashing, on_thread_start }
     }
 
     /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
@@ -131,93 +107,225 @@ impl Sources {
         self.store.is_durable()
     }
 
-    /// The thread of a source for `opener`, started where it is not running. Blocks on the file system,
-    /// where it is running until what it had to do before is done, and, where another source has to be
-    /// closed for it, until what that one still has to do is done.
+    /// The thread of a source for a session of `opener`, started where it is not running, and what the
+    /// source knows. Waits for that source's disk and for no other's. Where sessions hold as many sources
+    /// as can be open, one of the sender that holds the most gives way to a sender with less. Cancel safe.
     ///
     /// # Errors
-    /// [`Unopened`]. No source that a session holds is touched.
-    pub(super) fn open(
+    /// [`Unopened`].
+    pub(super) async fn open(
         &self,
         name: &SourceName,
         opener: &Arc<Opener>,
-    ) -> Result<SourceThread, Unopened> {
-        let (thread, is_new) = self.thread(name, opener)?;
-        if !is_new {
-            admit(&thread, name, opener)?;
-        }
-        Ok(thread)
+        account: &Account,
+    ) -> Result<(SourceThread, Admitted), Unopened> {
+        let since = Instant::now();
+        let (thread, failure) = loop {
+            match self.thread(name, opener, account) {
+                Err(Unopened::Busy(why)) => {
+                    if since.elapsed() >= ROOM_PATIENCE || !self.list().has_one_give_way(account) {
+                        return Err(Unopened::Busy(why));
+                    }
+                    sleep(ROOM_INTERVAL).await;
+                }
+                thread => break thread?,
+            }
+        };
+        let (reply, admitted) = oneshot::channel();
+        // Where its thread has ended, the question is dropped, which is an answer as well.
+        let _ = thread.send(Work::Admit { opener: opener.clone(), reply });
+        let error = match admitted.await {
+            Ok(Ok(admitted)) => return Ok((thread, admitted)),
+            Ok(Err(error)) => error,
+            Err(_) => match failure.get() {
+                Some(error) => error.clone(),
+                None => {
+                    let why = format!("the thread of source {name} has failed");
+                    return Err(Unopened::Store(format!("{why}; see the receiver's log")));
+                }
+            },
+        };
+        Err(match is_out_of_files(&error) {
+            true => Unopened::Busy(format!(
+                "{error}; other sources are in use, and the receiver may have no more files open: \
+                 raise its limit (ulimit -n)"
+            )),
+            false => Unopened::Store(error.to_string()),
+        })
     }
 
-    /// The thread, and whether it was started now.
-    fn thread(&self, name: &SourceName, opener: &Opener) -> Result<(SourceThread, bool), Unopened> {
-        // What is listed is true at every moment, so another thread's panic does not spoil it. The
-        // lock is held throughout: nobody can ask for a source that is being closed or opened.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.asked += 1;
-        let asked = open.asked;
-        if let Some(source) = open.sources.get_mut(name).filter(|source| source.is_alive()) {
+    /// The thread. It opens its source itself, so that nobody else waits for that.
+    fn thread(
+        &self,
+        name: &SourceName,
+        opener: &Arc<Opener>,
+        account: &Account,
+    ) -> Result<(SourceThread, Failure), Unopened> {
+        let mut list = self.list();
+        list.asked += 1;
+        let asked = list.asked;
+        if let Some(source) = list.open.get_mut(name).filter(|source| source.is_alive()) {
             source.asked = asked;
-            return Ok((source.thread.clone(), false));
+            source.users.retain(WeakAccount::is_there);
+            source.users.push(account.downgrade());
+            return Ok((source.thread.clone(), source.failure.clone()));
         }
-        open.make_room_for(name)?;
-        let failed = |error: StoreError| Unopened::Store(error.to_string());
-        let store = self.store.open(name, opener).map_err(failed)?;
+        list.make_room_for(name)?;
+        let before = list.closing_of(name);
         let (thread, queue) = mpsc::unbounded_channel();
-        let hook = self.on_thread_start.clone();
         let (has_store, gone) = std::sync::mpsc::channel();
+        let gone = Gone(Arc::new(Mutex::new(gone)));
+        let hook = self.on_thread_start.clone();
+        let running = Running {
+            name: name.clone(),
+            store: self.store.clone(),
+            // The list has the way into the queue, and must not be kept by its end.
+            list: Arc::downgrade(&self.list),
+            hashing: self.hashing.clone(),
+            again: thread.downgrade(),
+            failure: Failure::default(),
+        };
+        let failure = running.failure.clone();
+        let opener = opener.clone();
         let started = std::thread::Builder::new().name(format!("store {name}")).spawn(move || {
             let until_its_end = hook();
-            work(store, queue);
+            // The same source's files and locks have to be free.
+            before.iter().for_each(Gone::wait);
+            running.run(&opener, queue);
             drop(until_its_end);
             drop(has_store);
         });
         started.map_err(|error| {
-            Unopened::Store(format!("cannot start a thread for source {name}: {error}"))
+            Unopened::Busy(format!("cannot start a thread for source {name}: {error}"))
         })?;
-        let source = Source { thread: thread.clone(), gone, asked };
-        open.sources.insert(name.clone(), source);
-        Ok((thread, true))
+        let users = vec![account.downgrade()];
+        let source =
+            Source { thread: thread.clone(), gone, failure: failure.clone(), asked, users };
+        list.open.insert(name.clone(), source);
+        Ok((thread, failure))
+    }
+
+    fn list(&self) -> MutexGuard<'_, List> {
+        lock(&self.list)
     }
 }
 
-/// Asks an open source whether it may be used by one more.
-fn admit(thread: &SourceThread, name: &SourceName, opener: &Arc<Opener>) -> Result<(), Unopened> {
-    let (reply, admitted) = std::sync::mpsc::channel();
-    let asked = thread.send(Work::Admit { opener: opener.clone(), reply });
-    match asked.map_err(|_| ()).and_then(|()| admitted.recv().map_err(|_| ())) {
-        Ok(admitted) => admitted.map_err(|error| Unopened::Store(error.to_string())),
-        Err(()) => Err(Unopened::Store(format!("the thread of source {name} has failed"))),
-    }
+/// What is listed is true at every moment, so another thread's panic does not spoil it. The lock is never
+/// held while anything waits.
+fn lock(list: &Mutex<List>) -> MutexGuard<'_, List> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Opened {
-    /// Closes what is left of the source, where its thread has failed, and otherwise the idle source
-    /// that was asked for the longest ago, where there is no room for one more.
-    fn make_room_for(&mut self, name: &SourceName) -> Result<(), Unopened> {
-        if let Some(failed) = self.sources.remove(name) {
-            failed.close();
-        }
-        if self.sources.len() < MAX_OPEN {
-            return Ok(());
-        }
-        let idle = self.sources.iter().filter(|(_, source)| source.is_idle());
-        let oldest = idle.min_by_key(|(_, source)| source.asked).map(|(name, _)| name.clone());
-        match oldest.and_then(|name| self.sources.remove(&name)) {
-            Some(source) => source.close(),
-            None => {
-                return Err(Unopened::Busy(format!(
-                    "the receiver has {MAX_OPEN} sources in use, as many as it can; try again when \
-                     other senders have ended, or send fewer sources at once"
-                )));
+/// What a source's thread has.
+struct Running {
+    name: SourceName,
+    store: Arc<dyn Store>,
+    list: Weak<Mutex<List>>,
+    hashing: Hashing,
+    again: mpsc::WeakUnboundedSender<Work>,
+    failure: Failure,
+}
+
+impl Running {
+    fn run(&self, opener: &Opener, queue: mpsc::UnboundedReceiver<Work>) {
+        match self.open(opener) {
+            Ok(store) => work(store, queue, &self.again, &self.hashing),
+            Err(error) => {
+                // Who has asked finds it when the question is dropped; who asks later has it tried anew.
+                let _ = self.failure.set(error);
+                drop(queue);
             }
         }
-        Ok(())
+    }
+
+    /// Opens the source in the store. Where the process has no more files, idle sources give way.
+    fn open(&self, opener: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+        loop {
+            let error = match self.store.open(&self.name, opener) {
+                Err(error) if is_out_of_files(&error) => error,
+                opened => return opened,
+            };
+            let closing = self.list.upgrade().and_then(|list| lock(&list).close_one());
+            if !closing.is_some_and(|gone| gone.wait_for(CLOSE_PATIENCE)) {
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl List {
+    /// Takes what is left of the source off the list, where its thread has ended, and has the idle source
+    /// closed that was asked for the longest ago, where there is no room for one more.
+    fn make_room_for(&mut self, name: &SourceName) -> Result<(), Unopened> {
+        self.closing.retain(|(_, gone)| !gone.is_gone());
+        if let Some(ended) = self.open.remove(name) {
+            self.close(name.clone(), ended);
+        }
+        let full = || {
+            Unopened::Busy(format!(
+                "the receiver has {MAX_OPEN} sources in use, as many as it can; try again when \
+                 other senders have ended, or send fewer sources at once"
+            ))
+        };
+        if self.open.len() < MAX_OPEN {
+            return Ok(());
+        }
+        if self.closing.len() >= MAX_CLOSING {
+            return Err(full());
+        }
+        self.close_one().map(|_| ()).ok_or_else(full)
+    }
+
+    /// Has the idle source closed that was asked for the longest ago, if there is one.
+    fn close_one(&mut self) -> Option<Gone> {
+        let idle = self.open.iter().filter(|(_, source)| source.is_idle());
+        let oldest = idle.min_by_key(|(_, source)| source.asked).map(|(name, _)| name.clone())?;
+        let source = self.open.remove(&oldest)?;
+        Some(self.close(oldest, source))
+    }
+
+    /// Has a session of the sender that holds the most sources give way, if that is more than the sender of
+    /// `newcomer` would have then. True as well while one is about to.
+    fn has_one_give_way(&mut self, newcomer: &Account) -> bool {
+        let mut held: HashMap<String, Vec<Account>> = HashMap::new();
+        for source in self.open.values().filter(|source| !source.is_idle()) {
+            for user in source.users.iter().filter_map(WeakAccount::upgrade) {
+                held.entry(user.sender().to_owned()).or_default().push(user);
+            }
+        }
+        let own = held.get(newcomer.sender()).map_or(0, Vec::len);
+        let most = held.into_values().max_by_key(Vec::len).unwrap_or_default();
+        if most.len() <= own + 1 {
+            return false;
+        }
+        if !most.iter().any(Account::is_told_to_go)
+            && let Some(victim) = most.iter().max_by_key(|account| account.idle())
+        {
+            victim.tell_to_go(
+                "the receiver has as many sources in use as it can, and others want some; try again, \
+                 with fewer at once",
+            );
+        }
+        true
+    }
+
+    /// Lets go of a source: its thread does what was asked of it, and then gives its files and locks back.
+    fn close(&mut self, name: SourceName, source: Source) -> Gone {
+        let Source { thread, gone, .. } = source;
+        drop(thread);
+        self.closing.push((name, gone.clone()));
+        gone
+    }
+
+    /// The threads that may still have this source's files and locks.
+    fn closing_of(&self, name: &SourceName) -> Vec<Gone> {
+        let same = self.closing.iter().filter(|(of, _)| of == name);
+        same.map(|(_, gone)| gone.clone()).collect()
     }
 }
 
 impl Source {
-    /// False where its thread has failed.
+    /// False where its thread has failed, or did not get it open.
     fn is_alive(&self) -> bool {
         !self.thread.is_closed()
     }
@@ -226,169 +334,38 @@ impl Source {
     fn is_idle(&self) -> bool {
         self.thread.strong_count() == 1 || !self.is_alive()
     }
+}
 
-    /// Waits until it has done what was asked of it, and has given its files and locks back: the next
-    /// to open the same source would find it in use otherwise.
-    fn close(self) {
-        drop(self.thread);
+impl Gone {
+    fn wait(&self) {
         // An error is what is waited for. A thread that has failed has said so by its panic.
-        let _ = self.gone.recv();
+        let _ = self.receiver().recv();
+    }
+
+    /// False where it takes longer.
+    fn wait_for(&self, patience: Duration) -> bool {
+        let waited = self.receiver().recv_timeout(patience);
+        !matches!(waited, Err(std::sync::mpsc::RecvTimeoutError::Timeout))
+    }
+
+    fn is_gone(&self) -> bool {
+        let Ok(receiver) = self.0.try_lock() else { return false };
+        matches!(receiver.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected))
+    }
+
+    fn receiver(&self) -> MutexGuard<'_, std::sync::mpsc::Receiver<Infallible>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A source's thread: takes whatever waits, stores it as one batch, answers.
-fn work(mut store: Box<dyn OpenSource>, mut queue: mpsc::UnboundedReceiver<Work>) {
-    let mut batch = Batch::default();
-    while let Some(mut next) = queue.blocking_recv() {
-        loop {
-            match next {
-                Work::Admit { opener, reply } => {
-                    let _ = reply.send(store.admit(&opener));
-                }
-                Work::Store { frame, from, replace, reply } => {
-                    batch.push(*frame, from, replace, reply);
-                }
-                Work::LookUp { offer, from, claim, replace, listening, reply } => {
-                    // Offers are answered as of the frames before them.
-                    batch.store(&mut *store);
-                    look_up(&mut *store, &offer, &from, replace, &listening, &reply);
-                    drop(claim);
-                }
-            }
-            if batch.is_full() {
-                break;
-            }
-            match queue.try_recv() {
-                Ok(work) => next = work,
-                Err(_) => break,
-            }
-        }
-        batch.store(&mut *store);
-    }
-}
-
-/// Frames that are about to be stored together.
-#[derive(Default)]
-struct Batch {
-    frames: Vec<ReceivedFrame>,
-    origins: Vec<Origin>,
-    bytes: u64,
-}
-
-struct Origin {
-    source: SourceId,
-    repaired: bool,
-    reply: Reply,
-    /// Gives the body's memory back when the frame is stored.
-    _claim: Claim,
-}
-
-impl Batch {
-    fn push(&mut self, arrived: ArrivedFrame, from: Arc<Opener>, replace: bool, reply: Reply) {
-        let ArrivedFrame { source, frame, received, repaired, claim } = arrived;
-        self.bytes += frame.meta.bytes;
-        self.frames.push(ReceivedFrame { frame, from, received, replace });
-        self.origins.push(Origin { source, repaired, reply, _claim: claim });
-    }
-
-    fn is_full(&self) -> bool {
-        self.frames.len() >= BATCH_FRAMES || self.bytes >= BATCH_BYTES
-    }
-
-    fn store(&mut self, store: &mut dyn OpenSource) {
-        if self.frames.is_empty() {
-            return;
-        }
-        let outcomes = store.store(&self.frames);
-        let at = UnixNanos::now();
-        let settled = self.frames.drain(..).zip(outcomes).map(|(received, outcome)| Settled {
-            sequence: received.frame.meta.sequence,
-            bytes: received.frame.meta.bytes,
-            repaired: false,
-            outcome,
-        });
-        report(settled.zip(self.origins.drain(..)), at);
-        self.bytes = 0;
-    }
-}
-
-/// Tells each session of its frames; neighbours of one session share a message.
-fn report(settled: impl Iterator<Item = (Settled, Origin)>, at: UnixNanos) {
-    let mut run: Option<(Reply, SourceId, Vec<Settled>)> = None;
-    for (mut settled, origin) in settled {
-        settled.repaired = origin.repaired;
-        match &mut run {
-            Some((reply, source, frames))
-                if reply.same_channel(&origin.reply) && *source == origin.source =>
-            {
-                frames.push(settled);
-            }
-            _ => {
-                send_run(run.take(), at);
-                run = Some((origin.reply, origin.source, vec![settled]));
-            }
-        }
-    }
-    send_run(run, at);
-}
-
-fn send_run(run: Option<(Reply, SourceId, Vec<Settled>)>, at: UnixNanos) {
-    if let Some((reply, source, frames)) = run {
-        // A session that is gone will ask again when it comes back.
-        let _ = reply.send(Done::Stored { source, at, frames });
-    }
-}
-
-fn look_up(
-    store: &mut dyn OpenSource,
-    offer: &Offer,
-    from: &Opener,
-    replace: bool,
-    listening: &AtomicBool,
-    reply: &Reply,
-) {
-    let offered: Vec<_> = offer.entries.iter().map(offered).collect();
-    let listens = || !reply.is_closed() && listening.load(Ordering::Relaxed);
-    let held = store.look_up(from, &offered, &listens);
-    if held.len() < offered.len() {
-        return;
-    }
-    let verdicts: Vec<_> = held.into_iter().map(|held| verdict(held, replace)).collect();
-    let stored = verdicts.iter().filter(|&&verdict| verdict == Verdict::Stored).count() as u64;
-    let answer = Answer::new(offer.source, verdicts);
-    let _ = reply.send(Done::Answered { answer, stored });
-}
-
-fn offered(entry: &OfferEntry) -> Offered<'_> {
-    Offered {
-        sequence: entry.sequence,
-        name: &entry.name,
-        bytes: entry.bytes,
-        modified: entry.modified,
-        hash: entry.hash,
-    }
-}
-
-/// Whether a frame on offer has to be sent.
-fn verdict(held: Held, replace: bool) -> Verdict {
-    match held {
-        Held::Nothing => Verdict::Wanted,
-        Held::Same => Verdict::Stored,
-        Held::NeedsHash => Verdict::NeedHash,
-        Held::Other if replace => Verdict::Wanted,
-        Held::Other => Verdict::Differs,
-    }
-}
-
-/// The code by which a sender is told why a frame is not stored.
-pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
-    match error {
-        FrameError::Conflict { .. } | FrameError::NotAFile { .. } => RefusalCode::Conflict,
-        FrameError::HashMismatch { .. } => RefusalCode::HashMismatch,
-        FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
-        FrameError::NoSpace { .. } => RefusalCode::NoSpace,
-        FrameError::Io { .. } => RefusalCode::StoreFailed,
-    }
+/// True where the process, or the system, has no more files to open.
+fn is_out_of_files(error: &StoreError) -> bool {
+    let cause = match error {
+        StoreError::Io { cause, .. } => *cause,
+        StoreError::Manifest(error) => error.cause,
+        _ => return false,
+    };
+    matches!(cause, Errno::MFILE | Errno::NFILE)
 }
 
 impl std::fmt::Debug for Sources {

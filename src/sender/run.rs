@@ -74,6 +74,10 @@ pub async fn run(
     };
     let (error, sessions) = (running.explain(&end), running.sessions);
     progress.ended();
+    for (ledger, source) in ledgers.iter_mut().zip(&sources) {
+        // What came about while there was no session is of this run as well.
+        ledger.grow(source.extent());
+    }
     let elapsed = started.elapsed();
     match &end {
         // The receiver knows.

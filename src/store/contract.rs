@@ -57,7 +57,8 @@
 //! assert!(open.store(&[]).is_empty());
 //! ```
 
-use std::fmt::Debug;
+use std::any::Any;
+use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -95,6 +96,16 @@ pub trait OpenSource: Debug + Send {
     fn admit(&mut self, _opener: &Opener) -> Result<(), StoreError> {
         Ok(())
     }
+
+    /// What would have to be read of stored content before [`look_up`](Self::look_up) can tell what the
+    /// source has of these frames. Whoever asks has it read elsewhere, at its own pace, and gives it to
+    /// [`has_read`](Self::has_read), so that nobody's frames wait for it.
+    fn unread(&mut self, _offered: &[Offered<'_>]) -> Vec<Reading> {
+        Vec::new()
+    }
+
+    /// Takes what was read. It is remembered for as long as the content does not change.
+    fn has_read(&mut self, _reading: Reading) {}
 
     /// What the source has of the frames that a sender offers, one for each, in their order; fewer, where
     /// `listening` turned false meanwhile: nobody waits for the answer any more.
@@ -144,6 +155,16 @@ pub struct Offered<'a> {
     pub hash: Option<ContentHash>,
 }
 
+/// Content that has to be read before a source can say what it has of a frame on offer: on any thread, for
+/// as long as it takes.
+pub struct Reading {
+    read: Option<Box<dyn FnOnce() -> Found + Send>>,
+    found: Option<Found>,
+}
+
+/// What a reading found, as its source knows it.
+type Found = Box<dyn Any + Send>;
+
 /// What a source has of a frame on offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
@@ -179,6 +200,31 @@ pub enum Outcome {
     AlreadyStored,
     /// It is not stored, and must not be confirmed.
     Failed(FrameError),
+}
+
+impl Reading {
+    /// One that is done by `read`.
+    pub fn new<T: Any + Send>(read: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self { read: Some(Box::new(move || Box::new(read()))), found: None }
+    }
+
+    /// Reads. Blocks the thread.
+    pub fn read(&mut self) {
+        if let Some(read) = self.read.take() {
+            self.found = Some(read());
+        }
+    }
+
+    /// What was found, for the source that has asked for it; `None` where nothing was read.
+    pub fn found<T: Any>(self) -> Option<T> {
+        self.found.and_then(|found| found.downcast().ok()).map(|found| *found)
+    }
+}
+
+impl Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reading").field("is_done", &self.found.is_some()).finish()
+    }
 }
 
 impl Opener {

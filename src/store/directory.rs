@@ -52,6 +52,13 @@ impl Directory {
         }
     }
 
+    /// The same folder, open once more.
+    pub(crate) fn again(&self) -> Result<Self> {
+        let fd = self.fd.try_clone();
+        let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        fd.map(|fd| Self { fd }).map_err(failed)
+    }
+
     /// Makes a folder in this one; whether it is new.
     pub(crate) fn make_folder(&self, name: &str) -> Result<bool> {
         match mkdirat(&self.fd, name, FOLDER_MODE) {

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use rustix::io::Errno;
 
 use super::belief::StoredInfo;
 use super::content::hash_file;
-use super::contract::{Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame};
+use super::contract::{Held, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame};
 use super::directory::{Directory, Kind};
 use super::error::{FrameError, StoreError, Taken};
+use super::known_content::{KnownContent, Seen, Version};
 use super::lock::Locked;
 use super::options::StoreOptions;
 use crate::frame::{ContentHash, FrameName, RESERVED_PREFIX, Sequence, SourceName, UnixNanos};
@@ -34,6 +35,9 @@ pub struct FolderSource {
     options: StoreOptions,
     opened: Opened,
     parts: u64,
+    known: KnownContent,
+    /// The folder, for those who read in it beside this, while there are any.
+    readers: Weak<Directory>,
     /// Keeps the store locked.
     _out: Arc<Locked>,
 }
@@ -89,7 +93,8 @@ impl FolderSource {
         }
         let (manifest, opened) = Manifest::open(file, &manifest_path)?;
         let source = source.clone();
-        Ok(Self { source, directory, manifest, options, opened, parts: 0, _out: out })
+        let (parts, known, readers) = (0, KnownContent::default(), Weak::new());
+        Ok(Self { source, directory, manifest, options, opened, parts, known, readers, _out: out })
     }
 
     /// What was found, and put right, when the source was opened.
@@ -350,14 +355,49 @@ impl FolderSource {
         })
     }
 
-    /// Whether the file of that name has this content.
-    fn has_content(&self, name: &FrameName, wanted: ContentHash) -> Result<bool, FrameError> {
+    /// Whether the file of that name has this content. One that was read before is not read again.
+    fn has_content(&mut self, name: &FrameName, wanted: ContentHash) -> Result<bool, FrameError> {
         let failed = |cause| self.system(name, "read the file of its name", cause);
         let file = self.directory.open_file(name.as_str()).map_err(failed)?;
-        match hash_file(&file, &mut Vec::new()) {
-            Ok((hash, _)) => Ok(hash == wanted),
-            Err(error) => Err(failed(Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+        let by_system = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let version = Version::of(&file).map_err(|error| failed(by_system(error)))?;
+        if let Some(hash) = self.known.of(name, &version) {
+            return Ok(hash == wanted);
         }
+        let (hash, _) =
+            hash_file(&file, &mut Vec::new()).map_err(|error| failed(by_system(error)))?;
+        if Version::of(&file).is_ok_and(|after| after == version) {
+            self.known.note(name.clone(), version, hash);
+        }
+        Ok(hash == wanted)
+    }
+
+    /// What has to be read to tell whether the frame on offer is stored, if anything has.
+    fn unread_content(&mut self, offered: &Offered<'_>) -> Option<Reading> {
+        let record = self.manifest.find(offered.name).ok()??;
+        let (Kind::File(length), changed) = self.directory.look(offered.name.as_str()).ok()??
+        else {
+            return None;
+        };
+        if length != record.bytes || length != offered.bytes || wrote(&record, changed) {
+            return None;
+        }
+        let file = self.directory.open_file(offered.name.as_str()).ok()?;
+        let version = Version::of(&file).ok()?;
+        if self.known.of(offered.name, &version).is_some() {
+            return None;
+        }
+        let (folder, name) = (self.folder_for_readers()?, offered.name.clone());
+        Some(Reading::new(move || Seen { content: read_content(&folder, &name), name }))
+    }
+
+    fn folder_for_readers(&mut self) -> Option<Arc<Directory>> {
+        if let Some(folder) = self.readers.upgrade() {
+            return Some(folder);
+        }
+        let folder = Arc::new(self.directory.again().ok()?);
+        self.readers = Arc::downgrade(&folder);
+        Some(folder)
     }
 
     /// The same; in durable mode it is synced then.
@@ -387,7 +427,25 @@ impl FolderSource {
     }
 }
 
+/// The content of a file, where that is the same before and after it was read.
+fn read_content(folder: &Directory, name: &FrameName) -> Option<(Version, ContentHash)> {
+    let file = folder.open_file(name.as_str()).ok()?;
+    let version = Version::of(&file).ok()?;
+    let (hash, _) = hash_file(&file, &mut Vec::new()).ok()?;
+    (Version::of(&file).ok()? == version).then_some((version, hash))
+}
+
 impl OpenSource for FolderSource {
+    fn unread(&mut self, offered: &[Offered<'_>]) -> Vec<Reading> {
+        offered.iter().filter_map(|offered| self.unread_content(offered)).collect()
+    }
+
+    fn has_read(&mut self, reading: Reading) {
+        if let Some(Seen { name, content: Some((version, hash)) }) = reading.found() {
+            self.known.note(name, version, hash);
+        }
+    }
+
     fn look_up(
         &mut self,
         asker: &Opener,

@@ -32,13 +32,14 @@ mod error;
 mod folder;
 mod folder_source;
 mod folders;
+mod known_content;
 mod lock;
 mod options;
 mod template;
 
 pub use belief::StoredInfo;
 pub(crate) use content::hash_file;
-pub use contract::{Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store};
+pub use contract::{Held, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store};
 pub(crate) use directory::{Directory, Kind};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;

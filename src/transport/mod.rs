@@ -11,13 +11,16 @@
 //! - nothing is promised of delivery: only a receipt proves it.
 
 mod budget;
+mod desk;
 mod error;
 #[cfg(test)]
 mod long_offer;
 mod open;
+mod places;
 pub mod quic;
 pub mod stop_and_wait;
 pub mod tcp;
+mod voice;
 
 use std::fmt;
 use std::future::Future;
@@ -31,9 +34,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use budget::{Claim, MemoryBudget, SHORT_MESSAGE};
+pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
+pub use voice::Voice;
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
 use crate::identity::Permit;
@@ -132,6 +136,9 @@ impl OutgoingFrame {
 pub struct ReceiverLink {
     /// Who is at the other end.
     pub peer: Peer,
+    /// The memory that the session holds, and what it is told where it has to give way. Until it is
+    /// dropped the session counts among those that there may be.
+    pub account: Account,
     /// What arrives; closed when the link has ended, whose reason is then in `end`.
     pub arrivals: mpsc::Receiver<Arrival>,
     /// Messages to the sender. Dropped by a session that has no more to say: a close delivers what was
@@ -205,7 +212,34 @@ pub struct Intake {
     pub stall: Duration,
     /// The most sessions at once.
     pub max_sessions: usize,
+    /// What is said of peers.
+    pub voice: Voice,
 }
+
+/// Hands something on that has arrived. To wait for the session is not the peer's stall.
+///
+/// # Errors
+/// The session is gone.
+async fn hand_on(
+    arrivals: &mpsc::Sender<Arrival>,
+    arrival: Arrival,
+    account: &Account,
+) -> Result<(), Abandoned> {
+    use mpsc::error::TrySendError;
+    account.act();
+    match arrivals.try_send(arrival) {
+        Ok(()) => Ok(()),
+        Err(TrySendError::Closed(_)) => Err(Abandoned),
+        Err(TrySendError::Full(arrival)) => {
+            let _holdup = account.holdup();
+            arrivals.send(arrival).await.map_err(|_| Abandoned)
+        }
+    }
+}
+
+/// Nobody takes what arrives any more.
+#[derive(Debug)]
+struct Abandoned;
 
 /// Accepts sessions; its tasks end when it is dropped.
 #[derive(Debug)]
@@ -311,6 +345,17 @@ impl LinkKeeper {
             first
         });
     }
+}
+
+impl Peer {
+    /// Whose sessions count together: its pin, or its address where it has none.
+    pub fn sender(&self) -> String {
+        sender_of(self.pin.as_deref(), self.address)
+    }
+}
+
+fn sender_of(pin: Option<&str>, address: SocketAddr) -> String {
+    pin.map_or_else(|| address.ip().to_canonical().to_string(), str::to_owned)
 }
 
 impl SourceCount {

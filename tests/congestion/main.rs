@@ -7,3 +7,4 @@ mod paths;
 mod sharing;
 mod sim;
 mod tables;
+mod thin;

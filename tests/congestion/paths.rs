@@ -63,7 +63,7 @@ pub(crate) struct Run {
     pub(crate) newest_first: bool,
     /// As in [`Scenario`].
     pub(crate) shipped: bool,
-    pub(crate) gathering: Nanos,
+    pub(crate) gathers: bool,
     pub(crate) ring: Arc<TraceRing>,
 }
 
@@ -77,14 +77,20 @@ impl Run {
             seed: 1,
             newest_first: false,
             shipped: false,
-            gathering: 0,
+            gathers: false,
             ring: Arc::new(TraceRing::new(100_000)),
         }
     }
 
     /// A flow as it is shipped, whose newest frame goes first.
     pub(crate) fn shipped(cell: Cell, load: Load, seconds: f64, seed: u64) -> Self {
-        Self { seed, shipped: true, newest_first: true, ..Self::new(cell, load, seconds) }
+        Self {
+            seed,
+            shipped: true,
+            newest_first: true,
+            gathers: true,
+            ..Self::new(cell, load, seconds)
+        }
     }
 
     /// Runs on the path as it is.
@@ -117,7 +123,7 @@ impl Run {
             seed: self.seed,
             newest_first: self.newest_first,
             shipped: self.shipped,
-            gathering: self.gathering,
+            gathers: self.gathers,
         })
     }
 }
@@ -169,7 +175,7 @@ impl Pair {
             seed: self.seed,
             newest_first: false,
             shipped: false,
-            gathering: 0,
+            gathers: false,
         })
     }
 }

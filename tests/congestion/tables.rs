@@ -392,7 +392,7 @@ fn table_odd() {
         for seed in list("SEED", "1,2,3") {
             let mut run = run(cell, load.clone(), 10.0);
             (run.seed, run.shipped) = (seed as u64, true);
-            run.gathering = (list("GATHER", "0")[0] * 1e6) as Nanos;
+            run.gathers = std::env::var_os("GATHER").is_some();
             let out = run.go_changed(|forward, back| {
                 forward.late = (share > 0.0).then_some((share, (late * 1e6) as Nanos));
                 if let Some(down) = list("DOWN", "0").first().filter(|down| **down > 0.0) {

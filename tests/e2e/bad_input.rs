@@ -121,7 +121,7 @@ fn a_file_that_is_written_all_the_time_is_never_stored_torn() {
     let content = crate::support::frame("busy", 0, 400_000);
     fs::write(&path, &content).unwrap();
     let over = std::sync::atomic::AtomicBool::new(false);
-    let receiver = Receiver::start(&place, &[]);
+    let receiver = Receiver::start(&place, &["--allow-overwrite"]);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let file = fs::OpenOptions::new().write(true).open(&path).unwrap();

@@ -43,7 +43,7 @@ fn changed_content_is_an_error_that_names_it_unless_it_may_be_replaced() {
         let place = Place::new();
         place.frames("visible", 5, 5_000);
         let with = ["--transport", transport];
-        let receiver = Receiver::start(&place, &with);
+        let receiver = Receiver::start(&place, &[&with[..], &["--allow-overwrite"]].concat());
         receiver.send(&["visible"], &with).expect(0);
         // One of another length, one of the same.
         let stored = fs::read(place.path("visible/2.bin")).unwrap();

@@ -6,11 +6,14 @@ use crate::frame::{Frame, Sequence, UnixNanos};
 use crate::repair::{
     Arrival as Body, Assembly, Head, Layout, Limits, Plan, Progress, RepairError, TrailerMark,
 };
-use crate::transport::{ArrivedFrame, Claim, Intake, SourceCount};
+use crate::transport::{Account, ArrivedFrame, Claim, Intake, SourceCount};
 use crate::wire::{Decoded, FrameHeader, MAX_HEADER_BYTES, RefusalCode, SourceId, WireError};
 
 /// Memory for a body is claimed in steps that double from here.
-const FIRST_CLAIM: u64 = 64 * 1_024;
+const FIRST_CLAIM: u64 = 4 * 1_024;
+
+/// What a frame holds beside its body, once it has arrived.
+const FRAME_BYTES: u64 = 1_024;
 
 /// Why a frame's stream was refused.
 pub(super) struct Fault {
@@ -29,7 +32,6 @@ pub(super) enum Step {
 
 /// A frame that is arriving.
 pub(super) struct Incoming<'a> {
-    intake: &'a Intake,
     sources: &'a SourceCount,
     assembly: Assembly,
     header: Option<FrameHeader>,
@@ -38,14 +40,18 @@ pub(super) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(intake: &'a Intake, sources: &'a SourceCount, mark: TrailerMark) -> Self {
+    pub(super) fn new(
+        intake: &'a Intake,
+        account: &Account,
+        sources: &'a SourceCount,
+        mark: TrailerMark,
+    ) -> Self {
         let limits = Limits { max_header: MAX_HEADER_BYTES, max_body: intake.max_frame.0 };
         Self {
-            intake,
             sources,
             assembly: Assembly::new(limits, mark),
             header: None,
-            claim: intake.budget.claim(),
+            claim: account.claim(),
             claimed: 0,
         }
     }
@@ -86,7 +92,7 @@ impl<'a> Incoming<'a> {
             let announced = self.assembly.layout().map_or(u64::MAX, |layout| layout.end());
             let next =
                 needed.max((self.claimed * 2).min(announced)).max(FIRST_CLAIM.min(announced));
-            self.claim.grow_to(next).await;
+            self.claim.grow_to(FRAME_BYTES + next).await;
             self.claimed = next;
         }
     }
@@ -114,7 +120,8 @@ impl<'a> Incoming<'a> {
 
     fn arrived(&mut self, body: Body) -> Option<ArrivedFrame> {
         let FrameHeader { source, meta, .. } = self.header.take()?;
-        let mut claim = std::mem::replace(&mut self.claim, self.intake.budget.claim());
+        let next = self.claim.account().claim();
+        let mut claim = std::mem::replace(&mut self.claim, next);
         claim.arrived();
         let repaired = body.mended_shards > 0 || self.assembly.header_from_trailer();
         let frame = Frame { meta, body: body.body };

@@ -124,6 +124,7 @@ async fn a_close_that_is_lost_is_said_again_before_the_sender_has_ended() {
             budget: MemoryBudget::new(ByteSize(1 << 20)),
             stall: PATIENCE,
             max_sessions: 1,
+            voice: crate::transport::Voice::default(),
         },
     })
     .unwrap();

@@ -2,18 +2,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
-use quinn::{Connection, Endpoint, Incoming, ServerConfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, Runtime, SendStream, ServerConfig};
+use tokio::sync::{mpsc, oneshot};
 
+use super::gather::{GatheringSocket, Pace};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
-use super::{close, keep, receive, settings, until_closed, watch_path};
-use crate::identity::{ServerTls, quinn_peer_certificates};
+use super::{close, gather, keep, receive, settings, until_closed, watch_path, window};
+use crate::identity::{Explainer, Permit, ServerTls, quinn_peer_certificates};
+use crate::transport::desk::{Desk, Seat};
+use crate::transport::places::{Full, Place, Places};
 use crate::transport::{
-    ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
-    SourceCount, Transport, TransportError,
+    ARRIVAL_QUEUE, Account, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
+    SourceCount, Transport, TransportError, hand_on, sender_of,
 };
 use crate::wire::CloseCode;
 
@@ -38,139 +42,230 @@ pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
     let failed =
         |error: std::io::Error| TransportError::listen(setup.address, Transport::Quic, &error);
     let mut config = ServerConfig::with_crypto(setup.tls.quic().0);
-    config.transport_config(settings::transport(setup.congestion.clone()));
-    config.max_incoming(settings::MAX_HANDSHAKES);
+    let mut transport = settings::settings(setup.congestion.clone());
+    window::begin(&mut transport);
+    config.transport_config(Arc::new(transport));
+    config
+        .max_incoming(settings::MAX_HANDSHAKES)
+        .incoming_buffer_size(settings::UNTAKEN_BYTES)
+        .incoming_buffer_size_total(settings::UNTAKEN_BYTES_OF_ALL);
     let template = config.clone();
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
     let runtime = Arc::new(PreciseRuntime);
+    let pace = Arc::new(Pace::default());
+    let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+    let socket = Arc::new(GatheringSocket::new(socket, pace.clone()));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
-    let endpoint = Endpoint::new(endpoint_config, Some(config), socket, runtime).map_err(failed)?;
+    let endpoint =
+        Endpoint::new_with_abstract_socket(endpoint_config, Some(config), socket, runtime)
+            .map_err(failed)?;
 
     // Sessions wait here for the receiver; it takes them at once.
     let (ready, links) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel();
-    tokio::spawn(accept(endpoint, setup, template, ready, stopped));
+    let newcomers = Desk::new(settings::MAX_HANDSHAKES, settings::MAX_HANDSHAKES_OF_ONE);
+    let places = Places::new(setup.intake.max_sessions);
+    let reception = Reception { setup, template, pace, newcomers, places };
+    tokio::spawn(accept(endpoint, Arc::new(reception), ready, stopped));
     Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
+}
+
+/// What all connections of a listener share.
+struct Reception {
+    setup: QuicListen,
+    template: ServerConfig,
+    pace: Arc<Pace>,
+    newcomers: Desk,
+    places: Places,
 }
 
 async fn accept(
     endpoint: Endpoint,
-    setup: QuicListen,
-    template: ServerConfig,
+    reception: Arc<Reception>,
     ready: mpsc::Sender<ReceiverLink>,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let handshakes = Arc::new(Semaphore::new(settings::MAX_HANDSHAKES));
-    let sessions = Arc::new(Semaphore::new(setup.intake.max_sessions));
-    let shared = Arc::new((setup, template));
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             _ = &mut stopped => None,
         };
         let Some(incoming) = incoming else { break };
-        let Ok(handshake) = handshakes.clone().try_acquire_owned() else {
-            incoming.ignore();
-            continue;
-        };
-        let busy = settings::MAX_HANDSHAKES - handshakes.available_permits();
-        if busy > settings::RETRY_ABOVE
+        if reception.newcomers.taken() > settings::RETRY_ABOVE
             && !incoming.remote_address_validated()
             && incoming.may_retry()
         {
             let _ = incoming.retry();
             continue;
         }
-        let (shared, ready, sessions) = (shared.clone(), ready.clone(), sessions.clone());
-        tokio::spawn(async move { open(incoming, handshake, &shared, ready, sessions).await });
+        let seat = reception.newcomers.sit_down(incoming.remote_address().ip());
+        let (reception, ready) = (reception.clone(), ready.clone());
+        tokio::spawn(async move { reception.open(incoming, seat, ready).await });
     }
     // Open sessions end on their own; the last packets of each must leave before the socket goes.
     endpoint.set_server_config(None);
     endpoint.wait_idle().await;
 }
 
-/// One connection from its first packet to the end of its session.
-async fn open(
-    incoming: Incoming,
-    handshake: OwnedSemaphorePermit,
-    (setup, template): &(QuicListen, ServerConfig),
-    ready: mpsc::Sender<ReceiverLink>,
-    sessions: Arc<Semaphore>,
-) {
-    let address = incoming.remote_address();
-    // Each connection is verified on its own, so that a refusal names the right sender.
-    let (crypto, explainer) = setup.tls.quic();
-    let mut config = template.clone();
-    config.crypto = crypto;
-    let opening = async {
+/// A connection whose session stream is open.
+struct Opened {
+    connection: Connection,
+    permit: Permit,
+    account: Account,
+    place: Place,
+    session: (SendStream, RecvStream),
+}
+
+impl Reception {
+    /// One connection from its first packet to the end of its session.
+    async fn open(&self, incoming: Incoming, mut seat: Seat, ready: mpsc::Sender<ReceiverLink>) {
+        let address = incoming.remote_address();
+        // Each connection is verified on its own, so that a refusal names the right sender.
+        let (crypto, explainer) = self.setup.tls.quic();
+        let mut config = self.template.clone();
+        config.crypto = crypto;
+        let opening = tokio::time::timeout(
+            settings::OPENING_TIMEOUT,
+            self.welcome(incoming, config, address, &explainer),
+        );
+        let opened = tokio::select! {
+            opened = opening => opened,
+            // Its connection goes with what is dropped here.
+            () = seat.told_to_go() => return,
+        };
+        drop(seat);
+        let Ok(Ok(Some(opened))) = opened else { return };
+        self.serve(opened, address, explainer, ready).await;
+    }
+
+    /// Brings a connection to its session stream; `None` where there is no place for it.
+    async fn welcome(
+        &self,
+        incoming: Incoming,
+        config: ServerConfig,
+        address: SocketAddr,
+        explainer: &Explainer,
+    ) -> Result<Option<Opened>, quinn::ConnectionError> {
+        let Intake { voice, budget, .. } = &self.setup.intake;
         let connection = match shake_hands(incoming, config).await {
             Ok(connection) => connection,
             Err(error) => {
                 let refusal = explainer.explain(&error);
                 let why = refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-                tracing::warn!(%address, "refused a connection: {why}");
+                let stranger = address.ip().to_string();
+                voice.warn(&stranger, || format!("refused a connection from {address}: {why}"));
                 return Err(error);
             }
         };
-        let permit = match setup.tls.admit(&quinn_peer_certificates(&connection)) {
+        let permit = match self.setup.tls.admit(&quinn_peer_certificates(&connection)) {
             Ok(permit) => permit,
             Err(refusal) => {
-                tracing::warn!(%address, "refused a session: {refusal}");
+                let stranger = address.ip().to_string();
+                voice.warn(&stranger, || format!("refused a session of {address}: {refusal}"));
                 close(&connection, CloseCode::Revoked, &refusal.to_string());
                 return Ok(None);
             }
         };
-        let Ok(session) = sessions.try_acquire_owned() else {
-            tracing::warn!(%address, "refused a session: as many as allowed are open");
-            close(&connection, CloseCode::Busy, "the receiver has as many sessions as it serves");
-            return Ok(None);
+        let pin = permit.pin().map(|pin| pin.to_string());
+        let account = budget.open(&sender_of(pin.as_deref(), address));
+        let place = match self.places.take(&account) {
+            Ok(place) => place,
+            Err(Full(why)) => {
+                voice.warn(account.sender(), || format!("refused a session of {address}: {why}"));
+                close(&connection, CloseCode::Busy, &why);
+                return Ok(None);
+            }
         };
-        let streams = connection.accept_bi().await?;
-        Ok::<_, quinn::ConnectionError>(Some((connection, permit, session, streams)))
-    };
-    let opened = tokio::time::timeout(settings::OPENING_TIMEOUT, opening).await;
-    drop(handshake);
-    let Ok(Ok(Some((connection, permit, session, (session_out, session_in))))) = opened else {
-        return;
-    };
-
-    let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
-    let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
-    let (end, keeper) = LinkEnd::new();
-    let sources = SourceCount::default();
-    let pin = permit.pin().map(|pin| pin.to_string());
-    let peer = Peer { address, pin, transport: Transport::Quic, permit };
-    let path = watch_path(&connection, Arc::default());
-    let link = ReceiverLink { peer, arrivals, messages, sources: sources.clone(), end, path };
-    if ready.send(link).await.is_err() {
-        close(&connection, CloseCode::Shutdown, "the receiver is shutting down");
-        return;
+        let session = tokio::select! {
+            session = connection.accept_bi() => session?,
+            why = account.told_to_go() => {
+                close(&connection, CloseCode::Busy, &why);
+                return Ok(None);
+            }
+        };
+        Ok(Some(Opened { connection, permit, account, place, session }))
     }
-    let saying = tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
-    let messages = Messages::new(session_in);
-    let intake = setup.intake.clone();
-    tokio::spawn(read_messages(connection.clone(), messages, intake.clone(), arrived.clone()));
-    tokio::spawn(receive::frames(connection.clone(), arrived, sources, intake));
-    let all_said = async {
-        let _ = saying.await;
-    };
-    keep(connection, keeper, address, explainer, all_said).await;
-    drop(session);
+
+    /// Runs a session to the end of its connection.
+    async fn serve(
+        &self,
+        opened: Opened,
+        address: SocketAddr,
+        explainer: Explainer,
+        ready: mpsc::Sender<ReceiverLink>,
+    ) {
+        let Opened { connection, permit, account, place, session } = opened;
+        let (session_out, session_in) = session;
+        let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
+        let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
+        let (end, keeper) = LinkEnd::new();
+        let sources = SourceCount::default();
+        let pin = permit.pin().map(|pin| pin.to_string());
+        let link = ReceiverLink {
+            peer: Peer { address, pin, transport: Transport::Quic, permit },
+            account: account.clone(),
+            arrivals,
+            messages,
+            sources: sources.clone(),
+            end,
+            path: watch_path(&connection, Arc::default()),
+        };
+        if ready.send(link).await.is_err() {
+            close(&connection, CloseCode::Shutdown, "the receiver is shutting down");
+            return;
+        }
+        let saying = tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
+        let messages = Messages::new(session_in);
+        let intake = self.setup.intake.clone();
+        let reading = read_messages(
+            connection.clone(),
+            messages,
+            intake.stall,
+            arrived.clone(),
+            account.clone(),
+        );
+        tokio::spawn(reading);
+        tokio::spawn(receive::frames(
+            connection.clone(),
+            arrived,
+            sources,
+            intake,
+            account.clone(),
+        ));
+        tokio::spawn(gather::watch(connection.clone(), self.pace.clone()));
+        let all_said = async {
+            let _ = saying.await;
+        };
+        let mut keeping =
+            std::pin::pin!(keep(connection.clone(), keeper, address, explainer, all_said));
+        tokio::select! {
+            () = &mut keeping => {}
+            why = account.told_to_go() => {
+                let voice = &self.setup.intake.voice;
+                voice.warn(account.sender(), || format!("ending a session with {address}: {why}"));
+                close(&connection, CloseCode::Busy, &why);
+                keeping.await;
+            }
+        }
+        drop(place);
+    }
 }
 
 async fn read_messages(
     connection: Connection,
     mut messages: Messages,
-    intake: Intake,
+    stall: Duration,
     arrived: mpsc::Sender<Arrival>,
+    account: Account,
 ) {
     let reading = async {
         loop {
-            let mut claim = intake.budget.claim();
-            let bounds = Bounds { claim: &mut claim, stall: intake.stall };
+            let mut claim = account.claim();
+            let bounds = Bounds { claim: &mut claim, stall };
             let Some(message) = messages.next(Some(bounds)).await? else { return Ok(()) };
-            if arrived.send(Arrival::Message(message, claim)).await.is_err() {
+            let arrival = Arrival::Message(message, claim);
+            if hand_on(&arrived, arrival, &account).await.is_err() {
                 return Ok(());
             }
         }

@@ -2,6 +2,7 @@
 
 mod departure;
 mod dial;
+pub mod gather;
 mod incoming;
 #[cfg(test)]
 mod linger_tests;
@@ -12,6 +13,7 @@ mod repairing;
 mod runtime;
 mod send;
 pub mod settings;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use quinn::{Connection, RecvStream};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 use super::incoming::{Fault, Incoming, Step};
+use super::window::Window;
 use super::{close, repairing, varint};
 use crate::repair::TrailerMark;
-use crate::transport::{Arrival, ArrivedFrame, Intake, SourceCount};
+use crate::transport::{Account, Arrival, ArrivedFrame, Intake, SourceCount, hand_on};
 use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, is_ignorable};
 
 /// Bytes a session with open frames has to deliver within its stall time, all frames together.
@@ -20,11 +23,16 @@ const LEAST_PROGRESS: u64 = 1_024;
 /// The most that is taken from a stream in one call.
 const READ_BYTES: usize = 256 * 1_024;
 
-/// What the tasks of one session share.
-struct Session {
+/// The least time between two looks at a session's progress.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// What the tasks that read one connection's frames share.
+struct FrameIntake {
     arrived: mpsc::Sender<Arrival>,
     sources: SourceCount,
     intake: Intake,
+    account: Account,
+    window: Window,
     mark: TrailerMark,
     open: AtomicUsize,
     progress: AtomicU64,
@@ -36,11 +44,14 @@ pub(super) async fn frames(
     arrived: mpsc::Sender<Arrival>,
     sources: SourceCount,
     intake: Intake,
+    account: Account,
 ) {
     // Without a mark no trailer is ever recognised, and repair waits for the header itself.
     let mark = repairing::mark(&connection).unwrap_or_else(rand::random);
     let (open, progress) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let session = Arc::new(Session { arrived, sources, intake, mark, open, progress });
+    let window = Window::new(connection.clone(), account.clone());
+    let session = FrameIntake { arrived, sources, intake, account, window, mark, open, progress };
+    let session = Arc::new(session);
     let guard = tokio::spawn(watch_for_stall(connection.clone(), session.clone()));
     while let Ok(stream) = connection.accept_uni().await {
         session.open.fetch_add(1, Ordering::Relaxed);
@@ -49,28 +60,41 @@ pub(super) async fn frames(
     guard.abort();
 }
 
-/// Ends a session that holds streams open and sends next to nothing on them.
-async fn watch_for_stall(connection: Connection, session: Arc<Session>) {
-    let mut before = 0;
+/// Ends a session that holds streams open and sends next to nothing on them. Time in which something of
+/// it waits for this end, be it for memory or for the session to take what has arrived, does not count.
+async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
+    let stall = session.intake.stall;
     loop {
-        tokio::time::sleep(session.intake.stall).await;
+        let (since, waited) = (Instant::now(), session.account.waited());
+        let before = session.progress.load(Ordering::Relaxed);
+        loop {
+            let ours = session.account.waited() - waited;
+            let left = (stall + ours).saturating_sub(since.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            sleep(left.max(LOOK_INTERVAL)).await;
+        }
         let now = session.progress.load(Ordering::Relaxed);
         let idle = session.open.load(Ordering::Relaxed) == 0;
-        let ours = session.intake.budget.waits_for_store();
-        if !idle && !ours && now - before < LEAST_PROGRESS {
+        if !idle && now - before < LEAST_PROGRESS {
             let reason = format!(
                 "frames are open and less than {LEAST_PROGRESS} bytes came in {} s",
-                session.intake.stall.as_secs_f32()
+                stall.as_secs_f32()
             );
-            tracing::warn!(peer = %connection.remote_address(), "ending a session: {reason}");
+            let address = connection.remote_address();
+            let sender = session.account.sender();
+            session
+                .intake
+                .voice
+                .warn(sender, || format!("ending a session with {address}: {reason}"));
             close(&connection, CloseCode::Stalled, &reason);
             return;
         }
-        before = now;
     }
 }
 
-async fn take_frame(mut stream: RecvStream, session: Arc<Session>) {
+async fn take_frame(mut stream: RecvStream, session: Arc<FrameIntake>) {
     let (arrival, rest) = match read_frame(&mut stream, &session).await {
         Ok(Some((frame, rest))) => (Some(Arrival::Frame(frame)), rest),
         Ok(None) => (None, Rest::Nothing),
@@ -84,12 +108,13 @@ async fn take_frame(mut stream: RecvStream, session: Arc<Session>) {
     }
     if let Some(arrival) = arrival {
         // The session is gone, and with it whoever would want the frame.
-        let _ = session.arrived.send(arrival).await;
+        let _ = hand_on(&session.arrived, arrival, &session.account).await;
     }
     if rest == Rest::End {
         read_end(&mut stream).await;
     }
     session.open.fetch_sub(1, Ordering::Relaxed);
+    session.window.ended();
 }
 
 /// What may still come of a stream whose frame is there.
@@ -118,9 +143,10 @@ async fn read_end(stream: &mut RecvStream) {
 /// Reads a frame; `None` where the sender gave it up or the connection ended.
 async fn read_frame(
     stream: &mut RecvStream,
-    session: &Session,
+    session: &FrameIntake,
 ) -> Result<Option<(ArrivedFrame, Rest)>, Fault> {
-    let mut incoming = Incoming::new(&session.intake, &session.sources, session.mark);
+    let mut incoming =
+        Incoming::new(&session.intake, &session.account, &session.sources, session.mark);
     loop {
         // Unordered: what comes behind a lost packet may be the repair that makes up for it.
         match stream.read_chunk(READ_BYTES, false).await {
@@ -129,7 +155,9 @@ async fn read_frame(
                     let _ = stream.stop(varint(RefusalCode::NotNeeded.number()));
                     return Ok(None);
                 }
-                session.progress.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+                let bytes = chunk.bytes.len() as u64;
+                session.progress.fetch_add(bytes, Ordering::Relaxed);
+                session.window.read(bytes);
                 match incoming.take(chunk.offset, &chunk.bytes).await? {
                     Step::More => {}
                     Step::Whole(frame) => {

@@ -49,7 +49,14 @@ const STREAM_RECEIVE_WINDOW: u32 = 16 << 20;
 
 /// Credit for all frames that have arrived and were not yet read; two and a half times the
 /// yardstick's bandwidth-delay product, since credit returns only after a round trip.
-const RECEIVE_WINDOW: u32 = 32 << 20;
+pub const RECEIVE_WINDOW: u32 = 32 << 20;
+
+/// What every connection has of it from its beginning. It grows with what is read, so that it is in no
+/// sender's way, and one that sends nothing holds no more of the receiver's memory.
+pub const FIRST_RECEIVE_WINDOW: u64 = 256 * 1_024;
+
+/// The same for streams.
+pub const FIRST_STREAMS: u64 = 128;
 
 /// Bytes that the connection holds until they are acknowledged, for the same reason the same.
 pub const SEND_WINDOW: u64 = 32 << 20;
@@ -99,15 +106,24 @@ const CONNECTION_ID_LEN: usize = 4;
 /// so that a flood of forged addresses is not answered with signatures.
 pub const RETRY_ABOVE: usize = 32;
 
-/// Handshakes under way beyond which new ones are not answered at all.
+/// Handshakes under way, and connections whose session is not open yet, beyond which the oldest give way.
 pub const MAX_HANDSHAKES: usize = 256;
+
+/// The same from one address, behind which many senders may be.
+pub const MAX_HANDSHAKES_OF_ONE: usize = 128;
+
+/// Bytes that are kept of each connection that was not taken yet, and of all of them: the first packets of a
+/// handshake, and no more.
+pub const UNTAKEN_BYTES: u64 = 64 * 1_024;
+/// See [`UNTAKEN_BYTES`].
+pub const UNTAKEN_BYTES_OF_ALL: u64 = 4 << 20;
 
 /// The settings of a connection, either end.
 pub fn transport(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> Arc<TransportConfig> {
     Arc::new(settings(congestion))
 }
 
-fn settings(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> TransportConfig {
+pub(super) fn settings(congestion: Arc<dyn ControllerFactory + Send + Sync>) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(1))

@@ -47,6 +47,7 @@ impl World {
             budget: MemoryBudget::new(ByteSize(16 << 20)),
             stall,
             max_sessions: 8,
+            voice: crate::transport::Voice::default(),
         };
         let listener = listen(QuicListen {
             address: ([127, 0, 0, 1], 0).into(),

@@ -137,7 +137,9 @@ impl<C: Connection> Conversation<C> {
             let mut part = (&mut body).limit(room);
             match timeout_at(deadline, self.stream.read_buf(&mut part)).await {
                 Ok(read) => {
-                    if read? == 0 {
+                    let read = read?;
+                    claim.account().came(read as u64);
+                    if read == 0 {
                         let why = format!(
                             "it closed the connection {} bytes short of a frame",
                             length - body.len()

@@ -5,18 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::Failure;
 use super::conversation::{Conversation, Heard};
-use super::settings::{ACCEPT_PAUSE, BACKLOG, LINK_QUEUE, ReceiverSettings};
+use super::settings::{
+    ACCEPT_PAUSE, BACKLOG, LINK_QUEUE, NEWCOMERS, NEWCOMERS_OF_ONE, PARKED, ReceiverSettings,
+};
 use super::socket::{Connection, prepare};
 use crate::frame::{Frame, FrameMeta, RunId, Sequence, SourceName, UnixNanos};
 use crate::identity::Permit;
+use crate::transport::desk::Desk;
+use crate::transport::places::Places;
 use crate::transport::{
-    ARRIVAL_QUEUE, Arrival, ArrivedFrame, Intake, LinkEnd, Listener, MESSAGE_QUEUE, PathStats,
-    PathWatch, Peer, ReceiverLink, SourceCount, Transport, TransportError,
+    ARRIVAL_QUEUE, Account, Arrival, ArrivedFrame, Intake, LinkEnd, Listener, MESSAGE_QUEUE,
+    PathStats, PathWatch, Peer, ReceiverLink, SourceCount, Transport, TransportError, hand_on,
+    sender_of,
 };
 use crate::wire::stop_and_wait::{Command, Header};
 use crate::wire::{
@@ -29,8 +34,8 @@ const SOURCE: SourceId = SourceId(0);
 
 /// Listens on `address` for the scripts' clients.
 ///
-/// Several are served at once, at most `intake.max_sessions`; more wait in the kernel's backlog, as
-/// they would for a script, and need no answer there.
+/// Several are served at once, at most `intake.max_sessions`; more wait, as they would for a script, and
+/// need no answer meanwhile.
 ///
 /// # Errors
 /// [`TransportError::Listen`].
@@ -69,22 +74,41 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Who may come in.
+#[derive(Debug, Clone)]
+pub(super) struct Admission {
+    newcomers: Desk,
+    parked: Arc<Semaphore>,
+    places: Places,
+}
+
+impl Admission {
+    pub(super) fn new(intake: &Intake) -> Self {
+        Self {
+            newcomers: Desk::new(NEWCOMERS, NEWCOMERS_OF_ONE),
+            parked: Arc::new(Semaphore::new(PARKED)),
+            places: Places::new(intake.max_sessions),
+        }
+    }
+}
+
 async fn accept(
     listener: TcpListener,
     intake: Intake,
     settings: ReceiverSettings,
     links: mpsc::Sender<ReceiverLink>,
 ) {
-    let places = Arc::new(Semaphore::new(intake.max_sessions.min(Semaphore::MAX_PERMITS)));
+    let admission = Admission::new(&intake);
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        // Where many wait for a place, others wait in the kernel.
+        let Ok(_) = admission.parked.acquire().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
                 let (intake, settings, links) = (intake.clone(), settings.clone(), links.clone());
-                tokio::spawn(serve(stream, address, place, intake, settings, links));
+                tokio::spawn(serve(stream, address, admission.clone(), intake, settings, links));
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                intake.voice.warn("", || format!("cannot accept a connection: {error}"));
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -94,34 +118,44 @@ async fn accept(
 async fn serve(
     stream: TcpStream,
     address: SocketAddr,
-    place: OwnedSemaphorePermit,
+    admission: Admission,
     intake: Intake,
     settings: ReceiverSettings,
     links: mpsc::Sender<ReceiverLink>,
 ) {
     match prepare(&stream) {
-        Ok(()) => converse(stream, address, intake, settings, links).await,
+        Ok(()) => converse(stream, address, admission, intake, settings, links).await,
         Err(error) => tracing::debug!(%address, %error, "the connection ended at once"),
     }
-    drop(place);
 }
 
 /// Serves one connection to its end.
 pub(super) async fn converse<C: Connection>(
     stream: C,
     address: SocketAddr,
+    admission: Admission,
     intake: Intake,
     settings: ReceiverSettings,
     links: mpsc::Sender<ReceiverLink>,
 ) {
     let mut talk = Conversation::new(stream, settings.clone(), intake.stall);
-    let source = match open(&mut talk, &settings).await {
+    let mut seat = admission.newcomers.sit_down(address.ip());
+    let opened = tokio::select! {
+        opened = open(&mut talk, &settings) => opened,
+        () = seat.told_to_go() => return,
+    };
+    drop(seat);
+    let source = match opened {
         Ok(source) => source,
         Err(failure) => {
             tracing::info!(error = %failure.at(address), "no stop-and-wait session came of it");
             return;
         }
     };
+    let account = intake.budget.open(&sender_of(None, address));
+    let Ok(parked) = admission.parked.acquire().await else { return };
+    let place = admission.places.wait(&account).await;
+    drop(parked);
     let (to_session, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
     let (messages, from_session) = mpsc::channel(MESSAGE_QUEUE);
     let (end, mut keeper) = LinkEnd::new();
@@ -132,6 +166,7 @@ pub(super) async fn converse<C: Connection>(
             transport: Transport::StopAndWait,
             permit: Permit::unauthenticated(),
         },
+        account: account.clone(),
         arrivals,
         messages,
         sources: SourceCount::default(),
@@ -141,7 +176,8 @@ pub(super) async fn converse<C: Connection>(
     if links.send(link).await.is_err() {
         return;
     }
-    let mut session = Session { talk, intake, settings, to_session, from_session };
+    let mut session =
+        Script { talk, account: account.clone(), intake, settings, to_session, from_session };
     let cause = tokio::select! {
         result = session.run(source) => match result {
             Ok(()) => {
@@ -159,8 +195,13 @@ pub(super) async fn converse<C: Connection>(
             }
             TransportError::Ended
         }
+        _ = account.told_to_go() => {
+            session.talk.reset_at_end();
+            TransportError::Ended
+        }
     };
     keeper.ended(cause);
+    drop(place);
 }
 
 async fn open<C: Connection>(
@@ -174,15 +215,16 @@ async fn open<C: Connection>(
 }
 
 /// The task behind a [`ReceiverLink`].
-struct Session<C> {
+struct Script<C> {
     talk: Conversation<C>,
+    account: Account,
     intake: Intake,
     settings: ReceiverSettings,
     to_session: mpsc::Sender<Arrival>,
     from_session: mpsc::Receiver<Message>,
 }
 
-impl<C: Connection> Session<C> {
+impl<C: Connection> Script<C> {
     async fn run(&mut self, source: SourceName) -> Result<(), Failure> {
         self.hello(source).await?;
         self.talk.say_ok().await?;
@@ -227,7 +269,9 @@ impl<C: Connection> Session<C> {
                     Some(Command::Continue) => {}
                     Some(Command::Over) => return Ok(count),
                     None => {
-                        tracing::warn!("a client closed its connection without saying over");
+                        let line =
+                            || "a client closed its connection without saying over".to_owned();
+                        self.intake.voice.warn(self.account.sender(), line);
                         return Ok(count);
                     }
                 }
@@ -253,8 +297,9 @@ impl<C: Connection> Session<C> {
     async fn frame(&mut self, header: Header, sequence: Sequence) -> Result<(), Failure> {
         let length = self.checked_length(&header, sequence).await?;
         self.talk.say_ok().await?;
-        let mut claim = self.intake.budget.claim();
+        let mut claim = self.account.claim();
         let body = self.talk.body(length, &mut claim).await?;
+        claim.arrived();
         let received = UnixNanos::now();
         let media = header.name.media_type();
         let meta = FrameMeta {
@@ -340,11 +385,11 @@ impl<C: Connection> Session<C> {
 
     /// Tells the session what a client that spoke the wire would say; such messages are short.
     async fn say(&self, message: Message) -> Result<(), Failure> {
-        self.pass(Arrival::Message(message, self.intake.budget.claim())).await
+        self.pass(Arrival::Message(message, self.account.claim())).await
     }
 
     async fn pass(&self, arrival: Arrival) -> Result<(), Failure> {
-        self.to_session.send(arrival).await.map_err(|_| Failure::Ended)
+        hand_on(&self.to_session, arrival, &self.account).await.map_err(|_| Failure::Ended)
     }
 }
 

@@ -117,7 +117,16 @@ pub(super) const FIRST_STEP_BYTES: usize = 64 << 10;
 /// Connections whose opening has arrived and that wait to be taken by the receiver.
 pub(super) const LINK_QUEUE: usize = 16;
 
-/// Connections that the kernel holds for us, as those over `max_sessions` wait for a place there.
+/// Connections that have not said what they want, beyond which the oldest give way, and the same from one
+/// address.
+pub(super) const NEWCOMERS: usize = 64;
+/// See [`NEWCOMERS`].
+pub(super) const NEWCOMERS_OF_ONE: usize = 48;
+
+/// Connections that have, and wait for a place: scripts do not come back where they are turned away.
+pub(super) const PARKED: usize = 64;
+
+/// Connections that the kernel holds for us, once there are as many as may wait for a place.
 pub(super) const BACKLOG: u32 = 128;
 
 /// A connection is probed after so long without a byte, and then as often; the kernel's default

@@ -5,7 +5,7 @@ use tokio::io::AsyncRead;
 use super::reader::{ReadError, RecordReader};
 use super::settings::DISCARD_MULTIPLE;
 use crate::frame::{Frame, UnixNanos};
-use crate::transport::{Arrival, ArrivedFrame, Intake, SourceCount};
+use crate::transport::{Account, Arrival, ArrivedFrame, Intake, SourceCount};
 use crate::wire::{FrameHeader, RefusalCode, WireError};
 
 /// What a header leads to.
@@ -21,6 +21,7 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
     reader: &mut RecordReader<R>,
     header: FrameHeader,
     intake: &Intake,
+    account: &Account,
     sources: &SourceCount,
 ) -> Result<Taken, ReadError> {
     if header.repair.is_some() {
@@ -29,7 +30,7 @@ pub(super) async fn take<R: AsyncRead + Unpin>(
     }
     match refusal(&header, intake, sources) {
         Some((code, reason)) => refuse(reader, header, intake, code, reason).await,
-        None => Ok(Taken::Whole(body(reader, header, intake).await?)),
+        None => Ok(Taken::Whole(body(reader, header, account).await?)),
     }
 }
 
@@ -71,11 +72,12 @@ async fn refuse<R: AsyncRead + Unpin>(
 async fn body<R: AsyncRead + Unpin>(
     reader: &mut RecordReader<R>,
     header: FrameHeader,
-    intake: &Intake,
+    account: &Account,
 ) -> Result<Arrival, ReadError> {
-    let mut claim = intake.budget.claim();
+    let mut claim = account.claim();
     let length = usize::try_from(header.meta.bytes).unwrap_or(usize::MAX); // checked by `refusal`
     let body = reader.body(length, &mut claim).await?;
+    claim.arrived();
     Ok(Arrival::Frame(ArrivedFrame {
         source: header.source,
         frame: Frame { meta: header.meta, body },

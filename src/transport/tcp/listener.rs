@@ -8,22 +8,24 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::AsyncRead;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::dial::unknown_path;
 use super::intake::{self, Taken};
 use super::link::{self, Blame, Ending, Outgoing, abandoned};
-use super::per_frame::{self, Registered, Session, Sessions};
+use super::per_frame::{self, OpenSession, Registered, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
 use super::writer::RecordWriter;
 use super::{Admit, Classify, TcpOptions, TlsOfEach, settings};
 use crate::identity::Permit;
+use crate::transport::desk::{Desk, Seat};
+use crate::transport::places::{Full, Places};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
-    SourceCount, Transport, TransportError,
+    SourceCount, Transport, TransportError, hand_on, sender_of,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
@@ -49,12 +51,12 @@ pub fn listen(
     let bound = socket.local_addr().map_err(refused)?;
     let (stop, stopped) = oneshot::channel();
     let (accepted, links) = mpsc::channel(settings::LINK_QUEUE);
-    let places = u32::try_from(intake.max_sessions).unwrap_or(u32::MAX >> 4);
+    let (open, _) = watch::channel(0);
     let server = Arc::new(Server {
         tls,
-        handshakes: Arc::new(Semaphore::new(settings::HANDSHAKES)),
-        places: Arc::new(Semaphore::new(places as usize)),
-        all_places: places,
+        newcomers: Desk::new(settings::HANDSHAKES, settings::HANDSHAKES_OF_ONE),
+        places: Places::new(intake.max_sessions),
+        open,
         sessions: Sessions::default(),
         intake,
         admit,
@@ -68,9 +70,10 @@ pub fn listen(
 /// What all connections of a listener share.
 struct Server {
     tls: TlsOfEach,
-    handshakes: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-    all_places: u32,
+    newcomers: Desk,
+    places: Places,
+    /// Sessions that are open.
+    open: watch::Sender<usize>,
     sessions: Sessions,
     intake: Intake,
     admit: Admit,
@@ -90,7 +93,7 @@ impl Server {
         let ended = async {
             let _ = stopped.await;
             drop(accepted);
-            let _ = self.places.acquire_many(self.all_places).await;
+            let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
         };
         tokio::select! {
             () = ended => {}
@@ -99,15 +102,16 @@ impl Server {
     }
 
     async fn accept_all(self: Arc<Self>, listener: TcpListener) {
-        // Strangers beyond this bound wait in the kernel's queue, where they cost next to nothing.
-        while let Ok(handshake) = self.handshakes.clone().acquire_owned().await {
+        loop {
             match listener.accept().await {
                 Ok((socket, address)) => {
                     let span = tracing::debug_span!("connection", peer = %address);
-                    tokio::spawn(self.clone().greet(socket, address, handshake).instrument(span));
+                    let seat = self.newcomers.sit_down(address.ip());
+                    tokio::spawn(self.clone().greet(socket, address, seat).instrument(span));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection; trying again");
+                    let line = || format!("cannot accept a connection, trying again: {error}");
+                    self.intake.voice.warn("", line);
                     sleep(settings::ACCEPT_PAUSE).await;
                 }
             }
@@ -115,12 +119,7 @@ impl Server {
     }
 
     /// Makes TLS of a socket, and hands it to what its protocol says.
-    async fn greet(
-        self: Arc<Self>,
-        socket: TcpStream,
-        address: SocketAddr,
-        handshake: OwnedSemaphorePermit,
-    ) {
+    async fn greet(self: Arc<Self>, socket: TcpStream, address: SocketAddr, mut seat: Seat) {
         if let Err(error) =
             socket::tune(&SockRef::from(&socket), self.options.congestion.as_deref())
         {
@@ -129,37 +128,44 @@ impl Server {
         let patience = self.patience();
         let (mut tls, classify) = (self.tls)();
         tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
-        let stream = match timeout(patience, socket::accept(socket, Arc::new(tls))).await {
+        let accepting = timeout(patience, socket::accept(socket, Arc::new(tls)));
+        let accepted = tokio::select! {
+            accepted = accepting => accepted,
+            () = seat.told_to_go() => return,
+        };
+        let stranger = address.ip().to_string();
+        let refused = |why: String| {
+            let line = || format!("refused a connection from {address}: {why}");
+            self.intake.voice.warn(&stranger, line);
+        };
+        let stream = match accepted {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                let why = classify(&error).unwrap_or_else(|| error.to_string());
-                return tracing::warn!(%address, "refused a connection: {why}");
+                return refused(classify(&error).unwrap_or_else(|| error.to_string()));
             }
-            Err(_) => {
-                return tracing::warn!(%address, "no TLS handshake came within {patience:?}");
-            }
+            Err(_) => return refused(format!("no TLS handshake came within {patience:?}")),
         };
         let admitted = (self.admit)(stream.get_ref().1.peer_certificates().unwrap_or_default());
         let permit = match admitted {
             Ok(permit) => permit,
             Err(why) => {
-                tracing::warn!(%address, "refused a session: {why}");
+                refused(why.clone());
                 return self.turn_away(stream, CloseCode::Revoked, &why).await;
             }
         };
         match socket::alpn(&stream) {
-            Some(ALPN) => self.open(stream, address, permit, classify, handshake).await,
+            Some(ALPN) => self.open(stream, address, permit, classify, seat).await,
             Some(ALPN_SINGLE_FRAME) => {
                 let pin = permit.pin().map(|pin| pin.to_string());
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
-                per_frame::receive(stream, pin, sessions, intake, patience, handshake).await;
+                per_frame::receive(stream, pin, sessions, intake, patience, seat).await;
             }
             _ => tracing::info!("a TLS client that does not speak framelane"),
         }
     }
 
     fn patience(&self) -> Duration {
-        let crowded = self.handshakes.available_permits() < settings::HANDSHAKES / 2;
+        let crowded = self.newcomers.taken() > settings::HANDSHAKES / 2;
         self.options.handshake / if crowded { settings::CROWDED_PART } else { 1 }
     }
 
@@ -170,41 +176,50 @@ impl Server {
         address: SocketAddr,
         permit: Permit,
         classify: Classify,
-        handshake: OwnedSemaphorePermit,
+        seat: Seat,
     ) {
         let Some(accepted) = self.accepted.upgrade() else {
             return self.turn_away(stream, CloseCode::Shutdown, "the receiver is stopping").await;
         };
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let limit = self.intake.max_sessions;
-            let reason = format!("the receiver serves its limit of {limit} sessions; try later");
-            return self.turn_away(stream, CloseCode::Busy, &reason).await;
+        let pin = permit.pin().map(|pin| pin.to_string());
+        let account = self.intake.budget.open(&sender_of(pin.as_deref(), address));
+        let place = match self.places.take(&account) {
+            Ok(place) => place,
+            Err(Full(reason)) => return self.turn_away(stream, CloseCode::Busy, &reason).await,
         };
+        let _open = Counted::new(&self.open);
         let (end, keeper) = LinkEnd::new();
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (messages, outgoing) = mpsc::channel(MESSAGE_QUEUE);
         let (alive, session_alive) = watch::channel(());
         let sources = SourceCount::default();
-        let pin = permit.pin().map(|pin| pin.to_string());
-        let session = Session {
+        let session = OpenSession {
             pin: pin.clone(),
+            account: account.clone(),
             sources: sources.clone(),
             arrivals: arrived,
             readers: Arc::new(Semaphore::new(settings::FRAME_CONNECTIONS_READ)),
             alive: session_alive,
         };
         let peer = Peer { address, pin, transport: Transport::Tcp, permit };
-        let link = ReceiverLink { peer, arrivals, messages, sources, end, path: unknown_path() };
+        let path = unknown_path();
+        let held = account.clone();
+        let link = ReceiverLink { peer, account: held, arrivals, messages, sources, end, path };
         if accepted.send(link).await.is_err() {
             return;
         }
-        drop((accepted, handshake));
+        drop((accepted, seat));
         let blame = Blame { address, classify };
         let blamed = blame.clone();
         let incoming = Incoming { server: self.clone(), session, blame: blamed, _alive: alive };
         let (session_name, _) = watch::channel(None);
         let outgoing = Outgoing { messages: outgoing, frames: None, session: session_name };
-        let read = async move |reader: &mut RecordReader<_>| incoming.read(reader).await;
+        let read = async move |reader: &mut RecordReader<_>| {
+            tokio::select! {
+                ending = incoming.read(reader) => ending,
+                why = account.told_to_go() => give_way(why),
+            }
+        };
         let stall = self.intake.stall;
         link::run(stream, stall, keeper, outgoing, blame, read, link::nothing).await;
         drop(place);
@@ -218,10 +233,31 @@ impl Server {
     }
 }
 
+/// The session gives way to others.
+fn give_way(why: String) -> Ending {
+    Ending { cause: TransportError::Ended, tell: Some((CloseCode::Busy, why)) }
+}
+
+/// Counts one more for as long as it is there.
+struct Counted<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
 /// A receiver's reading direction.
 struct Incoming {
     server: Arc<Server>,
-    session: Session,
+    session: OpenSession,
     blame: Blame,
     /// Dropped with this, it ends the session's other connections.
     _alive: watch::Sender<()>,
@@ -231,7 +267,7 @@ impl Incoming {
     async fn read<R: AsyncRead + Unpin>(self, reader: &mut RecordReader<R>) -> Ending {
         let mut registered = None;
         loop {
-            let mut claim = self.server.intake.budget.claim();
+            let mut claim = self.session.account.claim();
             let arrival = match reader.record_within(&mut claim).await {
                 Ok(Record::Message(message)) => {
                     if let Err(ending) = self.register(&message, &mut registered) {
@@ -241,7 +277,8 @@ impl Incoming {
                 }
                 Ok(Record::Frame(header)) => {
                     let intake = &self.server.intake;
-                    match intake::take(reader, header, intake, &self.session.sources).await {
+                    let OpenSession { account, sources, .. } = &self.session;
+                    match intake::take(reader, header, intake, account, sources).await {
                         Ok(Taken::Whole(arrival)) => arrival,
                         Ok(Taken::Endless(arrival, why)) => {
                             let _ = self.session.arrivals.send(arrival).await;
@@ -253,7 +290,8 @@ impl Incoming {
                 Ok(Record::Close { code, reason }) => return self.blame.closed(code, reason),
                 Err(error) => return self.blame.read(error),
             };
-            if self.session.arrivals.send(arrival).await.is_err() {
+            let OpenSession { account, arrivals, .. } = &self.session;
+            if hand_on(arrivals, arrival, account).await.is_err() {
                 return abandoned();
             }
         }

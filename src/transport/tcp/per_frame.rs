@@ -21,7 +21,10 @@ use super::reader::{ReadError, RecordReader};
 use super::settings;
 use super::socket::Stream;
 use super::writer::{RecordWriter, SessionId, most_urgent};
-use crate::transport::{Arrival, Intake, OutgoingFrame, SourceCount, TransportError};
+use crate::transport::desk::Seat;
+use crate::transport::{
+    Account, Arrival, Claim, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
+};
 use crate::wire::record::Record;
 use crate::wire::{ALPN_SINGLE_FRAME, CloseCode, SourceId};
 
@@ -160,13 +163,15 @@ async fn attempt_to_send(
 
 /// A receiver's open sessions, by name.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sessions(Arc<Mutex<HashMap<SessionId, Session>>>);
+pub(super) struct Sessions(Arc<Mutex<HashMap<SessionId, OpenSession>>>);
 
 /// Where the frames of a session's other connections go.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(super) struct OpenSession {
     /// The certificate's pin, which those connections must share.
     pub(super) pin: Option<String>,
+    /// The memory that they hold.
+    pub(super) account: Account,
     pub(super) sources: SourceCount,
     pub(super) arrivals: mpsc::Sender<Arrival>,
     /// Bounds the connections read at once.
@@ -186,7 +191,7 @@ pub(super) struct Registered {
 impl Sessions {
     /// Makes a session known by the name in its hello. A sender that opens its session anew replaces
     /// what is left of the old one; nobody else can.
-    pub(super) fn register(&self, id: SessionId, session: Session) -> Option<Registered> {
+    pub(super) fn register(&self, id: SessionId, session: OpenSession) -> Option<Registered> {
         let readers = session.readers.clone();
         match self.lock().entry(id) {
             Entry::Occupied(known) if known.get().pin != session.pin => return None,
@@ -200,11 +205,11 @@ impl Sessions {
         Some(Registered { sessions: self.clone(), id, readers })
     }
 
-    fn find(&self, id: &SessionId, pin: Option<&str>) -> Option<Session> {
+    fn find(&self, id: &SessionId, pin: Option<&str>) -> Option<OpenSession> {
         self.lock().get(id).filter(|session| session.pin.as_deref() == pin).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Session>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, OpenSession>> {
         // The map is whole at every moment, so another thread's panic does not spoil it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,35 +218,44 @@ impl Sessions {
 impl Drop for Registered {
     fn drop(&mut self) {
         let mut sessions = self.sessions.lock();
-        let ours = |session: &Session| Arc::ptr_eq(&session.readers, &self.readers);
+        let ours = |session: &OpenSession| Arc::ptr_eq(&session.readers, &self.readers);
         if sessions.get(&self.id).is_some_and(ours) {
             sessions.remove(&self.id);
         }
     }
 }
 
-/// Serves a connection for one frame. `handshake` is given back once its session is known.
+/// Serves a connection for one frame. `seat` is given back once its session is known and has memory for it.
 pub(super) async fn receive(
     stream: Stream,
     pin: Option<String>,
     sessions: Sessions,
     intake: Intake,
     patience: std::time::Duration,
-    handshake: OwnedSemaphorePermit,
+    mut seat: Seat,
 ) {
     let (input, output) = tokio::io::split(stream);
     let mut reader = RecordReader::new(input, intake.stall);
     let mut writer = RecordWriter::new(output);
-    let Ok(Ok(id)) = timeout(patience, reader.array()).await else { return };
+    let id = tokio::select! {
+        id = timeout(patience, reader.array()) => id,
+        () = seat.told_to_go() => return,
+    };
+    let Ok(Ok(id)) = id else { return };
     let Some(mut session) = sessions.find(&id, pin.as_deref()) else {
         // The hello may still be on its way on the other connection: the sender tries again.
         return answer(&mut reader, &mut writer, CloseCode::Busy, "no such session").await;
     };
     let readers = session.readers.clone();
-    let Ok(Ok(_reading)) = timeout(patience, readers.acquire_owned()).await else {
+    let room = room(readers, &session.account);
+    let room = tokio::select! {
+        room = timeout(patience, room) => room,
+        () = seat.told_to_go() => return,
+    };
+    let Ok(Some(_room)) = room else {
         return answer(&mut reader, &mut writer, CloseCode::Busy, "too many connections").await;
     };
-    drop(handshake);
+    drop(seat);
     let mut alive = session.alive.clone();
     let (code, reason) = tokio::select! {
         answer = frame(&mut reader, &intake, &mut session) => answer,
@@ -252,11 +266,29 @@ pub(super) async fn receive(
     answer(&mut reader, &mut writer, code, &reason).await;
 }
 
+/// Waits until a connection may be read. Each session has one in any case; more take their buffers from its
+/// part of the memory.
+async fn room(
+    readers: Arc<Semaphore>,
+    account: &Account,
+) -> Option<(OwnedSemaphorePermit, Option<Claim>)> {
+    let reading = readers.clone().acquire_owned().await.ok()?;
+    loop {
+        if readers.available_permits() + 1 == settings::FRAME_CONNECTIONS_READ {
+            return Some((reading, None));
+        }
+        if let Some(buffers) = account.try_claim(settings::CONNECTION_BYTES) {
+            return Some((reading, Some(buffers)));
+        }
+        sleep(settings::ROOM_INTERVAL).await;
+    }
+}
+
 /// Reads the one frame; returns what the sender is told.
 async fn frame<R: AsyncRead + Unpin>(
     reader: &mut RecordReader<R>,
     intake: &Intake,
-    session: &mut Session,
+    session: &mut OpenSession,
 ) -> (CloseCode, String) {
     let header = match timeout(intake.stall, reader.record()).await {
         Ok(Ok(Record::Frame(header))) => header,
@@ -264,11 +296,12 @@ async fn frame<R: AsyncRead + Unpin>(
         Ok(Err(error)) => return unread(&error),
         Err(_) => return (CloseCode::Stalled, "no frame came".to_owned()),
     };
-    let arrival = match intake::take(reader, header, intake, &session.sources).await {
+    let OpenSession { account, sources, .. } = &*session;
+    let arrival = match intake::take(reader, header, intake, account, sources).await {
         Ok(Taken::Whole(arrival) | Taken::Endless(arrival, _)) => arrival,
         Err(error) => return unread(&error),
     };
-    match session.arrivals.send(arrival).await {
+    match hand_on(&session.arrivals, arrival, account).await {
         Ok(()) => (CloseCode::Done, String::new()),
         Err(_) => (CloseCode::Shutdown, "the session is over".to_owned()),
     }

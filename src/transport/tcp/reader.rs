@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::settings::{
-    BODY_GROWTH, FIRST_BODY_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES,
+    BODY_GROWTH, FIRST_BODY_BYTES, FRAME_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES,
 };
 use crate::transport::{Claim, SHORT_MESSAGE};
 use crate::wire::{Decoded, WireError, record, record::Record};
@@ -108,6 +108,8 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         claim: &mut Claim,
     ) -> Result<Bytes, ReadError> {
         let mut body = Vec::new();
+        self.progress.pause();
+        claim.grow_to(FRAME_BYTES).await;
         while body.len() < length {
             if body.len() == body.capacity() {
                 self.grow(&mut body, length, claim).await;
@@ -117,6 +119,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
                 self.progress.expect();
                 let mut rest = (&mut body).limit(room);
                 let read = self.progress.within(self.io.read_buf(&mut rest)).await?;
+                claim.account().came(read as u64);
                 self.turn(read).await;
             } else {
                 let have = room.min(self.buffer.len());
@@ -156,7 +159,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         let capacity = length.min(first.max(BODY_GROWTH * body.len()));
         // Waiting for our own memory is not the peer's stall.
         self.progress.pause();
-        claim.grow_to(capacity as u64).await;
+        claim.grow_to(FRAME_BYTES + capacity as u64).await;
         body.reserve_exact(capacity - body.len());
     }
 

@@ -15,9 +15,12 @@ pub(super) const SENDER_STALL: Duration = Duration::from_secs(30);
 /// hold a session open, or a link that is of no use.
 pub(super) const PROGRESS_BYTES: u64 = 1_000;
 
-/// Handshakes at once. Each costs about 1 ms of CPU and holds about 300 kB while it lasts, so this
-/// bounds strangers to some 40 MB.
+/// Handshakes at once, beyond which the oldest give way. Each costs about 1 ms of CPU and holds about
+/// 100 kB while it lasts, so this bounds strangers to some 13 MB.
 pub(super) const HANDSHAKES: usize = 128;
+
+/// The same from one address, behind which many senders may be.
+pub(super) const HANDSHAKES_OF_ONE: usize = 96;
 
 /// Where more than half of the handshakes are taken, newcomers get this part of the usual time, so
 /// that silent connections cannot shut others out for long.
@@ -74,12 +77,18 @@ pub(super) const TLS_RECORD_BYTES: usize = 16 * 1024;
 /// system calls for a frame of 1 MB.
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
+/// What a connection holds beside bodies: the buffers of both of its directions, about.
+pub(super) const CONNECTION_BYTES: u64 = 384 * 1024;
+
 /// The read buffer for the starts of records and for small frames. It grows to a message's length
 /// where it must, which is bounded by [`crate::wire::MAX_MESSAGE_BYTES`].
 pub(super) const RECORD_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Memory that a body gets at first. A peer that announces much and sends little holds this much.
 pub(super) const FIRST_BODY_BYTES: u64 = 64 * 1024;
+
+/// What a frame holds beside its body.
+pub(super) const FRAME_BYTES: u64 = 1_024;
 
 /// A body that has filled its memory gets this multiple, up to its length. A frame of 1 MB is moved
 /// twice while it grows, a third of its bytes in all; with 2 it would be every byte once.
@@ -110,6 +119,9 @@ pub(super) const FRAME_CONNECTIONS: usize = 8;
 /// `tcp-per-frame`: connections of one session that a receiver reads at once. Twice the sender's, for
 /// those that the sender has given up already.
 pub(super) const FRAME_CONNECTIONS_READ: usize = 2 * FRAME_CONNECTIONS;
+
+/// `tcp-per-frame`: how often a connection that waits for memory looks for it.
+pub(super) const ROOM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// `tcp-per-frame`: frames taken from the session that wait for their source's turn.
 pub(super) const FRAMES_WAITING: usize = crate::wire::MAX_SOURCES;

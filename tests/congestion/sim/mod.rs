@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use framelane::transport::quic::gather::{self, Gauge};
 use framelane::transport::quic::settings;
 use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
 use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
@@ -75,8 +76,8 @@ pub(crate) struct Scenario {
     pub(crate) newest_first: bool,
     /// Whether connections have the settings that are shipped, and senders are woken as they are.
     pub(crate) shipped: bool,
-    /// What comes in at a receiver is given to it once in so many nanoseconds; 0 for at once.
-    pub(crate) gathering: Nanos,
+    /// Whether what comes in at a receiver is gathered where the way back is thin.
+    pub(crate) gathers: bool,
 }
 
 /// What a flow did.
@@ -185,8 +186,29 @@ struct Flow {
     config: FlowConfig,
     sender: Sender,
     receiver: Receiver,
+    gauge: Gauge,
+    looked: (Nanos, u64, u64),
+    gathering: Nanos,
     overflows: Vec<Nanos>,
     offered: Vec<Nanos>,
+}
+
+impl Flow {
+    /// What a receiver does about a thin way back.
+    fn look(&mut self, now: Nanos, peer: &mut Peer) {
+        let Some(connection) = &mut peer.connection else { return };
+        if now < self.looked.0 + gather::LOOK_INTERVAL.as_nanos() as Nanos {
+            return;
+        }
+        let stats = connection.stats();
+        let (sent, received) = (stats.udp_tx.datagrams, stats.udp_rx.datagrams);
+        let gathering =
+            self.gauge.look(connection.rtt(), sent - self.looked.1, received - self.looked.2);
+        self.gathering = gathering.as_nanos() as Nanos;
+        self.looked = (now, sent, received);
+        // In the place of receipts, by which a receiver knows the round trip.
+        connection.ping();
+    }
 }
 
 struct Sim {
@@ -194,7 +216,7 @@ struct Sim {
     duration: Nanos,
     seed: u64,
     shipped: bool,
-    gathering: Nanos,
+    gathers: bool,
     sequence: u64,
     forward: Link,
     back: Link,
@@ -213,6 +235,9 @@ impl Sim {
             .map(|config| Flow {
                 sender: Sender::new(config.load.clone(), config.start, config.stop),
                 receiver: Receiver::default(),
+                gauge: Gauge::default(),
+                looked: (0, 0, 0),
+                gathering: 0,
                 overflows: Vec::new(),
                 offered: Vec::new(),
                 config,
@@ -226,7 +251,7 @@ impl Sim {
             duration: scenario.duration,
             seed: scenario.seed,
             shipped: scenario.shipped,
-            gathering: scenario.gathering,
+            gathers: scenario.gathers,
             sequence: 0,
             forward: Link::new(scenario.forward, scenario.seed ^ 0x5eed),
             back: Link::new(scenario.back, scenario.seed ^ 0xbacc),
@@ -301,6 +326,9 @@ impl Sim {
         if sends(host) {
             flow.sender.drive(now, peer);
         } else {
+            if self.gathers {
+                flow.look(now, peer);
+            }
             for stream in flow.receiver.drive(now, peer) {
                 flow.sender.note_delivered(stream, now);
             }
@@ -324,7 +352,7 @@ impl Sim {
         if let Fate::Arrives { at, marked, .. } = fate {
             let mark = |ecn| if marked { EcnCodepoint::Ce } else { ecn };
             let ecn = packet.ecn.map(|ecn| mark(ecn) as u8);
-            let grain = if forward { self.gathering } else { 0 };
+            let grain = if forward { self.flows[host / 2].gathering } else { 0 };
             let at = if grain > 0 { at.div_ceil(grain) * grain } else { at };
             let sequence = self.sequence;
             let packet = Packet { data: packet.data.to_vec(), ecn };

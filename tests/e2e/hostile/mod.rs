@@ -1,5 +1,6 @@
 //! Real receivers against QUIC peers that break the rules, on purpose or because they are slow.
 
+mod beside;
 mod floods;
 mod frames;
 mod peer;

@@ -32,13 +32,15 @@ pub(crate) struct Peer {
 /// How to connect.
 pub(crate) struct Options {
     pub(crate) alpn: &'static [u8],
+    /// Whose certificate, as the place calls it.
+    pub(crate) identity: &'static str,
     /// Credit for what the receiver says on the session stream.
     pub(crate) session_window: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { alpn: ALPN, session_window: None }
+        Self { alpn: ALPN, identity: "sender", session_window: None }
     }
 }
 
@@ -60,9 +62,16 @@ pub(crate) fn start(
     address: SocketAddr,
     options: &Options,
 ) -> quinn::Connecting {
+    let config = config(place, address, options);
+    endpoint.connect_with(config, address, "localhost").expect("a valid configuration")
+}
+
+/// What a connection to a receiver needs.
+pub(crate) fn config(place: &Place, address: SocketAddr, options: &Options) -> ClientConfig {
     let receiver = ReceiverAddress::from(address);
     let trust = ReceiverTrust::pinned(receiver, place.identity("receiver").pin());
-    let tls = client_config(&place.identity("sender"), trust, &[options.alpn], EarlyData::Off);
+    let identity = place.identity(options.identity);
+    let tls = client_config(&identity, trust, &[options.alpn], EarlyData::Off);
     let mut config = ClientConfig::new(tls.quic());
     let mut transport = settings::transport(Congestion::default().factory());
     if let Some(window) = options.session_window {
@@ -70,7 +79,7 @@ pub(crate) fn start(
         transport.stream_receive_window(VarInt::from_u32(window));
     }
     config.transport_config(transport);
-    endpoint.connect_with(config, address, "localhost").expect("a valid configuration")
+    config
 }
 
 impl Peer {

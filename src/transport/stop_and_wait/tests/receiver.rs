@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::super::receiver::{converse, next_sequence};
+use super::super::receiver::{Admission, converse, next_sequence};
 use super::super::socket::Connection;
 use super::super::{ReceiverSettings, SenderSettings, StopAndWaitDial, listen};
 use super::in_time;
@@ -29,6 +29,7 @@ fn intake() -> Intake {
         budget: MemoryBudget::new(ByteSize(8 << 20)),
         stall: Duration::from_secs(5),
         max_sessions: 8,
+        voice: crate::transport::Voice::default(),
     }
 }
 
@@ -80,7 +81,8 @@ fn converse_in_memory<F: Future<Output = ()>>(
         let (found, mut links) = mpsc::channel(1);
         let address = SocketAddr::from(([127, 0, 0, 1], 8_000));
         let settings = ReceiverSettings::default();
-        let serving = converse(theirs, address, intake(), settings, found);
+        let serving =
+            converse(theirs, address, Admission::new(&intake()), intake(), settings, found);
         let storing = async {
             match links.recv().await {
                 Some(link) => Some(store(link, verdict).await),
@@ -319,7 +321,14 @@ fn memory_follows_what_arrives() {
         let (ours, theirs) = duplex(64 << 10);
         let (found, mut links) = mpsc::channel(1);
         let address = SocketAddr::from(([127, 0, 0, 1], 8_000));
-        tokio::spawn(converse(theirs, address, intake, ReceiverSettings::default(), found));
+        tokio::spawn(converse(
+            theirs,
+            address,
+            Admission::new(&intake),
+            intake,
+            ReceiverSettings::default(),
+            found,
+        ));
         let mut pipe = Pipe(ours);
         pipe.say(&[b"visible|x"]).await;
         tokio::spawn(store(links.recv().await.unwrap(), all_stored));

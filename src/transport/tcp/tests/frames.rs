@@ -48,7 +48,13 @@ async fn frames_of_every_size_arrive(per_frame: bool) {
     }
     seen.sort_by_key(|(_, sequence)| *sequence);
     assert!(seen.iter().map(|(_, sequence)| *sequence).eq(0..count), "each frame once");
-    assert_eq!(world.intake.budget.in_use(), 0, "memory was not given back");
+    // A connection of a single frame has its buffers until it has ended.
+    let given_back = async {
+        while world.intake.budget.in_use() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon("memory that is given back", given_back).await;
 }
 
 #[tokio::test]
@@ -113,7 +119,7 @@ async fn through_a_pipe(pipe: usize, frames: Vec<OutgoingFrame>) -> Vec<(u64, by
     loop {
         match reader.record().await.unwrap() {
             Record::Frame(header) => {
-                let mut claim = intake().budget.claim();
+                let mut claim = intake().budget.open("test").claim();
                 let length = header.meta.bytes as usize;
                 got.push((header.meta.sequence.0, reader.body(length, &mut claim).await.unwrap()));
             }

@@ -68,6 +68,7 @@ pub(super) fn intake() -> Intake {
         budget: MemoryBudget::new(ByteSize(16 << 20)),
         stall: Duration::from_secs(10),
         max_sessions: 8,
+        voice: crate::transport::Voice::default(),
     }
 }
 

@@ -1,0 +1,67 @@
+//! What a receiver has done so far, to be looked at while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters that can be looked at while the receiver runs.
+#[derive(Debug, Default)]
+pub struct ReceiveProgress {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    sessions: AtomicU64,
+    begun: AtomicU64,
+}
+
+impl ReceiveProgress {
+    /// Frames stored.
+    pub fn frames(&self) -> u64 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sessions open at the moment. One is from its hello until its report was handed on, so that who
+    /// sees none has all reports, and a connection that says nothing is none.
+    pub fn sessions(&self) -> u64 {
+        self.sessions.load(Ordering::Acquire)
+    }
+
+    /// The place of a session that is welcomed now, from 1.
+    pub(super) fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn stored(&self, frames: u64, bytes: u64) {
+        self.frames.fetch_add(frames, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Counts a session as open from the time it enters until this is dropped.
+pub(super) struct Presence {
+    progress: Arc<ReceiveProgress>,
+    entered: bool,
+}
+
+impl Presence {
+    pub(super) fn new(progress: &Arc<ReceiveProgress>) -> Self {
+        Self { progress: progress.clone(), entered: false }
+    }
+
+    pub(super) fn enter(&mut self) {
+        if !std::mem::replace(&mut self.entered, true) {
+            self.progress.sessions.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if self.entered {
+            self.progress.sessions.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a source's thread does: it stores what waits as one batch, answers offers, and says what came of
+//! each.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::hashing::{Hashing, Job};
+use super::work::{Admitted, Done, Question, Reply, Settled, Ticket, Work};
+use crate::frame::UnixNanos;
+use crate::store::{Held, Offered, OpenSource, Opener, ReceivedFrame};
+use crate::transport::{ArrivedFrame, Claim};
+use crate::wire::{Answer, OfferEntry, SourceId, Verdict};
+
+/// Frames that are stored together: they share an append to the manifest, and a sync where those
+/// are asked for. Few enough that a receipt is not late by more than some milliseconds.
+const BATCH_FRAMES: usize = 64;
+
+/// Bytes that are stored together, for the same reason: 8 MiB are some 5 ms of writing to memory.
+const BATCH_BYTES: u64 = 8 << 20;
+
+/// Does what is asked of an open source, until nobody can ask any more. `again` asks the same source.
+pub(super) fn work(
+    mut store: Box<dyn OpenSource>,
+    mut queue: mpsc::UnboundedReceiver<Work>,
+    again: &mpsc::WeakUnboundedSender<Work>,
+    hashing: &Hashing,
+) {
+    let mut batch = Batch::default();
+    while let Some(mut next) = queue.blocking_recv() {
+        loop {
+            match next {
+                Work::Admit { opener, reply } => {
+                    let admitted = store.admit(&opener);
+                    let admitted = admitted.map(|()| Admitted { last: store.last_sequence() });
+                    let _ = reply.send(admitted);
+                }
+                Work::Store { frame, from, replace, ticket } => {
+                    batch.push(*frame, from, replace, ticket);
+                }
+                Work::LookUp(question) => {
+                    // Offers are answered as of the frames before them.
+                    batch.store(&mut *store);
+                    answer(question, &mut *store, again, hashing);
+                }
+                Work::Read(reading) => store.has_read(reading),
+            }
+            if batch.is_full() {
+                break;
+            }
+            match queue.try_recv() {
+                Ok(work) => next = work,
+                Err(_) => break,
+            }
+        }
+        batch.store(&mut *store);
+    }
+}
+
+/// Frames that are about to be stored together.
+#[derive(Default)]
+struct Batch {
+    frames: Vec<ReceivedFrame>,
+    origins: Vec<Origin>,
+    bytes: u64,
+}
+
+struct Origin {
+    source: SourceId,
+    repaired: bool,
+    ticket: Ticket,
+    /// Gives the body's memory back when the frame is stored.
+    _claim: Claim,
+}
+
+impl Batch {
+    fn push(&mut self, arrived: ArrivedFrame, from: Arc<Opener>, replace: bool, ticket: Ticket) {
+        let ArrivedFrame { source, frame, received, repaired, claim } = arrived;
+        self.bytes += frame.meta.bytes;
+        self.frames.push(ReceivedFrame { frame, from, received, replace });
+        self.origins.push(Origin { source, repaired, ticket, _claim: claim });
+    }
+
+    fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH_FRAMES || self.bytes >= BATCH_BYTES
+    }
+
+    fn store(&mut self, store: &mut dyn OpenSource) {
+        if self.frames.is_empty() {
+            return;
+        }
+        let outcomes = store.store(&self.frames);
+        let at = UnixNanos::now();
+        let settled = self.frames.drain(..).zip(outcomes).map(|(received, outcome)| Settled {
+            sequence: received.frame.meta.sequence,
+            bytes: received.frame.meta.bytes,
+            repaired: false,
+            outcome,
+        });
+        report(settled.zip(self.origins.drain(..)), at);
+        self.bytes = 0;
+    }
+}
+
+/// Tells each session of its frames; neighbours of one session share a message.
+fn report(settled: impl Iterator<Item = (Settled, Origin)>, at: UnixNanos) {
+    let mut run: Option<(Reply, SourceId, Vec<Settled>)> = None;
+    for (mut settled, origin) in settled {
+        settled.repaired = origin.repaired;
+        let told = origin.ticket.done();
+        match &mut run {
+            Some((reply, source, frames))
+                if reply.same_channel(&told) && *source == origin.source =>
+            {
+                frames.push(settled);
+            }
+            _ => {
+                send_run(run.take(), at);
+                run = Some((told, origin.source, vec![settled]));
+            }
+        }
+    }
+    send_run(run, at);
+}
+
+fn send_run(run: Option<(Reply, SourceId, Vec<Settled>)>, at: UnixNanos) {
+    if let Some((reply, source, frames)) = run {
+        // A session that is gone will ask again when it comes back.
+        let _ = reply.send(Done::Stored { source, at, frames });
+    }
+}
+
+/// Answers, unless files have to be read for that: then it comes again when they are.
+fn answer(
+    mut question: Box<Question>,
+    store: &mut dyn OpenSource,
+    again: &mpsc::WeakUnboundedSender<Work>,
+    hashing: &Hashing,
+) {
+    if !question.is_heard() {
+        question.ticket.done();
+        return;
+    }
+    let offered: Vec<_> = question.offer.entries.iter().map(offered).collect();
+    let unread = if question.was_read { Vec::new() } else { store.unread(&offered) };
+    if !unread.is_empty() {
+        question.was_read = true;
+        return hashing.read(Job::new(question, unread, again.clone()));
+    }
+    let held = store.look_up(&question.from, &offered, &|| question.is_heard());
+    if held.len() == offered.len() {
+        let verdicts = held.into_iter().map(|held| verdict(held, question.replace));
+        let verdicts: Vec<_> = verdicts.collect();
+        let is_stored = |verdict: &&Verdict| **verdict == Verdict::Stored;
+        let stored = verdicts.iter().filter(is_stored).count() as u64;
+        let answer = Answer::new(question.offer.source, verdicts);
+        let _ = question.ticket.done().send(Done::Answered { answer, stored });
+    } else {
+        question.ticket.done();
+    }
+}
+
+fn offered(entry: &OfferEntry) -> Offered<'_> {
+    Offered {
+        sequence: entry.sequence,
+        name: &entry.name,
+        bytes: entry.bytes,
+        modified: entry.modified,
+        hash: entry.hash,
+    }
+}
+
+/// Whether a frame on offer has to be sent.
+fn verdict(held: Held, replace: bool) -> Verdict {
+    match held {
+        Held::Nothing => Verdict::Wanted,
+        Held::Same => Verdict::Stored,
+        Held::NeedsHash => Verdict::NeedHash,
+        Held::Other if replace => Verdict::Wanted,
+        Held::Other => Verdict::Differs,
+    }
+}

@@ -1,0 +1,138 @@
+//! What sessions ask of a source's thread, and what they hear of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::frame::{Sequence, UnixNanos};
+use crate::store::{FrameError, Opener, Outcome, Reading, StoreError};
+use crate::transport::{Account, ArrivedFrame, Claim};
+use crate::wire::{Answer, Offer, RefusalCode, SourceId};
+
+/// A handle to a source's thread, which goes on at least for as long as a session has one.
+pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
+
+/// Work for a source's thread. Bounded by the memory budget, and by what a session reads ahead.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Whether a session may use the source, and if so what it needs to know.
+    Admit { opener: Arc<Opener>, reply: oneshot::Sender<Result<Admitted, StoreError>> },
+    /// A frame to be stored.
+    Store { frame: Box<ArrivedFrame>, from: Arc<Opener>, replace: bool, ticket: Ticket },
+    /// An offer to be answered.
+    LookUp(Box<Question>),
+    /// What was read of a stored file since an offer asked for it.
+    Read(Reading),
+}
+
+/// What a session is told of a source that it may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admitted {
+    /// The highest sequence that the source knows of.
+    pub(super) last: Option<Sequence>,
+}
+
+/// An offer, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) offer: Offer,
+    pub(super) from: Arc<Opener>,
+    /// Holds the offer's memory, where it is long, until it is answered.
+    pub(super) claim: Claim,
+    pub(super) replace: bool,
+    /// Whether anybody waits for the answer: to find it can mean to hash many files.
+    pub(super) listening: Arc<AtomicBool>,
+    pub(super) ticket: Ticket,
+    /// True once the files that it asks about were read: what is still not known then has changed since, and
+    /// is read by the source's own thread.
+    pub(super) was_read: bool,
+}
+
+/// Where a session hears of its work.
+pub(super) type Reply = mpsc::UnboundedSender<Done>;
+
+/// What came of a session's work.
+#[derive(Debug)]
+pub(super) enum Done {
+    Stored {
+        source: SourceId,
+        at: UnixNanos,
+        frames: Vec<Settled>,
+    },
+    Answered {
+        answer: Answer,
+        stored: u64,
+    },
+    /// The source's thread has failed, and with it the work.
+    Failed(Task),
+}
+
+/// What one piece of work was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    Frame,
+    Offer,
+}
+
+/// What became of one frame.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) sequence: Sequence,
+    pub(super) bytes: u64,
+    pub(super) repaired: bool,
+    pub(super) outcome: Outcome,
+}
+
+/// Stands for one piece of work. Where it is dropped before that is done, the session hears so: nobody waits
+/// for a thread that has failed.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    reply: Reply,
+    task: Task,
+    done: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(reply: &Reply, task: Task) -> Self {
+        Self { reply: reply.clone(), task, done: false }
+    }
+
+    /// The work is done, which is told elsewhere.
+    pub(super) fn done(mut self) -> Reply {
+        self.done = true;
+        self.reply.clone()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.done {
+            // A session that is gone does not wait.
+            let _ = self.reply.send(Done::Failed(self.task));
+        }
+    }
+}
+
+impl Question {
+    /// True while somebody waits for the answer.
+    pub(super) fn is_heard(&self) -> bool {
+        !self.ticket.reply.is_closed() && self.listening.load(Ordering::Relaxed)
+    }
+
+    /// Whose turn it is when files are read for it.
+    pub(super) fn account(&self) -> &Account {
+        self.claim.account()
+    }
+}
+
+/// The code by which a sender is told why a frame is not stored.
+pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
+    match error {
+        FrameError::Conflict { .. } | FrameError::NotAFile { .. } => RefusalCode::Conflict,
+        FrameError::HashMismatch { .. } => RefusalCode::HashMismatch,
+        FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
+        FrameError::NoSpace { .. } => RefusalCode::NoSpace,
+        FrameError::Io { .. } => RefusalCode::StoreFailed,
+    }
+}

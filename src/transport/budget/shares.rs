@@ -1,0 +1,427 @@
+//! Who holds how much of the memory, who waits for more, and who has to give way.
+//!
+//! Nothing waits in here, and time is passed in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+/// How long a session that has less than its share may wait for memory, before one that has more than
+/// its share, and does not go on with what it holds, gives way.
+const GRACE: Duration = Duration::from_millis(800);
+
+/// The same for one that goes on: what it has begun may be about to be whole.
+const LONG_GRACE: Duration = Duration::from_secs(4);
+
+/// Bytes a second with which a session goes on.
+const LEAST_RATE: u64 = 256 * 1_024;
+
+/// A session's number.
+pub(super) type Id = u64;
+
+/// What a wait for memory ends with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Granted {
+    /// What was asked for.
+    Bytes,
+    /// The one leave to go over: whoever has it need not ask again.
+    Exemption,
+}
+
+/// The memory, divided.
+#[derive(Debug)]
+pub(super) struct Shares {
+    pool: u64,
+    reserve: u64,
+    used: u64,
+    exempt: Option<Id>,
+    sessions: BTreeMap<Id, Standing>,
+    senders: HashMap<Arc<str>, Together>,
+    next: Id,
+    /// Since when somebody waits, and was looked at.
+    looked: Option<Instant>,
+}
+
+/// One session.
+#[derive(Debug)]
+struct Standing {
+    sender: Arc<str>,
+    /// All that is held: for what is arriving, for what is whole, and for what the peer may send unasked.
+    held: u64,
+    /// Held for whole frames, which only our store keeps from being given back.
+    whole: u64,
+    /// Held for what the peer may send unasked.
+    credit: u64,
+    /// Bytes that have come, and how many had when it was last looked at.
+    came: u64,
+    seen: u64,
+    /// What waits, the oldest first.
+    waiters: BTreeMap<u64, Waiter>,
+    /// What waits for something of ours that is not memory.
+    holdups: usize,
+    waiting_since: Option<Instant>,
+    waited: Duration,
+    told_to_go: watch::Sender<Option<String>>,
+}
+
+/// The sessions of one sender.
+#[derive(Debug, Default)]
+struct Together {
+    sessions: u64,
+    held: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: u64,
+    since: Instant,
+    grant: oneshot::Sender<Granted>,
+}
+
+impl Shares {
+    /// `reserve` bytes are every session's, whatever others hold.
+    pub(super) fn new(pool: u64, reserve: u64) -> Self {
+        Self {
+            pool,
+            reserve,
+            used: 0,
+            exempt: None,
+            sessions: BTreeMap::new(),
+            senders: HashMap::new(),
+            next: 0,
+            looked: None,
+        }
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
+    pub(super) fn pool(&self) -> u64 {
+        self.pool
+    }
+
+    pub(super) fn enter(&mut self, sender: &str) -> (Id, watch::Receiver<Option<String>>) {
+        let (told_to_go, go) = watch::channel(None);
+        let sender: Arc<str> = match self.senders.get_key_value(sender) {
+            Some((known, _)) => known.clone(),
+            None => sender.into(),
+        };
+        self.senders.entry(sender.clone()).or_default().sessions += 1;
+        let standing = Standing {
+            sender,
+            held: 0,
+            whole: 0,
+            credit: 0,
+            came: 0,
+            seen: 0,
+            waiters: BTreeMap::new(),
+            holdups: 0,
+            waiting_since: None,
+            waited: Duration::ZERO,
+            told_to_go,
+        };
+        self.next += 1;
+        self.sessions.insert(self.next, standing);
+        (self.next, go)
+    }
+
+    /// Everything of the session was given back before.
+    pub(super) fn leave(&mut self, id: Id, now: Instant) {
+        let Some(gone) = self.sessions.remove(&id) else { return };
+        self.used = self.used.saturating_sub(gone.held);
+        if self.exempt == Some(id) {
+            self.exempt = None;
+        }
+        if let Some(together) = self.senders.get_mut(&gone.sender) {
+            together.sessions -= 1;
+            together.held = together.held.saturating_sub(gone.held);
+            if together.sessions == 0 {
+                self.senders.remove(&gone.sender);
+            }
+        }
+        self.serve(now);
+    }
+
+    /// What a session may hold where all want more: senders count alike, and so do the sessions of one.
+    pub(super) fn share(&self, id: Id) -> u64 {
+        let Some(standing) = self.sessions.get(&id) else { return 0 };
+        let together = self.senders.get(&standing.sender).map_or(1, |together| together.sessions);
+        self.pool / (self.senders.len() as u64).max(1) / together.max(1)
+    }
+
+    /// Asks for `bytes` more for the claim of this age: they are there, or will be told of.
+    pub(super) fn ask(
+        &mut self,
+        id: Id,
+        age: u64,
+        bytes: u64,
+        now: Instant,
+    ) -> Result<(), oneshot::Receiver<Granted>> {
+        let nobody_waits = self.looked.is_none();
+        let fits = self.used + bytes <= self.pool;
+        if nobody_waits && fits || self.is_reserved(id, bytes) {
+            self.hold(id, bytes);
+            return Ok(());
+        }
+        let (grant, granted) = oneshot::channel();
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.waiters.insert(age, Waiter { bytes, since: now, grant });
+            standing.note_wait(now);
+        }
+        if nobody_waits {
+            self.mark(now);
+        }
+        self.serve(now);
+        Err(granted)
+    }
+
+    /// Holds bytes that are there, where nobody waits for them.
+    pub(super) fn try_hold(&mut self, id: Id, bytes: u64) -> bool {
+        let is_there = self.looked.is_none() && self.used + bytes <= self.pool;
+        if is_there {
+            self.hold(id, bytes);
+        }
+        is_there
+    }
+
+    /// The claim waits no more; true where it did still wait.
+    pub(super) fn withdraw(&mut self, id: Id, age: u64, now: Instant) -> bool {
+        let Some(standing) = self.sessions.get_mut(&id) else { return false };
+        let waited = standing.waiters.remove(&age).is_some();
+        standing.note_wait(now);
+        if waited {
+            self.serve(now);
+        }
+        waited
+    }
+
+    /// Holds memory that could not be waited for.
+    pub(super) fn hold(&mut self, id: Id, bytes: u64) {
+        self.used += bytes;
+        self.hold_beyond(id, bytes);
+    }
+
+    /// Holds memory that is not of the pool.
+    pub(super) fn hold_beyond(&mut self, id: Id, bytes: u64) {
+        let Some(standing) = self.sessions.get_mut(&id) else { return };
+        standing.held += bytes;
+        if let Some(together) = self.senders.get_mut(&standing.sender) {
+            together.held += bytes;
+        }
+    }
+
+    /// Gives back what one claim held: so many bytes of the pool, and so many beyond it.
+    pub(super) fn give_back(&mut self, id: Id, pool: u64, beyond: u64, now: Instant) {
+        self.used = self.used.saturating_sub(pool);
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.held = standing.held.saturating_sub(pool + beyond);
+            if let Some(together) = self.senders.get_mut(&standing.sender) {
+                together.held = together.held.saturating_sub(pool + beyond);
+            }
+        }
+        self.serve(now);
+    }
+
+    /// The exemption is free again.
+    pub(super) fn end_exemption(&mut self, now: Instant) {
+        self.exempt = None;
+        self.serve(now);
+    }
+
+    /// Counts bytes as held for whole frames, or no longer so.
+    pub(super) fn whole(&mut self, id: Id, more: u64, less: u64) {
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.whole = (standing.whole + more).saturating_sub(less);
+        }
+    }
+
+    pub(super) fn came(&mut self, id: Id, bytes: u64) {
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.came += bytes;
+        }
+    }
+
+    /// Holds up to `wanted` bytes of credit in all, as far as there is room that nobody waits for and
+    /// the session's share allows, but never less than before. Returns what is held.
+    pub(super) fn extend_credit(&mut self, id: Id, wanted: u64) -> u64 {
+        let most = self.share(id) / 2;
+        let room = self.pool.saturating_sub(self.used);
+        let Some(standing) = self.sessions.get_mut(&id) else { return 0 };
+        let credit = standing.credit;
+        let nobody_waits = self.looked.is_none();
+        let more = wanted.min(most).saturating_sub(credit);
+        let more = if nobody_waits { more.min(room) } else { 0 };
+        standing.credit += more;
+        self.hold(id, more);
+        credit + more
+    }
+
+    /// Gives credit back that cannot be used any more.
+    pub(super) fn take_back_credit(&mut self, id: Id, bytes: u64, now: Instant) {
+        let Some(standing) = self.sessions.get_mut(&id) else { return };
+        let bytes = bytes.min(standing.credit);
+        standing.credit -= bytes;
+        self.give_back(id, bytes, 0, now);
+    }
+
+    /// The most credit that a session may hold at the moment.
+    pub(super) fn most_credit(&self, id: Id) -> u64 {
+        self.share(id) / 2
+    }
+
+    /// Something of the session begins, or ends, to wait for us, though not for memory.
+    pub(super) fn holdup(&mut self, id: Id, begins: bool, now: Instant) {
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.holdups =
+                if begins { standing.holdups + 1 } else { standing.holdups.saturating_sub(1) };
+            standing.note_wait(now);
+        }
+    }
+
+    /// For how long something of the session has waited for us, all in all.
+    pub(super) fn waited(&self, id: Id, now: Instant) -> Duration {
+        let Some(standing) = self.sessions.get(&id) else { return Duration::ZERO };
+        let since = standing.waiting_since.map_or(Duration::ZERO, |since| now - since);
+        standing.waited + since
+    }
+
+    /// Tells a session to go, in words for its peer.
+    pub(super) fn tell_to_go(&mut self, id: Id, why: &str) {
+        if let Some(standing) = self.sessions.get(&id) {
+            standing.told_to_go.send_if_modified(|told| {
+                let first = told.is_none();
+                *told = told.take().or_else(|| Some(why.to_owned()));
+                first
+            });
+        }
+    }
+
+    /// Has a session give way where another has waited too long. To be asked now and then while
+    /// somebody waits.
+    pub(super) fn look(&mut self, now: Instant) {
+        let Some(looked) = self.looked else { return };
+        let Some((starved, waited)) = self.starved(now) else { return };
+        if waited < GRACE {
+            return;
+        }
+        let since = (now - looked).as_millis().max(1) as u64;
+        let slow = |standing: &Standing| {
+            (standing.came - standing.seen).saturating_mul(1_000) / since < LEAST_RATE
+        };
+        let over = |(&id, standing): (&Id, &Standing)| {
+            let unfinished = standing.held.saturating_sub(standing.whole);
+            let above = unfinished.saturating_sub(self.share(id));
+            let gives_way = id != starved
+                && above > 0
+                && standing.told_to_go.borrow().is_none()
+                && (slow(standing) || waited >= LONG_GRACE);
+            gives_way.then_some((above, id))
+        };
+        if let Some((above, id)) = self.sessions.iter().filter_map(over).max() {
+            let why = format!(
+                "memory is short here, others wait, and this session held {above} bytes above its \
+                 share for frames that did not become whole; try again"
+            );
+            self.tell_to_go(id, &why);
+        }
+        if now - looked >= GRACE {
+            self.mark(now);
+        }
+    }
+
+    /// The session below its share that has waited the longest.
+    fn starved(&self, now: Instant) -> Option<(Id, Duration)> {
+        let waits = self.sessions.iter().filter_map(|(&id, standing)| {
+            let since = standing.waiters.values().map(|waiter| waiter.since).min()?;
+            (standing.held < self.share(id)).then_some((id, now - since))
+        });
+        waits.max_by_key(|(_, waited)| *waited)
+    }
+
+    fn mark(&mut self, now: Instant) {
+        self.looked = Some(now);
+        self.sessions.values_mut().for_each(|standing| standing.seen = standing.came);
+    }
+
+    fn is_reserved(&self, id: Id, bytes: u64) -> bool {
+        let standing = self.sessions.get(&id);
+        standing.is_some_and(|standing| standing.held - standing.credit + bytes <= self.reserve)
+    }
+
+    /// Gives what is there to who has least.
+    fn serve(&mut self, now: Instant) {
+        if self.looked.is_none() {
+            return;
+        }
+        let waiting: Vec<Id> = self.sessions.iter().filter_map(Standing::if_it_waits).collect();
+        for id in waiting {
+            while let Some(bytes) = self.oldest(id)
+                && self.is_reserved(id, bytes)
+            {
+                self.grant(id, Granted::Bytes, now);
+            }
+        }
+        while let Some(id) = self.poorest()
+            && let Some(bytes) = self.oldest(id)
+        {
+            if self.used + bytes <= self.pool {
+                self.grant(id, Granted::Bytes, now);
+            } else if self.exempt.is_none() {
+                self.grant(id, Granted::Exemption, now);
+            } else {
+                return;
+            }
+        }
+        self.looked = None;
+    }
+
+    fn oldest(&self, id: Id) -> Option<u64> {
+        let standing = self.sessions.get(&id)?;
+        standing.waiters.values().next().map(|waiter| waiter.bytes)
+    }
+
+    /// Who waits and has the least.
+    fn poorest(&self) -> Option<Id> {
+        let waiting = self.sessions.iter().filter(|(_, standing)| !standing.waiters.is_empty());
+        let together = |sender| self.senders.get(sender).map_or(0, |together| together.held);
+        let least = waiting.min_by_key(|(_, standing)| (together(&standing.sender), standing.held));
+        least.map(|(&id, _)| id)
+    }
+
+    fn grant(&mut self, id: Id, granted: Granted, now: Instant) {
+        let Some(standing) = self.sessions.get_mut(&id) else { return };
+        let Some((_, waiter)) = standing.waiters.pop_first() else { return };
+        standing.note_wait(now);
+        // Who has stopped waiting gives it back as soon as the lock is free.
+        let _ = waiter.grant.send(granted);
+        match granted {
+            Granted::Bytes => self.hold(id, waiter.bytes),
+            Granted::Exemption => {
+                self.exempt = Some(id);
+                self.hold_beyond(id, waiter.bytes);
+            }
+        }
+    }
+}
+
+impl Standing {
+    fn note_wait(&mut self, now: Instant) {
+        let waits = self.holdups > 0 || !self.waiters.is_empty();
+        match (self.waiting_since, waits) {
+            (None, true) => self.waiting_since = Some(now),
+            (Some(since), false) => {
+                self.waited += now - since;
+                self.waiting_since = None;
+            }
+            _ => {}
+        }
+    }
+
+    fn if_it_waits((&id, standing): (&Id, &Self)) -> Option<Id> {
+        (!standing.waiters.is_empty()).then_some(id)
+    }
+}

@@ -1,0 +1,316 @@
+//! Fewer acknowledgements over a thin way back, without a word about it on the wire.
+//!
+//! quinn acknowledges every second packet, but whatever it is given at once with a single one. Where the way back
+//! to a sender is thin, acknowledgements fill its queue, and the sender takes the time that they wait there for
+//! that of its own packets: over 20 Mbit/s out and 0.2 back it got 9 of them. Then what comes in is gathered here
+//! for a few milliseconds, and so acknowledged together.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Connection, UdpPoller};
+
+use crate::alarm::Alarm;
+
+/// How often a connection's way back is looked at.
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// What the last second was like, in looks.
+const LOOKS: usize = 10;
+/// Fewer packets sent between two looks fill no queue that matters.
+const FEW_PACKETS: u64 = 10;
+/// A round trip longer than the least by a fifth and this much has met a queue, on the way out or back.
+const QUEUED: Duration = Duration::from_millis(5);
+/// When so many of the last looks have seen one, gathering is tried, ...
+const SURE_LOOKS: usize = 8;
+/// ... for so many looks: a sender takes a second or two to find out that it may send more.
+const TRIAL_LOOKS: u32 = 40;
+/// It goes on where this much more comes in by then. Where the queue is on the way out, nothing does.
+const GAIN: f64 = 1.15;
+/// Looks between two trials; twice as many after each that has shown nothing.
+const PAUSE_LOOKS: u32 = 300;
+const MOST_PAUSE_LOOKS: u32 = 36_000;
+/// The first step, and the last one; each is twice the one before.
+const FIRST_GATHERING: Duration = Duration::from_millis(4);
+const LONGEST_GATHERING: Duration = Duration::from_millis(16);
+
+/// How long what comes in over one connection should be gathered, by looks at it.
+///
+/// Whether a queue is on the way out or back cannot be seen from one end, but it can be tried: only where
+/// acknowledgements fill the way back does more come in when there are fewer of them.
+#[derive(Debug, Clone)]
+pub struct Gauge {
+    least: Duration,
+    gathering: Duration,
+    /// Packets that came in, and whether a queue was met, in the last second.
+    looks: VecDeque<(u64, bool)>,
+    trial: Option<Trial>,
+    pause: u32,
+    next_pause: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Trial {
+    left: u32,
+    before: u64,
+    gathering_before: Duration,
+}
+
+impl Default for Gauge {
+    fn default() -> Self {
+        Self {
+            least: Duration::MAX,
+            gathering: Duration::ZERO,
+            looks: VecDeque::with_capacity(LOOKS + 1),
+            trial: None,
+            pause: 0,
+            next_pause: PAUSE_LOOKS,
+        }
+    }
+}
+
+impl Gauge {
+    /// A look, one every [`LOOK_INTERVAL`]: the round trip as this end knows it, and how many packets it has sent
+    /// and received since the last look. Returns for how long to gather.
+    pub fn look(&mut self, rtt: Duration, sent: u64, received: u64) -> Duration {
+        self.least = self.least.min(rtt);
+        let queued = rtt > self.least + self.least / 5 + QUEUED;
+        // What was measured before a pause says nothing of now.
+        self.looks.push_back((received, queued && sent >= FEW_PACKETS));
+        if self.looks.len() > LOOKS {
+            self.looks.pop_front();
+        }
+        self.pause = self.pause.saturating_sub(1);
+        match &mut self.trial {
+            Some(trial) if trial.left > 0 => trial.left -= 1,
+            Some(_) => self.end_trial(),
+            None => self.maybe_try(),
+        }
+        self.gathering
+    }
+
+    fn maybe_try(&mut self) {
+        let queued = self.looks.iter().filter(|(_, queued)| *queued).count();
+        if queued < SURE_LOOKS || self.pause > 0 || self.gathering >= LONGEST_GATHERING {
+            return;
+        }
+        let (before, gathering_before) = (self.received(), self.gathering);
+        self.trial = Some(Trial { left: TRIAL_LOOKS, before, gathering_before });
+        self.gathering = (self.gathering * 2).clamp(FIRST_GATHERING, LONGEST_GATHERING);
+    }
+
+    fn end_trial(&mut self) {
+        let Some(trial) = self.trial.take() else { return };
+        if self.received() as f64 >= GAIN * trial.before as f64 {
+            self.next_pause = PAUSE_LOOKS;
+            return;
+        }
+        self.gathering = trial.gathering_before;
+        self.pause = self.next_pause;
+        self.next_pause = (self.next_pause * 2).min(MOST_PAUSE_LOOKS);
+    }
+
+    fn received(&self) -> u64 {
+        self.looks.iter().map(|(received, _)| received).sum()
+    }
+}
+
+/// The longest gathering that one of the connections of a socket wants.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    wishes: Mutex<HashMap<usize, Duration>>,
+    micros: AtomicU64,
+}
+
+impl Pace {
+    fn get(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    fn wish(&self, connection: usize, gathering: Duration) {
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        if gathering.is_zero() {
+            wishes.remove(&connection);
+        } else {
+            wishes.insert(connection, gathering);
+        }
+        let longest = wishes.values().max().map_or(0, |longest| longest.as_micros());
+        self.micros.store(u64::try_from(longest).unwrap_or(0), Ordering::Relaxed);
+    }
+}
+
+/// Looks at the way back of a connection until it has ended.
+pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
+    let id = connection.stable_id();
+    let looking = async {
+        let mut gauge = Gauge::default();
+        let mut before = connection.stats();
+        let mut gathering = Duration::ZERO;
+        let mut tick = tokio::time::interval(LOOK_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let stats = connection.stats();
+            let sent = stats.udp_tx.datagrams.saturating_sub(before.udp_tx.datagrams);
+            let received = stats.udp_rx.datagrams.saturating_sub(before.udp_rx.datagrams);
+            let wanted = gauge.look(stats.path.rtt, sent, received);
+            before = stats;
+            if wanted != gathering {
+                gathering = wanted;
+                let address = connection.remote_address();
+                tracing::debug!(%address, ?gathering, "acknowledgements: the way back is thin");
+                pace.wish(id, gathering);
+            }
+        }
+    };
+    tokio::select! {
+        () = looking => {}
+        _ = connection.closed() => {}
+    }
+    pace.wish(id, Duration::ZERO);
+}
+
+/// A socket that gives what comes in together, at the pace that its connections want.
+#[derive(Debug)]
+pub(super) struct GatheringSocket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    pace: Arc<Pace>,
+    gate: Mutex<Gate>,
+}
+
+/// Whether what has come is given now.
+#[derive(Debug, Default)]
+struct Gate {
+    opens: Option<Alarm>,
+    /// Whether anything was given since it opened.
+    given: bool,
+}
+
+impl GatheringSocket {
+    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Arc<Pace>) -> Self {
+        Self { inner, pace, gate: Mutex::default() }
+    }
+}
+
+impl AsyncUdpSocket for GatheringSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        self.inner.clone().create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit) -> io::Result<()> {
+        self.inner.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let pace = self.pace.get();
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opens) = &mut gate.opens {
+            if !pace.is_zero() && Pin::new(opens).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            gate.opens = None;
+        }
+        let received = self.inner.poll_recv(cx, bufs, meta);
+        if received.is_ready() {
+            gate.given = true;
+        } else if std::mem::take(&mut gate.given) && !pace.is_zero() {
+            // All that had come is given; what comes next waits.
+            gate.opens = Some(Alarm::new(Instant::now() + pace));
+        }
+        received
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.inner.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.inner.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.inner.may_fragment()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_millis(70);
+
+    /// Looks at a path on which `received(gathering)` packets come in between two.
+    fn looks(
+        gauge: &mut Gauge,
+        number: u32,
+        rtt: Duration,
+        received: impl Fn(Duration) -> u64,
+    ) -> Duration {
+        let mut gathering = gauge.gathering;
+        for _ in 0..number {
+            let received = received(gathering);
+            gathering = gauge.look(rtt, received / 2, received);
+        }
+        gathering
+    }
+
+    #[test]
+    fn gathering_goes_on_where_more_comes_in_by_it() {
+        let ms = Duration::from_millis;
+        let thin = |gathering: Duration| if gathering < ms(8) { 80 } else { 160 };
+        let thinner = |gathering: Duration| 80 + 20 * gathering.as_millis() as u64;
+        let mut gauge = Gauge::default();
+        assert_eq!(looks(&mut gauge, 100, SHORT, thinner), ms(0));
+        assert_eq!(looks(&mut gauge, 20, LONG, thinner), ms(4), "it is tried");
+        assert_eq!(looks(&mut gauge, 200, LONG, thinner), ms(16), "and more of it");
+        assert_eq!(looks(&mut gauge, 2_000, SHORT, thinner), ms(16));
+        let mut gauge = Gauge::default();
+        looks(&mut gauge, 100, SHORT, thin);
+        assert_eq!(
+            looks(&mut gauge, 100, LONG, thin),
+            ms(0),
+            "4 ms are not enough to see anything"
+        );
+    }
+
+    #[test]
+    fn a_queue_on_the_way_out_is_tried_ever_more_seldom() {
+        let mut gauge = Gauge::default();
+        gauge.look(SHORT, 80, 160);
+        let tried: u32 = (0..10_000).map(|_| u32::from(!gauge.look(LONG, 80, 160).is_zero())).sum();
+        assert!((1..=6 * (TRIAL_LOOKS + 2)).contains(&tried), "{tried} of 10,000");
+        let mut quiet = Gauge::default();
+        quiet.look(SHORT, 80, 160);
+        assert!((0..1_000).all(|_| quiet.look(LONG, 4, 160).is_zero()), "too few to fill a queue");
+    }
+
+    #[test]
+    fn the_longest_wish_counts_until_it_is_given_up() {
+        let pace = Pace::default();
+        let ms = Duration::from_millis;
+        pace.wish(1, ms(4));
+        pace.wish(2, ms(16));
+        assert_eq!(pace.get(), ms(16));
+        pace.wish(2, Duration::ZERO);
+        assert_eq!(pace.get(), ms(4));
+        pace.wish(1, Duration::ZERO);
+        assert_eq!(pace.get(), Duration::ZERO);
+    }
+}
