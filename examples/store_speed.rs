@@ -11,7 +11,7 @@ use bytes::Bytes;
 use framelane::frame::{
     Captured, Clock as CaptureClock, Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos,
 };
-use framelane::store::{FolderSource, FolderStore, Outcome, ReceivedFrame, StoreOptions};
+use framelane::store::{FolderSource, FolderStore, Opener, Outcome, ReceivedFrame, StoreOptions};
 use framelane::verify::{VerifyOptions, verify};
 
 fn main() {
@@ -104,7 +104,7 @@ fn frame(sequence: u64, body: &Bytes) -> ReceivedFrame {
 fn open(root: &Path, durable: bool) -> FolderSource {
     let store = FolderStore::open(root, StoreOptions { durable, ..StoreOptions::default() });
     let source = SourceName::parse("visible").expect("a name");
-    store.and_then(|store| store.source(&source)).expect("opened")
+    store.and_then(|store| store.source(&source, &Opener::default())).expect("opened")
 }
 
 fn store(root: &Path, count: u64, bytes: u64, batch: u64, durable: bool) -> PathBuf {

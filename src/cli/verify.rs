@@ -9,14 +9,21 @@ use super::{COMPLETE, INCOMPLETE, Outcome, Talk, output};
 use crate::frame::ByteSize;
 use crate::manifest::Listed;
 use crate::verify::{
-    Alteration, SequenceGap, Sequences, SourceReport, VerifyOptions, VerifyReport, verify,
+    Account, Alteration, Gap, SequenceGap, Sequences, SourceReport, State, VerifyOptions,
+    VerifyReport, verify,
 };
 
 const AFTER_HELP: &str = "\
-Nothing is changed. Unknown files, and gaps in the sequences of a source, are listed and do not count
-as failures: they say nothing about the frames that were stored.
+Nothing is changed. Each source is one of:
+  complete                              every frame that its runs captured is stored
+  complete, with N declared drops       the others were declared dropped, with a reason
+  gap: sequences A to B ...             frames have neither file nor declaration
+  run not ended                         its sender was killed, or is still at it
+  undeclared                            nothing says how many there were: stop-and-wait, or an old store
+Unknown files are listed and do not count as failures.
 
-Exit status: 0 every frame is as it was stored, 1 one is not, 2 wrong usage.";
+Exit status: 0 every file is as it was stored, and every source complete or undeclared; 1 not so;
+2 wrong usage.";
 
 /// Lines for each kind of finding of a source. More are not read by anybody; `--json` has them.
 const NAMED: usize = 100;
@@ -59,16 +66,17 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
 }
 
 fn show(source: &SourceReport) {
-    let SourceReport { source: name, path, frames, verified, missing, altered, .. } = source;
+    let SourceReport { source: name, path, frames, verified, missing, altered, expired, .. } =
+        source;
     let (unknown, sequences) = (&source.unknown, &source.sequences);
     output::result(&format!(
-        "{name}: {frames} in the manifest, verified {verified}, missing {}, altered {}, \
-         unknown {}, gaps {}",
+        "{name}: {frames} in the manifest, verified {verified}, missing {}, altered {}, unknown {}{}",
         missing.count,
         altered.count,
         unknown.count,
-        gaps(sequences)
+        some("expired", *expired),
     ));
+    output::result(&format!("  {}", describe_account(&source.account)));
     list("missing", missing, |frame| format!("{name}/{frame}"));
     list("altered", altered, |frame| {
         format!("{name}/{}: {}", frame.name, describe(&frame.how, &path.join(&frame.name)))
@@ -76,8 +84,24 @@ fn show(source: &SourceReport) {
     list("bad line", &source.bad_lines, |line| {
         format!("{name}/manifest.jsonl:{}: {}", line.line, line.reason)
     });
+    list("bad line", &source.bad_ledger_lines, |line| {
+        format!("{name}/ledger.jsonl:{}: {}", line.line, line.reason)
+    });
+    list("gap", &source.account.gaps, |gap| format!("{name}: {}", describe_run_gap(gap)));
+    let open = source.account.runs.first.iter().filter(|run| run.state == State::NotEnded);
+    for run in open.take(NAMED) {
+        let stored = output::frames(run.stored);
+        let run = &run.run;
+        output::result(&format!(
+            "  run      {name}: run {run} has not ended: {stored} of it are stored. Its sender was \
+             killed or is still at it; send the same again"
+        ));
+    }
     list("unknown", unknown, |file| format!("{name}/{file}{}", link(&path.join(file))));
-    list("gap", &sequences.gaps, |gap| format!("{name}: {}", describe_gap(*gap)));
+    if source.account.state == State::Undeclared {
+        list("numbers", &sequences.gaps, |gap| format!("{name}: {}", describe_gap(*gap)));
+        show_scattered(name, sequences);
+    }
     if sequences.duplicates > 0 {
         let frames = output::frames(sequences.duplicates);
         output::result(&format!("  {frames} of {name} with the sequence of another"));
@@ -104,17 +128,69 @@ fn list<T>(kind: &str, found: &Listed<T>, line: impl Fn(&T) -> String) {
     }
 }
 
-fn gaps(sequences: &Sequences) -> String {
-    match sequences.too_scattered {
-        true => "not known (the sequences are too scattered)".to_owned(),
-        false => sequences.gaps.count.to_string(),
+fn show_scattered(name: &str, sequences: &Sequences) {
+    if sequences.too_scattered {
+        output::result(&format!("  numbers  {name}: the sequences are too scattered to be judged"));
+    }
+}
+
+/// `, expired 3`; nothing where there are none.
+fn some(what: &str, count: u64) -> String {
+    if count == 0 { String::new() } else { format!(", {what} {count}") }
+}
+
+/// What is to be said of a source's runs, in a line.
+fn describe_account(account: &Account) -> String {
+    match account.state {
+        State::Complete => complete(account.dropped, account),
+        State::Undeclared => "undeclared: nothing says how many frames there were (they came over \
+                              stop-and-wait, or to an earlier version)"
+            .to_owned(),
+        State::NotEnded => "run not ended: frames may be missing".to_owned(),
+        State::Gap => match account.gaps.first.first() {
+            Some(gap) => format!("gap: {}", describe_gap_of(gap)),
+            None => "gap: frames have neither frame nor declaration".to_owned(),
+        },
+    }
+}
+
+/// `complete`, or what was dropped and why.
+fn complete(dropped: u64, account: &Account) -> String {
+    if dropped == 0 {
+        return "complete".to_owned();
+    }
+    let kinds: Vec<_> = account
+        .drops
+        .iter()
+        .map(|drops| format!("{} {} at the {}", drops.frames, drops.reason, drops.place))
+        .collect();
+    let plural = if dropped == 1 { "" } else { "s" };
+    format!("complete, with {dropped} declared drop{plural} ({})", kinds.join(", "))
+}
+
+fn describe_run_gap(gap: &Gap) -> String {
+    format!("{} (run {})", describe_gap_of(gap), gap.run)
+}
+
+fn describe_gap_of(Gap { from, to, taken_away, .. }: &Gap) -> String {
+    let which = match to - from {
+        0 => format!("sequence {from}"),
+        more => format!("sequences {from} to {to} ({} of them)", more.saturating_add(1)),
+    };
+    let (have, were) = if from == to { ("has", "was") } else { ("have", "were") };
+    match taken_away {
+        true => format!("{which} {were} in a folder that was taken away while the run went on"),
+        false => format!("{which} {have} neither frame nor declaration"),
     }
 }
 
 fn describe_gap(SequenceGap { from, to }: SequenceGap) -> String {
     match to - from {
         0 => format!("no frame has sequence {from}"),
-        more => format!("no frames have the sequences {from} to {to} ({} of them)", more + 1),
+        more => format!(
+            "no frames have the sequences {from} to {to} ({} of them)",
+            more.saturating_add(1)
+        ),
     }
 }
 
@@ -137,7 +213,16 @@ fn link(path: &Path) -> String {
 
 fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
     let verified: u64 = report.sources.iter().map(|source| source.verified).sum();
-    let proven = if report.is_proven() { "every frame is as it was stored" } else { "NOT proven" };
+    let dropped: u64 = report.sources.iter().map(|source| source.account.dropped).sum();
+    let undeclared = |source: &SourceReport| source.account.state == State::Undeclared;
+    let proven = match report.is_proven() {
+        false => "NOT proven".to_owned(),
+        true if report.sources.iter().any(undeclared) => {
+            "every frame is as it was stored".to_owned()
+        }
+        true if dropped > 0 => format!("complete, with {dropped} declared drops"),
+        true => "complete: every frame is as it was stored".to_owned(),
+    };
     format!("{}: {} verified, {} ({rate})", proven, output::frames(verified), ByteSize(bytes))
 }
 
@@ -150,6 +235,7 @@ mod tests {
     #[test]
     fn the_names_in_json_stay_as_they_are() {
         let report = VerifyReport {
+            proven: true,
             folder: "store".to_owned(),
             sources: Vec::new(),
             unknown: Listed::new(1),
@@ -158,7 +244,7 @@ mod tests {
         let document = serde_json::to_string(&document).unwrap();
         assert_eq!(
             document,
-            r#"{"schema":1,"folder":"store","sources":[],"unknown":{"count":0,"first":[]}}"#
+            r#"{"schema":1,"proven":true,"folder":"store","sources":[],"unknown":{"count":0,"first":[]}}"#
         );
     }
 }

@@ -19,12 +19,24 @@ impl<T> Listed<T> {
         Self { count: 0, first: Vec::new(), limit }
     }
 
+    /// An empty list of the same limit.
+    pub fn alike(&self) -> Self {
+        Self::new(self.limit)
+    }
+
     /// Counts one more, and keeps it if there is room.
     pub fn push(&mut self, item: T) {
         self.count += 1;
         if self.first.len() < self.limit {
             self.first.push(item);
         }
+    }
+
+    /// Counts all of another list as well.
+    pub fn append(&mut self, other: Self) {
+        self.count += other.count;
+        let room = self.limit.saturating_sub(self.first.len());
+        self.first.extend(other.first.into_iter().take(room));
     }
 
     /// Whether nothing was counted.

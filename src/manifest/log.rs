@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{BadLine, Index, Lines, Listed, MAX_LINE_BYTES, Record, Text};
+use super::index::Index;
+use super::lines::{BadLine, Lines, MAX_LINE_BYTES, Text};
+use super::listed::Listed;
+use super::record::Record;
 use crate::frame::{FrameName, Sequence};
 
 /// How many unreadable lines are named; all are counted.
@@ -62,12 +65,16 @@ enum Tail {
 
 impl Manifest {
     /// Takes a manifest to append to, opened for reading and in append mode, and puts its end
-    /// right: a torn last line is cut off. `path` is for messages only.
+    /// right: a torn last line is cut off. `visit` is called with each record. `path` is for messages only.
     ///
     /// # Errors
     /// Where the file cannot be read, cut or completed.
-    pub fn open(file: File, path: &Path) -> Result<(Self, Opened), ManifestError> {
-        let (mut manifest, mut opened, tail) = Self::scan(file, path)?;
+    pub fn open(
+        file: File,
+        path: &Path,
+        visit: &mut dyn FnMut(&Record),
+    ) -> Result<(Self, Opened), ManifestError> {
+        let (mut manifest, mut opened, tail) = Self::scan(file, path, visit)?;
         match tail {
             Tail::None => {}
             Tail::Torn(offset) => {
@@ -88,7 +95,7 @@ impl Manifest {
     /// # Errors
     /// Where the file cannot be read.
     pub fn read(file: File, path: &Path) -> Result<(Self, Opened), ManifestError> {
-        let (manifest, mut opened, tail) = Self::scan(file, path)?;
+        let (manifest, mut opened, tail) = Self::scan(file, path, &mut |_| {})?;
         if let Tail::Torn(offset) = tail {
             let reason = "the last line is incomplete".to_owned();
             opened.bad_lines.push(BadLine { line: manifest.lines_before(offset)? + 1, reason });
@@ -165,7 +172,11 @@ impl Manifest {
     }
 
     /// Reads everything once, building the index.
-    fn scan(file: File, path: &Path) -> Result<(Self, Opened, Tail), ManifestError> {
+    fn scan(
+        file: File,
+        path: &Path,
+        visit: &mut dyn FnMut(&Record),
+    ) -> Result<(Self, Opened, Tail), ManifestError> {
         let mut manifest = Self {
             file,
             path: path.to_owned(),
@@ -176,11 +187,15 @@ impl Manifest {
             window: Window::default(),
         };
         let mut bad_lines = Listed::new(BAD_LINES_NAMED);
-        let tail = manifest.scan_lines(&mut bad_lines)?;
+        let tail = manifest.scan_lines(&mut bad_lines, visit)?;
         Ok((manifest, Opened { torn_bytes: 0, bad_lines }, tail))
     }
 
-    fn scan_lines(&mut self, bad_lines: &mut Listed<BadLine>) -> Result<Tail, ManifestError> {
+    fn scan_lines(
+        &mut self,
+        bad_lines: &mut Listed<BadLine>,
+        visit: &mut dyn FnMut(&Record),
+    ) -> Result<Tail, ManifestError> {
         let file = self.file.try_clone().map_err(|error| self.error("read", &error))?;
         let length = file.metadata().map_err(|error| self.error("read", &error))?.len();
         self.end = length;
@@ -196,7 +211,10 @@ impl Manifest {
                 }
             };
             match Record::parse(text) {
-                Ok(record) => self.note(&record, line.offset)?,
+                Ok(record) => {
+                    visit(&record);
+                    self.note(&record, line.offset)?;
+                }
                 // No beginning of a line is a whole one, so this is where a write was interrupted.
                 Err(_) if !is_whole => return Ok(Tail::Torn(line.offset)),
                 Err(error) => {

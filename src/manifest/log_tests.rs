@@ -10,7 +10,7 @@ fn open_file(path: &Path) -> File {
 }
 
 fn open(path: &Path) -> (Manifest, Opened) {
-    Manifest::open(open_file(path), path).unwrap()
+    Manifest::open(open_file(path), path, &mut |_| {}).unwrap()
 }
 
 fn text(records: &[Record]) -> Vec<u8> {

@@ -10,18 +10,30 @@
 //! | a line without its file | does not count as stored; the frame is taken again, and the later line wins |
 //!
 //! Lines that cannot be read (edited by hand, damaged) are reported by number and skipped.
+//!
+//! Beside it the [`Ledger`] has what the manifest cannot say: whose the source is, its runs, how many frames each
+//! had, and which of them were dropped and why. Together they say whether everything is there.
 
+mod entry;
 mod index;
+mod ledger;
 mod lines;
 mod listed;
 mod log;
+mod ranges;
 mod record;
 
+pub use entry::{Entry, EntryError, Place, Range};
 pub use index::Index;
+pub use ledger::Ledger;
 pub use lines::{BadLine, Line, Lines, MAX_LINE_BYTES, Text};
 pub use listed::Listed;
 pub use log::{Manifest, ManifestError, Opened};
+pub use ranges::Ranges;
 pub use record::{Record, RecordError};
 
 /// The manifest's file name in each source's folder.
 pub const FILE_NAME: &str = "manifest.jsonl";
+
+/// The ledger's file name in each source's folder.
+pub const LEDGER_NAME: &str = "ledger.jsonl";

@@ -129,10 +129,16 @@ impl Question {
 /// The code by which a sender is told why a frame is not stored.
 pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
     match error {
-        FrameError::Conflict { .. } | FrameError::NotAFile { .. } => RefusalCode::Conflict,
+        FrameError::Conflict { .. }
+        | FrameError::NotAFile { .. }
+        | FrameError::NotAFolder { .. }
+        | FrameError::Folded { .. } => RefusalCode::Conflict,
+        FrameError::Source { why, .. } if matches!(**why, StoreError::NotOwner { .. }) => {
+            RefusalCode::Conflict
+        }
         FrameError::HashMismatch { .. } => RefusalCode::HashMismatch,
         FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
         FrameError::NoSpace { .. } => RefusalCode::NoSpace,
-        FrameError::Io { .. } => RefusalCode::StoreFailed,
+        FrameError::Io { .. } | FrameError::Source { .. } => RefusalCode::StoreFailed,
     }
 }

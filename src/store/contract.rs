@@ -6,7 +6,7 @@
 //! use std::collections::BTreeMap;
 //! use std::sync::{Arc, Mutex};
 //!
-//! use framelane::frame::{FrameName, Sequence, SourceName};
+//! use framelane::frame::{FrameName, SourceName};
 //! use framelane::store::{
 //!     Held, Offered, OpenSource, Opener, Outcome, ReceivedFrame, Store, StoreError,
 //! };
@@ -63,7 +63,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{FrameError, StoreError};
-use crate::frame::{ContentHash, Frame, FrameName, Sequence, SourceName, UnixNanos};
+use crate::frame::{
+    ContentHash, DropRange, Frame, FrameName, RunId, Sequence, SourceName, UnixNanos,
+};
+use crate::manifest::Place;
 
 /// Where a receiver puts frames. Shared by all sessions; each source is open once at a time.
 pub trait Store: Debug + Send + Sync {
@@ -107,7 +110,7 @@ pub trait OpenSource: Debug + Send {
     /// Takes what was read. It is remembered for as long as the content does not change.
     fn has_read(&mut self, _reading: Reading) {}
 
-    /// What the source has of the frames that a sender offers, one for each, in their order; fewer, where
+    /// What the source has of the frames that a sender offers for its run, one for each, in their order; fewer, where
     /// `listening` turned false meanwhile: nobody waits for the answer any more.
     fn look_up(
         &mut self,
@@ -119,6 +122,15 @@ pub trait OpenSource: Debug + Send {
     /// Stores frames and says what became of each, in their order. What is said to be stored is stored:
     /// the sender forgets it.
     fn store(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome>;
+
+    /// Takes down what a sender declares of its runs. When this returns, it is as safe as a stored frame: the
+    /// sender forgets it. A run's end is to be noted after all of its frames were stored.
+    ///
+    /// # Errors
+    /// [`StoreError`], where it could not be written; the sender declares it again.
+    fn note(&mut self, _from: &Opener, _notes: &[Note]) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// The highest sequence that the source knows of, so that a new run can go on behind it.
     fn last_sequence(&mut self) -> Option<Sequence> {
@@ -136,6 +148,8 @@ pub struct Opener {
     pub name: Option<Arc<str>>,
     /// Whether the receiver's user lets senders share sources.
     pub shared: bool,
+    /// The run of the source that the sender is at; `None` where the transport knows none (stop-and-wait).
+    pub run: Option<RunId>,
     /// When its session began; `None` where there is no session.
     pub began: Option<UnixNanos>,
 }
@@ -183,12 +197,47 @@ pub enum Held {
 pub struct ReceivedFrame {
     /// The frame; `meta.hash` is what the sender announced.
     pub frame: Frame,
-    /// Who sent it.
+    /// Who sent it, in which run.
     pub from: Arc<Opener>,
     /// When its last byte had arrived.
     pub received: UnixNanos,
     /// Whether it replaces a frame stored under its name with other content.
     pub replace: bool,
+}
+
+/// What a sender declares of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// It began. To be noted each time that a session names the run; only the first time counts.
+    Began {
+        /// The run.
+        run: RunId,
+        /// When, on the sender's clock.
+        at: UnixNanos,
+        /// It has no last frame that is known beforehand, as a camera has none. Its sequences go on behind all
+        /// that the source knows of; those of others begin at 0.
+        endless: bool,
+        /// Frames that are too old are dropped rather than sent late.
+        live: bool,
+    },
+    /// Frames of it will not come.
+    Dropped {
+        /// The run.
+        run: RunId,
+        /// Which frames, and why.
+        ranges: Vec<DropRange>,
+        /// At which end.
+        place: Place,
+    },
+    /// It ended.
+    Ended {
+        /// The run.
+        run: RunId,
+        /// When, on the sender's clock.
+        at: UnixNanos,
+        /// How many frames it had.
+        captured: u64,
+    },
 }
 
 /// What became of a frame.

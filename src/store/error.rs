@@ -30,7 +30,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A link or folder where the manifest should be.
-    #[error("{} is not a regular file; the store follows no links. Remove it or choose another --out", path.display())]
+    #[error("{} is not a regular file (a link, a folder or a pipe); the store follows no links. Remove it or choose another --out", path.display())]
     ManifestNotAFile {
         /// What is in the way.
         path: PathBuf,
@@ -38,6 +38,38 @@ pub enum StoreError {
     /// The manifest could not be read or put right.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// Nothing can be written to the store.
+    #[error("nothing can be written to the store {}: {cause}. Make it writable (owner, mode, mount) or choose another --out", path.display())]
+    NotWritable {
+        /// The store.
+        path: PathBuf,
+        /// What the system said.
+        cause: Errno,
+    },
+    /// The source belongs to another sender.
+    #[error(
+        "source {source_name} belongs to {owner}, which opened it first. Send under another name (NAME=PATH); or start the receiver with --out 'DIR/{{sender}}', so that each sender has a folder of its own, or with --shared, so that senders share sources"
+    )]
+    NotOwner {
+        /// The source.
+        source_name: String,
+        /// The owner's name and pin.
+        owner: String,
+    },
+    /// The file system takes the source's name for another source's.
+    #[error("{} is the folder of source {other}: its file system takes the two names for one. Send under a name that differs in more than case or accents", path.display())]
+    Folded {
+        /// The source's folder.
+        path: PathBuf,
+        /// The source whose folder it is.
+        other: String,
+    },
+    /// The folder was another one each time it was looked at.
+    #[error("{} does not stay the same folder: it is moved or replaced again and again, or its file system numbers files anew all the time", path.display())]
+    Unsteady {
+        /// The source's folder.
+        path: PathBuf,
+    },
     /// Any other failure of the file system.
     #[error("cannot {doing} {}: {cause}", path.display())]
     Io {
@@ -96,6 +128,35 @@ pub enum FrameError {
         /// Of the body.
         arrived: u64,
     },
+    /// The file system takes the name for another file's.
+    #[error(
+        "{frame} is not stored: the receiver's file system takes its name for that of {other}. Send it under a name \
+         that differs in more than case, accents or dots at its end"
+    )]
+    Folded {
+        /// Which frame.
+        frame: String,
+        /// The frame that has the file, or the store's own file.
+        other: String,
+    },
+    /// A link or a file is in the place of one of the frame's folders.
+    #[error(
+        "cannot store {frame}: {folder} is a link or a file in the store, not a folder; remove it there and send again"
+    )]
+    NotAFolder {
+        /// Which frame.
+        frame: String,
+        /// What is in the way.
+        folder: String,
+    },
+    /// The source belongs to another sender, or cannot be opened.
+    #[error("{frame} is not stored: {why}")]
+    Source {
+        /// Which frame.
+        frame: String,
+        /// Why.
+        why: Box<StoreError>,
+    },
     /// The disk is full, or a quota used up. Nothing of the frame remains.
     #[error("no room to store {frame}: {cause}; make room at the receiver and send again")]
     NoSpace {
@@ -130,7 +191,27 @@ pub enum Taken {
     Unlisted,
 }
 
+impl StoreError {
+    /// What the system said, where it was the system.
+    pub fn cause(&self) -> Option<Errno> {
+        match self {
+            Self::Io { cause, .. }
+            | Self::NotWritable { cause, .. }
+            | Self::Manifest(ManifestError { cause, .. }) => Some(*cause),
+            _ => None,
+        }
+    }
+}
+
 impl FrameError {
+    /// Of a frame whose source could not be used.
+    pub(super) fn from_source(frame: String, why: &StoreError) -> Self {
+        match why.cause() {
+            Some(cause @ (Errno::NOSPC | Errno::DQUOT)) => Self::NoSpace { frame, cause },
+            _ => Self::Source { frame, why: Box::new(why.clone()) },
+        }
+    }
+
     pub(super) fn from_system(frame: String, doing: &'static str, cause: Errno) -> Self {
         match cause {
             Errno::NOSPC | Errno::DQUOT => Self::NoSpace { frame, cause },

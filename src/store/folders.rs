@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, Weak};
 
-use rustix::fs::{Access, access, fstat, stat};
+use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
 use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder::FolderStore;
-use super::lock::Locked;
 use super::options::StoreOptions;
+use super::root::Root;
 use super::template::FolderTemplate;
 use crate::frame::SourceName;
 
@@ -23,8 +23,8 @@ pub struct FolderStores {
     options: StoreOptions,
     /// The one store, where there is only one.
     only: Option<FolderStore>,
-    /// The locks of those that sources are open in.
-    open: Mutex<HashMap<PathBuf, Weak<Locked>>>,
+    /// The folders of those that sources are open in.
+    open: Mutex<HashMap<PathBuf, Weak<Root>>>,
 }
 
 impl FolderStores {
@@ -47,13 +47,12 @@ impl FolderStores {
     fn store_at(&self, path: &Path) -> Result<FolderStore, StoreError> {
         // What is listed is true at every moment, so another thread's panic does not spoil it.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = open.get(path).and_then(Weak::upgrade);
-        // One that was moved away since is not the one at its path any more.
-        if let Some(out) = held.filter(|out| is_at(out, path)) {
-            return Ok(FolderStore::held(out, path, self.options));
+        // One that was moved away since is opened anew when a source of it is.
+        if let Some(root) = open.get(path).and_then(Weak::upgrade) {
+            return Ok(FolderStore::of(root, self.options));
         }
         let store = FolderStore::open(path, self.options)?;
-        open.retain(|_, out| out.strong_count() > 0);
+        open.retain(|_, root| root.strong_count() > 0);
         open.insert(path.to_owned(), store.hold());
         Ok(store)
     }
@@ -80,13 +79,6 @@ impl Store for FolderStores {
             Some(_) => PathBuf::new(),
             None => self.template.expand(opener),
         }
-    }
-}
-
-fn is_at(folder: &Locked, path: &Path) -> bool {
-    match (fstat(&**folder), stat(path)) {
-        (Ok(held), Ok(there)) => (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino),
-        _ => false,
     }
 }
 

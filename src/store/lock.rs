@@ -17,9 +17,12 @@ impl Locked {
     pub(super) fn take(directory: Directory) -> Result<Self, Errno> {
         match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::BADF | Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS) => {
-                tracing::warn!(
-                    "this file system cannot lock the store: start no second receiver on it"
-                );
+                static SAID: std::sync::Once = std::sync::Once::new();
+                SAID.call_once(|| {
+                    tracing::warn!(
+                        "this file system cannot lock the store: start no second receiver on it"
+                    );
+                });
                 Ok(Self(directory))
             }
             locked => locked.map(|()| Self(directory)),

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::frame::{Captured, Clock, Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
-use crate::manifest::{FILE_NAME, Record};
+use crate::manifest::{FILE_NAME, LEDGER_NAME, Record};
 
 pub(super) fn source() -> SourceName {
     SourceName::parse("visible").unwrap()
@@ -33,14 +33,14 @@ pub(super) fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
 
 pub(super) fn open(out: &Path) -> FolderSource {
     let options = StoreOptions { durable: false, clock: || UnixNanos(4) };
-    FolderStore::open(out, options).unwrap().source(&source()).unwrap()
+    FolderStore::open(out, options).unwrap().source(&source(), &Opener::default()).unwrap()
 }
 
 /// The names in the source's folder, but for the manifest.
 pub(super) fn files(out: &Path) -> Vec<String> {
     let entries = fs::read_dir(out.join("visible")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<_> = names.filter(|name| name != FILE_NAME).collect();
+    let mut names: Vec<_> = names.filter(|name| name != FILE_NAME && name != LEDGER_NAME).collect();
     names.sort();
     names
 }
@@ -70,7 +70,10 @@ fn frames_are_stored_under_their_names_with_a_line_each() {
         let out = TempDir::new().unwrap();
         let path = out.path().join("new/store");
         let options = StoreOptions { durable, clock: || UnixNanos(4) };
-        let mut store = FolderStore::open(&path, options).unwrap().source(&source()).unwrap();
+        let mut store = FolderStore::open(&path, options)
+            .unwrap()
+            .source(&source(), &Opener::default())
+            .unwrap();
         let frames =
             [frame(0, "0.jpg", b"zero"), frame(1, "Ünï 1.jpg", b"one"), frame(2, "e", b"")];
         assert_eq!(store.store_batch(&frames), vec![Outcome::Stored; 3]);
@@ -136,8 +139,11 @@ fn bodies_that_are_not_as_announced_leave_nothing() {
 fn one_receiver_at_a_time() {
     let out = TempDir::new().unwrap();
     let whole = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
-    let store = whole.source(&source()).unwrap();
-    assert!(matches!(whole.source(&source()), Err(StoreError::SourceInUse { .. })));
+    let store = whole.source(&source(), &Opener::default()).unwrap();
+    assert!(matches!(
+        whole.source(&source(), &Opener::default()),
+        Err(StoreError::SourceInUse { .. })
+    ));
     drop(whole);
     let again = FolderStore::open(out.path(), StoreOptions::default());
     assert!(again.unwrap_err().to_string().contains("in use by another receiver"));
@@ -228,21 +234,25 @@ fn a_line_without_its_file_is_stored_again() {
     assert_eq!(info.sequence, Sequence(5));
 }
 
-/// Frame 0 stored at the true time, its file's time then changed by so many seconds and whatever `alter`
-/// does to its folder.
+/// Frame 0 stored, whatever `alter` does to its folder, and the times of its lines then moved by so many seconds:
+/// as if its file had been changed by so many seconds the other way.
 fn stored_and_changed(seconds: i64, alter: impl FnOnce(&Path)) -> (TempDir, FolderSource) {
     let out = TempDir::new().unwrap();
     let open = || FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let opener = Opener::default();
     let mut zero = frame(0, "0.jpg", b"zero");
     zero.received = UnixNanos::now();
-    assert_eq!(open().source(&source()).unwrap().store_batch(&[zero]), [Outcome::Stored]);
+    assert_eq!(open().source(&source(), &opener).unwrap().store_batch(&[zero]), [Outcome::Stored]);
     let folder = out.path().join("visible");
-    let changed = fs::metadata(folder.join("0.jpg")).unwrap().modified().unwrap();
     alter(&folder);
-    let file = fs::File::options().write(true).open(folder.join("0.jpg")).unwrap();
-    let by = std::time::Duration::from_secs(seconds.unsigned_abs());
-    file.set_modified(if seconds < 0 { changed - by } else { changed + by }).unwrap();
-    let store = open().source(&source()).unwrap();
+    let by = |UnixNanos(time)| UnixNanos(time.saturating_add_signed(-seconds * 1_000_000_000));
+    let mut text = Vec::new();
+    for record in lines(out.path()) {
+        let (received, stored) = (by(record.received), by(record.stored));
+        Record { received, stored, ..record }.write_line(&mut text);
+    }
+    fs::write(folder.join(FILE_NAME), text).unwrap();
+    let store = open().source(&source(), &opener).unwrap();
     (out, store)
 }
 
@@ -289,8 +299,14 @@ fn a_file_that_was_touched_or_copied_is_still_stored() {
 
 #[test]
 fn a_file_that_is_by_its_time_the_one_stored_is_not_read() {
-    let (_out, mut store) =
-        stored_and_changed(0, |folder| fs::write(folder.join("0.jpg"), b"ZERO").unwrap());
+    let (out, mut store) = stored_and_changed(0, |_| {});
+    // Within the tick of the kernel's clock in which it was stored.
+    let mut text = Vec::new();
+    let mut record = lines(out.path()).remove(0);
+    record.stored = UnixNanos(record.stored.0 + 3_600_000_000_000);
+    record.write_line(&mut text);
+    fs::write(out.path().join("visible/0.jpg"), b"ZERO").unwrap();
+    fs::write(out.path().join("visible").join(FILE_NAME), text).unwrap();
     let name = FrameName::parse("0.jpg").unwrap();
     assert_eq!(store.lookup(&name).unwrap().unwrap().hash, blake3::hash(b"zero"));
 }
@@ -373,18 +389,18 @@ fn links_in_the_place_of_the_source_or_its_manifest_are_refused() {
     let folder = out.path().join("visible");
 
     symlink(elsewhere.path(), &folder).unwrap();
-    let error = store.source(&source()).unwrap_err();
+    let error = store.source(&source(), &Opener::default()).unwrap_err();
     assert_eq!(error, StoreError::NotAFolder { path: folder.clone() });
 
     fs::remove_file(&folder).unwrap();
     fs::create_dir(&folder).unwrap();
     symlink(&victim, folder.join(FILE_NAME)).unwrap();
-    let error = store.source(&source()).unwrap_err();
+    let error = store.source(&source(), &Opener::default()).unwrap_err();
     assert_eq!(error, StoreError::ManifestNotAFile { path: folder.join(FILE_NAME) });
 
     fs::remove_file(folder.join(FILE_NAME)).unwrap();
     rustix::fs::mkfifoat(rustix::fs::CWD, folder.join(FILE_NAME), rustix::fs::Mode::RWXU).unwrap();
-    let error = store.source(&source()).unwrap_err();
+    let error = store.source(&source(), &Opener::default()).unwrap_err();
     assert_eq!(error, StoreError::ManifestNotAFile { path: folder.join(FILE_NAME) });
 
     assert_eq!(fs::read(&victim).unwrap(), b"precious");

@@ -1,4 +1,14 @@
-//! Proves a store: every file is read and hashed again, and held against the manifests.
+//! Proves a store: every file is read and hashed again, and held against the manifests; and every run of every source
+//! is held against what it declared, so that what never came is known as well.
+//!
+//! Each source is in one of these states:
+//!
+//! | state | says | proven |
+//! |---|---|---|
+//! | complete | every frame that its runs captured is stored, or declared dropped | yes |
+//! | undeclared | no run says how many frames there were: they came over stop-and-wait, which has no runs, or to an earlier version. Gaps in their sequences are listed and prove nothing: stop-and-wait takes the numbers from the names | yes |
+//! | not ended | the sender of a run was killed, or is still at it; no later run of the same folder has all of it | no |
+//! | gap | frames of a run have neither file nor declaration, or went with a folder that was taken away while it went on | no |
 //!
 //! Files are never changed, symbolic links never followed. Memory is bounded: the manifests are
 //! streamed (with about 20 bytes a frame kept to know which line of a name is its last), and
@@ -6,6 +16,7 @@
 
 mod report;
 mod runs;
+mod sequences;
 mod source;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +25,8 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 pub use report::{Alteration, Altered, Progress, SourceReport, VerifyReport};
-pub use runs::{SequenceGap, Sequences};
+pub use runs::{Account, Drops, Gap, RunReport, State};
+pub use sequences::{SequenceGap, Sequences};
 
 use crate::manifest::{FILE_NAME, Listed, ManifestError};
 use crate::store::{Directory, Kind};
@@ -96,6 +108,7 @@ pub fn verify(
         _ => failed(cause),
     })?;
     let mut report = VerifyReport {
+        proven: false,
         folder: path.display().to_string(),
         sources: Vec::new(),
         unknown: Listed::new(options.named),
@@ -104,6 +117,7 @@ pub fn verify(
         let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = full.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         report.sources.push(source::verify_source(&folder, path, name, options, progress)?);
+        report.proven = report.is_proven();
         return Ok(report);
     }
     for name in source_names(&folder, path, &mut report.unknown)? {
@@ -115,6 +129,7 @@ pub fn verify(
     if report.sources.is_empty() {
         return Err(nothing(path, &report.unknown));
     }
+    report.proven = report.is_proven();
     Ok(report)
 }
 

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::runs::Sequences;
+use super::runs::{Account, State};
+use super::sequences::Sequences;
 use crate::manifest::{BadLine, Listed};
 
 /// The result for a whole store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
+    /// [`VerifyReport::is_proven`].
+    pub proven: bool,
     /// The folder that was verified, as it was given.
     pub folder: String,
     /// One for each folder with a manifest, by name.
@@ -32,6 +35,8 @@ pub struct SourceReport {
     pub verified: u64,
     /// Bytes in the verified frames.
     pub verified_bytes: u64,
+    /// Frames without a file that were removed because they were old enough.
+    pub expired: u64,
     /// Frames with a line but no file.
     pub missing: Listed<String>,
     /// Frames whose file is not what its line says.
@@ -40,7 +45,11 @@ pub struct SourceReport {
     pub unknown: Listed<String>,
     /// Lines that are not records.
     pub bad_lines: Listed<BadLine>,
-    /// Whether the frames' places in the source are complete.
+    /// Lines of the ledger that are none.
+    pub bad_ledger_lines: Listed<BadLine>,
+    /// The source's runs: what they captured and what became of it.
+    pub account: Account,
+    /// The places of the frames that no run brought.
     pub sequences: Sequences,
 }
 
@@ -95,9 +104,9 @@ pub struct Progress<'a> {
 }
 
 impl VerifyReport {
-    /// Whether every frame that a manifest speaks of is there, byte for byte, and every line could
-    /// be read. Unknown files and gaps in the sequences do not count against it: they say nothing
-    /// about the frames that were stored.
+    /// Whether every frame that a manifest speaks of is there, byte for byte, every line could be read, and
+    /// every run ended with each of its frames stored or declared dropped. Unknown files do not count against
+    /// it, nor do gaps in the sequences of frames that no run brought: they say nothing about frames.
     pub fn is_proven(&self) -> bool {
         self.sources.iter().all(SourceReport::is_proven)
     }
@@ -106,7 +115,9 @@ impl VerifyReport {
 impl SourceReport {
     /// As [`VerifyReport::is_proven`], for one source.
     pub fn is_proven(&self) -> bool {
-        self.verified == self.frames
+        self.verified + self.expired == self.frames
+            && matches!(self.account.state, State::Complete | State::Undeclared)
+            && self.bad_ledger_lines.is_empty()
             && self.missing.is_empty()
             && self.altered.is_empty()
             && self.bad_lines.is_empty()

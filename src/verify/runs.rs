@@ -1,124 +1,297 @@
-//! Which sequences were seen, as runs of consecutive ones.
+//! The account of a source's runs: what each captured, and what became of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::frame::Sequence;
-use crate::manifest::Listed;
+use crate::frame::{DropReason, RunId, UnixNanos};
+use crate::manifest::{Entry, Listed, Place, Ranges, Record};
 
-/// Sequences come nearly in order, so that a store has few runs. One with more than this many is
-/// made up, or has no meaningful sequences; they are then not judged.
-const MAX_RUNS: usize = 100_000;
+/// Ranges kept of a run, at some 40 bytes each: hours of a camera that drops every other frame.
+const MAX_RANGES: usize = 4_000_000;
 
-/// Whether the places of the frames in their source are complete.
+/// Whether a source has everything that its runs captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Every frame of every run is stored, or declared dropped.
+    Complete,
+    /// No run declares how many frames there were: they came over stop-and-wait, or to an earlier version.
+    Undeclared,
+    /// The sender of a run was killed, or is still at it.
+    NotEnded,
+    /// Frames of a run have neither file nor declaration.
+    Gap,
+}
+
+/// One run of a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Sequences {
-    /// The lowest.
-    pub first: Option<u64>,
-    /// The highest.
-    pub last: Option<u64>,
-    /// Places between the lowest and the highest, or before the lowest, that no frame has.
-    pub gaps: Listed<SequenceGap>,
-    /// How many frames have the place of another one.
-    pub duplicates: u64,
-    /// Whether there were too many gaps to keep track of; `gaps` and `duplicates` are then empty.
-    pub too_scattered: bool,
+pub struct RunReport {
+    /// Its id, 32 hex digits.
+    pub run: String,
+    /// What is to be said of it.
+    pub state: State,
+    /// When it began, on the sender's clock.
+    pub began_unix_ns: Option<u64>,
+    /// When it ended, on the sender's clock; `None` where it did not.
+    pub ended_unix_ns: Option<u64>,
+    /// The run that has all of its frames as well, where it did not end.
+    pub resumed_by: Option<String>,
+    /// How many frames it had; `None` where it did not end.
+    pub captured: Option<u64>,
+    /// Frames of it with a line in the manifest.
+    pub stored: u64,
+    /// Frames of it that an earlier run had stored.
+    pub stored_before: u64,
+    /// Frames of it that were declared dropped, and not stored after all.
+    pub dropped: u64,
+    /// Frames of it that were removed because they were old enough.
+    pub expired: u64,
+    /// Frames of it in a folder that was taken away while it went on.
+    pub taken_away: u64,
 }
 
-/// Consecutive places without a frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct SequenceGap {
-    /// The first place of the gap.
+/// Frames in a row that a run had and the store does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gap {
+    /// The run.
+    pub run: String,
+    /// The first sequence.
     pub from: u64,
-    /// The last place of the gap.
+    /// The last sequence.
     pub to: u64,
+    /// Whether they are in a folder that was taken away while the run went on.
+    pub taken_away: bool,
 }
 
-/// The runs seen so far: first -> last of each, never touching one another.
+/// Declared drops of a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Drops {
+    /// Why.
+    pub reason: &'static str,
+    /// At which end: `sender` or `receiver`.
+    #[serde(rename = "where")]
+    pub place: &'static str,
+    /// How many frames.
+    pub frames: u64,
+}
+
+/// Everything that is to be said of a source's runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Account {
+    /// All runs together.
+    pub state: State,
+    /// The pin of the sender whose source it is.
+    pub owner: Option<String>,
+    /// What the receiver's user called that sender.
+    pub owner_name: Option<String>,
+    /// In the order in which they began.
+    pub runs: Listed<RunReport>,
+    /// What is missing of runs that ended.
+    pub gaps: Listed<Gap>,
+    /// Frames that were declared dropped.
+    pub dropped: u64,
+    /// The same by reason and place.
+    pub drops: Vec<Drops>,
+    /// Frames that were removed because they were old enough.
+    pub expired: u64,
+}
+
+/// Gathers what ledger and manifest say.
 #[derive(Debug, Default)]
-pub(super) struct Runs {
-    runs: BTreeMap<u64, u64>,
-    duplicates: u64,
-    too_scattered: bool,
+pub(super) struct Accounts {
+    runs: HashMap<RunId, Run>,
+    /// In the order of the ledger.
+    order: Vec<RunId>,
+    owner: Option<String>,
+    owner_name: Option<String>,
 }
 
-impl Runs {
-    pub(super) fn insert(&mut self, Sequence(sequence): Sequence) {
-        if self.too_scattered {
-            return;
-        }
-        let before = self.runs.range(..=sequence).next_back().map(|(&from, &to)| (from, to));
-        if before.is_some_and(|(_, to)| to >= sequence) {
-            self.duplicates += 1;
-            return;
-        }
-        let joined = before.filter(|&(_, to)| to.checked_add(1) == Some(sequence));
-        let from = joined.map_or(sequence, |(from, _)| from);
-        let next = sequence.checked_add(1).and_then(|next| self.runs.remove(&next));
-        self.runs.insert(from, next.unwrap_or(sequence));
-        if self.runs.len() > MAX_RUNS {
-            *self = Self { too_scattered: true, ..Self::default() };
+#[derive(Debug)]
+struct Run {
+    first: u64,
+    began: Option<UnixNanos>,
+    ended: Option<(UnixNanos, u64)>,
+    resumed_by: Option<RunId>,
+    stored: Ranges,
+    before: Ranges,
+    expired: Ranges,
+    taken: Ranges,
+    dropped: BTreeMap<(Option<DropReason>, Place), Ranges>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        let ranges = || Ranges::with_limit(MAX_RANGES);
+        Self {
+            first: 0,
+            began: None,
+            ended: None,
+            resumed_by: None,
+            stored: ranges(),
+            before: ranges(),
+            expired: ranges(),
+            taken: ranges(),
+            dropped: BTreeMap::new(),
         }
     }
+}
 
-    pub(super) fn finish(self, named: usize) -> Sequences {
-        let mut gaps = Listed::new(named);
-        let mut expected = Some(0);
-        for (&from, &to) in &self.runs {
-            if let Some(gap) = expected.filter(|&expected| expected < from) {
-                gaps.push(SequenceGap { from: gap, to: from - 1 });
+impl Accounts {
+    /// Takes in a line of the ledger.
+    pub(super) fn learn(&mut self, entry: Entry) {
+        match entry {
+            Entry::Opened { owner: Some(owner), name, .. } if self.owner.is_none() => {
+                (self.owner, self.owner_name) = (Some(owner), name);
             }
-            expected = to.checked_add(1);
+            Entry::Opened { .. } => {}
+            Entry::Began { run, at, first, .. } => {
+                let run = self.run(run);
+                if run.began.is_none() {
+                    (run.began, run.first) = (Some(at), first);
+                }
+            }
+            Entry::Dropped { run, range, reason, place, .. } => {
+                let dropped = self.run(run).dropped.entry((reason, place));
+                let dropped = dropped.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                dropped.insert(range.first, range.last);
+            }
+            Entry::StoredBefore { run, range } => {
+                self.run(run).before.insert(range.first, range.last);
+            }
+            Entry::TakenAway { run, range } => {
+                self.run(run).taken.insert(range.first, range.last);
+            }
+            Entry::Expired { run, range, .. } => {
+                self.run(run).expired.insert(range.first, range.last);
+            }
+            Entry::Ended { run, at, captured } => self.run(run).ended = Some((at, captured)),
+            Entry::ResumedBy { run, by } => self.run(run).resumed_by = Some(by),
         }
-        Sequences {
-            first: self.runs.first_key_value().map(|(&from, _)| from),
-            last: self.runs.last_key_value().map(|(_, &to)| to),
-            gaps,
-            duplicates: self.duplicates,
-            too_scattered: self.too_scattered,
+    }
+
+    /// Takes in a line of the manifest, also one that a later line has replaced: its frame was stored.
+    pub(super) fn stored(&mut self, record: &Record) {
+        if let Some(run) = record.run {
+            let sequence = record.sequence.0;
+            self.run(run).stored.insert(sequence, sequence);
         }
+    }
+
+    /// The frames of each run that were removed because they were old enough.
+    pub(super) fn expired(&self) -> HashMap<RunId, Ranges> {
+        let expired = self.runs.iter().filter(|(_, run)| run.expired.count() > 0);
+        expired.map(|(&id, run)| (id, run.expired.clone())).collect()
+    }
+
+    fn run(&mut self, id: RunId) -> &mut Run {
+        self.runs.entry(id).or_insert_with(|| {
+            self.order.push(id);
+            Run::default()
+        })
+    }
+
+    /// Closes the account; of runs and gaps, so many are named.
+    pub(super) fn finish(self, named: usize) -> Account {
+        let mut account = Account {
+            state: if self.runs.is_empty() { State::Undeclared } else { State::Complete },
+            owner: self.owner,
+            owner_name: self.owner_name,
+            runs: Listed::new(named),
+            gaps: Listed::new(named),
+            dropped: 0,
+            drops: Vec::new(),
+            expired: 0,
+        };
+        let closed: HashMap<RunId, State> =
+            self.runs.iter().map(|(&id, run)| (id, run.own_state())).collect();
+        let mut drops: BTreeMap<(Option<DropReason>, Place), u64> = BTreeMap::new();
+        for id in self.order {
+            let run = &self.runs[&id];
+            let resumed = run.resumed_by.and_then(|by| closed.get(&by).copied());
+            let state = match (closed[&id], resumed) {
+                (State::NotEnded, Some(by)) => by,
+                (own, _) => own,
+            };
+            if run.ended.is_some() {
+                run.gaps(id, &mut account.gaps);
+            }
+            let stored = run.in_store();
+            for (kind, dropped) in &run.dropped {
+                *drops.entry(*kind).or_default() += dropped.count_beside(&stored);
+            }
+            let report = run.report(id, state, &stored);
+            account.state = account.state.max(state);
+            account.dropped += report.dropped;
+            account.expired += report.expired;
+            account.runs.push(report);
+        }
+        let named = |((reason, place), frames): ((Option<DropReason>, Place), u64)| Drops {
+            reason: reason.map_or("other", DropReason::name),
+            place: place.name(),
+            frames,
+        };
+        account.drops = drops.into_iter().filter(|(_, frames)| *frames > 0).map(named).collect();
+        account
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn runs(sequences: &[u64]) -> Sequences {
-        let mut runs = Runs::default();
-        sequences.iter().for_each(|&sequence| runs.insert(Sequence(sequence)));
-        runs.finish(1_000)
+impl Run {
+    /// What is to be said of the run by itself.
+    fn own_state(&self) -> State {
+        if self.ended.is_none() {
+            return State::NotEnded;
+        }
+        let mut gaps = Listed::new(0);
+        self.gaps(RunId([0; RunId::BYTES]), &mut gaps);
+        if gaps.is_empty() { State::Complete } else { State::Gap }
     }
 
-    #[test]
-    fn gaps_and_duplicates() {
-        let found = runs(&[3, 1, 2, 7, 2, u64::MAX]);
-        assert_eq!((found.first, found.last, found.duplicates), (Some(1), Some(u64::MAX), 1));
-        let gaps: Vec<_> = found.gaps.first.iter().map(|gap| (gap.from, gap.to)).collect();
-        assert_eq!(gaps, [(0, 0), (4, 6), (8, u64::MAX - 1)]);
-        assert_eq!(runs(&[]).first, None);
+    fn in_store(&self) -> Ranges {
+        let mut stored = self.stored.clone();
+        stored.extend(&self.before);
+        stored
     }
 
-    #[test]
-    fn sequences_without_order_take_bounded_memory() {
-        let scattered: Vec<u64> = (0..200_000).map(|place| place * 2).collect();
-        assert!(runs(&scattered).too_scattered);
+    /// What has neither frame nor declaration, and what was taken away.
+    fn gaps(&self, id: RunId, gaps: &mut Listed<Gap>) {
+        let Some((first, last)) = self.whole() else { return };
+        let mut settled = self.in_store();
+        settled.extend(&self.expired);
+        self.dropped.values().for_each(|dropped| settled.extend(dropped));
+        let run = id.to_string();
+        for (from, to) in self.taken.iter() {
+            for (from, to) in settled.gaps(from, to) {
+                gaps.push(Gap { run: run.clone(), from, to, taken_away: true });
+            }
+        }
+        settled.extend(&self.taken);
+        for (from, to) in settled.gaps(first, last) {
+            gaps.push(Gap { run: run.clone(), from, to, taken_away: false });
+        }
     }
 
-    proptest! {
-        #[test]
-        fn agrees_with_a_set(sequences in prop::collection::vec(0..60u64, 0..80)) {
-            let set: BTreeSet<u64> = sequences.iter().copied().collect();
-            let found = runs(&sequences);
-            prop_assert_eq!(found.duplicates as usize, sequences.len() - set.len());
-            let missing: u64 = found.gaps.first.iter().map(|gap| gap.to - gap.from + 1).sum();
-            let last = set.last().map_or(0, |last| last + 1);
-            prop_assert_eq!(missing, last - set.len() as u64);
+    /// First and last sequence of a run that ended and had frames.
+    fn whole(&self) -> Option<(u64, u64)> {
+        let more = self.ended?.1.checked_sub(1)?;
+        Some((self.first, self.first.saturating_add(more)))
+    }
+
+    fn report(&self, id: RunId, state: State, stored: &Ranges) -> RunReport {
+        let mut dropped = Ranges::with_limit(MAX_RANGES);
+        self.dropped.values().for_each(|ranges| dropped.extend(ranges));
+        RunReport {
+            run: id.to_string(),
+            state,
+            began_unix_ns: self.began.map(|began| began.0),
+            ended_unix_ns: self.ended.map(|(ended, _)| ended.0),
+            resumed_by: self.resumed_by.map(|by| by.to_string()),
+            captured: self.ended.map(|(_, captured)| captured),
+            stored: self.stored.count(),
+            stored_before: self.before.count_beside(&self.stored),
+            dropped: dropped.count_beside(stored),
+            expired: self.expired.count(),
+            taken_away: self.taken.count_beside(stored),
         }
     }
 }

@@ -1,16 +1,21 @@
 //! Verifies the folder of one source, with several threads reading from one manifest.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::report::{Alteration, Altered, Progress, SourceReport};
-use super::runs::Runs;
+use super::runs::Accounts;
+use super::sequences::Places;
 use super::{VerifyError, VerifyOptions};
-use crate::frame::FrameName;
-use crate::manifest::{FILE_NAME, Lines, Listed, Manifest, ManifestError, Record, Text};
-use crate::store::{Directory, Kind, hash_file};
+use crate::frame::{FrameName, MAX_FRAME_NAME_PARTS, RunId};
+use crate::manifest::{
+    BadLine, FILE_NAME, LEDGER_NAME, Ledger, Lines, Listed, Manifest, ManifestError, Ranges,
+    Record, Text,
+};
+use crate::store::{Directory, Kind, hash_file, within};
 
 /// What a thread takes on at a time: enough that threads seldom wait for one another, little
 /// enough that progress is seen and no thread is left alone with the rest.
@@ -22,7 +27,8 @@ struct Feed<'m> {
     manifest: &'m Manifest,
     path: &'m Path,
     lines: Lines<'m>,
-    runs: Runs,
+    places: Places,
+    accounts: Accounts,
     /// Ends the work of every thread.
     failed: Option<ManifestError>,
 }
@@ -39,6 +45,8 @@ struct Tally<'p> {
 enum Finding {
     Verified,
     Missing,
+    /// Missing, as was declared.
+    Expired,
     Altered(Alteration),
 }
 
@@ -54,25 +62,33 @@ pub(super) fn verify_source(
     let file = folder
         .open_file(FILE_NAME)
         .map_err(|cause| VerifyError::Io { path: manifest_path.clone(), cause })?;
+    let mut accounts = Accounts::default();
+    // Before the manifest: of a source that is being written, the ledger must not say more than that.
+    let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
     let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
+    let expired = accounts.expired();
     let mut report = SourceReport {
         source,
         path: path.to_owned(),
         frames: manifest.frames(),
         verified: 0,
         verified_bytes: 0,
+        expired: 0,
         missing: Listed::new(options.named),
         altered: Listed::new(options.named),
         unknown: Listed::new(options.named),
         bad_lines: opened.bad_lines,
-        sequences: Runs::default().finish(0),
+        bad_ledger_lines,
+        account: Accounts::default().finish(0),
+        sequences: Places::default().finish(0),
     };
-    find_unknown(folder, &mut manifest, &mut report.unknown)?.map_err(failed)?;
+    find_unknown(folder, "", &mut manifest, &mut report.unknown)?.map_err(failed)?;
     let feed = Mutex::new(Feed {
         manifest: &manifest,
         path: &manifest_path,
         lines: manifest.lines()?,
-        runs: Runs::default(),
+        places: Places::default(),
+        accounts,
         failed: None,
     });
     let tally = Mutex::new(Tally { report, bytes_read: 0, checked: 0, progress });
@@ -80,15 +96,17 @@ pub(super) fn verify_source(
         for _ in 1..options.threads {
             // Where the system gives no more threads, those that there are do it all.
             let helper = std::thread::Builder::new();
-            if helper.spawn_scoped(scope, || check_frames(folder, &feed, &tally)).is_err() {
+            if helper.spawn_scoped(scope, || check_frames(folder, &expired, &feed, &tally)).is_err()
+            {
                 break;
             }
         }
-        check_frames(folder, &feed, &tally);
+        check_frames(folder, &expired, &feed, &tally);
     });
     let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
-    report.sequences = feed.runs.finish(options.named);
+    report.sequences = feed.places.finish(options.named);
+    report.account = feed.accounts.finish(options.named);
     // Threads and folders have no order of their own; equal stores shall have equal reports.
     report.missing.first.sort();
     report.altered.first.sort_by(|one, other| one.name.cmp(&other.name));
@@ -96,48 +114,108 @@ pub(super) fn verify_source(
     feed.failed.map_or(Ok(report), |error| Err(error.into()))
 }
 
-/// Lists what is in the folder without a line. The outer error is the manifest's, the inner one
-/// the folder's.
+/// Takes the ledger in, where there is one: earlier versions wrote none.
+fn read_ledger(
+    folder: &Directory,
+    path: &Path,
+    named: usize,
+    accounts: &mut Accounts,
+) -> Result<Listed<BadLine>, VerifyError> {
+    let path = path.join(LEDGER_NAME);
+    match folder.open_file(LEDGER_NAME) {
+        Ok(file) => Ok(Ledger::read(file, &path, &mut |entry| accounts.learn(entry))?),
+        Err(Errno::NOENT) => Ok(Listed::new(named)),
+        Err(cause) => Err(VerifyError::Io { path, cause }),
+    }
+}
+
+/// Lists what is in the folder, and in folders below it, without a line: a folder of which nothing has one as a
+/// whole. The outer error is the manifest's, the inner one the folder's. Whether anything has a line.
 fn find_unknown(
     folder: &Directory,
+    below: &str,
     manifest: &mut Manifest,
     unknown: &mut Listed<String>,
-) -> Result<Result<(), Errno>, ManifestError> {
-    let mut failed = None;
+) -> Result<Result<bool, Errno>, ManifestError> {
+    let (mut failed, mut any) = (None, false);
     let visited = folder.for_each_name(|name| {
-        if name == FILE_NAME.as_bytes() {
+        if below.is_empty() && [FILE_NAME.as_bytes(), LEDGER_NAME.as_bytes()].contains(&name) {
             return Ok(());
         }
-        let is_listed = match FrameName::from_bytes(name) {
-            Ok(name) => manifest.find(&name).map(|record| record.is_some()),
-            Err(_) => Ok(false),
+        let shown = format!("{below}{}", String::from_utf8_lossy(name));
+        let found = match std::str::from_utf8(name) {
+            Ok(name) => is_known(folder, name, &shown, manifest, unknown),
+            Err(_) => Ok(Ok(false)),
         };
-        match is_listed {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                unknown.push(String::from_utf8_lossy(name).into_owned());
-                Ok(())
-            }
+        match found {
+            Ok(Ok(true)) => any = true,
+            Ok(Ok(false)) => unknown.push(shown),
+            Ok(Err(cause)) => return Err(cause),
             Err(error) => {
                 let cause = error.cause;
                 failed = Some(error);
-                Err(cause)
+                return Err(cause);
             }
         }
+        Ok(())
     });
-    failed.map_or(Ok(visited), Err)
+    failed.map_or(Ok(visited.map(|()| any)), Err)
+}
+
+/// Whether what is in a folder has a line, or anything in it has: then what has none there is listed.
+fn is_known(
+    folder: &Directory,
+    name: &str,
+    shown: &str,
+    manifest: &mut Manifest,
+    unknown: &mut Listed<String>,
+) -> Result<Result<bool, Errno>, ManifestError> {
+    if let Ok(frame) = FrameName::parse(shown)
+        && manifest.find(&frame)?.is_some()
+    {
+        return Ok(Ok(true));
+    }
+    match folder.kind(name) {
+        Ok(Some(Kind::Folder)) if shown.split('/').count() < MAX_FRAME_NAME_PARTS => {}
+        Ok(_) => return Ok(Ok(false)),
+        Err(cause) => return Ok(Err(cause)),
+    }
+    let inner = match folder.folder(name) {
+        Ok(inner) => inner,
+        // What cannot be looked into has no frame that could be read either.
+        Err(Errno::ACCESS) => return Ok(Ok(false)),
+        Err(cause) => return Ok(Err(cause)),
+    };
+    let mut inside = unknown.alike();
+    let found = find_unknown(&inner, &format!("{shown}/"), manifest, &mut inside)?;
+    if found == Ok(true) {
+        unknown.append(inside);
+    }
+    Ok(found)
 }
 
 /// One thread's work: until nothing is left, takes some records and checks their files.
-fn check_frames(folder: &Directory, feed: &Mutex<Feed<'_>>, tally: &Mutex<Tally<'_>>) {
+fn check_frames(
+    folder: &Directory,
+    expired: &HashMap<RunId, Ranges>,
+    feed: &Mutex<Feed<'_>>,
+    tally: &Mutex<Tally<'_>>,
+) {
+    let is_expired = |record: &Record| {
+        let expired = record.run.and_then(|run| expired.get(&run));
+        expired.is_some_and(|expired| expired.contains(record.sequence.0))
+    };
     let mut buffer = Vec::new();
     loop {
         let batch = locked(feed).take();
         if batch.is_empty() {
             return;
         }
-        let checked: Vec<_> =
-            batch.into_iter().map(|record| (check(folder, &record, &mut buffer), record)).collect();
+        let check = |record: Record| match check(folder, &record, &mut buffer) {
+            Finding::Missing if is_expired(&record) => (Finding::Expired, record),
+            found => (found, record),
+        };
+        let checked: Vec<_> = batch.into_iter().map(check).collect();
         locked(tally).add(checked);
     }
 }
@@ -165,10 +243,13 @@ impl Feed<'_> {
             };
             let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
             let Ok(record) = Record::parse(text) else { continue };
+            self.accounts.stored(&record);
             // Lines that a later line of the same name has replaced claim nothing any more.
             if self.manifest.is_current(&record.name, line.offset) {
                 bytes = bytes.saturating_add(record.bytes);
-                self.runs.insert(record.sequence);
+                if record.run.is_none() {
+                    self.places.insert(record.sequence);
+                }
                 batch.push(record);
             }
         }
@@ -187,6 +268,7 @@ impl Tally<'_> {
                     self.report.verified += 1;
                     self.report.verified_bytes += record.bytes;
                 }
+                Finding::Expired => self.report.expired += 1,
                 Finding::Missing => self.report.missing.push(name),
                 Finding::Altered(how) => self.report.altered.push(Altered { name, how }),
             }
@@ -202,8 +284,15 @@ impl Tally<'_> {
 
 fn check(folder: &Directory, record: &Record, buffer: &mut Vec<u8>) -> Finding {
     let unreadable = |cause: String| Finding::Altered(Alteration::Unreadable { cause });
+    let folder = match within(folder, &record.name) {
+        Ok(Some(folder)) => folder,
+        Ok(None) => return Finding::Missing,
+        Err((_, Errno::NOTDIR)) => return Finding::Altered(Alteration::NotAFile),
+        Err((_, cause)) => return unreadable(cause.to_string()),
+    };
+    let name = record.name.file_name();
     // The length first: it needs no reading.
-    match folder.kind(record.name.as_str()) {
+    match folder.kind(name) {
         Ok(None) => return Finding::Missing,
         Ok(Some(Kind::File(found))) if found != record.bytes => {
             let expected = record.bytes;
@@ -213,7 +302,7 @@ fn check(folder: &Directory, record: &Record, buffer: &mut Vec<u8>) -> Finding {
         Ok(Some(Kind::Folder | Kind::Other)) => return Finding::Altered(Alteration::NotAFile),
         Err(cause) => return unreadable(cause.to_string()),
     }
-    let file = match folder.open_file(record.name.as_str()) {
+    let file = match folder.open_file(name) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Finding::Missing,
         Err(cause) => return unreadable(cause.to_string()),

@@ -7,12 +7,15 @@ use bytes::Bytes;
 use tempfile::TempDir;
 
 use super::*;
-use crate::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
-use crate::store::{FolderStore, Outcome, ReceivedFrame, StoreOptions};
+use crate::frame::{
+    DropRange, DropReason, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
+};
+use crate::manifest::{Entry, LEDGER_NAME, Place, Range};
+use crate::store::{FolderStore, Note, OpenSource, Opener, Outcome, ReceivedFrame, StoreOptions};
 
 fn store(out: &Path, source: &str, count: u64) {
     let store = FolderStore::open(out, StoreOptions::default()).unwrap();
-    let mut source = store.source(&SourceName::parse(source).unwrap()).unwrap();
+    let mut source = store.source(&SourceName::parse(source).unwrap(), &Opener::default()).unwrap();
     let frames: Vec<_> = (0..count).map(|sequence| frame(sequence, false)).collect();
     assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; frames.len()]);
 }
@@ -105,7 +108,8 @@ fn only_the_last_line_of_a_replaced_frame_counts() {
     let out = TempDir::new().unwrap();
     store(out.path(), "visible", 3);
     let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
-    let mut source = store.source(&SourceName::parse("visible").unwrap()).unwrap();
+    let mut source =
+        store.source(&SourceName::parse("visible").unwrap(), &Opener::default()).unwrap();
     source.store_batch(&[frame(1, true)]);
     let report = check(out.path());
     assert!(report.is_proven());
@@ -174,6 +178,177 @@ fn what_a_file_system_has_of_its_own_is_neither_source_nor_unknown() {
     assert_eq!(check(out.path()).sources.len(), 2);
 }
 
+// --- Runs. ---
+
+const ONE: RunId = RunId([1; 16]);
+const TWO: RunId = RunId([2; 16]);
+
+/// A source with frames of run [`ONE`] and what is declared of it.
+fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
+    let out = TempDir::new().unwrap();
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let mut opener = Opener::with_pin(Some("sha256:ab"));
+    opener.name = Some("cam1".into());
+    opener.run = Some(ONE);
+    let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
+    let began = Note::Began { run: ONE, at: UnixNanos(5), endless: false, live: false };
+    source.note(&opener, &[began]).unwrap();
+    let from = Arc::new(opener.clone());
+    let frames: Vec<_> = frames
+        .iter()
+        .map(|&sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
+        .collect();
+    assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; frames.len()]);
+    source.note(&opener, notes).unwrap();
+    let report = check(out.path());
+    (out, report)
+}
+
+fn ended(captured: u64) -> Note {
+    Note::Ended { run: ONE, at: UnixNanos(9), captured }
+}
+
+fn dropped(first: u64, count: u64, reason: DropReason) -> Note {
+    let range = DropRange { first: Sequence(first), count, reason, captured: None };
+    Note::Dropped { run: ONE, ranges: vec![range], place: Place::Sender }
+}
+
+fn gaps(report: &VerifyReport) -> Vec<(u64, u64)> {
+    report.sources[0].account.gaps.first.iter().map(|gap| (gap.from, gap.to)).collect()
+}
+
+#[test]
+fn a_run_of_which_all_is_stored_or_declared_is_complete() {
+    let (_out, report) = declared(&[0, 1, 2], &[ended(3)]);
+    assert!(report.proven);
+    assert_eq!(
+        (report.sources[0].account.state, report.sources[0].account.dropped),
+        (State::Complete, 0)
+    );
+    // A frame that was given up and came all the same is none that was dropped.
+    let notes = [dropped(2, 3, DropReason::Late), dropped(5, 1, DropReason::SpoolFull), ended(6)];
+    let (_out, report) = declared(&[0, 1, 2], &notes);
+    assert!(report.proven);
+    let account = &report.sources[0].account;
+    assert_eq!((account.state, account.dropped), (State::Complete, 3));
+    let drops: Vec<_> = account.drops.iter().map(|drops| (drops.reason, drops.frames)).collect();
+    assert_eq!(drops, [("late", 2), ("spool-full", 1)]);
+}
+
+#[test]
+fn frames_without_file_or_declaration_are_a_gap() {
+    let (_out, report) = declared(&[0, 3], &[dropped(1, 1, DropReason::Late), ended(6)]);
+    assert!(!report.proven);
+    assert_eq!(
+        (report.sources[0].account.state, gaps(&report)),
+        (State::Gap, vec![(2, 2), (4, 5)])
+    );
+    let (_out, report) = declared(&[], &[ended(u64::MAX)]);
+    assert_eq!(gaps(&report), [(0, u64::MAX - 1)]);
+    let (_out, report) = declared(&[], &[ended(0)]);
+    assert!(report.proven);
+}
+
+#[test]
+fn a_run_that_has_not_ended_is_not_proven_until_a_later_one_has_all_of_it() {
+    let (out, report) = declared(&[0, 1], &[]);
+    assert!(!report.proven);
+    assert_eq!(report.sources[0].account.state, State::NotEnded);
+    let mut opener = Opener::with_pin(Some("sha256:ab"));
+    opener.run = Some(TWO);
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
+    let began = Note::Began { run: TWO, at: UnixNanos(6), endless: false, live: false };
+    source.note(&opener, &[began]).unwrap();
+    let from = Arc::new(opener.clone());
+    let again: Vec<_> = (0..3)
+        .map(|sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
+        .collect();
+    source.store_batch(&again);
+    source.note(&opener, &[Note::Ended { run: TWO, at: UnixNanos(7), captured: 3 }]).unwrap();
+    let report = check(out.path());
+    assert!(report.proven, "{report:?}");
+    let runs = &report.sources[0].account.runs.first;
+    assert_eq!(runs[0].resumed_by.as_deref(), Some(runs[1].run.as_str()));
+    assert_eq!((runs[1].stored, runs[1].stored_before), (1, 2));
+}
+
+#[test]
+fn frames_that_expired_are_not_missing() {
+    let (out, _) = declared(&[0, 1, 2], &[ended(3)]);
+    fs::remove_file(out.path().join("visible/001.jpg")).unwrap();
+    assert!(!check(out.path()).proven);
+    let expired = Entry::Expired { run: ONE, range: Range { first: 0, last: 1 }, at: UnixNanos(8) };
+    let ledger = out.path().join("visible").join(LEDGER_NAME);
+    let mut text = fs::read(&ledger).unwrap();
+    expired.write_line(&mut text);
+    fs::write(&ledger, &text).unwrap();
+    let report = check(out.path());
+    assert!(report.proven, "{report:?}");
+    assert_eq!((report.sources[0].expired, report.sources[0].verified), (1, 2));
+    // A ledger of which a line cannot be read may have said anything.
+    text.extend_from_slice(b"{\"run\":7}\n");
+    fs::write(&ledger, text).unwrap();
+    assert!(!check(out.path()).proven);
+}
+
+#[test]
+fn folders_are_walked_and_one_without_frames_is_unknown_as_a_whole() {
+    let out = TempDir::new().unwrap();
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let mut source =
+        store.source(&SourceName::parse("visible").unwrap(), &Opener::default()).unwrap();
+    let frames: Vec<_> = ["flight1/0.jpg", "flight1/left/1.jpg", "2.jpg"]
+        .into_iter()
+        .map(|name| {
+            let mut frame = frame(0, false);
+            frame.frame.meta.name = FrameName::parse(name).unwrap();
+            frame
+        })
+        .collect();
+    assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; 3]);
+    let folder = out.path().join("visible");
+    fs::write(folder.join("flight1/extra"), "x").unwrap();
+    fs::create_dir_all(folder.join("other/inner")).unwrap();
+    fs::write(folder.join("other/inner/file"), "x").unwrap();
+    symlink(folder.join("flight1"), folder.join("link")).unwrap();
+    let report = check(out.path());
+    assert!(report.proven);
+    assert_eq!(report.sources[0].unknown.first, ["flight1/extra", "link", "other"]);
+    fs::remove_dir_all(folder.join("flight1/left")).unwrap();
+    symlink("/", folder.join("flight1/left")).unwrap();
+    let report = check(out.path());
+    assert_eq!(report.sources[0].altered.first[0].how, Alteration::NotAFile);
+    assert!(!report.proven);
+}
+
+/// The fields of the report are a contract: other people's scripts read them.
+#[test]
+fn the_whole_report_as_json() {
+    let (out, _) = declared(&[0, 3], &[dropped(1, 1, DropReason::Late), ended(4)]);
+    let report = check(out.path());
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["proven"], false);
+    let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["folder", "proven", "sources", "unknown"]);
+    let run = "01".repeat(16);
+    assert_eq!(
+        json["sources"][0]["account"],
+        serde_json::json!({
+            "state": "gap", "owner": "sha256:ab", "owner_name": "cam1",
+            "runs": { "count": 1, "first": [ { "run": run, "state": "gap", "began_unix_ns": 5,
+                "ended_unix_ns": 9, "resumed_by": null, "captured": 4, "stored": 2,
+                "stored_before": 0, "dropped": 1, "expired": 0, "taken_away": 0 } ] },
+            "gaps": { "count": 1, "first": [
+                { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
+            "dropped": 1,
+            "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ],
+            "expired": 0,
+        })
+    );
+}
+
 #[test]
 fn the_report_as_json() {
     let out = TempDir::new().unwrap();
@@ -187,8 +362,13 @@ fn the_report_as_json() {
             "missing": { "count": 0, "first": [] },
             "altered": { "count": 1, "first": [
                 { "name": "001.jpg", "how": "length", "expected": 15, "found": 5 } ] },
+            "expired": 0,
             "unknown": { "count": 0, "first": [] },
             "bad_lines": { "count": 0, "first": [] },
+            "bad_ledger_lines": { "count": 0, "first": [] },
+            "account": { "state": "undeclared", "owner": null, "owner_name": null,
+                "runs": { "count": 0, "first": [] }, "gaps": { "count": 0, "first": [] },
+                "dropped": 0, "drops": [], "expired": 0 },
             "sequences": { "first": 0, "last": 1, "gaps": { "count": 0, "first": [] },
                 "duplicates": 0, "too_scattered": false },
         })

@@ -79,7 +79,7 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     let mut files = 0;
     for entry in fs::read_dir(&folder).unwrap() {
         let name = entry.unwrap().file_name();
-        if name != "manifest.jsonl" {
+        if name != "manifest.jsonl" && name != "ledger.jsonl" {
             files += 1;
             let sent = fs::read(place.path("visible").join(&name)).unwrap();
             assert_eq!(fs::read(folder.join(&name)).unwrap(), sent, "{name:?} is not whole");
@@ -105,6 +105,107 @@ fn a_sender_waits_for_room_and_goes_on_by_itself() {
     small.make_room();
     sending.finish().expect(0).prints("sent 12, stored 12");
     assert_same_frames(&place.path("visible"), &small.folder.join("visible"));
+}
+
+/// Sends a flight, lets `take_away` do something to the store under the running receiver, and sends the next.
+fn next_flight(args: &[&str], take_away: impl FnOnce(&Place)) -> (Place, String) {
+    let place = Place::new();
+    place.frames("one/visible", 8, 3_000);
+    place.frames("two/visible", 5, 3_000);
+    let log = {
+        let receiver = Receiver::start(&place, args);
+        receiver.send(&["one/visible"], &[]).expect(0).prints("stored 8");
+        take_away(&place);
+        receiver.send(&["two/visible"], &["--overwrite"]).expect(0).prints("stored 5");
+        assert_same_frames(&place.path("two/visible"), &place.store().join("visible"));
+        let ended = receiver.interrupt();
+        assert!(!ended.stderr.contains("No such file"), "{ended}");
+        ended.stderr
+    };
+    place.run(&["verify", "store"]).expect(0);
+    (place, log)
+}
+
+/// How often the receiver said that something is not where it was.
+fn said(log: &str) -> usize {
+    log.lines().filter(|line| line.contains("going on in")).count()
+}
+
+#[test]
+fn a_flight_is_taken_away_by_moving_its_folder() {
+    let (place, log) = next_flight(&[], |place| {
+        fs::create_dir(place.path("archive")).unwrap();
+        fs::rename(place.store().join("visible"), place.path("archive/flight1")).unwrap();
+    });
+    // What was taken away is as it was, though the next flight has frames of the same names.
+    assert_same_frames(&place.path("one/visible"), &place.path("archive/flight1"));
+    place.run(&["verify", "archive"]).expect(0);
+    assert_eq!(said(&log), 1, "{log}");
+}
+
+#[test]
+fn a_flight_is_deleted_under_a_running_receiver() {
+    for durable in [&[][..], &["--durable"]] {
+        let (_place, log) = next_flight(durable, |place| {
+            for entry in fs::read_dir(place.store().join("visible")).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        });
+        assert_eq!(said(&log), 1, "{log}");
+        let (_place, log) = next_flight(durable, |place| {
+            fs::remove_dir_all(place.store().join("visible")).unwrap();
+        });
+        assert_eq!(said(&log), 1, "{log}");
+    }
+    // The whole store, too.
+    let (_place, log) = next_flight(&[], |place| fs::remove_dir_all(place.store()).unwrap());
+    assert!((1..=2).contains(&said(&log)), "{log}");
+}
+
+#[test]
+fn something_mounted_over_the_store_is_the_store_from_then_on() {
+    let place = Place::new();
+    place.frames("visible", 12, 30_000);
+    let Some(small) = SmallStore::start(&place) else { return };
+    small.make_room();
+    small.receiver.send(&["visible"], &[]).expect(0).prints("stored 12");
+    let pid = small.receiver.process().pid().to_string();
+    let mount = format!("mount -t tmpfs tmpfs {}", place.store().display());
+    let inside = ["-t", &pid, "-U", "-m", "--preserve-credentials", "sh", "-c", &mount];
+    if !Command::new("nsenter").args(inside).status().is_ok_and(|status| status.success()) {
+        skipped("nothing can be mounted into another process's namespace here (nsenter)");
+        return;
+    }
+    small.receiver.send(&["visible"], &[]).expect(0).prints("sent 12, stored 12");
+    // Seen from here it is what lies on top.
+    assert_same_frames(&place.path("visible"), &small.folder.join("visible"));
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_told_at_the_start() {
+    let place = Place::new();
+    // Nobody can make a file there, not even root.
+    let arguments = Receiver::arguments(&["--out", "/proc/self"]);
+    let ended = place.run(&arguments).expect(1);
+    assert!(!ended.stdout.contains("listening on"), "{ended}");
+    ended.says("/proc/self").says("--out");
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_manifest_is_refused_by_name() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    let receiver = Receiver::start(&place, &[]);
+    receiver.send(&["visible"], &[]).expect(0);
+    let manifest = place.store().join("visible/manifest.jsonl");
+    fs::remove_file(&manifest).unwrap();
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &manifest, mode).unwrap();
+    let sent = receiver.send(&["visible"], &["--retry-for", "0"]).expect(1);
+    sent.says("manifest.jsonl is not a regular file");
+    fs::remove_file(&manifest).unwrap();
+    receiver.send(&["visible"], &[]).expect(0).prints("stored 3");
+    place.run(&["verify", "store"]).expect(0);
 }
 
 /// A receiver whose store is a file system of 5 MB, most of which is taken.

@@ -26,7 +26,7 @@ fn whatever_is_not_as_it_should_be_has_a_line() {
     let found = place.run(&["verify", "store"]).expect(1);
     assert!(!found.stdout.contains("lost+found"), "{found}");
     found
-        .prints("visible: 5 in the manifest, verified 2, missing 1, altered 2, unknown 5, gaps 1\n")
+        .prints("visible: 5 in the manifest, verified 2, missing 1, altered 2, unknown 5\n")
         .prints("  missing  visible/1.bin\n")
         .prints("  altered  visible/2.bin: it has 5 bytes")
         .prints(
@@ -36,7 +36,7 @@ fn whatever_is_not_as_it_should_be_has_a_line() {
         .prints("  unknown  visible/extra.bin\n")
         .prints("  unknown  visible/line\\nbreak\n")
         .prints("  unknown  visible/link.bin (a symbolic link to nowhere, where there is nothing")
-        .prints("  gap      visible: no frames have the sequences 4 to 5 (2 of them)\n")
+        .prints("  numbers  visible: no frames have the sequences 4 to 5 (2 of them)\n")
         .prints("beside the sources: unknown 1\n")
         .prints("  unknown  infrared (a symbolic link to /no/such/disk, where there is nothing")
         .prints("NOT proven");
@@ -57,7 +57,7 @@ fn gaps_and_unknown_files_are_listed_up_to_a_limit_and_no_failure() {
     assert_eq!(listed, 100, "{found}");
     found
         .prints("  unknown  and 150 more; --json")
-        .prints("  gap      visible: no frame has sequence 1\n")
+        .prints("  numbers  visible: no frame has sequence 1\n")
         .prints("every frame is as it was stored");
 }
 

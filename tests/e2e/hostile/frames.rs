@@ -187,7 +187,7 @@ async fn a_frame_given_up_half_way_leaves_nothing() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     names.sort();
-    assert_eq!(names, ["99.bin", "manifest.jsonl"]);
+    assert_eq!(names, ["99.bin", "ledger.jsonl", "manifest.jsonl"]);
     peer.leave().await;
 }
 

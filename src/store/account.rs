@@ -1,0 +1,172 @@
+//! Whose a source is, and how far its runs have come: what the ledger and the manifest say, kept while the source is
+//! open.
+
+use std::collections::VecDeque;
+
+use super::contract::Opener;
+use crate::frame::{RunId, Sequence};
+use crate::manifest::{Entry, Range, Ranges, Record};
+
+/// Runs that have not ended are remembered up to this many: one for each crash of a sender, at most. Of older ones
+/// nothing is forgotten but that they may be continued.
+const MAX_OPEN_RUNS: usize = 256;
+
+/// What is known of a source beside its frames.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    owner: Option<Opener>,
+    /// The name that the source was first opened by.
+    pub(super) source: Option<String>,
+    /// Those that have not ended, the latest last.
+    runs: VecDeque<OpenRun>,
+    last: Option<u64>,
+}
+
+/// A run that has not ended.
+#[derive(Debug)]
+struct OpenRun {
+    id: RunId,
+    began: Entry,
+    endless: bool,
+    sender: Option<String>,
+    /// Its frames with a line in the manifest.
+    brought: Ranges,
+    /// Its frames that need none: stored before, dropped, taken away.
+    declared: Ranges,
+    /// Frames of earlier runs that this one has as well, by the places they have there.
+    again: Vec<(RunId, Ranges)>,
+}
+
+impl Account {
+    /// Takes in what the ledger says, or was just told.
+    pub(super) fn learn(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Opened { owner, name, source, .. } => {
+                self.source.get_or_insert_with(|| source.clone());
+                if self.owner.is_none()
+                    && let Some(pin) = owner
+                {
+                    self.set_owner(pin, name.as_deref());
+                }
+            }
+            Entry::Began { run, first, endless, sender, .. } if self.run(*run).is_none() => {
+                self.runs.push_back(OpenRun {
+                    id: *run,
+                    began: entry.clone(),
+                    endless: *endless,
+                    sender: sender.clone(),
+                    brought: Ranges::default(),
+                    declared: Ranges::default(),
+                    again: Vec::new(),
+                });
+                if *endless {
+                    self.last = self.last.max(first.checked_sub(1));
+                }
+                if self.runs.len() > MAX_OPEN_RUNS {
+                    self.runs.pop_front();
+                }
+            }
+            Entry::Began { .. } => {}
+            Entry::Dropped { run, range, .. }
+            | Entry::StoredBefore { run, range }
+            | Entry::TakenAway { run, range } => {
+                self.last = self.last.max(Some(range.last));
+                if let Some(run) = self.run(*run) {
+                    run.declared.insert(range.first, range.last);
+                }
+            }
+            Entry::Ended { run, .. } | Entry::ResumedBy { run, .. } => {
+                self.runs.retain(|open| open.id != *run);
+            }
+            Entry::Expired { .. } => {}
+        }
+    }
+
+    /// Takes in a line of the manifest.
+    pub(super) fn brought(&mut self, record: &Record) {
+        let Some(run) = record.run.and_then(|run| self.run(run)) else { return };
+        run.brought.insert(record.sequence.0, record.sequence.0);
+    }
+
+    /// Takes in that `run` has the frame of an earlier line as well.
+    pub(super) fn has_again(&mut self, run: Option<RunId>, earlier: &Record) {
+        let (Some(run), Some(before)) = (run, earlier.run) else { return };
+        if run == before || self.run(before).is_none() {
+            return;
+        }
+        let Some(run) = self.run(run) else { return };
+        let sequence = earlier.sequence.0;
+        match run.again.iter_mut().find(|(id, _)| *id == before) {
+            Some((_, again)) => {
+                again.insert(sequence, sequence);
+            }
+            None => {
+                let mut again = Ranges::default();
+                again.insert(sequence, sequence);
+                run.again.push((before, again));
+            }
+        }
+    }
+
+    /// The runs that never ended, and of which `run`, which ends now, has every frame that was stored. Only where
+    /// both are of one sender and have a last frame: of a camera nobody knows what it would have shown.
+    pub(super) fn resumed_by(&mut self, run: RunId) -> Vec<RunId> {
+        let Some(this) = self.runs.iter().find(|open| open.id == run && !open.endless) else {
+            return Vec::new();
+        };
+        let has_all = |other: &&OpenRun| {
+            let again = this.again.iter().find(|(id, _)| *id == other.id);
+            !other.endless
+                && other.sender == this.sender
+                && other.brought.count() > 0
+                && again.is_some_and(|(_, again)| other.brought.is_within(again))
+        };
+        self.runs.iter().filter(has_all).map(|other| other.id).collect()
+    }
+
+    /// Whether the ledger says already that this run began.
+    pub(super) fn knows(&self, run: RunId) -> bool {
+        self.runs.iter().any(|open| open.id == run)
+    }
+
+    /// What a new ledger has to say of the runs that go on, where the folder was taken away from under them.
+    pub(super) fn left_behind(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for open in &self.runs {
+            entries.push(open.began.clone());
+            let (run, mut gone) = (open.id, open.brought.clone());
+            gone.extend(&open.declared);
+            entries.extend(
+                gone.iter()
+                    .map(|(first, last)| Entry::TakenAway { run, range: Range { first, last } }),
+            );
+        }
+        entries
+    }
+
+    /// Whether a sender may use the source.
+    pub(super) fn permits(&self, opener: &Opener) -> bool {
+        opener.shared || self.owner.as_ref().is_none_or(|owner| opener.is(owner))
+    }
+
+    /// Whose the source is.
+    pub(super) fn owner(&self) -> Option<&Opener> {
+        self.owner.as_ref()
+    }
+
+    /// Whose it is, where the ledger does not say: the sender of its first frame.
+    pub(super) fn set_owner(&mut self, pin: &str, name: Option<&str>) {
+        let mut owner = Opener::with_pin(Some(pin));
+        owner.name = name.map(Into::into);
+        self.owner = Some(owner);
+    }
+
+    /// The highest sequence that the ledger speaks of.
+    pub(super) fn last_sequence(&self) -> Option<Sequence> {
+        self.last.map(Sequence)
+    }
+
+    fn run(&mut self, id: RunId) -> Option<&mut OpenRun> {
+        self.runs.iter_mut().rev().find(|open| open.id == id)
+    }
+}

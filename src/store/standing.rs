@@ -1,0 +1,182 @@
+//! What the store has under a frame's name.
+
+use rustix::io::Errno;
+
+use super::content::hash_file;
+use super::contract::Reading;
+use super::directory::{Directory, FileId, Kind, Look};
+use super::error::{FrameError, Taken};
+use super::footing::{Footing, folds};
+use super::remembered::Seen;
+use super::within::within;
+use crate::frame::{ContentHash, FrameName, SourceName, UnixNanos};
+use crate::manifest::{ManifestError, Record, Text};
+
+/// By so many ns the time of a file may be early: the kernel takes it from its tick, of 10 ms at most.
+/// Where a file system keeps whole seconds, files are read again more often than they had to be.
+const TIME_GRAIN: u64 = 20_000_000;
+
+/// What the store has under a name.
+pub(super) enum Standing {
+    /// A line and a file of its length that is as it was when the line was written.
+    Stored(Box<Record>),
+    /// A line and a file of another length or content.
+    Altered,
+    /// No line, or no file.
+    Open,
+}
+
+/// What one source has under names.
+pub(super) struct Names<'a> {
+    pub(super) footing: &'a mut Footing,
+    pub(super) source: &'a SourceName,
+}
+
+impl Names<'_> {
+    pub(super) fn standing(&mut self, name: &FrameName) -> Result<Standing, FrameError> {
+        let record = match self.footing.manifest.find(name) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(Standing::Open),
+            Err(ManifestError { cause, .. }) => {
+                return Err(self.system(name, "read the manifest", cause));
+            }
+        };
+        let folder = match within(&self.footing.folder, name) {
+            Ok(Some(folder)) => folder,
+            // Without its folder, or with something in its place, there is no file.
+            Ok(None) | Err((_, Errno::NOTDIR)) => return Ok(Standing::Open),
+            Err((_, cause)) => return Err(self.system(name, "open its folder", cause)),
+        };
+        let found = folder.look(name.file_name());
+        let found = found.map_err(|cause| self.system(name, "look at its file", cause))?;
+        let Some(file) = found else { return Ok(Standing::Open) };
+        if file.kind != Kind::File(record.bytes) {
+            return Ok(Standing::Altered);
+        }
+        // Most files are the line's by their time, and need not be read. Where names are folded, a file may be
+        // another frame's that came after it was deleted.
+        let is_by_time = wrote(&record, file.changed) && !self.footing.folds;
+        drop(folder);
+        match is_by_time || self.has_content(name, &file, record.blake3)? {
+            true => Ok(Standing::Stored(Box::new(record))),
+            false => Ok(Standing::Altered),
+        }
+    }
+
+    pub(super) fn taken(&mut self, name: &FrameName) -> Result<Taken, FrameError> {
+        Ok(match self.standing(name)? {
+            Standing::Stored(_) => Taken::Stored,
+            Standing::Altered => Taken::Altered,
+            Standing::Open => Taken::Unlisted,
+        })
+    }
+
+    /// Whether the file of that name, which looks like `seen`, has this content. It is read once, and again only
+    /// when it has changed.
+    pub(super) fn has_content(
+        &mut self,
+        name: &FrameName,
+        seen: &Look,
+        wanted: ContentHash,
+    ) -> Result<bool, FrameError> {
+        if let Some(known) = self.footing.remembered.get(seen, wanted) {
+            return Ok(known);
+        }
+        let failed = |cause| self.system(name, "read the file of its name", cause);
+        let folder = within(&self.footing.folder, name).map_err(|(_, cause)| failed(cause))?;
+        let folder = folder.ok_or_else(|| failed(Errno::NOENT))?;
+        let (is_same, seen) = read(&folder, name.file_name(), wanted).map_err(failed)?;
+        seen.into_iter().for_each(|seen| self.footing.remembered.take(seen));
+        Ok(is_same)
+    }
+
+    /// What has to be read to tell whether a frame of so many bytes is stored, if anything has.
+    pub(super) fn unread(&mut self, name: &FrameName, bytes: u64) -> Option<Reading> {
+        let record = self.footing.manifest.find(name).ok()??;
+        let folder = within(&self.footing.folder, name).ok()??;
+        let file = folder.look(name.file_name()).ok()??;
+        let is_candidate = file.kind == Kind::File(record.bytes) && record.bytes == bytes;
+        if !is_candidate
+            || wrote(&record, file.changed) && !self.footing.folds
+            || self.footing.remembered.get(&file, record.blake3).is_some()
+        {
+            return None;
+        }
+        let (folder, name) = (folder.again().ok()?, name.file_name().to_owned());
+        Some(Reading::new(move || read(&folder, &name, record.blake3).ok()?.1))
+    }
+
+    /// The frame, or the store's own file, whose file is found under a name without a line of its own: where the
+    /// file system takes the two names for one. Known by looking at what is there, never by the names: every
+    /// frame's file is looked at, where the file system is one that folds names at all.
+    pub(super) fn owner_of_file(
+        &mut self,
+        name: &FrameName,
+        folder: &Directory,
+        id: FileId,
+    ) -> Result<Option<String>, FrameError> {
+        if let Some(own) = self.footing.own_file(id) {
+            return Ok(Some(format!("{own}, which is the store's own")));
+        }
+        let listed = self.footing.manifest.find(name);
+        let failed = |cause| self.system(name, "read the manifest", cause);
+        let is_listed = listed.map_err(|error| failed(error.cause))?.is_some();
+        if is_listed || !folds(folder) {
+            return Ok(None);
+        }
+        // As long as it is open, no other file can be given its number.
+        let _held = folder.open_file(name.file_name());
+        let mut lines = self.footing.manifest.lines().map_err(|error| failed(error.cause))?;
+        loop {
+            let line = lines
+                .next_line()
+                .map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
+            let Some(line) = line else { return Ok(None) };
+            let Text::Whole(text) = line.text else { continue };
+            let Ok(record) = Record::parse(text) else { continue };
+            let other = within(&self.footing.folder, &record.name).ok().flatten();
+            let found = other.and_then(|other| other.look(record.name.file_name()).ok().flatten());
+            if record.name != *name && found.is_some_and(|found| found.id == id) {
+                return Ok(Some(format!("{}/{}", self.source, record.name)));
+            }
+        }
+    }
+
+    pub(super) fn conflict(&self, name: &FrameName, taken: Taken) -> FrameError {
+        FrameError::Conflict { frame: self.frame(name), taken }
+    }
+
+    pub(super) fn system(&self, name: &FrameName, doing: &'static str, cause: Errno) -> FrameError {
+        FrameError::from_system(self.frame(name), doing, cause)
+    }
+
+    pub(super) fn frame(&self, name: &FrameName) -> String {
+        format!("{}/{name}", self.source)
+    }
+}
+
+/// Whether a file has this content, and what is to be remembered of it, where it was the same before and after it
+/// was read.
+fn read(
+    folder: &Directory,
+    name: &str,
+    wanted: ContentHash,
+) -> Result<(bool, Option<Seen>), Errno> {
+    let began = UnixNanos::now();
+    let file = folder.open_file(name)?;
+    let before = Look::of_file(&file)?;
+    let (hash, _) = hash_file(&file, &mut Vec::new())
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    let is_same = hash == wanted;
+    let is_steady = Look::of_file(&file)? == before;
+    Ok((is_same, is_steady.then_some(Seen { file: before, wanted, is_same, began })))
+}
+
+/// Whether a file of which the kernel last changed anything at `changed` was stored when its line says: after the
+/// frame's last byte had come, and before the line. One changed later was replaced by a receiver that was killed
+/// before it wrote the new line, or altered, or only touched; one changed earlier was there before, and then either
+/// its content was the frame's, or a power cut has left the line of the file that was to replace it. The file's
+/// modification time says nothing of that: it is the sender's.
+fn wrote(record: &Record, changed: UnixNanos) -> bool {
+    changed.0.saturating_add(TIME_GRAIN) >= record.received.0 && changed <= record.stored
+}

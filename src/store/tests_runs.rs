@@ -1,0 +1,230 @@
+//! Owners, runs, and what is declared of them.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::tests::{frame, source};
+use super::*;
+use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
+use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME, Place};
+
+const ONE: RunId = RunId([1; 16]);
+const TWO: RunId = RunId([2; 16]);
+
+fn sender(pin: &str, run: Option<RunId>) -> Opener {
+    let mut opener = Opener::with_pin(Some(pin));
+    opener.run = run;
+    opener
+}
+
+fn open(out: &Path, opener: &Opener) -> Result<FolderSource, StoreError> {
+    FolderStore::open(out, StoreOptions::default()).unwrap().source(&source(), opener)
+}
+
+fn from(opener: &Opener, frame: ReceivedFrame) -> ReceivedFrame {
+    ReceivedFrame { from: Arc::new(opener.clone()), ..frame }
+}
+
+fn ledger(out: &Path) -> Vec<Entry> {
+    let text = fs::read_to_string(out.join("visible").join(LEDGER_NAME)).unwrap();
+    text.lines().map(|line| Entry::parse(line.as_bytes()).unwrap().unwrap()).collect()
+}
+
+fn began(run: RunId) -> Note {
+    Note::Began { run, at: UnixNanos(1), endless: false, live: false }
+}
+
+fn ended(run: RunId, captured: u64) -> Note {
+    Note::Ended { run, at: UnixNanos(2), captured }
+}
+
+#[test]
+fn a_source_is_the_senders_that_opened_it() {
+    let out = TempDir::new().unwrap();
+    let (mut a, b) = (sender("sha256:aa", None), sender("sha256:bb", None));
+    a.name = Some("cam1".into());
+    let mut store = open(out.path(), &a).unwrap();
+    assert_eq!(store.store_batch(&[from(&a, frame(0, "0.jpg", b"zero"))]), [Outcome::Stored]);
+    let refused = store.admit(&b).unwrap_err().to_string();
+    for said in ["cam1 (sha256:aa)", "--out 'DIR/{sender}'", "--shared", "NAME=PATH"] {
+        assert!(refused.contains(said), "{refused}");
+    }
+    let mut evil = from(&b, frame(0, "0.jpg", b"evil"));
+    evil.replace = true;
+    let outcomes = store.store_batch(&[evil, from(&a, frame(1, "1.jpg", b"one"))]);
+    assert!(matches!(&outcomes[0], Outcome::Failed(FrameError::Source { .. })), "{outcomes:?}");
+    assert_eq!(outcomes[1], Outcome::Stored);
+    drop(store);
+    assert!(matches!(open(out.path(), &b), Err(StoreError::NotOwner { .. })));
+    // Nor is it anybody's whom nothing tells from others.
+    assert!(matches!(open(out.path(), &Opener::default()), Err(StoreError::NotOwner { .. })));
+    let shared = Opener { shared: true, ..b.clone() };
+    let mut store = open(out.path(), &shared).unwrap();
+    assert_eq!(store.store_batch(&[from(&shared, frame(2, "2.jpg", b"two"))]), [Outcome::Stored]);
+    let senders: Vec<_> =
+        super::tests::lines(out.path()).into_iter().map(|record| record.sender).collect();
+    assert_eq!(senders, ["sha256:aa", "sha256:aa", "sha256:bb"].map(|pin| Some(pin.to_owned())));
+    drop(store);
+    // Sharing makes nobody else the owner, and without a ledger the frames' lines tell.
+    fs::remove_file(out.path().join("visible").join(LEDGER_NAME)).unwrap();
+    assert!(matches!(open(out.path(), &b), Err(StoreError::NotOwner { .. })));
+    assert!(open(out.path(), &a).is_ok());
+}
+
+#[test]
+fn what_nobody_known_opened_is_the_first_known_senders() {
+    let out = TempDir::new().unwrap();
+    let (a, b) = (sender("sha256:aa", None), sender("sha256:bb", None));
+    open(out.path(), &Opener::default()).unwrap().store_batch(&[frame(0, "0.jpg", b"zero")]);
+    open(out.path(), &a).unwrap();
+    assert!(open(out.path(), &b).is_err());
+    // A new folder in the place of one that was taken away is the first comer's, whoever is still at work.
+    let mut store = open(out.path(), &a).unwrap();
+    fs::remove_dir_all(out.path().join("visible")).unwrap();
+    let outcomes = store.store_batch(&[from(&b, frame(0, "0.jpg", b"zero"))]);
+    assert_eq!(outcomes, [Outcome::Stored]);
+    assert!(store.admit(&a).is_err());
+}
+
+#[test]
+fn what_is_declared_is_in_the_ledger_once() {
+    let out = TempDir::new().unwrap();
+    let a = sender("sha256:aa", Some(ONE));
+    let mut store = open(out.path(), &a).unwrap();
+    store.note(&a, &[began(ONE)]).unwrap();
+    store.note(&a, &[began(ONE)]).unwrap();
+    store.store(&[from(&a, frame(0, "0.jpg", b"zero"))]);
+    let late = |first: u64| DropRange {
+        first: Sequence(first),
+        count: 5,
+        reason: DropReason::Late,
+        captured: None,
+    };
+    let dropped = |ranges| Note::Dropped { run: ONE, ranges, place: Place::Sender };
+    store.note(&a, &[dropped(vec![late(1), late(6)])]).unwrap();
+    store.note(&a, &[dropped(vec![late(11)]), ended(ONE, 16)]).unwrap();
+    assert_eq!(store.last_sequence(), Some(Sequence(15)));
+    let said: Vec<_> = ledger(out.path());
+    assert_eq!(said.len(), 4, "{said:?}");
+    let Entry::Dropped { range, .. } = &said[2] else { panic!("{said:?}") };
+    assert_eq!((range.first, range.last), (1, 15));
+    drop(store);
+    // A camera's next run goes on behind it all.
+    let mut store = open(out.path(), &a).unwrap();
+    store
+        .note(&a, &[Note::Began { run: TWO, at: UnixNanos(3), endless: true, live: true }])
+        .unwrap();
+    let Some(Entry::Began { first, .. }) = ledger(out.path()).pop() else { panic!() };
+    assert_eq!(first, 16);
+}
+
+fn offer<'a>(received: &'a ReceivedFrame, sequence: u64) -> Offered<'a> {
+    let meta = &received.frame.meta;
+    Offered {
+        sequence: Sequence(sequence),
+        name: &meta.name,
+        bytes: meta.bytes,
+        modified: meta.modified,
+        hash: meta.hash,
+    }
+}
+
+#[test]
+fn a_folder_that_is_sent_again_has_all_of_a_run_that_was_killed() {
+    let out = TempDir::new().unwrap();
+    let (one, two) = (sender("sha256:aa", Some(ONE)), sender("sha256:aa", Some(TWO)));
+    let frames = [frame(0, "0.jpg", b"0"), frame(1, "1.jpg", b"1"), frame(2, "2.jpg", b"2")];
+    let mut store = open(out.path(), &one).unwrap();
+    store.note(&one, &[began(ONE)]).unwrap();
+    store.store(&[from(&one, frames[0].clone()), from(&one, frames[1].clone())]);
+    drop(store);
+    // Killed. The folder is sent again, with a frame before all others.
+    let mut store = open(out.path(), &two).unwrap();
+    store.note(&two, &[began(TWO)]).unwrap();
+    let offered: Vec<_> = (1u64..).zip(&frames).map(|(n, frame)| offer(frame, n)).collect();
+    let held = store.look_up(&two, &offered, &|| true);
+    assert_eq!(held, [Held::Same, Held::Same, Held::Nothing]);
+    let rest = [frame(0, "00.jpg", b"00"), frame(3, "2.jpg", b"2")].map(|frame| from(&two, frame));
+    assert_eq!(store.store(&rest), vec![Outcome::Stored; 2]);
+    store.note(&two, &[ended(TWO, 4)]).unwrap();
+    let said = ledger(out.path());
+    assert!(said.contains(&Entry::ResumedBy { run: ONE, by: TWO }), "{said:?}");
+    let before = |entry: &&Entry| matches!(entry, Entry::StoredBefore { run: TWO, .. });
+    assert_eq!(said.iter().filter(before).count(), 1, "{said:?}");
+}
+
+#[test]
+fn a_run_that_was_killed_stays_open_where_another_folder_is_sent() {
+    let out = TempDir::new().unwrap();
+    let (one, two) = (sender("sha256:aa", Some(ONE)), sender("sha256:aa", Some(TWO)));
+    let mut store = open(out.path(), &one).unwrap();
+    store.note(&one, &[began(ONE)]).unwrap();
+    let frames = [frame(0, "0.jpg", b"0"), frame(1, "1.jpg", b"1")];
+    store.store(&frames.clone().map(|frame| from(&one, frame)));
+    store.note(&two, &[began(TWO)]).unwrap();
+    // It has one of the two.
+    store.store(&[from(&two, frames[0].clone())]);
+    store.note(&two, &[ended(TWO, 1)]).unwrap();
+    let resumed = |entry: &Entry| matches!(entry, Entry::ResumedBy { .. });
+    assert!(!ledger(out.path()).iter().any(resumed));
+}
+
+#[test]
+fn a_run_goes_on_in_a_new_folder_and_says_what_is_not_there() {
+    let out = TempDir::new().unwrap();
+    let one = sender("sha256:aa", Some(ONE));
+    let mut store = open(out.path(), &one).unwrap();
+    store.note(&one, &[began(ONE)]).unwrap();
+    store.store(&[from(&one, frame(0, "0.jpg", b"0")), from(&one, frame(1, "1.jpg", b"1"))]);
+    fs::rename(out.path().join("visible"), out.path().join("flight1")).unwrap();
+    store.store(&[from(&one, frame(2, "2.jpg", b"2"))]);
+    store.note(&one, &[ended(ONE, 3)]).unwrap();
+    let said = ledger(out.path());
+    let taken = |entry: &Entry| match entry {
+        Entry::TakenAway { range, .. } => Some((range.first, range.last)),
+        _ => None,
+    };
+    assert_eq!(said.iter().find_map(taken), Some((0, 1)), "{said:?}");
+    assert!(said.iter().any(|entry| matches!(entry, Entry::Began { run: ONE, .. })));
+    let moved = fs::read_to_string(out.path().join("flight1").join(FILE_NAME)).unwrap();
+    assert_eq!(moved.lines().count(), 2);
+}
+
+#[test]
+fn an_equal_time_is_believed_of_ones_own_frame_alone() {
+    let out = TempDir::new().unwrap();
+    let (a, b) = (sender("sha256:aa", None), Opener { shared: true, ..sender("sha256:bb", None) });
+    let mut store = open(out.path(), &a).unwrap();
+    let mut one = from(&a, frame(0, "0.jpg", b"zero"));
+    one.frame.meta.modified = Some(UnixNanos(1_764_000_000_123_456_789));
+    store.store(std::slice::from_ref(&one));
+    let mut offered = offer(&one, 0);
+    offered.hash = None;
+    assert_eq!(store.look_up(&a, &[offered], &|| true), [Held::Same]);
+    assert_eq!(store.look_up(&b, &[offered], &|| true), [Held::NeedsHash]);
+    offered.modified = Some(UnixNanos(1_764_000_000_123_456_788));
+    assert_eq!(store.look_up(&a, &[offered], &|| true), [Held::NeedsHash]);
+    assert_eq!(store.look_up(&a, &[offered, offered], &|| false), []);
+}
+
+#[test]
+fn a_copied_store_is_read_once_for_whoever_asks_and_not_by_the_thread_that_stores() {
+    let out = TempDir::new().unwrap();
+    let a = sender("sha256:aa", None);
+    let one = from(&a, frame(0, "0.jpg", b"zero"));
+    // Its times are made up, so that nothing but the content tells whether it is the line's.
+    let options = StoreOptions { clock: || UnixNanos(4), ..StoreOptions::default() };
+    let store = FolderStore::open(out.path(), options).unwrap();
+    let mut store = store.source(&source(), &a).unwrap();
+    store.store(std::slice::from_ref(&one));
+    let offered = [offer(&one, 0)];
+    let mut readings = store.unread(&offered);
+    assert_eq!(readings.len(), 1);
+    let mut reading = readings.pop().unwrap();
+    reading.read();
+    store.has_read(reading);
+    assert_eq!(store.look_up(&a, &offered, &|| true), [Held::Same]);
+}
