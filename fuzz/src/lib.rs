@@ -67,8 +67,10 @@ pub fn stop_and_wait(bytes: &[u8]) {
     }
     if let Ok(header) = stop_and_wait::Header::parse(bytes) {
         let _ = header.number();
-        let again = header.encode().expect("what was read can be written");
-        assert_eq!(stop_and_wait::Header::parse(&again), Ok(header));
+        // Lengths that the scripts cannot carry are read, so that they can be refused by name.
+        if let Ok(again) = header.encode() {
+            assert_eq!(stop_and_wait::Header::parse(&again), Ok(header));
+        }
     }
 }
 
@@ -87,7 +89,9 @@ pub fn manifest_file(bytes: &[u8]) {
     let mut file = tempfile::tempfile_in(memory()).expect("a file");
     file.write_all(bytes).expect("room");
     let path = Path::new("manifest.jsonl");
-    let Ok((manifest, _)) = Manifest::open(file.try_clone().expect("a handle"), path) else { return };
+    let Ok((manifest, _)) = Manifest::open(file.try_clone().expect("a handle"), path) else {
+        return;
+    };
     let frames = manifest.frames();
     let (again, opened) = Manifest::open(file, path).expect("what was put right");
     assert_eq!((again.frames(), opened.torn_bytes), (frames, 0));
@@ -125,7 +129,11 @@ fn head(bytes: &[u8]) -> Head {
             let Some(repair) = header.repair else {
                 return Head::Found(Layout::plain(length, header.meta.bytes));
             };
-            let plan = Plan::new(header.meta.bytes, repair.shard_bytes as usize, repair.repair_shards as usize);
+            let plan = Plan::new(
+                header.meta.bytes,
+                repair.shard_bytes as usize,
+                repair.repair_shards as usize,
+            );
             plan.map_or(Head::Bad, |plan| Head::Found(Layout::repaired(length, plan)))
         }
         Err(_) => Head::Bad,
@@ -139,7 +147,8 @@ pub fn link_spec(bytes: &[u8]) {
     };
     let Ok(link) = text.parse::<LinkSpec>() else { return };
     let shown = link.to_string();
-    assert_eq!(shown.parse::<LinkSpec>().expect(&shown), link, "{shown}");
+    let again = shown.parse::<LinkSpec>().expect(&shown);
+    assert_eq!(again.to_string(), shown);
 }
 
 /// A recorded link.
@@ -147,7 +156,8 @@ pub fn trace(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(trace) = Trace::parse("trace", text) else { return };
     let _ = (trace.mean_rate(), trace.period());
-    assert!(trace.opportunities(std::time::Duration::ZERO, trace.period()) > 0);
+    // The end of a period is the next one's.
+    assert!(trace.opportunities(std::time::Duration::ZERO, 2 * trace.period()) > 0);
 }
 
 /// The file of receivers that are trusted.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 
-use super::sources::{SourceArg, WeightArg};
+use super::sources::{FolderArgs, Opened, SourceArg, WeightArg};
 use super::trust::TrustArgs;
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, run_to_end, sources,
@@ -39,6 +39,8 @@ pub(super) struct SendArgs {
     /// A folder of frames: NAME=PATH, or PATH alone, whose last folder is then the name
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<SourceArg>,
+    #[command(flatten)]
+    folders: FolderArgs,
     #[command(flatten)]
     trust: TrustArgs,
     /// Send this many frames a second from each source [default: as fast as the link takes them]
@@ -107,7 +109,7 @@ fn parse_stall(text: &str) -> Result<Span, String> {
 pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_weights(&args.weights, &args.sources)?;
     sources::check_transport(&args.sources, args.transport)?;
-    let (sources, unusable) = sources::open(&args.sources)?;
+    let Opened { sources, is_partial } = sources::open(&args.sources, &args.folders)?;
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
     if args.transport == Transport::StopAndWait {
@@ -148,7 +150,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         anyhow::Ok(report)
     })??;
     tell(&report, args.json)?;
-    Ok(match (report.interrupted, report.is_complete() && unusable == 0) {
+    Ok(match (report.interrupted, report.is_complete() && !is_partial) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,

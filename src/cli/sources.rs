@@ -9,7 +9,7 @@ use anyhow::{anyhow, bail};
 use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
-use crate::source::{Folder, Source};
+use crate::source::{CapturedBy, Folder, FolderOptions, NamePattern, Passed, Pick, Source, Zone};
 use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
 
@@ -45,6 +45,42 @@ impl FromStr for SourceArg {
     }
 }
 
+/// What is taken of folders.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FolderArgs {
+    /// Send what is in the folders of a source as well, as flight1/0.jpg
+    #[arg(long)]
+    recursive: bool,
+    /// Send only files that the pattern matches, as in '*.jpg' or 'flight1/**' (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<NamePattern>,
+    /// Leave out files and folders that the pattern matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<NamePattern>,
+    /// Where capture times come from: mtime, exif, now, or name:PATTERN, as in
+    /// name:IMG_%Y%m%d_%H%M%S_%3f for IMG_20261129_201133_123.jpg
+    #[arg(long, value_name = "RULE", default_value_t = CapturedBy::Modified)]
+    captured: CapturedBy,
+    /// The zone of times in names and EXIF that do not say it, as in +02:00
+    #[arg(long, value_name = "OFFSET", default_value = "UTC")]
+    captured_zone: Zone,
+    /// Send hidden names and those of unfinished files as well, as in .0.jpg and 0.jpg.tmp
+    #[arg(long)]
+    all_names: bool,
+}
+
+impl FolderArgs {
+    fn options(&self) -> FolderOptions {
+        let pick = Pick {
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            all_names: self.all_names,
+        };
+        let captured = self.captured.clone();
+        FolderOptions { recursive: self.recursive, pick, captured, zone: self.captured_zone }
+    }
+}
+
 /// A source's weight as the user gives it.
 #[derive(Debug, Clone)]
 pub(super) struct WeightArg {
@@ -72,32 +108,67 @@ fn last_folder(path: &Path) -> Option<String> {
     name.into_string().ok()
 }
 
-/// Opens the sources. One that cannot be used is named, and does not keep the others from going;
-/// the second value says how many there were.
-pub(super) fn open(args: &[SourceArg]) -> Result<(Vec<Arc<dyn Source>>, usize), Failure> {
+/// Sources that are open.
+pub(super) struct Opened {
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    /// A source could not be used, or something in one is not sent.
+    pub(super) is_partial: bool,
+}
+
+/// Opens the sources. One that cannot be used is named, and does not keep the others from going.
+pub(super) fn open(args: &[SourceArg], folders: &FolderArgs) -> Result<Opened, Failure> {
     check_names(args)?;
-    let mut sources: Vec<Arc<dyn Source>> = Vec::new();
+    let options = folders.options();
+    let mut opened = Opened { sources: Vec::new(), is_partial: false };
     for arg in args {
-        match Folder::open(arg.name.clone(), &arg.path) {
+        match Folder::open_with(arg.name.clone(), &arg.path, &options) {
             Ok(folder) => {
-                for path in folder.skipped() {
-                    let link = output::link(path).map(|link| format!(" ({link})"));
-                    let path = output::printable(&path.to_string_lossy());
-                    tracing::warn!("not a frame, not sent: {path}{}", link.unwrap_or_default());
-                }
-                sources.push(Arc::new(folder));
+                tell_passed(&arg.name, folder.passed());
+                opened.is_partial |= folder.passed().is_missing_any();
+                opened.sources.push(Arc::new(folder));
             }
             Err(error) => {
                 let hint = hint(&arg.path).map(|hint| format!(" ({hint})")).unwrap_or_default();
                 output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
+                opened.is_partial = true;
             }
         }
     }
-    let failed = args.len() - sources.len();
-    if sources.is_empty() {
+    if opened.sources.is_empty() {
         return Err(Failure::usage(anyhow!("no source to send")));
     }
-    Ok((sources, failed))
+    Ok(opened)
+}
+
+/// Says what of a folder is not sent.
+fn tell_passed(source: &SourceName, passed: &Passed) {
+    /// More lines than this are not read by anybody.
+    const NAMED: usize = 10;
+    for (path, why) in passed.unsent.iter().take(NAMED) {
+        let link = output::link(path).map(|link| format!(" ({link})")).unwrap_or_default();
+        let path = output::printable(&path.to_string_lossy());
+        tracing::warn!("source {source}: not sent: {path}: {why}{link}");
+    }
+    let more = passed.unsent.len().saturating_sub(NAMED) as u64 + passed.more;
+    if more > 0 {
+        tracing::warn!("source {source}: not sent: {more} more of the like");
+    }
+    if let (count, Some(example)) = &passed.untimed {
+        let example = output::printable(&example.to_string_lossy());
+        tracing::warn!(
+            "source {source}: {} without a time in the name, as {example}; taken from the file",
+            output::frames(*count)
+        );
+    }
+    let kinds = [(&passed.hidden, "hidden"), (&passed.temporary, "of unfinished files")];
+    for ((count, example), what) in kinds {
+        let Some(example) = example else { continue };
+        let example = output::printable(&example.to_string_lossy());
+        let names = if *count == 1 { "name" } else { "names" };
+        tracing::warn!(
+            "source {source}: left out: {count} {names} {what}, as {example}; --all-names sends them"
+        );
+    }
 }
 
 /// Why a path is no folder of frames, where that can be guessed.

@@ -104,6 +104,8 @@ fn offer(source: &dyn Source, sequence: Sequence, hash: bool) -> Result<OfferEnt
     } else {
         (source.describe(sequence)?, None)
     };
-    let (name, bytes, modified) = (description.name, description.bytes, description.modified);
+    // A time that says nothing of the content is left out, and the receiver asks for the hash.
+    let modified = description.telling_time();
+    let (name, bytes) = (description.name, description.bytes);
     Ok(OfferEntry { sequence, name, bytes, modified, hash })
 }

@@ -22,8 +22,9 @@
 //! sequence that the receiver knows.
 
 mod bell;
+mod captured;
+pub mod cut;
 mod folder;
-mod natural;
 #[cfg(feature = "cli")]
 pub mod synthetic;
 
@@ -34,7 +35,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use bell::Bell;
-pub use folder::Folder;
+pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Zone};
+pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
 
 use crate::frame::{
     Captured, ContentHash, DropReason, FrameName, NameError, Sequence, SourceName, UnixNanos,
@@ -165,9 +167,18 @@ pub struct Description {
     pub bytes: u64,
     /// When it was last changed.
     pub modified: Option<UnixNanos>,
-    /// When the camera made it, and how that is known; `None` where the source cannot tell, and then its
-    /// last change counts, where that is known.
+    /// When it was captured, where that is known without reading it, or it has been read.
     pub captured: Option<Captured>,
+}
+
+impl Description {
+    /// When it was last changed, where that is fine enough to tell two contents of one length apart.
+    /// Memory cards keep times of two seconds or of 10 ms, and archives whole seconds: two frames of
+    /// a camera often have the same one.
+    pub fn telling_time(&self) -> Option<UnixNanos> {
+        const COARSE: u64 = 10_000_000;
+        self.modified.filter(|time| time.0 % COARSE != 0)
+    }
 }
 
 /// A frame that was read.
@@ -193,10 +204,20 @@ pub enum SourceError {
         why: String,
     },
     /// Nothing to send.
-    #[error("{} holds no files to send", shown(path))]
+    #[error("{} holds no files to send{but}", shown(path))]
     Empty {
         /// The folder.
         path: PathBuf,
+        /// What it holds instead, with a space in front, or nothing.
+        but: String,
+    },
+    /// The rule of capture times says nothing of any frame.
+    #[error("no capture time in {}: {why}", shown(path))]
+    Captured {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing, with an example.
+        why: String,
     },
     /// The frame's name cannot travel.
     #[error("{} cannot be sent: {why}; rename it", shown(path))]

@@ -40,12 +40,96 @@ fn what_is_no_file_in_a_source_is_named_and_others_go() {
     symlink("nowhere", visible.join("dangling.bin")).unwrap();
     mknodat(CWD, visible.join("pipe.bin"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let receiver = Receiver::start(&place, &[]);
-    let sent = receiver.send(&["visible"], &[]).expect(0);
-    sent.says("visible/folder")
-        .says("visible/dangling.bin (a symbolic link to nowhere, where there is nothing)")
-        .says("visible/pipe.bin");
+    // Something that may hold frames was not sent: that is not success.
+    let sent = receiver.send(&["visible"], &[]).expect(1);
+    sent.says("visible/folder: it is a folder; --recursive sends what is in it")
+        .says("visible/dangling.bin: it links to nothing (a symbolic link to nowhere, where")
+        .says("visible/pipe.bin: it is a named pipe, not a file");
     assert_eq!(place.manifest("visible").len(), 3);
     receiver.assert_serves(&[]);
+}
+
+#[test]
+fn hidden_and_temporary_names_are_left_out_unless_asked_for() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    for name in [".DS_Store", "._0.bin", ".0.bin.aX3d9k", "x.tmp", "y.part"] {
+        place.file(format!("visible/{name}"), name.as_bytes());
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["visible"], &[]).expect(0);
+    sent.says("left out: 3 names hidden").says("left out: 2 names of unfinished files");
+    assert_eq!(place.manifest("visible").len(), 3);
+    let sent = receiver.send(&["visible"], &["--include", "._*", "--exclude", "0*"]).expect(0);
+    sent.prints("visible: 1 frame: sent 1, stored 1");
+    receiver.send(&["visible"], &["--include", "*.jpg"]).expect(2).says("your patterns leave out");
+    receiver.send(&["visible"], &["--include", "[a"]).expect(2).says("is not a pattern of names");
+    receiver.send(&["visible"], &["--all-names"]).expect(0).prints("visible: 8 frames");
+    assert_eq!(place.manifest("visible").len(), 8);
+}
+
+#[test]
+fn folders_in_a_source_are_named() {
+    let place = Place::new();
+    place.frames("flights/flight9", 2, 2_000);
+    place.frames("flights/flight10", 3, 2_000);
+    let receiver = Receiver::start(&place, &[]);
+    let sent = receiver.send(&["flights"], &[]).expect(2);
+    sent.says("2 folders, which --recursive takes");
+}
+
+#[test]
+fn capture_times_come_from_where_they_are_said_to() {
+    let place = Place::new();
+    for second in 10..13 {
+        place.file(format!("visible/IMG_20261129_2011{second}_250.bin"), &[second]);
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let pattern = ["--captured", "name:IMG_%Y%m%d_%H%M%S_%3f", "--captured-zone", "+02:00"];
+    receiver.send(&["visible"], &pattern).expect(0);
+    let mut lines = place.manifest("visible");
+    lines.sort_by_key(|line| line["name"].to_string());
+    let captured: Vec<_> =
+        lines.iter().map(|line| line["captured_unix_ns"].as_u64().unwrap()).collect();
+    let at = 1_795_975_870_250_000_000_u64;
+    assert_eq!(captured, [at, at + 1_000_000_000, at + 2_000_000_000]);
+    assert!(lines.iter().all(|line| line["clock"] == "name"), "{lines:?}");
+    // What fits no frame is told before anything is sent.
+    for (rule, says) in [
+        ("name:%s", "no name in it is as name:%s"),
+        ("exif", "EXIF"),
+        ("name:%q", "%q is not known"),
+    ] {
+        receiver.send(&["visible"], &["--captured", rule]).expect(2).says(says);
+    }
+}
+
+#[test]
+fn equal_times_that_say_nothing_are_not_believed() {
+    let place = Place::new();
+    let old = place.frames("old", 3, 2_000);
+    let receiver = Receiver::start(&place, &[]);
+    let epoch = std::time::UNIX_EPOCH;
+    let year = std::time::Duration::from_secs(365 * 86_400);
+    // Before there were such times, none at all, and as coarse as archives and memory cards keep them.
+    let ten_ms = std::time::Duration::from_millis(10);
+    for (time, filler) in
+        [(epoch - 4 * year, 1), (epoch, 2), (epoch + 50 * year, 3), (epoch + ten_ms, 4)]
+    {
+        for content in [filler, filler + 100] {
+            for entry in fs::read_dir(&old).unwrap() {
+                let path = entry.unwrap().path();
+                fs::write(&path, vec![content; 2_000]).unwrap();
+                fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+            }
+            receiver.send(&["old"], &["--overwrite"]).expect(0).prints("sent 3, stored 3");
+            for entry in fs::read_dir(&old).unwrap() {
+                let sent = entry.unwrap().path();
+                let stored = place.store().join("old").join(sent.file_name().unwrap());
+                assert_eq!(fs::read(&stored).unwrap(), fs::read(&sent).unwrap(), "{time:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -187,6 +271,7 @@ fn names_that_cannot_travel_are_refused_by_name_and_others_go() {
         fs::write(visible.join(OsStr::from_bytes(name)), b"frame").unwrap();
     }
     fs::write(visible.join("back\\slash.bin"), b"frame").unwrap();
+    // Hidden, and so no frame.
     fs::write(visible.join(".framelane-0.part"), b"frame").unwrap();
     // Any other name travels.
     for name in ["Überwärmung 42 °C.bin", "相机.bin", "-rf.bin", " .bin", "a'b\"c.bin"] {
@@ -195,7 +280,7 @@ fn names_that_cannot_travel_are_refused_by_name_and_others_go() {
     let receiver = Receiver::start(&place, &[]);
     let before = place.snapshot();
     let sent = receiver.send(&["visible"], &[]).expect(1);
-    assert!(sent.stdout.contains("sent 8, stored 8, verified 8, missing 6"), "{sent}");
+    assert!(sent.stdout.contains("sent 8, stored 8, verified 8, missing 5"), "{sent}");
     assert!(!sent.stdout.contains('\x1b') && !sent.stderr.contains('\x1b'), "{sent:?}");
     assert!(!sent.stdout.contains("line\nbreak"), "a name broke the line: {sent}");
     sent.prints("is not valid UTF-8")

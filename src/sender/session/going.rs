@@ -8,7 +8,7 @@ use super::super::lane::Lane;
 use super::super::schedule::{Pace, Schedule};
 use super::super::waiting::LimitedBy;
 use super::{LATE_UNDERWAY, Next, SPARE_UNDERWAY, SPARE_UNDERWAY_IN_BULK, State, WINDOWS_UNDERWAY};
-use crate::frame::{Captured, Clock, FrameMeta};
+use crate::frame::FrameMeta;
 use crate::transport::{OutgoingFrame, PathStats};
 use crate::wire::FrameHeader;
 
@@ -90,10 +90,7 @@ impl State<'_> {
             name: description.name,
             bytes: ready.content.body.len() as u64,
             hash: Some(ready.content.hash),
-            captured: description.captured.or_else(|| {
-                let (clock, uncertainty) = (Clock::Modified, None);
-                description.modified.map(|at| Captured { at, clock, uncertainty })
-            }),
+            captured: description.captured,
             // What comes about while it is sent is due when it was captured.
             due: (!is_new).then(|| schedule.unix(ready.due.at)),
             modified: description.modified,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let blocks = blocks(&fs::read_to_string(root.join("../docs/wire.md"))?);
     let write = |target: &str, name: &str, bytes: &[u8]| {
         let folder = root.join("corpus").join(target);

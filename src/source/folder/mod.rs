@@ -1,0 +1,480 @@
+//! The files of a folder, in natural order.
+
+mod listing;
+mod natural;
+mod pick;
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rustix::fs::OFlags;
+
+pub use listing::{Passed, Unsent};
+pub use pick::{LeftOut, NamePattern, PatternError, Pick};
+
+use super::{CapturedBy, Content, Description, Extent, Source, SourceError, Zone};
+use crate::frame::{Clock, ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
+use listing::{Listing, kind_of};
+
+/// What is taken of a folder.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct FolderOptions {
+    /// The folders in it as well: their names are in front of their frames', as in `flight1/0.jpg`.
+    pub recursive: bool,
+    /// Which names.
+    pub pick: Pick,
+    /// Where capture times are taken from.
+    pub captured: CapturedBy,
+    /// The zone of those that do not say it.
+    pub zone: Zone,
+}
+
+/// The files in a folder, as they were listed at the start.
+#[derive(Debug)]
+pub struct Folder {
+    name: SourceName,
+    path: PathBuf,
+    listing: Listing,
+    captured: CapturedBy,
+    zone: Zone,
+}
+
+impl Folder {
+    /// Lists the files directly in `path` that are neither hidden nor temporary.
+    ///
+    /// # Errors
+    /// [`SourceError::List`] or [`SourceError::Empty`].
+    pub fn open(name: SourceName, path: &Path) -> Result<Self, SourceError> {
+        Self::open_with(name, path, &FolderOptions::default())
+    }
+
+    /// Lists what `options` say of `path`. Links to files count as files.
+    ///
+    /// # Errors
+    /// [`SourceError::List`] or [`SourceError::Empty`].
+    pub fn open_with(
+        name: SourceName,
+        path: &Path,
+        options: &FolderOptions,
+    ) -> Result<Self, SourceError> {
+        let mut listing = Listing::of(path, options.recursive, &options.pick)
+            .map_err(|error| SourceError::List { path: path.to_owned(), why: error.to_string() })?;
+        if listing.len() == 0 {
+            let but = but(&listing.passed);
+            return Err(SourceError::Empty { path: path.to_owned(), but });
+        }
+        if let CapturedBy::Name(pattern) = &options.captured {
+            listing.note_untimed(path, |name| !pattern.matches(name));
+        }
+        let (captured, zone) = (options.captured.clone(), options.zone);
+        let folder = Self { name, path: path.to_owned(), listing, captured, zone };
+        folder.check_captured()?;
+        Ok(folder)
+    }
+
+    /// Checks that the rule of capture times is one for these frames.
+    fn check_captured(&self) -> Result<(), SourceError> {
+        /// Frames that are read to see whether their camera wrote its time into them.
+        const PROBES: u64 = 3;
+        /// Frames that are read are no longer than this.
+        const PROBE_BYTES: u64 = 256 << 20;
+        let fault = |why| Err(SourceError::Captured { path: self.path.clone(), why });
+        let example = printable(&String::from_utf8_lossy(self.listing.name(0))).into_owned();
+        match &self.captured {
+            CapturedBy::Name(_) if self.listing.passed.untimed.0 == self.listing.len() as u64 => {
+                fault(format!("no name in it is as {}; one is {example}", self.captured))
+            }
+            CapturedBy::Exif => {
+                let probes = (0..PROBES.min(self.listing.len() as u64)).map(Sequence);
+                let mut read = probes.filter_map(|probe| self.read(probe, PROBE_BYTES).ok());
+                let is_told = |content: Content| {
+                    let captured = content.description.captured;
+                    captured.is_some_and(|captured| captured.clock == Clock::Exif)
+                };
+                // What cannot be read is told in its turn.
+                if read.any(is_told) || self.read(Sequence(0), PROBE_BYTES).is_err() {
+                    return Ok(());
+                }
+                fault(format!(
+                    "{example} and others have none in their EXIF; --captured mtime, then"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn description(
+        &self,
+        name: FrameName,
+        metadata: &Metadata,
+        body: Option<&[u8]>,
+    ) -> Description {
+        let modified = modified(metadata);
+        let file_name = name.file_name().as_bytes();
+        let captured = self.captured.of(file_name, body, modified, self.zone);
+        Description { name, bytes: metadata.len(), modified, captured }
+    }
+
+    /// What in the folder is not sent, and why.
+    pub fn passed(&self) -> &Passed {
+        &self.listing.passed
+    }
+
+    fn raw_name(&self, sequence: Sequence) -> &[u8] {
+        self.listing.name(sequence.0)
+    }
+
+    fn file(&self, sequence: Sequence) -> PathBuf {
+        self.path.join(OsStr::from_bytes(self.raw_name(sequence)))
+    }
+
+    fn frame_name(&self, sequence: Sequence) -> Result<FrameName, SourceError> {
+        FrameName::from_bytes(self.raw_name(sequence))
+            .map_err(|why| SourceError::Name { path: self.file(sequence), why })
+    }
+}
+
+impl Source for Folder {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::fixed(self.listing.len() as u64)
+    }
+
+    fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
+        let name = self.frame_name(sequence)?;
+        let path = self.file(sequence);
+        let metadata = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        check_is_file(&metadata, &path)?;
+        Ok(self.description(name, &metadata, None))
+    }
+
+    fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
+        let name = self.frame_name(sequence)?;
+        let path = self.file(sequence);
+        let (mut file, before) = open_file(&path)?;
+        let bytes = before.len();
+        if bytes > limit {
+            return Err(SourceError::TooLarge { path, bytes, limit });
+        }
+        let body = read_exactly(&mut file, bytes, &path)?;
+        check_unchanged(&file, &before, &path)?;
+        let description = self.description(name, &before, Some(&body));
+        Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
+    }
+
+    fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
+        let name = self.frame_name(sequence)?;
+        let path = self.file(sequence);
+        let (file, before) = open_file(&path)?;
+        let bytes = before.len();
+        let mut hasher = blake3::Hasher::new();
+        // One byte more, for a file that grows, and no more of it.
+        let rest = (&file).take(bytes.saturating_add(1));
+        hasher.update_reader(rest).map_err(|error| unreadable(&path, &error))?;
+        check_length(hasher.count(), bytes, &path)?;
+        check_unchanged(&file, &before, &path)?;
+        let description = self.description(name, &before, None);
+        Ok((description, hasher.finalize()))
+    }
+
+    fn label(&self, sequence: Sequence) -> String {
+        printable(&String::from_utf8_lossy(self.raw_name(sequence))).into_owned()
+    }
+}
+
+/// What there is instead of frames, for people.
+fn but(passed: &Passed) -> String {
+    let folders = passed.unsent.iter().filter(|(_, why)| *why == Unsent::Folder).count() as u64;
+    let parts = [
+        (folders, "folders, which --recursive takes"),
+        (passed.hidden.0, "hidden names"),
+        (passed.temporary.0, "names of unfinished files"),
+        (passed.unwanted, "that your patterns leave out"),
+    ];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = parts.map(|(count, what)| format!("{count} {what}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" (but {})", parts.join(", ")) }
+}
+
+/// Opens a file without waiting for anybody: what was a file when the folder was listed can be a named
+/// pipe by now.
+fn open_file(path: &Path) -> Result<(File, Metadata), SourceError> {
+    // Looked at before it is opened, too: opening a device can set something going.
+    let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    check_is_file(&metadata, path)?;
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let file = opened.map_err(|error| unreadable(path, &error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(path, &error))?;
+    check_is_file(&metadata, path)?;
+    Ok((file, metadata))
+}
+
+fn check_is_file(metadata: &Metadata, path: &Path) -> Result<(), SourceError> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let why = format!("it is {} now, not a file", kind_of(metadata.file_type()));
+    Err(SourceError::Read { path: path.to_owned(), why })
+}
+
+/// Reads `bytes` bytes and checks that the file ends there.
+fn read_exactly(file: &mut File, bytes: u64, path: &Path) -> Result<Vec<u8>, SourceError> {
+    // One byte more than announced is asked for: a file that grew shows itself.
+    let most = bytes.saturating_add(1);
+    let mut body = Vec::new();
+    // The length is the file's and the receiver's: one that this machine cannot hold is an error.
+    body.try_reserve_exact(usize::try_from(most).unwrap_or(usize::MAX)).map_err(|_| {
+        let why = format!("there is no memory for its {bytes} bytes");
+        SourceError::Read { path: path.to_owned(), why }
+    })?;
+    file.take(most).read_to_end(&mut body).map_err(|error| unreadable(path, &error))?;
+    check_length(body.len() as u64, bytes, path)?;
+    Ok(body)
+}
+
+fn check_length(read: u64, bytes: u64, path: &Path) -> Result<(), SourceError> {
+    let changed = |what: String| SourceError::Changed { path: path.to_owned(), what };
+    match read.cmp(&bytes) {
+        std::cmp::Ordering::Less => Err(changed(format!("it shrank from {bytes} to {read} bytes"))),
+        std::cmp::Ordering::Greater => Err(changed(format!("it grew beyond {bytes} bytes"))),
+        std::cmp::Ordering::Equal => Ok(()),
+    }
+}
+
+fn check_unchanged(file: &File, before: &Metadata, path: &Path) -> Result<(), SourceError> {
+    let after = file.metadata().map_err(|error| unreadable(path, &error))?;
+    if after.len() == before.len() && modified(&after) == modified(before) {
+        return Ok(());
+    }
+    let (before, after) = (before.len(), after.len());
+    let what = format!("it was written to; {before} bytes before, {after} after");
+    Err(SourceError::Changed { path: path.to_owned(), what })
+}
+
+fn modified(metadata: &Metadata) -> Option<UnixNanos> {
+    // A clock that was not set, or a time that this type cannot hold, says nothing of the content.
+    metadata.modified().ok().map(UnixNanos::from).filter(|time| time.0 > 0)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    SourceError::Read { path: path.to_owned(), why: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&[u8], &[u8])]) -> (tempfile::TempDir, Folder) {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(dir.path().join(OsStr::from_bytes(name)), content).unwrap();
+        }
+        let source = Folder::open(SourceName::parse("s").unwrap(), dir.path()).unwrap();
+        (dir, source)
+    }
+
+    #[test]
+    fn files_in_natural_order_with_their_content() {
+        let (_dir, source) = folder(&[(b"10.jpg", b"ten"), (b"9.jpg", b"nine")]);
+        let content = source.read(Sequence(1), 100).unwrap();
+        assert_eq!(content.description.name.as_str(), "10.jpg");
+        assert_eq!(&content.body[..], b"ten");
+        assert_eq!(content.hash, blake3::hash(b"ten"));
+        assert_eq!(source.hash(Sequence(1)).unwrap(), (content.description, content.hash));
+        assert_eq!(source.describe(Sequence(0)).unwrap().bytes, 4);
+    }
+
+    fn open(path: &Path, recursive: bool) -> Result<Folder, SourceError> {
+        let options = FolderOptions { recursive, ..FolderOptions::default() };
+        Folder::open_with(SourceName::parse("s").unwrap(), path, &options)
+    }
+
+    fn labels(source: &Folder) -> Vec<String> {
+        (0..source.frames()).map(|sequence| source.label(Sequence(sequence))).collect()
+    }
+
+    #[test]
+    fn what_is_not_sent_is_told() {
+        let (dir, _) =
+            folder(&[(b"1", b"x"), (b"manifest.jsonl", b"{}"), (b".2", b""), (b"3~", b"")]);
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        fs::create_dir(dir.path().join(".git")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("1", dir.path().join("2")).unwrap();
+        let source = open(dir.path(), false).unwrap();
+        assert_eq!(labels(&source), ["1", "2"]);
+        let passed = source.passed();
+        assert!(passed.is_missing_any());
+        let mut unsent = passed.unsent.clone();
+        unsent.sort_by(|a, b| a.0.cmp(&b.0));
+        let expected = [("link", Unsent::Dangling), ("sub", Unsent::Folder)];
+        assert_eq!(unsent, expected.map(|(name, why)| (dir.path().join(name), why)));
+        assert_eq!((passed.hidden.0, passed.temporary.0, passed.unwanted), (2, 1, 0));
+    }
+
+    #[test]
+    fn folders_are_taken_when_asked_for_and_loops_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let deep = "1/2/3/4/5/6/7/8";
+        fs::create_dir_all(path(deep)).unwrap();
+        fs::create_dir_all(path("flight10/.hidden")).unwrap();
+        fs::create_dir_all(path("flight9")).unwrap();
+        for name in
+            ["flight10/0.jpg", "flight9/10.jpg", "flight9/9.jpg", "0.jpg", "1/2/3/4/5/6/7/x"]
+        {
+            fs::write(path(name), b"x").unwrap();
+        }
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("e.jpg"), b"x").unwrap();
+        for (link, target) in [
+            ("flight9/loop", dir.path()),
+            ("flight10/other", &path("flight9")),
+            ("elsewhere", elsewhere.path()),
+        ] {
+            std::os::unix::fs::symlink(target, path(link)).unwrap();
+        }
+        let source = open(dir.path(), true).unwrap();
+        let expected = [
+            "0.jpg",
+            "1/2/3/4/5/6/7/x",
+            "elsewhere/e.jpg",
+            "flight9/9.jpg",
+            "flight9/10.jpg",
+            "flight10/0.jpg",
+        ];
+        assert_eq!(labels(&source), expected);
+        let unsent = |why| source.passed().unsent.iter().filter(|(_, is)| *is == why).count();
+        assert_eq!((unsent(Unsent::TooDeep), unsent(Unsent::SameFolder)), (1, 2));
+        fs::remove_dir(path(deep)).unwrap();
+        assert!(!open(dir.path(), true).unwrap().passed().is_missing_any());
+    }
+
+    #[test]
+    fn a_file_that_becomes_a_pipe_is_refused_and_not_waited_for() {
+        let (dir, source) = folder(&[(b"1", b"x"), (b"2", b"x"), (b"3", b"x")]);
+        let path = |name| dir.path().join(name);
+        for name in ["1", "2", "3"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("1"), rustix::fs::Mode::RWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("2")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", path("3")).unwrap();
+        for (sequence, what) in [(0, "named pipe"), (1, "socket"), (2, "device")] {
+            let sequence = Sequence(sequence);
+            let errors = [
+                source.read(sequence, 100).unwrap_err(),
+                source.describe(sequence).unwrap_err(),
+                source.hash(sequence).unwrap_err(),
+            ];
+            for error in errors {
+                assert!(error.to_string().contains(what), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_not_told() {
+        let (dir, source) = folder(&[(b"1", b"x")]);
+        let file = File::options().write(true).open(dir.path().join("1")).unwrap();
+        let epoch = std::time::UNIX_EPOCH;
+        let day = std::time::Duration::from_secs(86_400);
+        for (time, known) in
+            [(epoch - day, None), (epoch, None), (epoch + day, Some(86_400_000_000_000))]
+        {
+            file.set_modified(time).unwrap();
+            let description = source.describe(Sequence(0)).unwrap();
+            assert_eq!(description.modified, known.map(UnixNanos), "{time:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_utf8_is_refused_by_name() {
+        let (_dir, source) = folder(&[(b"a\xff.png", b"x")]);
+        let error = source.describe(Sequence(0)).unwrap_err().to_string();
+        assert!(error.contains("not valid UTF-8") && error.contains("rename"), "{error}");
+        assert!(source.label(Sequence(0)).starts_with('a'));
+    }
+
+    #[test]
+    fn capture_times_come_from_where_they_are_said_to() {
+        let files = [(&b"20261129_201133.jpg"[..], &b"x"[..]), (b"other.jpg", b"y")];
+        let (dir, _) = folder(&files);
+        let open = |rule: &str| {
+            let captured = rule.parse().unwrap();
+            let options = FolderOptions { captured, ..FolderOptions::default() };
+            Folder::open_with(SourceName::parse("s").unwrap(), dir.path(), &options)
+        };
+        let source = open("name:%Y%m%d_%H%M%S").unwrap();
+        assert_eq!(source.passed().untimed, (1, Some(dir.path().join("other.jpg"))));
+        let clock = |source: &Folder, sequence| {
+            let described = source.describe(Sequence(sequence)).unwrap();
+            assert_eq!(source.read(Sequence(sequence), 9).unwrap().description, described);
+            described.captured.unwrap().clock
+        };
+        assert_eq!((clock(&source, 0), clock(&source, 1)), (Clock::Name, Clock::Modified));
+        assert_eq!(clock(&open("mtime").unwrap(), 0), Clock::Modified);
+        for (rule, says) in [("name:IMG_%Y%m%d", "20261129_201133.jpg"), ("exif", "EXIF")] {
+            let error = open(rule).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn missing_and_empty_folders_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = SourceName::parse("s").unwrap();
+        let empty = Folder::open(name.clone(), dir.path()).unwrap_err().to_string();
+        assert!(empty.contains("no files"), "{empty}");
+        fs::create_dir(dir.path().join("sub")).unwrap();
+        let folders = open(dir.path(), false).unwrap_err().to_string();
+        assert!(folders.contains("--recursive"), "{folders}");
+        let missing = Folder::open(name, &dir.path().join("gone")).unwrap_err().to_string();
+        assert!(missing.contains("gone"), "{missing}");
+    }
+
+    #[test]
+    fn vanished_and_too_large_frames_are_named() {
+        let (dir, source) = folder(&[(b"1", b"12345"), (b"2", b"x")]);
+        let error = source.read(Sequence(0), 4).unwrap_err().to_string();
+        assert!(error.contains("at most 4"), "{error}");
+        fs::remove_file(dir.path().join("2")).unwrap();
+        let error = source.read(Sequence(1), 4).unwrap_err().to_string();
+        assert!(error.contains("cannot read") && error.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn a_frame_that_no_memory_holds_is_an_error_and_has_a_hash_all_the_same() {
+        let (dir, source) = folder(&[(b"1", b"")]);
+        // Without a block on the disk. Some file systems have a limit below this.
+        let file = File::options().write(true).open(dir.path().join("1")).unwrap();
+        if file.set_len(i64::MAX as u64).is_ok() {
+            let error = source.read(Sequence(0), u64::MAX).unwrap_err().to_string();
+            assert!(error.contains("no memory for its"), "{error}");
+        }
+        file.set_len(300_000).unwrap();
+        let (description, hash) = source.hash(Sequence(0)).unwrap();
+        assert_eq!((description.bytes, hash), (300_000, blake3::hash(&vec![0; 300_000])));
+    }
+
+    #[test]
+    fn a_file_of_another_length_than_announced_is_never_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, b"12345").unwrap();
+        let open = || File::open(&path).unwrap();
+        assert!(read_exactly(&mut open(), 5, &path).is_ok());
+        assert!(matches!(read_exactly(&mut open(), 4, &path), Err(SourceError::Changed { .. })));
+        assert!(matches!(read_exactly(&mut open(), 6, &path), Err(SourceError::Changed { .. })));
+    }
+}
