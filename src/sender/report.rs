@@ -12,9 +12,9 @@ use super::ledger::{FailedFrame, Ledger, MAX_NAMED_FAILURES};
 use super::waiting::LimitedBy;
 use crate::source::Source;
 
-/// Names the form of a [`SendReport`] as JSON. The number goes up when a field changes its meaning or goes
+/// The form of a [`SendReport`] as JSON. The number goes up when a field changes its meaning or goes
 /// away; fields that are added change nothing for whoever ignores what he does not know.
-pub const SEND_SCHEMA: &str = "framelane-send/1";
+pub const SEND_SCHEMA: u32 = 1;
 
 /// From this share of its processors' time on a run is limited by the machine.
 const BUSY: f64 = 0.85;
@@ -32,7 +32,7 @@ const IN_TIME_MS: f64 = 100.0;
 #[non_exhaustive]
 pub struct SendReport {
     /// [`SEND_SCHEMA`].
-    pub schema: &'static str,
+    pub schema: u32,
     /// One entry a source, in the order given.
     pub sources: Vec<SourceReport>,
     /// Wall time in seconds.
@@ -203,7 +203,7 @@ fn limit(figures: &Figures, end: &End, is_late: bool) -> (LimitedBy, String) {
         return (LimitedBy::Machine, words);
     }
     let (most, part) = figures.waiting.most(is_late);
-    let share = format!("for {:.0} % of the time", part * 1e2);
+    let share = format!("{:.0} % of the time", part * 1e2);
     let words = match most {
         LimitedBy::Nothing => "nothing limits: frames left as they fell due".to_owned(),
         LimitedBy::Link => format!("the link limits: frames waited for it {share}"),
