@@ -1,6 +1,10 @@
-//! Where other machines find a receiver on this one.
+//! Where a receiver listens, and where other machines find it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::transport::{OwnAddress, link_number, own_addresses};
 
 /// Addresses that nobody has (RFC 5737, RFC 3849), so that only the default route leads there.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -9,24 +13,104 @@ const ELSEWHERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 /// What stands for an address that only the user knows.
 pub(super) const PLACEHOLDER: &str = "HOST";
 
-/// `ADDR:PORT` for a sender on another machine. A receiver that listens on every address is named
-/// by the one from which this machine reaches others, or [`PLACEHOLDER`] where it reaches none.
-pub(super) fn to_dial(listening: SocketAddr) -> String {
-    dialled(listening, own_address)
+/// A machine with more addresses than this has most of them for its containers.
+const MOST_ADDRESSES: usize = 8;
+
+/// What may be written for an address to listen on.
+const LISTEN_FORM: &str = "write ADDR:PORT with an address of this machine, as in 127.0.0.1:4433 or \
+     [fe80::1%eth0]:4433, or :4433 for every address";
+
+/// An address to listen on: `ADDR:PORT`, an IPv6 address with its link behind a `%`, by name or
+/// number, or `:PORT` for every address.
+pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || format!("{text:?} is no address to listen on: {LISTEN_FORM}");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    if matches!(host, "" | "*") {
+        return Ok(SocketAddr::new(every_address(), port));
+    }
+    let Some(bare) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) else {
+        let ip: Ipv4Addr = host.parse().map_err(|_| wrong())?;
+        return Ok(SocketAddr::from((ip, port)));
+    };
+    let (bare, zone) = match bare.split_once('%') {
+        Some((bare, zone)) => (bare, Some(zone)),
+        None => (bare, None),
+    };
+    let ip: Ipv6Addr = bare.parse().map_err(|_| wrong())?;
+    let link = match zone {
+        Some(zone) => link_number(zone).map_err(|error| error.to_string())?,
+        None if ip.is_unicast_link_local() => {
+            return Err(format!(
+                "every link may have {ip}: write the link behind it, by name or number, as in \
+                 [{ip}%eth0]:{port}"
+            ));
+        }
+        None => 0,
+    };
+    Ok(SocketAddrV6::new(ip, port, 0, link).into())
 }
 
-fn dialled(listening: SocketAddr, own_address: impl Fn(IpAddr) -> Option<IpAddr>) -> String {
+/// IPv6's "every address" where it takes IPv4 in as well, which is Linux's default; else IPv4's.
+fn every_address() -> IpAddr {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+    let takes_both = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok_and(|socket| {
+        socket.only_v6().is_ok_and(|only| !only) && socket.bind(&any.into()).is_ok()
+    });
+    if takes_both { any.ip() } else { Ipv4Addr::UNSPECIFIED.into() }
+}
+
+/// `ADDR:PORT` for a sender on another machine, one or several. A receiver that listens on every address
+/// is named by the one from which this machine reaches others; where it reaches none, by each that it
+/// has, or by [`PLACEHOLDER`] where the system tells of none.
+pub(super) fn to_dial(listening: SocketAddr) -> Vec<String> {
+    dialled(listening, own_address, own_addresses)
+}
+
+fn dialled(
+    listening: SocketAddr,
+    own_address: impl Fn(IpAddr) -> Option<IpAddr>,
+    all: impl Fn() -> Vec<OwnAddress>,
+) -> Vec<String> {
     let port = listening.port();
     let elsewhere: &[IpAddr] = match listening.ip() {
-        ip if !ip.is_unspecified() => return listening.to_string(),
+        ip if !ip.is_unspecified() => return vec![listening.to_string()],
         IpAddr::V4(_) => &[IpAddr::V4(ELSEWHERE)],
         // Such a socket has IPv4 as well.
         IpAddr::V6(_) => &[IpAddr::V6(ELSEWHERE_V6), IpAddr::V4(ELSEWHERE)],
     };
-    let found = elsewhere.iter().find_map(|&towards| own_address(towards));
-    match found {
-        Some(ip) => SocketAddr::new(ip, port).to_string(),
-        None => format!("{PLACEHOLDER}:{port}"),
+    if let Some(ip) = elsewhere.iter().find_map(|&towards| own_address(towards)) {
+        return vec![SocketAddr::new(ip, port).to_string()];
+    }
+    let mut own = all();
+    own.retain(|own| own.ip.is_ipv4() || listening.is_ipv6());
+    // Those that any machine can use come first, and the others only where there is none.
+    own.sort_by_key(|own| reach(own.ip));
+    let best = own.first().map(|own| reach(own.ip));
+    own.retain(|own| Some(reach(own.ip)) == best);
+    let mut found: Vec<_> = own.iter().map(|own| dialled_on(own, port)).collect();
+    found.dedup();
+    found.truncate(MOST_ADDRESSES);
+    if found.is_empty() {
+        found.push(format!("{PLACEHOLDER}:{port}"));
+    }
+    found
+}
+
+/// How far an address reaches, the farthest first: the network, one link, this machine.
+fn reach(ip: IpAddr) -> u8 {
+    match ip {
+        ip if ip.is_loopback() => 2,
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => 1,
+        IpAddr::V4(ip) if ip.is_link_local() => 1,
+        _ => 0,
+    }
+}
+
+fn dialled_on(own: &OwnAddress, port: u16) -> String {
+    match own.ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => format!("[{ip}%{}]:{port}", own.link),
+        ip => SocketAddr::new(ip, port).to_string(),
     }
 }
 
@@ -61,6 +145,15 @@ mod tests {
         towards.is_ipv4().then_some(OWN.into())
     }
 
+    fn own(addresses: &[(&str, &str)]) -> Vec<OwnAddress> {
+        let address = |(ip, link): &(&str, &str)| OwnAddress {
+            ip: ip.parse().unwrap(),
+            link: (*link).to_owned(),
+            number: None,
+        };
+        addresses.iter().map(address).collect()
+    }
+
     #[test]
     fn every_address_becomes_one_that_can_be_dialled() {
         for (listening, both, ipv4_only, none) in [
@@ -70,18 +163,68 @@ mod tests {
             ("[::1]:4433", "[::1]:4433", "[::1]:4433", "[::1]:4433"),
         ] {
             let listening = listening.parse().unwrap();
-            assert_eq!(dialled(listening, on_both), both);
-            assert_eq!(dialled(listening, on_ipv4_only), ipv4_only);
-            assert_eq!(dialled(listening, |_| None), none);
+            assert_eq!(dialled(listening, on_both, Vec::new), [both]);
+            assert_eq!(dialled(listening, on_ipv4_only, Vec::new), [ipv4_only]);
+            assert_eq!(dialled(listening, |_| None, Vec::new), [none]);
+        }
+    }
+
+    #[test]
+    fn without_a_default_route_each_address_is_named_that_reaches_farthest() {
+        let all = [
+            ("127.0.0.1", "lo"),
+            ("192.168.7.1", "eth0"),
+            ("10.0.0.1", "wlan0"),
+            ("fe80::1", "eth0"),
+            ("fd00::5", "eth0"),
+        ];
+        for (listening, addresses, expected) in [
+            ("0.0.0.0:1", &all[..], &["192.168.7.1:1", "10.0.0.1:1"][..]),
+            ("[::]:1", &all[..], &["192.168.7.1:1", "10.0.0.1:1", "[fd00::5]:1"]),
+            ("[::]:1", &[all[0], all[3]], &["[fe80::1%eth0]:1"]),
+            ("0.0.0.0:1", &[all[0], all[3]], &["127.0.0.1:1"]),
+        ] {
+            let found = dialled(listening.parse().unwrap(), |_| None, || own(addresses));
+            assert_eq!(found, expected);
+            for address in found {
+                assert!(address.parse::<ReceiverAddress>().is_ok(), "{address}");
+            }
         }
     }
 
     #[test]
     fn what_is_found_on_this_machine_is_an_address_that_send_takes() {
-        for listening in ["0.0.0.0:4433", "[::]:4433"] {
-            let text = to_dial(listening.parse().unwrap());
-            assert!(text.parse::<ReceiverAddress>().is_ok(), "{text}");
-            assert!(!text.contains("0.0.0.0") && !text.contains("[::"), "{text}");
+        for listening in ["0.0.0.0:4433", "[::]:4433", "[fe80::1%2]:7007"] {
+            for text in to_dial(listening.parse().unwrap()) {
+                assert!(text.parse::<ReceiverAddress>().is_ok(), "{text}");
+                assert!(!text.contains("0.0.0.0") && !text.contains("[::]"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_is_what_a_user_would_write() {
+        for (text, expected) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:4433", "[::1]:4433"),
+            ("[fe80::1%2]:7007", "[fe80::1%2]:7007"),
+        ] {
+            assert_eq!(parse_listen(text), Ok(expected.parse().unwrap()));
+        }
+        for text in [":4475", "*:4475"] {
+            let address = parse_listen(text).unwrap();
+            assert!(address.ip().is_unspecified() && address.port() == 4475, "{address}");
+        }
+        for (text, says) in [
+            ("4475", ":4433 for every address"),
+            ("localhost:1", "127.0.0.1:4433"),
+            ("127.0.0.1:70000", "no address to listen on"),
+            ("::1:4433", "no address to listen on"),
+            ("[fe80::1]:4433", "[fe80::1%eth0]:4433"),
+            ("[fe80::1%nolink0]:4433", "no network link"),
+        ] {
+            let error = parse_listen(text).unwrap_err();
+            assert!(error.contains(says), "{error}");
         }
     }
 }

@@ -45,9 +45,9 @@ const SOURCES: &str = "./visible ./infrared";
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ReceiveArgs {
-    /// Where to listen; port 0 picks a free one [default: port 4433 (stop-and-wait: 8000) of
-    /// 127.0.0.1, or of every address where --allow says who may send]
-    #[arg(long, value_name = "ADDR:PORT")]
+    /// Where to listen; :PORT is every address, port 0 picks a free one [default: port 4433
+    /// (stop-and-wait: 8000) of 127.0.0.1, or of every address where --allow says who may send]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen)]
     listen: Option<SocketAddr>,
     /// The folder to store to, one folder a source
     #[arg(long, value_name = "DIR", default_value = "received")]
@@ -110,8 +110,8 @@ impl FromStr for TransportArg {
             None => (text, None),
         };
         let transport = name.parse().map_err(|error: String| anyhow!(error))?;
-        let address = address.map(str::parse).transpose();
-        let address = address.map_err(|_| anyhow!("{text:?} has no ADDR:PORT behind the ="))?;
+        let address = address.map(address::parse_listen).transpose();
+        let address = address.map_err(|error| anyhow!("{text:?}: {error}"))?;
         Ok(Self { transport, address })
     }
 }
@@ -325,8 +325,10 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
             other => format!("--pin {pin} --transport {other}"),
         };
         if !talk.quiet {
-            let place = address::to_dial(*address);
-            output::note(&format!("send with: framelane send {place} {SOURCES} {options}"));
+            for (index, place) in address::to_dial(*address).iter().enumerate() {
+                let with = if index == 0 { "send with:" } else { "or with:" };
+                output::note(&format!("{with} framelane send {place} {SOURCES} {options}"));
+            }
         }
     }
     if !talk.quiet {
@@ -339,10 +341,14 @@ fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
 
 /// What to know of the address in a `send` command, where this end had to choose one.
 fn explain_address(listening: &[SocketAddr]) {
-    let Some(everywhere) = listening.iter().find(|address| address.ip().is_unspecified()) else {
+    let told: Vec<_> = listening.iter().flat_map(|address| address::to_dial(*address)).collect();
+    if told.iter().any(|address| address.contains('%')) {
+        output::note("behind the % is this machine's name of the link; a sender writes its own");
+    }
+    if !listening.iter().any(|address| address.ip().is_unspecified()) {
         return;
-    };
-    let placeholder = address::to_dial(*everywhere).starts_with(address::PLACEHOLDER);
+    }
+    let placeholder = told.iter().any(|address| address.starts_with(address::PLACEHOLDER));
     output::note(&if placeholder {
         let host = address::PLACEHOLDER;
         format!("with the name or an address of this machine, as the sender knows it, for {host}")

@@ -106,9 +106,27 @@ fn parse_stall(text: &str) -> Result<Span, String> {
     }
 }
 
+/// What nobody checks must not look as if it were checked.
+fn check_trust(args: &SendArgs) -> Result<(), Failure> {
+    match args.trust.said().filter(|_| args.transport == Transport::StopAndWait) {
+        None => Ok(()),
+        Some(option) => Err(Failure::usage(anyhow!(
+            "{option} protects nothing over stop-and-wait, which has neither encryption nor \
+             authentication; leave it out, or use another --transport at both ends"
+        ))),
+    }
+}
+
+fn check_congestion(args: &SendArgs) -> Result<(), Failure> {
+    let checked = args.tcp_congestion.as_deref().map(transport::check_tcp_congestion);
+    checked.unwrap_or(Ok(())).map_err(|error| Failure::usage(anyhow!("--tcp-congestion: {error}")))
+}
+
 pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_weights(&args.weights, &args.sources)?;
     sources::check_transport(&args.sources, args.transport)?;
+    check_trust(args)?;
+    check_congestion(args)?;
     let Opened { sources, is_partial } = sources::open(&args.sources, &args.folders)?;
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;

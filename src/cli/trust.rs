@@ -46,6 +46,16 @@ impl TrustArgs {
         Ok(ReceiverTrust::new(receiver.clone(), self.pin.clone(), authority, &known))
     }
 
+    /// An option that says for this run whom to trust, where there is one.
+    pub(super) fn said(&self) -> Option<&'static str> {
+        match (self.pin.is_empty(), &self.ca, &self.known_receivers) {
+            (false, ..) => Some("--pin"),
+            (_, Some(_), _) => Some("--ca"),
+            (.., Some(_)) => Some("--known-receivers"),
+            _ => None,
+        }
+    }
+
     fn known(&self) -> anyhow::Result<KnownReceivers> {
         match (&self.known_receivers, KnownReceivers::default_path()) {
             (Some(path), _) => KnownReceivers::load(path)

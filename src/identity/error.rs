@@ -227,6 +227,17 @@ pub enum AddressError {
          brackets: [::1]:4433)"
     )]
     Host(String),
+    /// An address of one link, and no link.
+    #[error(
+        "{0:?} is an address that every link may have: write the link behind it, by this machine's \
+         name or number for it, such as [fe80::1%eth0]:4433"
+    )]
+    NoZone(String),
+    /// What is behind the % is no link.
+    #[error(
+        "{0:?} has no name or number of a network link behind the %, such as [fe80::1%eth0]:4433"
+    )]
+    Zone(String),
 }
 
 impl From<rcgen::Error> for IdentityError {

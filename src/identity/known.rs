@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -20,20 +20,30 @@ const MAX_LINE_BYTES: usize = 1024;
 /// Receivers with their pins; more than any fleet that is kept in a text file.
 const MAX_RECEIVERS: usize = 10_000;
 
-/// Where a receiver listens, as a user writes it: `HOST:PORT`, or `[ADDRESS]:PORT` for IPv6.
+/// The name of a network link, or its number: Linux takes 15 bytes, Windows some more.
+const MAX_ZONE_BYTES: usize = 64;
+
+/// Where a receiver listens, as a user writes it: `HOST:PORT`, or `[ADDRESS]:PORT` for IPv6. An IPv6
+/// address of one link only has that link behind it, by name or number: `[fe80::1%eth0]:PORT`.
 ///
-/// Two spellings of one address or name are equal.
+/// Two spellings of one address or name are equal; a link's name and its number are not.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ReceiverAddress {
+    /// A name or an address, and behind a `%` the link of an address that has one.
     host: String,
     port: u16,
 }
 
 impl ReceiverAddress {
-    /// The host: a name in lower case, or an IP address (without brackets), fit for name
+    /// The host: a name in lower case, or an IP address (without brackets and link), fit for name
     /// resolution and for the server name of a TLS or QUIC connection.
     pub fn host(&self) -> &str {
-        &self.host
+        self.host.split_once('%').map_or(&*self.host, |(host, _)| host)
+    }
+
+    /// The link that an IPv6 address is of, by this machine's name or number for it.
+    pub fn zone(&self) -> Option<&str> {
+        self.host.split_once('%').map(|(_, zone)| zone)
     }
 
     /// The port, never 0.
@@ -57,12 +67,32 @@ impl FromStr for ReceiverAddress {
             Ok(0) | Err(_) => return Err(AddressError::Port(shown())),
             Ok(port) => port,
         };
-        let host = match bare {
-            Some(bare) => bare.parse::<std::net::Ipv6Addr>().ok().map(|ip| ip.to_string()),
+        let (bare, zone) = match bare.and_then(|bare| bare.split_once('%')) {
+            Some((bare, zone)) => (Some(bare), Some(zone)),
+            None => (bare, None),
+        };
+        if zone.is_some_and(|zone| !is_zone(zone)) {
+            return Err(AddressError::Zone(shown()));
+        }
+        let host = match bare.map(str::parse::<Ipv6Addr>) {
+            Some(Ok(ip)) if zone.is_none() && ip.is_unicast_link_local() => {
+                return Err(AddressError::NoZone(shown()));
+            }
+            Some(ip) => ip.ok().map(|ip| ip.to_string()),
             None => name_or_address(host),
         };
-        Ok(Self { host: host.ok_or_else(|| AddressError::Host(shown()))?, port })
+        let mut host = host.ok_or_else(|| AddressError::Host(shown()))?;
+        if let Some(zone) = zone {
+            host = format!("{host}%{zone}");
+        }
+        Ok(Self { host, port })
     }
+}
+
+/// True for what may be the name or the number of a link.
+fn is_zone(text: &str) -> bool {
+    let fits = |c: char| c.is_ascii_graphic() && !matches!(c, '%' | '/' | '[' | ']');
+    (1..=MAX_ZONE_BYTES).contains(&text.len()) && text.chars().all(fits)
 }
 
 fn name_or_address(host: &str) -> Option<String> {
@@ -74,7 +104,13 @@ fn name_or_address(host: &str) -> Option<String> {
 
 impl From<SocketAddr> for ReceiverAddress {
     fn from(address: SocketAddr) -> Self {
-        Self { host: address.ip().to_string(), port: address.port() }
+        let host = match address {
+            SocketAddr::V6(address) if address.scope_id() != 0 => {
+                format!("{}%{}", address.ip(), address.scope_id())
+            }
+            _ => address.ip().to_string(),
+        };
+        Self { host, port: address.port() }
     }
 }
 
@@ -203,6 +239,27 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_one_link_has_its_link() {
+        for (text, host, zone) in [
+            ("[fe80::1%2]:7007", "fe80::1", Some("2")),
+            ("[FE80:0::1%eth0.7]:7007", "fe80::1", Some("eth0.7")),
+            ("[::1%lo]:7007", "::1", Some("lo")),
+            ("[fd00::1]:7007", "fd00::1", None),
+        ] {
+            let address = address(text);
+            assert_eq!((address.host(), address.zone()), (host, zone));
+            assert_eq!(address.to_string().parse(), Ok(address), "{text}");
+        }
+        let socket: SocketAddr = "[fe80::1%2]:7007".parse().unwrap();
+        assert_eq!(ReceiverAddress::from(socket), address("[fe80::1%2]:7007"));
+        let without = "[fe80::1]:7007".parse::<ReceiverAddress>().unwrap_err().to_string();
+        assert!(without.contains("[fe80::1%eth0]:4433"), "{without}");
+        for bad in ["[fe80::1%]:1", "[fe80::1%a%b]:1", "[fe80::1%a b]:1", "10.0.0.1%eth0:1"] {
+            assert!(bad.parse::<ReceiverAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_bad_line_is_named() {
         for (line, expected) in [
             ("store:4433".to_owned(), "expected a receiver and a pin"),
@@ -246,7 +303,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_address_is_read_back_as_it_is_printed(text in "(\\[[0-9a-f:]{0,12}\\]|[A-Za-z0-9._:-]{0,20}):[0-9]{0,6}") {
+        fn an_address_is_read_back_as_it_is_printed(text in "(\\[[0-9a-f:]{0,12}(%[a-z0-9]{0,3})?\\]|[A-Za-z0-9._:-]{0,20}):[0-9]{0,6}") {
             if let Ok(address) = text.parse::<ReceiverAddress>() {
                 prop_assert_eq!(address.to_string().parse::<ReceiverAddress>().unwrap(), address);
             }

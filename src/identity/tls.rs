@@ -161,6 +161,13 @@ impl ClientTls {
 }
 
 impl ServerTls {
+    /// The same, which agrees to these protocol versions as well, after its own.
+    #[must_use]
+    pub fn and_agrees_to(mut self, alpn: &[&[u8]]) -> Self {
+        self.alpn.extend(owned(alpn));
+        self
+    }
+
     /// For `tokio_rustls::TlsAcceptor`: a configuration for one connection, and what explains it.
     pub fn tcp(&self) -> (rustls::ServerConfig, Explainer) {
         self.connection()

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -42,11 +43,15 @@ pub struct Sources {
     on_thread_start: Arc<OnThreadStart>,
 }
 
+/// Which source: the store's place for its sender, and its name. Of two places, sources with one name are two
+/// sources.
+type Key = (PathBuf, SourceName);
+
 /// The sources that are open, and how often one was asked for.
 #[derive(Debug, Default)]
 struct List {
-    open: HashMap<SourceName, Source>,
-    closing: Vec<(SourceName, Gone)>,
+    open: HashMap<Key, Source>,
+    closing: Vec<(Key, Gone)>,
     asked: u64,
 }
 
@@ -161,17 +166,18 @@ impl Sources {
         opener: &Arc<Opener>,
         account: &Account,
     ) -> Result<(SourceThread, Failure), Unopened> {
+        let key = (self.store.place(opener), name.clone());
         let mut list = self.list();
         list.asked += 1;
         let asked = list.asked;
-        if let Some(source) = list.open.get_mut(name).filter(|source| source.is_alive()) {
+        if let Some(source) = list.open.get_mut(&key).filter(|source| source.is_alive()) {
             source.asked = asked;
             source.users.retain(WeakAccount::is_there);
             source.users.push(account.downgrade());
             return Ok((source.thread.clone(), source.failure.clone()));
         }
-        list.make_room_for(name)?;
-        let before = list.closing_of(name);
+        list.make_room_for(&key)?;
+        let before = list.closing_of(&key);
         let (thread, queue) = mpsc::unbounded_channel();
         let (has_store, gone) = std::sync::mpsc::channel();
         let gone = Gone(Arc::new(Mutex::new(gone)));
@@ -201,7 +207,7 @@ impl Sources {
         let users = vec![account.downgrade()];
         let source =
             Source { thread: thread.clone(), gone, failure: failure.clone(), asked, users };
-        list.open.insert(name.clone(), source);
+        list.open.insert(key, source);
         Ok((thread, failure))
     }
 
@@ -256,10 +262,10 @@ impl Running {
 impl List {
     /// Takes what is left of the source off the list, where its thread has ended, and has the idle source
     /// closed that was asked for the longest ago, where there is no room for one more.
-    fn make_room_for(&mut self, name: &SourceName) -> Result<(), Unopened> {
+    fn make_room_for(&mut self, key: &Key) -> Result<(), Unopened> {
         self.closing.retain(|(_, gone)| !gone.is_gone());
-        if let Some(ended) = self.open.remove(name) {
-            self.close(name.clone(), ended);
+        if let Some(ended) = self.open.remove(key) {
+            self.close(key.clone(), ended);
         }
         let full = || {
             Unopened::Busy(format!(
@@ -279,7 +285,7 @@ impl List {
     /// Has the idle source closed that was asked for the longest ago, if there is one.
     fn close_one(&mut self) -> Option<Gone> {
         let idle = self.open.iter().filter(|(_, source)| source.is_idle());
-        let oldest = idle.min_by_key(|(_, source)| source.asked).map(|(name, _)| name.clone())?;
+        let oldest = idle.min_by_key(|(_, source)| source.asked).map(|(key, _)| key.clone())?;
         let source = self.open.remove(&oldest)?;
         Some(self.close(oldest, source))
     }
@@ -310,16 +316,16 @@ impl List {
     }
 
     /// Lets go of a source: its thread does what was asked of it, and then gives its files and locks back.
-    fn close(&mut self, name: SourceName, source: Source) -> Gone {
+    fn close(&mut self, key: Key, source: Source) -> Gone {
         let Source { thread, gone, .. } = source;
         drop(thread);
-        self.closing.push((name, gone.clone()));
+        self.closing.push((key, gone.clone()));
         gone
     }
 
     /// The threads that may still have this source's files and locks.
-    fn closing_of(&self, name: &SourceName) -> Vec<Gone> {
-        let same = self.closing.iter().filter(|(of, _)| of == name);
+    fn closing_of(&self, key: &Key) -> Vec<Gone> {
+        let same = self.closing.iter().filter(|(of, _)| of == key);
         same.map(|(_, gone)| gone.clone()).collect()
     }
 }

@@ -42,10 +42,16 @@ pub enum TransportError {
         /// What to do.
         advice: &'static str,
     },
+    /// This machine does not have the link that an address is behind.
+    #[error("this machine has no network link {link:?}; {advice}")]
+    NoLink {
+        /// As the user wrote it.
+        link: String,
+        /// What to do.
+        advice: String,
+    },
     /// The system refused the connection.
-    #[error(
-        "cannot connect to {address} over {transport}: {why}; is `framelane receive` running there, and with --transport {transport}?"
-    )]
+    #[error("cannot connect to {address} over {transport}: {why}; {advice}")]
     Connect {
         /// Where.
         address: SocketAddr,
@@ -53,7 +59,15 @@ pub enum TransportError {
         transport: Transport,
         /// The system's word.
         why: String,
+        /// What to do.
+        advice: String,
     },
+    /// This machine cannot do what was asked for: trying again changes nothing.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The receiver has several addresses, and none of them led to it.
+    #[error("none of the receiver's {} addresses leads to it: {}", .0.len(), in_a_row(.0))]
+    NoneOf(Vec<TransportError>),
     /// Identity or trust: trying again changes nothing.
     #[error("{0}")]
     Refused(String),
@@ -116,12 +130,36 @@ impl TransportError {
         Self::Listen { address, transport, why: error.to_string(), advice }
     }
 
+    /// The system has no connection to give, in its own words, with what can be done about it.
+    pub(super) fn connect(address: SocketAddr, transport: Transport, error: &io::Error) -> Self {
+        let advice = match error.kind() {
+            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
+                "no route leads there now: is the network up, and the address right?".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "a firewall forbids it, of this machine or on the way: let this port through"
+                    .to_owned()
+            }
+            io::ErrorKind::ConnectionRefused => format!(
+                "nothing listens there: is `framelane receive` running, on this port and with \
+                 --transport {transport}?"
+            ),
+            io::ErrorKind::AddrNotAvailable => {
+                "this machine has no address to send from: is the network up?".to_owned()
+            }
+            io::ErrorKind::InvalidInput => "is the address one that can be sent to?".to_owned(),
+            _ => format!("is `framelane receive` running there, and with --transport {transport}?"),
+        };
+        Self::Connect { address, transport, why: error.to_string(), advice }
+    }
+
     /// True where a new attempt can succeed without anybody changing anything.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::NoAnswer { .. } | Self::Connect { .. } | Self::Lost { .. } => true,
             // A name service can fail for a moment as well.
-            Self::Resolve { .. } | Self::Silent { .. } => true,
+            Self::Resolve { .. } | Self::NoLink { .. } | Self::Silent { .. } => true,
+            Self::NoneOf(errors) => errors.iter().any(Self::may_pass),
             Self::ClosedByPeer { code, .. } => {
                 use crate::wire::CloseCode;
                 matches!(
@@ -131,9 +169,15 @@ impl TransportError {
             }
             Self::Listen { .. }
             | Self::Refused(_)
+            | Self::Unsupported(_)
             | Self::Protocol { .. }
             | Self::Nonsense { .. }
             | Self::Ended => false,
         }
     }
+}
+
+fn in_a_row(errors: &[TransportError]) -> String {
+    let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; and ")
 }

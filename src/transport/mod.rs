@@ -11,13 +11,20 @@
 //! - nothing is promised of delivery: only a receipt proves it.
 
 mod budget;
+mod by_name;
 mod desk;
 mod error;
+mod kernel;
+mod knock;
+mod links;
 #[cfg(test)]
 mod long_offer;
 mod open;
 mod places;
 pub mod quic;
+mod race;
+mod racing;
+mod route;
 pub mod stop_and_wait;
 pub mod tcp;
 mod voice;
@@ -36,6 +43,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
+pub use kernel::check_tcp_congestion;
+pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
 pub use voice::Voice;
 

@@ -37,3 +37,7 @@ pub const ALPN_SINGLE_FRAME: &[u8] = b"framelane-frame/2";
 
 /// The versions before this one: a receiver agrees to them only to say that it does not speak them.
 pub const ALPN_BEFORE: [&[u8]; 2] = [b"framelane/1", b"framelane-frame/1"];
+
+/// What a sender of one of [`ALPN_BEFORE`] is told, with [`CloseCode::Version`].
+pub const OLDER_THAN_THIS: &str = "this receiver speaks version 2 of the framelane protocol, and this \
+     sender version 1: bring the sender to the receiver's version of framelane";

@@ -374,7 +374,7 @@ fn nobody_listening_is_said() {
     for transport in ["tcp", "tcp-per-frame", "stop-and-wait"] {
         let args = ["send", &address, "visible", "--certs", "sender", "--transport", transport];
         let finished = place.run(&[&args[..], &["--retry-for", "0"]].concat()).expect(1);
-        finished.says(&address).says("is `framelane receive` running there");
+        finished.says(&address).says("is `framelane receive` running, on this port");
     }
 }
 

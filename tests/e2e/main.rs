@@ -13,6 +13,8 @@ mod door;
 mod hostile;
 mod limits;
 mod own_link;
+mod paths;
+mod reach;
 mod resume;
 mod store_trouble;
 mod support;

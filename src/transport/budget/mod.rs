@@ -187,6 +187,16 @@ impl Account {
         self.shares().extend_credit(self.0.id, wanted)
     }
 
+    /// True where one of the session's frames is the one that may go over the budget.
+    pub fn is_exempt(&self) -> bool {
+        self.shares().is_exempt(self.0.id)
+    }
+
+    /// Holds that much more credit, whatever there is room for.
+    pub fn force_credit(&self, bytes: u64) {
+        self.shares().force_credit(self.0.id, bytes);
+    }
+
     /// Gives back credit that the peer cannot use any more.
     pub fn take_back_credit(&self, bytes: u64) {
         self.shares().take_back_credit(self.0.id, bytes, Instant::now());

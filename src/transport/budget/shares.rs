@@ -260,6 +260,19 @@ impl Shares {
         credit + more
     }
 
+    /// True where one of the session's frames has the exemption.
+    pub(super) fn is_exempt(&self, id: Id) -> bool {
+        self.exempt == Some(id)
+    }
+
+    /// Holds that much more credit, whatever there is room for.
+    pub(super) fn force_credit(&mut self, id: Id, bytes: u64) {
+        if let Some(standing) = self.sessions.get_mut(&id) {
+            standing.credit += bytes;
+            self.hold(id, bytes);
+        }
+    }
+
     /// Gives credit back that cannot be used any more.
     pub(super) fn take_back_credit(&mut self, id: Id, bytes: u64, now: Instant) {
         let Some(standing) = self.sessions.get_mut(&id) else { return };

@@ -16,6 +16,7 @@ use super::{keep, send, settings, until_closed, watch_path};
 use crate::congestion::counting_acked;
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
+use crate::transport::knock;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
 };
@@ -108,11 +109,7 @@ impl QuicDial {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
-        let failed = |error: std::io::Error| TransportError::Connect {
-            address: self.address,
-            transport: Transport::Quic,
-            why: error.to_string(),
-        };
+        let failed = |error| TransportError::connect(self.address, Transport::Quic, &error);
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
         Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(PreciseRuntime))
             .map_err(failed)
@@ -126,6 +123,7 @@ impl QuicDial {
         counters: &send::Sending,
     ) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
+        let mut word = std::pin::pin!(knock::word(self.address, &knock::TIMES));
         let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
         let deadline = Instant::now() + settings::CONNECT_TIMEOUT;
         let mut next = starts.next();
@@ -140,6 +138,9 @@ impl QuicDial {
                     Err(ConnectionError::TimedOut) => {}
                     Err(error) => return Err(self.cause(&error)),
                 },
+                error = &mut word => {
+                    return Err(TransportError::connect(self.address, Transport::Quic, &error));
+                }
                 () = sleep_until(deadline) => return Err(self.no_answer()),
             }
         }
@@ -153,15 +154,10 @@ impl QuicDial {
         let mut config = ClientConfig::new(self.tls.quic());
         let congestion = counting_acked(self.congestion.clone(), counters.acked.clone());
         config.transport_config(settings::transport_to(self.address, congestion));
-        let connecting =
-            endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
-                TransportError::Connect {
-                    address: self.address,
-                    transport: Transport::Quic,
-                    why: error.to_string(),
-                }
-            })?;
-        Ok(connecting)
+        endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
+            let error = std::io::Error::other(error);
+            TransportError::connect(self.address, Transport::Quic, &error)
+        })
     }
 
     fn no_answer(&self) -> TransportError {

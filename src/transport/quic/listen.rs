@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
+use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Endpoint, Incoming, RecvStream, Runtime, SendStream, ServerConfig};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,7 +20,7 @@ use crate::transport::{
     ARRIVAL_QUEUE, Account, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError, hand_on, sender_of,
 };
-use crate::wire::CloseCode;
+use crate::wire::{ALPN_BEFORE, CloseCode, OLDER_THAN_THIS};
 
 /// What a QUIC listener needs.
 #[derive(Clone)]
@@ -38,7 +39,8 @@ pub struct QuicListen {
 ///
 /// # Errors
 /// [`TransportError::Listen`] where the address cannot be had.
-pub fn listen(setup: QuicListen) -> Result<Listener, TransportError> {
+pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
+    setup.tls = setup.tls.and_agrees_to(&ALPN_BEFORE);
     let failed =
         |error: std::io::Error| TransportError::listen(setup.address, Transport::Quic, &error);
     let mut config = ServerConfig::with_crypto(setup.tls.quic().0);
@@ -148,20 +150,27 @@ impl Reception {
         explainer: &Explainer,
     ) -> Result<Option<Opened>, quinn::ConnectionError> {
         let Intake { voice, budget, .. } = &self.setup.intake;
+        let stranger = address.ip().to_string();
         let connection = match shake_hands(incoming, config).await {
             Ok(connection) => connection,
             Err(error) => {
                 let refusal = explainer.explain(&error);
                 let why = refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-                let stranger = address.ip().to_string();
                 voice.warn(&stranger, || format!("refused a connection from {address}: {why}"));
                 return Err(error);
             }
         };
+        if speaks_older_version(&connection) {
+            let why = "a sender of an older version";
+            voice.warn(&stranger, || {
+                format!("refused a connection from {address}: {why}: {OLDER_THAN_THIS}")
+            });
+            close(&connection, CloseCode::Version, OLDER_THAN_THIS);
+            return Ok(None);
+        }
         let permit = match self.setup.tls.admit(&quinn_peer_certificates(&connection)) {
             Ok(permit) => permit,
             Err(refusal) => {
-                let stranger = address.ip().to_string();
                 voice.warn(&stranger, || format!("refused a session of {address}: {refusal}"));
                 close(&connection, CloseCode::Revoked, &refusal.to_string());
                 return Ok(None);
@@ -250,6 +259,14 @@ impl Reception {
         }
         drop(place);
     }
+}
+
+/// True where the peer has only an older version of the protocol to offer.
+fn speaks_older_version(connection: &Connection) -> bool {
+    let data = connection.handshake_data();
+    let data = data.and_then(|data| data.downcast::<HandshakeData>().ok());
+    let agreed = data.and_then(|data| data.protocol);
+    agreed.is_some_and(|agreed| ALPN_BEFORE.contains(&agreed.as_slice()))
 }
 
 async fn read_messages(

@@ -26,6 +26,9 @@ const READ_BYTES: usize = 256 * 1_024;
 /// The least time between two looks at a session's progress.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How long a session's frame that may go over the budget may rest before the session gets more credit.
+const UNBLOCK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// What the tasks that read one connection's frames share.
 struct FrameIntake {
     arrived: mpsc::Sender<Arrival>,
@@ -53,11 +56,27 @@ pub(super) async fn frames(
     let session = FrameIntake { arrived, sources, intake, account, window, mark, open, progress };
     let session = Arc::new(session);
     let guard = tokio::spawn(watch_for_stall(connection.clone(), session.clone()));
+    let unblocking = tokio::spawn(unblock(session.clone()));
     while let Ok(stream) = connection.accept_uni().await {
         session.open.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(take_frame(stream, session.clone()));
     }
     guard.abort();
+    unblocking.abort();
+}
+
+/// Gives a session more credit whose frame that may go over the budget does not get on. One session at a time
+/// has such a frame.
+async fn unblock(session: Arc<FrameIntake>) {
+    let mut before = 0;
+    loop {
+        sleep(UNBLOCK_INTERVAL).await;
+        let now = session.progress.load(Ordering::Relaxed);
+        if now == before && session.account.is_exempt() {
+            session.window.unblock();
+        }
+        before = now;
+    }
 }
 
 /// Ends a session that holds streams open and sends next to nothing on them. Time in which something of

@@ -114,6 +114,19 @@ impl Window {
         }
     }
 
+    /// Gives the peer more credit though there is no room for it: what was given lies unread on streams that
+    /// wait for memory, and the one that may go over the budget does not get on.
+    pub(super) fn unblock(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = &mut state.bytes;
+        let more = bytes.limit.min(bytes.most - bytes.limit);
+        if more > 0 {
+            bytes.limit += more;
+            self.account.force_credit(more);
+            self.connection.set_receive_window(varint(bytes.limit));
+        }
+    }
+
     fn adjust(&self, state: &mut State) {
         let State { bytes, streams } = state;
         let settled = bytes.settle() + streams.settle() * STREAM_BYTES;

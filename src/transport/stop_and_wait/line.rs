@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::{Bytes, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -11,11 +12,15 @@ use tokio::time::{Duration, Instant, sleep, timeout, timeout_at};
 
 use super::Failure;
 use super::settings::{ACK_POLL, PROGRESS_POLL, RETRY_PAUSE, SenderSettings};
-use super::socket::{choose_congestion, is_idle, prepare, unacknowledged};
+use super::socket::{is_idle, prepare, unacknowledged};
 use crate::frame::Sequence;
 use crate::transport::OutgoingFrame;
+use crate::transport::kernel::choose_congestion;
 use crate::wire::stop_and_wait::{CONTINUE, Header, OVER, decode_ok};
 use crate::wire::{Decoded, SourceId};
+
+/// How TLS answers what is no TLS: an alert, of any version (RFC 8446, section 5.1).
+const TLS_ALERT: &[u8] = &[0x15, 0x03];
 
 /// What a line is to do next.
 pub(super) enum Job {
@@ -112,7 +117,7 @@ impl Line {
         let mut talk = Talk { stream, reply: BytesMut::new(), shared: self.shared.clone() };
         talk.write(&self.opening).await?;
         // Whoever called this keeps the time.
-        talk.await_ok("the opening", None).await?;
+        talk.await_ok("the opening; does it speak stop-and-wait?", None).await?;
         Ok(talk)
     }
 
@@ -122,7 +127,8 @@ impl Line {
                 Ok(stream) => {
                     prepare(&stream)?;
                     if let Some(name) = &self.shared.settings.congestion {
-                        choose_congestion(&stream, name)?;
+                        choose_congestion(&SockRef::from(&stream), name)
+                            .map_err(|error| Failure::Refused(error.to_string()))?;
                     }
                     return Ok(stream);
                 }
@@ -241,6 +247,12 @@ impl Talk {
         let mut alive = Instant::now();
         let mut unsent = unacknowledged(&self.stream);
         loop {
+            if self.reply.starts_with(TLS_ALERT) {
+                return Err(Failure::Protocol(
+                    "it speaks TLS, not stop-and-wait: name the --transport that its `receive` serves"
+                        .to_owned(),
+                ));
+            }
             if let Decoded::Value(..) = decode_ok(&self.reply)? {
                 self.reply.clear();
                 return Ok(());

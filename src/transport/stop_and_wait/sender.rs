@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,8 +22,9 @@ use tokio::time::timeout;
 use super::Failure;
 use super::line::{Event, Job, Line, Shared};
 use super::settings::{MAX_FRAME_BYTES, SenderSettings, UNCONFIRMED_BYTES, UNCONFIRMED_PER_SOURCE};
-use super::socket::{choose_congestion, prepare};
+use super::socket::prepare;
 use crate::frame::{DropRange, FrameMeta, Sequence, UnixNanos};
+use crate::transport::kernel::choose_congestion;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink, Transport, TransportError,
@@ -36,36 +38,24 @@ use crate::wire::{
 /// Opens sessions to a server that speaks the scripts' protocol.
 #[derive(Debug, Clone)]
 pub struct StopAndWaitDial {
-    target: String,
+    address: SocketAddr,
     settings: SenderSettings,
 }
 
 impl StopAndWaitDial {
-    /// Will connect to `target`, written `HOST:PORT`; the name is resolved anew for every session.
-    pub fn new(target: impl Into<String>, settings: SenderSettings) -> Self {
-        Self { target: target.into(), settings }
+    /// Will connect to `address`.
+    pub fn new(address: SocketAddr, settings: SenderSettings) -> Self {
+        Self { address, settings }
     }
 
     async fn open(&self) -> Result<SenderLink, TransportError> {
-        let unresolved = |why: String| TransportError::Resolve { host: self.target.clone(), why };
-        let found = tokio::net::lookup_host(&self.target).await;
-        let found = found.map_err(|error| unresolved(error.to_string()))?;
-        let mut failure = unresolved("it has no address".to_owned());
-        for address in found {
-            match self.connect(address).await {
-                Ok(stream) => return Ok(start(stream, address, self.settings.clone())),
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        let stream = self.connect(self.address).await?;
+        Ok(start(stream, self.address, self.settings.clone()))
     }
 
     async fn connect(&self, address: SocketAddr) -> Result<TcpStream, TransportError> {
         let transport = Transport::StopAndWait;
-        let refused = |error: std::io::Error| {
-            let why = error.to_string();
-            TransportError::Connect { address, transport, why }
-        };
+        let refused = |error: std::io::Error| TransportError::connect(address, transport, &error);
         let attempt = timeout(self.settings.connect, TcpStream::connect(address)).await;
         let stream = attempt.map_err(|_| TransportError::NoAnswer {
             address,
@@ -76,14 +66,14 @@ impl StopAndWaitDial {
         let stream = stream.map_err(refused)?;
         prepare(&stream).map_err(refused)?;
         if let Some(name) = &self.settings.congestion {
-            choose_congestion(&stream, name).map_err(refused)?;
+            choose_congestion(&SockRef::from(&stream), name)?;
         }
         Ok(stream)
     }
 }
 
 impl Dial for StopAndWaitDial {
-    /// Resolves the name and opens the connection that the first source will use.
+    /// Opens the connection that the first source will use.
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(self.open())
     }

@@ -45,26 +45,6 @@ pub(super) fn prepare(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// Chooses the congestion control of what this end sends.
-///
-/// # Errors
-/// The kernel has none of this name, or the system lets nobody choose.
-#[cfg(target_os = "linux")]
-pub(super) fn choose_congestion(stream: &TcpStream, name: &str) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_congestion(name.as_bytes()).map_err(|error| {
-        io::Error::new(error.kind(), format!("no TCP congestion control {name:?}: {error}"))
-    })
-}
-
-/// Chooses the congestion control of what this end sends.
-///
-/// # Errors
-/// The kernel has none of this name, or the system lets nobody choose.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn choose_congestion(_: &TcpStream, _: &str) -> io::Result<()> {
-    Err(io::Error::other("TCP congestion control can be chosen on Linux only"))
-}
-
 /// True where the peer has neither closed nor said anything.
 pub(super) fn is_idle(stream: &TcpStream) -> bool {
     let mut byte = [MaybeUninit::uninit()];

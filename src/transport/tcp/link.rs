@@ -11,7 +11,7 @@ use super::reader::{ReadError, RecordReader};
 use super::writer::{Closing, Outbox, RecordWriter, SessionId, dropped};
 use super::{Classify, settings};
 use crate::frame::quoted;
-use crate::transport::{LinkKeeper, OutgoingFrame, TransportError};
+use crate::transport::{LinkKeeper, OutgoingFrame, PathStats, PathWatch, TransportError};
 use crate::wire::{CloseCode, Message};
 
 /// Why a link ends, and what the peer has to be told.
@@ -89,7 +89,9 @@ impl<F: Future<Output = Result<(), TransportError>>> Beside for F {}
 /// Runs a link until it ends, and reports its cause to `keeper`.
 ///
 /// `read` makes the reading direction of the reader. `beside` makes the work that goes on beside the
-/// connection; it ends when its receiver fires, once everything queued is done.
+/// connection; it ends when its receiver fires, once everything queued is done. `dead` waits for a reason
+/// to give the connection up.
+#[expect(clippy::too_many_arguments, reason = "each is another part of the link; two callers")]
 pub(super) async fn run<S, B: Beside>(
     stream: S,
     stall: std::time::Duration,
@@ -98,6 +100,7 @@ pub(super) async fn run<S, B: Beside>(
     blame: Blame,
     read: impl AsyncFnOnce(&mut RecordReader<ReadHalf<S>>) -> Ending,
     beside: impl FnOnce(oneshot::Receiver<()>) -> B,
+    dead: impl Future<Output = TransportError>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -119,6 +122,7 @@ pub(super) async fn run<S, B: Beside>(
                 Err(error) => last_words(reading, blame.io(&error)).await,
             },
             ending = ordering => ending,
+            cause = dead => Ending { cause, tell: None },
         }
     };
     finish(&mut reader, &mut writer, &ending).await;
@@ -187,6 +191,11 @@ pub(super) async fn nothing(stopped: oneshot::Receiver<()>) -> Result<(), Transp
         Ok(()) => Ok(()),
         Err(_) => std::future::pending().await,
     }
+}
+
+/// The kernel is not asked for its path.
+pub(super) fn unknown_path() -> PathWatch {
+    PathWatch::new(PathStats::default)
 }
 
 /// Says one close record on a connection, and waits until the peer has had a chance to read it.

@@ -12,9 +12,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
-use super::dial::unknown_path;
 use super::intake::{self, Taken};
-use super::link::{self, Blame, Ending, Outgoing, abandoned};
+use super::link::{self, Blame, Ending, Outgoing, abandoned, unknown_path};
 use super::per_frame::{self, OpenSession, Registered, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
@@ -22,13 +21,14 @@ use super::writer::RecordWriter;
 use super::{Admit, Classify, TcpOptions, TlsOfEach, settings};
 use crate::identity::Permit;
 use crate::transport::desk::{Desk, Seat};
+use crate::transport::kernel::choose_congestion;
 use crate::transport::places::{Full, Places};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
     SourceCount, Transport, TransportError, hand_on, sender_of,
 };
 use crate::wire::record::Record;
-use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message};
+use crate::wire::{ALPN, ALPN_BEFORE, ALPN_SINGLE_FRAME, CloseCode, Message, OLDER_THAN_THIS};
 
 /// Listens for sessions of `tcp` and of `tcp-per-frame`, on one port. The ALPN of what `tls` makes is
 /// replaced by those of both. `admit` decides on a sender by its certificate. Must be called inside a tokio runtime.
@@ -120,14 +120,19 @@ impl Server {
 
     /// Makes TLS of a socket, and hands it to what its protocol says.
     async fn greet(self: Arc<Self>, socket: TcpStream, address: SocketAddr, mut seat: Seat) {
-        if let Err(error) =
-            socket::tune(&SockRef::from(&socket), self.options.congestion.as_deref())
-        {
+        let options = SockRef::from(&socket);
+        if let Err(error) = socket::tune(&options) {
             tracing::warn!(%error, "cannot set a socket's options");
+        }
+        if let Some(Err(error)) =
+            self.options.congestion.as_deref().map(|name| choose_congestion(&options, name))
+        {
+            tracing::warn!("{error}");
         }
         let patience = self.patience();
         let (mut tls, classify) = (self.tls)();
-        tls.alpn_protocols = vec![ALPN.to_vec(), ALPN_SINGLE_FRAME.to_vec()];
+        let understood = [ALPN, ALPN_SINGLE_FRAME].into_iter().chain(ALPN_BEFORE);
+        tls.alpn_protocols = understood.map(<[u8]>::to_vec).collect();
         let accepting = timeout(patience, socket::accept(socket, Arc::new(tls)));
         let accepted = tokio::select! {
             accepted = accepting => accepted,
@@ -159,6 +164,10 @@ impl Server {
                 let pin = permit.pin().map(|pin| pin.to_string());
                 let (sessions, intake) = (self.sessions.clone(), self.intake.clone());
                 per_frame::receive(stream, pin, sessions, intake, patience, seat).await;
+            }
+            Some(before) if ALPN_BEFORE.contains(&before) => {
+                refused(format!("a sender of an older version: {OLDER_THAN_THIS}"));
+                self.turn_away(stream, CloseCode::Version, OLDER_THAN_THIS).await;
             }
             _ => tracing::info!("a TLS client that does not speak framelane"),
         }
@@ -221,7 +230,9 @@ impl Server {
             }
         };
         let stall = self.intake.stall;
-        link::run(stream, stall, keeper, outgoing, blame, read, link::nothing).await;
+        // What the kernel notices is soon enough here: it is the sender that has to come back.
+        let alive = std::future::pending();
+        link::run(stream, stall, keeper, outgoing, blame, read, link::nothing, alive).await;
         drop(place);
     }
 

@@ -14,7 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::dial::{TcpDial, with_alpn};
+use super::alive::{Watched, until_dead};
+use super::connect::{Connector, with_alpn};
+use super::counted::Counted;
 use super::intake::{self, Taken};
 use super::link::answer;
 use super::reader::{ReadError, RecordReader};
@@ -30,7 +32,7 @@ use crate::wire::{ALPN_SINGLE_FRAME, CloseCode, SourceId};
 
 /// A sender's frames, each on its way to a connection of its own: one of a source at a time.
 pub(super) struct Pool {
-    dial: TcpDial,
+    connector: Connector,
     tls: Arc<ClientConfig>,
     frames: mpsc::Receiver<OutgoingFrame>,
     session: watch::Receiver<Option<SessionId>>,
@@ -41,13 +43,14 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(
-        dial: TcpDial,
+        connector: Connector,
+        tls: &ClientConfig,
         frames: mpsc::Receiver<OutgoingFrame>,
         session: watch::Receiver<Option<SessionId>>,
     ) -> Self {
-        let tls = with_alpn(&dial.tls, ALPN_SINGLE_FRAME);
+        let tls = with_alpn(tls, ALPN_SINGLE_FRAME);
         let (waiting, busy, sending) = (Vec::new(), Vec::new(), JoinSet::new());
-        Self { dial, tls, frames, session, waiting, busy, sending }
+        Self { connector, tls, frames, session, waiting, busy, sending }
     }
 
     /// Sends frames until `stop` fires and none is left.
@@ -83,19 +86,20 @@ impl Pool {
             let Some(place) = most_urgent(&self.waiting, idle) else { return };
             let frame = self.waiting.remove(place);
             self.busy.push(frame.header.source);
-            let (dial, tls, session) = (self.dial.clone(), self.tls.clone(), self.session.clone());
-            self.sending.spawn(send(dial, tls, session, frame));
+            let (connector, tls, session) =
+                (self.connector.clone(), self.tls.clone(), self.session.clone());
+            self.sending.spawn(send(connector, tls, session, frame));
         }
     }
 
     fn lost(&self, why: String) -> TransportError {
-        TransportError::Lost { address: self.dial.address, why }
+        self.connector.lost(why)
     }
 }
 
 /// Sends one frame, with a few attempts.
 async fn send(
-    dial: TcpDial,
+    connector: Connector,
     tls: Arc<ClientConfig>,
     mut session: watch::Receiver<Option<SessionId>>,
     frame: OutgoingFrame,
@@ -106,7 +110,7 @@ async fn send(
     let Some(session) = known else { return Err(TransportError::Ended) };
     let mut pause = settings::FRAME_BACKOFF;
     for attempt in 1.. {
-        match attempt_to_send(&dial, &tls, &session, &frame).await {
+        match attempt_to_send(&connector, &tls, &session, &frame).await {
             Ok(()) => break,
             Err(error) if attempt == settings::FRAME_ATTEMPTS || !error.may_pass() => {
                 return Err(error);
@@ -122,16 +126,30 @@ async fn send(
 }
 
 async fn attempt_to_send(
-    dial: &TcpDial,
+    connector: &Connector,
     tls: &Arc<ClientConfig>,
     session: &SessionId,
     frame: &OutgoingFrame,
 ) -> Result<(), TransportError> {
-    let stream = dial.connect(tls, ALPN_SINGLE_FRAME).await?;
+    let stream = connector.connect(tls, ALPN_SINGLE_FRAME).await?;
+    let watched = Watched::new(connector, &stream);
+    let stream = Counted::new(stream, connector.written.clone());
+    tokio::select! {
+        sent = send_over(stream, connector, session, frame) => sent,
+        cause = until_dead(watched) => Err(cause),
+    }
+}
+
+async fn send_over(
+    stream: Counted<Stream>,
+    connector: &Connector,
+    session: &SessionId,
+    frame: &OutgoingFrame,
+) -> Result<(), TransportError> {
     let (input, output) = tokio::io::split(stream);
     let mut writer = RecordWriter::new(output);
-    let mut reader = RecordReader::new(input, dial.options.stall);
-    let blame = dial.blame();
+    let mut reader = RecordReader::new(input, connector.options.stall);
+    let blame = connector.blame();
     let again = OutgoingFrame {
         header: frame.header.clone(),
         body: frame.body.clone(),
@@ -151,7 +169,7 @@ async fn attempt_to_send(
         (Ok(Err(error)), Ok(())) => return Err(blame.read(error).cause),
         (Err(_), Ok(())) => {
             let why = format!("a frame was sent and not answered within {patience:?}");
-            return Err(TransportError::Lost { address: dial.address, why });
+            return Err(connector.lost(why));
         }
     };
     match answer {

@@ -56,6 +56,40 @@ pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// 100 us, which is enough to be scheduled in.
 pub(super) const NOT_SENT_LOWAT: u32 = 256 * 1024;
 
+/// How often a sender asks the kernel whether a connection is still acknowledged: a few microseconds each.
+pub(super) const LOOK: Duration = Duration::from_millis(100);
+
+/// How long acknowledgements may stay out before another connection is tried beside this one. The kernel has
+/// sent four times by then what is missing (after 0.2, 0.6, 1.4 and 3 s): losses on the way come to
+/// that once in thousands of times, and an outage then ends the attempt as well.
+pub(super) const ACK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same where an address or a route of this machine has changed: most likely for good.
+pub(super) const MOVED_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long that other connection may take; one lost packet is sent again after a second.
+pub(super) const KNOCK_TIME: Duration = Duration::from_secs(3);
+
+/// The first pause before another one is tried, where the link is away; it doubles.
+pub(super) const KNOCK_PAUSE: Duration = Duration::from_secs(1);
+
+/// So many acknowledged segments prove that those of full length get through.
+pub(super) const PROVEN_SEGMENTS: u64 = 4;
+
+/// The payload of a segment where longer ones seem to vanish on the way (`TCP_MAXSEG`, the kernel's options
+/// included): packets of 1,220 bytes over IPv4 and 1,240 over IPv6, which the least MTU of IPv6 takes, 1,280,
+/// and most tunnels in tunnels. `TCP_MTU_PROBING` would find more, but is the whole system's setting.
+pub(super) const SMALL_SEGMENT: u32 = 1_180;
+
+/// How long a connection with segments of usual length has to itself until it is ready, before one with
+/// small segments is tried beside it: the receiver's certificate may be what vanishes. Two lost packets
+/// and a satellite's round trips take less.
+pub(super) const SMALL_AFTER: Duration = Duration::from_millis(2_500);
+
+/// How long a connection that was tried may wait for its session; a receiver gives one 10 s for its
+/// handshake, and 2 s where there are many.
+pub(super) const KEEP_NEXT: Duration = Duration::from_millis(1_500);
+
 // SO_SNDBUF and SO_RCVBUF are not set. Setting them switches the kernel's autotuning off and caps
 // them at `net.core.{w,r}mem_max`, 208 KiB by default, far below the `tcp_{w,r}mem` limits of
 // several MB that autotuning grows to. A link with a bandwidth-delay product over 4 MB (500 Mbit/s

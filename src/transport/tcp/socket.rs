@@ -13,21 +13,34 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::settings;
+use crate::transport::TransportError;
+use crate::transport::kernel::choose_congestion;
 
 /// A TLS connection. The buffer below TLS makes few large reads of its many small ones.
 pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
 
-/// Connects, with every option set.
-pub(super) async fn connect(
+/// A socket to connect to `address`, with every option set. `failed` says what the system's word means.
+pub(super) fn prepare(
     address: SocketAddr,
     congestion: Option<&str>,
-) -> io::Result<TcpStream> {
+    segment: Option<u32>,
+    failed: impl Fn(io::Error) -> TransportError,
+) -> Result<TcpSocket, TransportError> {
     let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
-    tune(&SockRef::from(&socket), congestion)?;
-    socket.connect(address).await
+    let socket = socket.map_err(&failed)?;
+    let options = SockRef::from(&socket);
+    tune(&options).map_err(&failed)?;
+    if let Some(name) = congestion {
+        choose_congestion(&options, name)?;
+    }
+    if let Some(bytes) = segment {
+        // Before the connection is opened: it is then announced, and binds the peer as well.
+        options.set_tcp_mss(bytes).map_err(&failed)?;
+    }
+    Ok(socket)
 }
 
 /// Listens, on a port that the system chooses where `address` has port 0.
@@ -42,7 +55,7 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Sets what every connection has at either end.
-pub(super) fn tune(socket: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
+pub(super) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     // Writes are gathered here already; Nagle's algorithm would only hold back their ends.
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -51,29 +64,18 @@ pub(super) fn tune(socket: &SockRef<'_>, congestion: Option<&str>) -> io::Result
     #[cfg(target_os = "linux")]
     let keepalive = keepalive.with_retries(settings::KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    tune_on_linux(socket, congestion)
+    tune_on_linux(socket)
 }
 
 #[cfg(target_os = "linux")]
-fn tune_on_linux(socket: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
+fn tune_on_linux(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(settings::USER_TIMEOUT))?;
-    socket.set_tcp_notsent_lowat(settings::NOT_SENT_LOWAT)?;
-    if let Some(name) = congestion {
-        socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
-            let advice = "see /proc/sys/net/ipv4/tcp_allowed_congestion_control";
-            let why = format!("no TCP congestion control {name:?}: {error}; {advice}");
-            io::Error::new(error.kind(), why)
-        })?;
-    }
-    Ok(())
+    socket.set_tcp_notsent_lowat(settings::NOT_SENT_LOWAT)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tune_on_linux(_: &SockRef<'_>, congestion: Option<&str>) -> io::Result<()> {
-    match congestion {
-        None => Ok(()),
-        Some(_) => Err(io::Error::other("TCP congestion control can be chosen on Linux only")),
-    }
+fn tune_on_linux(_: &SockRef<'_>) -> io::Result<()> {
+    Ok(())
 }
 
 /// The client's side of the TLS handshake.

@@ -212,3 +212,22 @@ async fn a_stalled_stream_is_not_left_when_the_session_ends() {
     assert!(stream.stopped().await.is_err(), "the stream outlived its session");
     assert_eq!(std::fs::read_dir(place.store().join("bad")).unwrap().count(), 1);
 }
+
+#[test]
+fn a_small_budget_is_slower_and_loses_no_frame_that_would_fit() {
+    let place = Place::new();
+    place.frames("small", 300, 15_000);
+    for transport in ["quic", "tcp", "tcp-per-frame"] {
+        let store = format!("store-{transport}");
+        let args = ["--max-frame", "20KiB", "--memory", "64KiB", "--transport", transport];
+        let receiver = Receiver::start(&place, &[&args[..], &["--out", &store]].concat());
+        let sent = receiver.send(&["small"], &["--transport", transport]).expect(0);
+        sent.prints("missing 0");
+        crate::support::assert_same_frames(&place.path("small"), &place.path(&store).join("small"));
+    }
+    place.file("large/0.bin", &[1; 30_000]);
+    let receiver = Receiver::start(&place, &["--max-frame", "20KiB", "--memory", "64KiB"]);
+    let sent = receiver.send(&["large"], &[]).expect(1);
+    let told = sent.stdout.lines().filter(|line| line.contains("0.bin")).collect::<Vec<_>>();
+    assert!(told.len() == 1 && told[0].contains("20480"), "{sent}");
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use framelane::frame::{FrameName, Sequence};
 use framelane::wire::{
-    Capabilities, CloseCode, Message, Offer, OfferEntry, SourceId, Totals, Welcome,
+    ALPN_BEFORE, Capabilities, CloseCode, Message, Offer, OfferEntry, SourceId, Totals, Welcome,
 };
 use quinn::ConnectionError;
 
@@ -26,6 +26,26 @@ async fn another_version_of_the_protocol_is_turned_away_before_anything_else() {
     receiver.process().stderr_line(|line| {
         line.contains("does not speak this version of the framelane protocol").then_some(())
     });
+    receiver.assert_serves(&[]);
+}
+
+#[tokio::test]
+async fn a_sender_of_an_older_version_is_told_which_is_needed() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    for alpn in ALPN_BEFORE {
+        let options = Options { alpn, ..Options::default() };
+        let (_endpoint, old) = peer::connect(&place, receiver.address(), &options).await.unwrap();
+        let ConnectionError::ApplicationClosed(close) =
+            peer::within("the end of the session", old.closed()).await
+        else {
+            panic!("the receiver does not close it in order");
+        };
+        assert_eq!(close.error_code.into_inner(), CloseCode::Version.number());
+        let why = String::from_utf8_lossy(&close.reason).into_owned();
+        assert!(why.contains("version 2"), "{why}");
+    }
+    receiver.process().stderr_line(|line| line.contains("an older version").then_some(()));
     receiver.assert_serves(&[]);
 }
 

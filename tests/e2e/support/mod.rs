@@ -1,10 +1,12 @@
 //! What the tests share: a folder to work in, a running program, a running receiver.
 
+mod network;
 mod place;
 mod process;
 mod receiver;
 mod relay;
 
+pub(crate) use network::{Network, Side};
 pub(crate) use place::{Place, assert_same_frames, frame};
 pub(crate) use process::{Finished, Process, Signal};
 pub(crate) use receiver::Receiver;

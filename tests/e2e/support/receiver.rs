@@ -68,7 +68,11 @@ impl<'a> Receiver<'a> {
     fn sending_to(&self, address: SocketAddr, sources: &[&str], args: &[&str]) -> Process {
         let (address, pin) = (address.to_string(), self.place.pin("receiver"));
         let first = [&["send", address.as_str()], sources].concat();
-        let defaults = [("--certs", "sender"), ("--pin", pin.as_str())];
+        let mut defaults = vec![("--certs", "sender"), ("--pin", pin.as_str())];
+        if args.contains(&"stop-and-wait") {
+            // It protects nothing there, and is refused.
+            defaults.pop();
+        }
         Process::start(self.place.command(&complete(&first, args, &defaults)))
     }
 

@@ -390,7 +390,7 @@ async fn a_script_notices_a_refusal() {
 #[tokio::test]
 async fn our_sender_and_our_receiver() {
     let mut listener = listener();
-    let dial = StopAndWaitDial::new(listener.address.to_string(), SenderSettings::default());
+    let dial = StopAndWaitDial::new(listener.address, SenderSettings::default());
     let sources = [("visible", frames(20, "png")), ("infrared", frames(10, "tif"))];
     let storing = async {
         let one = listener.links.recv().await.unwrap();

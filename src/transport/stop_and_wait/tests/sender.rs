@@ -18,7 +18,7 @@ async fn send_to(
     settings: SenderSettings,
     sources: &[(&str, Frames)],
 ) -> Sent {
-    let dial = StopAndWaitDial::new(address.to_string(), settings);
+    let dial = StopAndWaitDial::new(address, settings);
     in_time(async { send(dial.dial().await.unwrap(), sources).await }).await
 }
 
@@ -94,7 +94,7 @@ async fn frames_that_the_script_would_never_finish_are_refused_here() {
 async fn a_source_without_frames_needs_no_connection() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let dial = StopAndWaitDial::new(address.to_string(), settings());
+    let dial = StopAndWaitDial::new(address, settings());
     let link = dial.dial().await.unwrap();
     let source = crate::wire::SourceId(0);
     link.messages.send(super::sessions::hello(&["visible"])).await.unwrap();
@@ -109,7 +109,7 @@ async fn a_source_without_frames_needs_no_connection() {
 async fn a_connection_that_waited_too_long_for_its_source_is_replaced() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let dial = StopAndWaitDial::new(address.to_string(), settings());
+    let dial = StopAndWaitDial::new(address, settings());
     let link = dial.dial().await.unwrap();
     drop(listener.accept().unwrap());
     let server = server_on(listener, 1, Duration::ZERO);
@@ -169,7 +169,7 @@ async fn nobody_there_is_told_at_once() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let dial = StopAndWaitDial::new(address.to_string(), settings());
+    let dial = StopAndWaitDial::new(address, settings());
     let error = in_time(dial.dial()).await.unwrap_err();
     assert!(matches!(error, TransportError::Connect { .. }), "{error}");
 }

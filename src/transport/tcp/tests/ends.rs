@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use super::super::{TcpDial, TcpOptions};
 use super::support::*;
 use crate::transport::{Arrival, Dial, Intake, TransportError};
-use crate::wire::{ALPN, ALPN_SINGLE_FRAME, CloseCode, Message, SESSION_ID_BYTES, record};
+use crate::wire::{
+    ALPN, ALPN_BEFORE, ALPN_SINGLE_FRAME, CloseCode, Decoded, Message, SESSION_ID_BYTES, record,
+};
 
 fn closed_with(cause: &TransportError, expected: CloseCode, words: &str) {
     match cause {
@@ -81,6 +83,24 @@ async fn an_end_without_a_word_is_a_loss() {
         matches!(&cause, TransportError::Lost { why, .. } if why.contains("between")),
         "{cause}"
     );
+}
+
+#[tokio::test]
+async fn a_sender_of_an_older_version_is_told_which_is_needed() {
+    use tokio::io::AsyncReadExt;
+    let world = World::new();
+    for alpn in ALPN_BEFORE {
+        let mut raw = world.raw(&world.sender, alpn).await;
+        let mut answer = Vec::new();
+        soon("an answer", raw.read_to_end(&mut answer)).await.unwrap();
+        let Decoded::Value(record::Record::Close { code, reason }, _) =
+            record::decode(&answer).unwrap()
+        else {
+            panic!("no close record");
+        };
+        assert_eq!(code, CloseCode::Version.number());
+        assert!(reason.contains("version 2"), "{reason}");
+    }
 }
 
 #[tokio::test]
@@ -181,7 +201,7 @@ async fn congestion_control_is_chosen_by_name() {
     };
     soon("dialling", choose("reno").dial()).await.unwrap();
     let error = soon("dialling", choose("nonsense").dial()).await.unwrap_err().to_string();
-    assert!(error.contains("nonsense") && error.contains("tcp_allowed"), "{error}");
+    assert!(error.contains("nonsense") && error.contains("this kernel has"), "{error}");
 }
 
 /// What a connection for one frame is answered.

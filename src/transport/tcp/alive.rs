@@ -1,0 +1,226 @@
+//! Whether a connection still leads anywhere.
+//!
+//! The kernel gives a connection up when nothing was acknowledged for half a minute, and that is right
+//! where the link is away: nothing would be better than to wait. But where the address or the route of
+//! this machine has changed, where a translator on the way has forgotten the connection, or where long
+//! packets vanish since they are longer than the way takes, a new connection works while the old one never
+//! will again. So where acknowledgements stay out, another connection is tried beside it: if that
+//! one comes through and the old one still hears nothing, the old one is at its end, and the other is the
+//! next session's.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::connect::Connector;
+use super::settings::{
+    ACK_PATIENCE, KNOCK_PAUSE, KNOCK_TIME, LOOK, MOVED_PATIENCE, PROVEN_SEGMENTS,
+};
+use super::socket::Stream;
+use crate::transport::TransportError;
+use crate::transport::kernel::{TcpState, tcp_state};
+use crate::transport::route::{News, Standing, standing};
+
+/// A connection as it is watched: a handle of its own, which is to be dropped with the connection.
+pub(super) struct Watched {
+    connector: Connector,
+    socket: OwnedFd,
+    local: SocketAddr,
+    begun: TcpState,
+}
+
+impl Watched {
+    /// Begins with `stream`; `None` where the system cannot tell anything of it.
+    pub(super) fn new(connector: &Connector, stream: &Stream) -> Option<Self> {
+        let socket = stream.get_ref().0.get_ref();
+        let begun = tcp_state(socket.as_fd())?;
+        let local = socket.local_addr().ok()?;
+        let socket = socket.as_fd().try_clone_to_owned().ok()?;
+        Some(Self { connector: connector.clone(), socket, local, begun })
+    }
+
+    /// Waits until the connection leads nowhere any more, and says why.
+    async fn until_dead(self) -> TransportError {
+        let news = News::new();
+        let mut silence = Silence::new(&self.begun, Instant::now());
+        let mut stood = standing(self.local, self.connector.address);
+        let (mut knock_at, mut pause) = (Instant::now(), KNOCK_PAUSE);
+        loop {
+            tokio::select! {
+                () = news.changed() => {
+                    let stands = standing(self.local, self.connector.address);
+                    if stands == Standing::Gone {
+                        return self.connector.lost(format!("this machine's address {} is gone", self.local.ip()));
+                    }
+                    if stands != stood {
+                        // Also where a route has come back: the kernel may take as long again to try.
+                        silence.doubt();
+                        (knock_at, pause, stood) = (Instant::now(), KNOCK_PAUSE, stands);
+                    }
+                }
+                () = sleep(LOOK) => {}
+            }
+            let Some(state) = tcp_state(self.socket.as_fd()) else { continue };
+            let now = Instant::now();
+            if !silence.is_too_long(&state, now) || now < knock_at || stood == Standing::NoRoute {
+                continue;
+            }
+            if let Some(cause) = self.knock(&mut silence).await {
+                return cause;
+            }
+            knock_at = Instant::now() + pause;
+            pause *= 2;
+        }
+    }
+
+    /// Tries another connection; the cause of this one's end, where that comes through and this one is
+    /// still silent.
+    async fn knock(&self, silence: &mut Silence) -> Option<TransportError> {
+        let state = tcp_state(self.socket.as_fd())?;
+        let swallowed = silence.is_of_long_packets(&state);
+        let smaller = swallowed && !self.connector.segment.is_small();
+        let other = timeout(KNOCK_TIME, self.connector.reach(smaller)).await.ok()?.ok()?;
+        let state = tcp_state(self.socket.as_fd())?;
+        if !silence.is_too_long(&state, Instant::now()) {
+            return None;
+        }
+        self.connector.segment.set_small(smaller);
+        self.connector.keep_for_next(other);
+        let silent = silence.length(Instant::now()).as_secs_f64();
+        let mut why = format!(
+            "nothing was acknowledged for {silent:.1} s, though another connection comes through"
+        );
+        if swallowed {
+            let packet = state.packet;
+            why.push_str(&format!(
+                "; packets of {packet} bytes seem to vanish on the way, which then has a smaller MTU and \
+                 does not say so"
+            ));
+        }
+        if smaller {
+            why.push_str(", so shorter ones are tried");
+        }
+        Some(self.connector.lost(why))
+    }
+}
+
+/// Waits until a connection leads nowhere any more, and says why; for ever, where it is not watched.
+pub(super) async fn until_dead(watched: Option<Watched>) -> TransportError {
+    match watched {
+        Some(watched) => watched.until_dead().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long what was sent has not been acknowledged.
+#[derive(Debug)]
+struct Silence {
+    /// Acknowledged when the connection began to be watched.
+    begun: u64,
+    acknowledged: u64,
+    /// Segments that had come when the silence began.
+    heard: u32,
+    since: Instant,
+    /// Something has changed that may be the connection's end.
+    doubted: bool,
+}
+
+impl Silence {
+    fn new(state: &TcpState, now: Instant) -> Self {
+        let TcpState { acknowledged, segments_received: heard, .. } = *state;
+        Self { begun: acknowledged, acknowledged, heard, since: now, doubted: false }
+    }
+
+    /// From now on less is waited for an acknowledgement, until there is one.
+    fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Takes in the state at `now`; true where an acknowledgement stays out for longer than any does.
+    fn is_too_long(&mut self, state: &TcpState, now: Instant) -> bool {
+        if state.acknowledged != self.acknowledged || !state.awaits() {
+            self.doubted &= state.acknowledged == self.acknowledged;
+            self.acknowledged = state.acknowledged;
+            self.heard = state.segments_received;
+            self.since = now;
+            return false;
+        }
+        let patience = match self.doubted {
+            true => MOVED_PATIENCE.max(2 * state.usual),
+            false => ACK_PATIENCE.max(8 * state.usual),
+        };
+        self.length(now) >= patience
+    }
+
+    fn length(&self, now: Instant) -> Duration {
+        now.duration_since(self.since)
+    }
+
+    /// True where only long packets seem to be lost: hardly any was ever acknowledged, or the peer
+    /// answers what is short.
+    fn is_of_long_packets(&self, state: &TcpState) -> bool {
+        let proven = u64::from(state.segment) * PROVEN_SEGMENTS;
+        let answers = state.segments_received.wrapping_sub(self.heard) >= 2;
+        answers || state.acknowledged - self.begun < proven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATE: TcpState = TcpState {
+        segment: 1_448,
+        packet: 1_500,
+        unacknowledged: 10,
+        unsent: 0,
+        window: 65_536,
+        usual: Duration::from_millis(50),
+        acknowledged: 2_000,
+        segments_received: 10,
+    };
+
+    #[test]
+    fn silence_is_too_long_where_what_was_sent_is_not_acknowledged() {
+        let start = Instant::now();
+        let mut silence = Silence::new(&STATE, start);
+        assert!(!silence.is_too_long(&STATE, start + ACK_PATIENCE / 2));
+        assert!(silence.is_too_long(&STATE, start + ACK_PATIENCE));
+        let more = TcpState { acknowledged: 2_001, ..STATE };
+        assert!(!silence.is_too_long(&more, start + ACK_PATIENCE));
+        assert!(!silence.is_too_long(&more, start + ACK_PATIENCE * 3 / 2));
+        let idle = TcpState { unacknowledged: 0, ..more };
+        assert!(!silence.is_too_long(&idle, start + 9 * ACK_PATIENCE), "nothing is awaited");
+        let full = TcpState { unsent: 9_000, window: 0, ..idle };
+        assert!(!silence.is_too_long(&full, start + 9 * ACK_PATIENCE), "the peer takes nothing");
+        assert!(TcpState { window: 9_000, ..full }.awaits(), "this machine's link drops it");
+        assert!(!silence.is_too_long(&more, start + 9 * ACK_PATIENCE + LOOK), "it was just sent");
+        let far = TcpState { usual: ACK_PATIENCE, ..STATE };
+        assert!(!Silence::new(&far, start).is_too_long(&far, start + 7 * ACK_PATIENCE));
+    }
+
+    #[test]
+    fn in_doubt_less_is_waited_for_until_something_is_acknowledged() {
+        let start = Instant::now();
+        let mut silence = Silence::new(&STATE, start);
+        silence.doubt();
+        assert!(silence.is_too_long(&STATE, start + MOVED_PATIENCE));
+        let more = TcpState { acknowledged: 9_000, ..STATE };
+        assert!(!silence.is_too_long(&more, start + MOVED_PATIENCE));
+        assert!(!silence.is_too_long(&more, start + 3 * MOVED_PATIENCE));
+    }
+
+    #[test]
+    fn long_packets_vanish_where_few_were_acknowledged_or_short_ones_are_answered() {
+        let silence = Silence::new(&STATE, Instant::now());
+        let after = |acknowledged, segments_received| {
+            let state = TcpState { acknowledged, segments_received, ..STATE };
+            silence.is_of_long_packets(&state)
+        };
+        assert!(after(2_000, 10));
+        assert!(!after(2_000 + 1_448 * PROVEN_SEGMENTS, 10));
+        assert!(after(2_000 + 1_448 * PROVEN_SEGMENTS, 12));
+    }
+}

@@ -1,0 +1,168 @@
+//! Making connections to a receiver: each with its TLS handshake, each in its time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::link::Blame;
+use super::socket::{self, Stream};
+use super::{Classify, TcpOptions, settings};
+use crate::transport::{Transport, TransportError};
+
+/// The likely reason for a port that takes connections and does not speak TLS.
+const OTHER_TRANSPORT: &str =
+    "does its `receive` serve --transport tcp on this port, or stop-and-wait?";
+
+/// What every connection to one receiver is made with.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub(super) address: SocketAddr,
+    pub(super) name: ServerName<'static>,
+    pub(super) options: TcpOptions,
+    pub(super) classify: Classify,
+    pub(super) transport: Transport,
+    pub(super) segment: Arc<Segment>,
+    /// A connection that is open already, and since when.
+    pub(super) next: Arc<Mutex<Option<(TcpStream, Instant)>>>,
+    /// Bytes written to all connections that were made.
+    pub(super) written: Arc<AtomicU64>,
+}
+
+/// Whether segments are kept small, as connections have found.
+#[derive(Debug, Default)]
+pub(super) struct Segment(AtomicBool);
+
+impl Segment {
+    pub(super) fn is_small(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_small(&self, small: bool) {
+        self.0.store(small, Ordering::Relaxed);
+    }
+}
+
+impl Connector {
+    /// Connects and does the TLS handshake. Where that takes long, the same is tried with small segments.
+    pub(super) async fn connect(
+        &self,
+        tls: &Arc<ClientConfig>,
+        alpn: &[u8],
+    ) -> Result<Stream, TransportError> {
+        let small = self.segment.is_small();
+        let mut usual = std::pin::pin!(self.attempt(tls, alpn, small));
+        tokio::select! {
+            ended = &mut usual => return ended,
+            () = sleep(settings::SMALL_AFTER) => {}
+        }
+        tokio::select! {
+            ended = &mut usual => ended,
+            Ok(stream) = self.attempt(tls, alpn, true) => Ok(stream),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        tls: &Arc<ClientConfig>,
+        alpn: &[u8],
+        small: bool,
+    ) -> Result<Stream, TransportError> {
+        let patience = self.options.handshake;
+        let socket = match self.kept() {
+            Some(socket) => socket,
+            None => match timeout(patience, self.reach(small)).await {
+                Ok(socket) => socket?,
+                Err(_) => return Err(self.no_answer(
+                    "is the receiver running, and does a firewall let TCP through to this port?",
+                )),
+            },
+        };
+        let stream = match timeout(patience, socket::secure(socket, tls, &self.name)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(self.no_handshake(&error)),
+            Err(_) => return Err(self.no_answer(
+                "something accepts connections there and says nothing: is it `framelane receive`, and \
+                 with --transport tcp? (stop-and-wait has a port of its own)",
+            )),
+        };
+        if socket::alpn(&stream) != Some(alpn) {
+            let why = "it speaks TLS, but not framelane".to_owned();
+            return Err(TransportError::Protocol { address: self.address, why });
+        }
+        Ok(stream)
+    }
+
+    /// Connects, with small segments or such as the path is thought to take.
+    pub(super) async fn reach(&self, small: bool) -> Result<TcpStream, TransportError> {
+        let segment = small.then_some(settings::SMALL_SEGMENT);
+        let failed = |error| self.no_connection(&error);
+        let congestion = self.options.congestion.as_deref();
+        let socket = socket::prepare(self.address, congestion, segment, failed)?;
+        socket.connect(self.address).await.map_err(failed)
+    }
+
+    /// Keeps a connection for the next who asks for one, which should be soon.
+    pub(super) fn keep_for_next(&self, socket: TcpStream) {
+        *self.next() = Some((socket, Instant::now()));
+    }
+
+    fn kept(&self) -> Option<TcpStream> {
+        let (socket, since) = self.next().take()?;
+        (since.elapsed() < settings::KEEP_NEXT).then_some(socket)
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<(TcpStream, Instant)>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn blame(&self) -> Blame {
+        Blame { address: self.address, classify: self.classify.clone() }
+    }
+
+    pub(super) fn lost(&self, why: String) -> TransportError {
+        TransportError::Lost { address: self.address, why }
+    }
+
+    fn no_connection(&self, error: &io::Error) -> TransportError {
+        if error.kind() == io::ErrorKind::TimedOut {
+            return self.no_answer("does a firewall let TCP through to this port?");
+        }
+        TransportError::connect(self.address, self.transport, error)
+    }
+
+    fn no_handshake(&self, error: &io::Error) -> TransportError {
+        let address = self.address;
+        if let Some(text) = (self.classify)(error) {
+            return TransportError::Refused(text);
+        }
+        let why = format!("no TLS handshake: {error}");
+        match error.kind() {
+            io::ErrorKind::InvalidData => {
+                TransportError::Protocol { address, why: format!("{why}; {OTHER_TRANSPORT}") }
+            }
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
+                self.lost(format!("{why}; {OTHER_TRANSPORT}"))
+            }
+            _ => self.lost(why),
+        }
+    }
+
+    fn no_answer(&self, advice: &'static str) -> TransportError {
+        let seconds = self.options.handshake.as_secs_f64().ceil() as u64;
+        let (address, transport) = (self.address, self.transport);
+        TransportError::NoAnswer { address, transport, seconds, advice }
+    }
+}
+
+/// The same TLS configuration, its session cache shared, for one protocol.
+pub(super) fn with_alpn(tls: &ClientConfig, alpn: &[u8]) -> Arc<ClientConfig> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    Arc::new(tls)
+}
