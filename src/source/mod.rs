@@ -25,8 +25,14 @@ mod bell;
 mod captured;
 pub mod cut;
 mod folder;
+mod growing;
+mod pipe;
+mod stamp;
+mod stop;
 #[cfg(feature = "cli")]
 pub mod synthetic;
+#[cfg(target_os = "linux")]
+mod watch;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -37,6 +43,10 @@ use thiserror::Error;
 pub use bell::Bell;
 pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Zone};
 pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
+
+pub use pipe::{CommandOptions, OnLine, Pipe, PipeOptions};
+#[cfg(target_os = "linux")]
+pub use watch::{WatchOptions, Watched};
 
 use crate::frame::{
     Captured, ContentHash, DropReason, FrameName, NameError, Sequence, SourceName, UnixNanos,
@@ -217,6 +227,30 @@ pub enum SourceError {
         /// The folder.
         path: PathBuf,
         /// What is missing, with an example.
+        why: String,
+    },
+    /// It cannot be begun.
+    #[error("{what}: {why}")]
+    Start {
+        /// What.
+        what: String,
+        /// The system's word, or what to do.
+        why: String,
+    },
+    /// What came is no image, or not all of one.
+    #[error("{what}: {why}")]
+    NotAnImage {
+        /// The file, or the bytes of the stream.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing came for a while in which there may have been frames.
+    #[error("source {source_name} had a gap: {why}")]
+    Stalled {
+        /// The source.
+        source_name: SourceName,
+        /// What happened.
         why: String,
     },
     /// The frame's name cannot travel.

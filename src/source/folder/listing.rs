@@ -140,6 +140,18 @@ impl Listing {
         Ok(listing)
     }
 
+    /// Takes the frames out that are so; gives their names.
+    pub(super) fn take_out(&mut self, is_so: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let (names, mut out) = (&self.names, Vec::new());
+        self.places.retain(|&place| {
+            let name = at(names, place);
+            let stays = !is_so(name);
+            out.extend((!stays).then(|| name.to_vec()));
+            stays
+        });
+        out
+    }
+
     /// Notes the frames whose last name is one of `untimed`.
     pub(super) fn note_untimed(&mut self, root: &Path, untimed: impl Fn(&[u8]) -> bool) {
         for &place in &self.places {

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::OFlags;
@@ -20,6 +21,9 @@ pub use pick::{LeftOut, NamePattern, PatternError, Pick};
 use super::{CapturedBy, Content, Description, Extent, Source, SourceError, Zone};
 use crate::frame::{Clock, ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
 use listing::{Listing, kind_of};
+
+/// A file that changed less than this ago may be being written.
+const BEING_WRITTEN: Duration = Duration::from_secs(10);
 
 /// What is taken of a folder.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +125,36 @@ impl Folder {
         Description { name, bytes: metadata.len(), modified, captured }
     }
 
+    /// Lists what `options` say of `path`, which may be empty or not there yet. Files that may be being
+    /// written are not among its frames: their paths are the second value.
+    pub(super) fn for_watching(
+        name: SourceName,
+        path: &Path,
+        options: &FolderOptions,
+    ) -> Result<(Self, Vec<Vec<u8>>), SourceError> {
+        let mut listing = match Listing::of(path, options.recursive, &options.pick) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Listing::default(),
+            listing => listing.map_err(|error| SourceError::List {
+                path: path.to_owned(),
+                why: error.to_string(),
+            })?,
+        };
+        let is_fresh = |name: &[u8]| {
+            let changed =
+                fs::metadata(path.join(OsStr::from_bytes(name))).and_then(|it| it.modified());
+            let age = changed.ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            age.is_none_or(|age| age < BEING_WRITTEN)
+        };
+        let fresh = listing.take_out(is_fresh);
+        let (captured, zone) = (options.captured.clone(), options.zone);
+        Ok((Self { name, path: path.to_owned(), listing, captured, zone }, fresh))
+    }
+
+    /// The names of its frames as they are on the disk, below its path.
+    pub(super) fn raw_names(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.listing.len() as u64).map(|index| self.listing.name(index))
+    }
+
     /// What in the folder is not sent, and why.
     pub fn passed(&self) -> &Passed {
         &self.listing.passed
@@ -191,6 +225,11 @@ impl Source for Folder {
     }
 }
 
+/// The order of frames by their names.
+pub(super) fn in_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
+    natural::compare(a, b)
+}
+
 /// What there is instead of frames, for people.
 fn but(passed: &Passed) -> String {
     let folders = passed.unsent.iter().filter(|(_, why)| *why == Unsent::Folder).count() as u64;
@@ -207,7 +246,7 @@ fn but(passed: &Passed) -> String {
 
 /// Opens a file without waiting for anybody: what was a file when the folder was listed can be a named
 /// pipe by now.
-fn open_file(path: &Path) -> Result<(File, Metadata), SourceError> {
+pub(super) fn open_file(path: &Path) -> Result<(File, Metadata), SourceError> {
     // Looked at before it is opened, too: opening a device can set something going.
     let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     check_is_file(&metadata, path)?;
@@ -228,7 +267,11 @@ fn check_is_file(metadata: &Metadata, path: &Path) -> Result<(), SourceError> {
 }
 
 /// Reads `bytes` bytes and checks that the file ends there.
-fn read_exactly(file: &mut File, bytes: u64, path: &Path) -> Result<Vec<u8>, SourceError> {
+pub(super) fn read_exactly(
+    file: &mut File,
+    bytes: u64,
+    path: &Path,
+) -> Result<Vec<u8>, SourceError> {
     // One byte more than announced is asked for: a file that grew shows itself.
     let most = bytes.saturating_add(1);
     let mut body = Vec::new();
@@ -261,7 +304,8 @@ fn check_unchanged(file: &File, before: &Metadata, path: &Path) -> Result<(), So
     Err(SourceError::Changed { path: path.to_owned(), what })
 }
 
-fn modified(metadata: &Metadata) -> Option<UnixNanos> {
+/// When it was last changed, where that says anything.
+pub(super) fn modified(metadata: &Metadata) -> Option<UnixNanos> {
     // A clock that was not set, or a time that this type cannot hold, says nothing of the content.
     metadata.modified().ok().map(UnixNanos::from).filter(|time| time.0 > 0)
 }
