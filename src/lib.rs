@@ -111,6 +111,7 @@ pub mod cli;
 #[cfg(feature = "cli")]
 pub mod compare;
 pub mod congestion;
+pub mod door;
 pub mod frame;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -129,3 +130,6 @@ pub mod store;
 pub mod transport;
 pub mod verify;
 pub mod wire;
+
+pub use door::{Frame, Receipt, Sender};
+pub use identity::Identity;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, the lowest first, and what each may import: the rooms named, and of those
 /// only ones that stand above it here.
-const MAP: [(&str, May); 20] = [
+const MAP: [(&str, May); 21] = [
     ("frame", May::Import(&[])),
     ("alarm", May::Import(&[])),
     ("congestion", May::Import(&[])),
@@ -22,6 +22,21 @@ const MAP: [(&str, May); 20] = [
     ("transport", May::Import(&["frame", "alarm", "congestion", "repair", "wire", "identity"])),
     ("sender", May::Import(&["frame", "alarm", "wire", "source", "transport"])),
     ("receiver", May::Import(&["frame", "wire", "identity", "store", "transport"])),
+    (
+        "door",
+        May::Import(&[
+            "frame",
+            "congestion",
+            "repair",
+            "wire",
+            "identity",
+            "source",
+            "store",
+            "transport",
+            "sender",
+            "receiver",
+        ]),
+    ),
     ("link", May::Import(&["frame"])),
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),
@@ -44,7 +59,7 @@ enum May {
 
 /// Files that still import each other, directly or through others. Take yours off when it is mended;
 /// nothing is ever added.
-const RINGS: [&[&str]; 1] = [&["sender/ledger", "sender/report"]];
+const RINGS: [&[&str]; 0] = [];
 
 /// One import: who, where, what.
 struct Import {

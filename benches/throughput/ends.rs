@@ -77,7 +77,7 @@ impl Ends {
             let before = receiver.cpu_seconds()?;
             let (seconds, sender, report) =
                 self.send(transport, frames, &address, &mut receiver)?;
-            let already = report["sources"][0]["already_stored"].as_u64();
+            let already = report["sources"][0]["stored_before"].as_u64();
             ensure!(already == Some(frames.count), "not all frames were skipped: {report}");
             let receiver =
                 Used { cpu_seconds: receiver.cpu_seconds()? - before, peak_bytes: receiver.look() };

@@ -1,6 +1,7 @@
 //! `framelane send`: send folders of frames.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,14 +15,13 @@ use super::{
     stop_on_signal, trust,
 };
 use crate::congestion::Congestion;
-use crate::frame::{ByteSize, Span};
-use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::door::{Sender, SenderBuilder};
+use crate::frame::{ByteSize, SourceName, Span};
+use crate::identity::ReceiverAddress;
 use crate::repair::RepairMode;
-use crate::sender::{self, Pace, Progress, SendOptions, SendReport, SourceReport};
-use crate::transport::stop_and_wait::SenderSettings;
-use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport};
-use crate::wire::ALPN;
+use crate::sender::{self, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::source::Source;
+use crate::transport::{self, Transport};
 
 const AFTER_HELP: &str = "\
 Run it again after any interruption: it sends what is missing, and nothing twice.
@@ -49,6 +49,10 @@ pub(super) struct SendArgs {
     /// A source's share of the link beside the others, 1 to 100 (repeatable) [default: 1 for each]
     #[arg(long = "weight", value_name = "NAME=N")]
     weights: Vec<WeightArg>,
+    /// Drop frames that would be older than this when they arrive, of all sources or of the one named, and
+    /// declare them (repeatable) [default: every frame is sent, however late]
+    #[arg(long, value_name = "[NAME=]AGE")]
+    live: Vec<LiveArg>,
     /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "quic")]
     transport: Transport,
@@ -75,6 +79,10 @@ pub(super) struct SendArgs {
     /// up at once
     #[arg(long, value_name = "TIME", default_value = "30s")]
     retry_for: Span,
+    /// Give a session up, and try another, when the receiver lets nothing come for this long of what it
+    /// owes: no answer, no receipt, no room for the next bytes
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_stall)]
+    stall: Span,
     /// The folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
@@ -87,6 +95,14 @@ pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(fps) if fps.is_finite() && (1e-6..=1e6).contains(&fps) => Ok(fps),
         _ => Err("write frames a second from 0.000001 to 1000000, as in 30 or 0.5".to_owned()),
+    }
+}
+
+fn parse_stall(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>() {
+        Ok(stall) if stall.0 < Duration::from_millis(100) => Err("write 100ms or more".to_owned()),
+        Ok(stall) => Ok(stall),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -120,35 +136,33 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     let options = SendOptions {
         pace: args.fps.map_or(Pace::Bulk, Pace::PerSecond),
         weights: sources::weights(&args.weights, &sources),
+        deadlines: deadlines(&args.live, &sources)?,
         overwrite: args.overwrite,
         checksum: args.checksum,
         retry_for: args.retry_for.0,
+        stall: args.stall.0,
         ..SendOptions::default()
     };
     let report = run_to_end(async {
         let mut stop = stop_on_signal()?;
-        let addresses = tokio::select! {
-            addresses = transport::resolve(&args.receiver) => addresses?,
-            _ = stop.wait_for(|stop| *stop) => Vec::new(),
+        let builder = Sender::to(args.receiver.to_string())
+            .trust(trust)
+            .identity(identity)
+            .transport(args.transport)
+            .congestion(args.congestion)
+            .repair(args.repair)
+            .tcp_congestion(args.tcp_congestion.clone())
+            .gap(args.gap.0)
+            .options(options)
+            .stop_when(stop.clone());
+        let builder = sources.into_iter().fold(builder, SenderBuilder::any);
+        let sender = tokio::select! {
+            sender = builder.start() => sender?,
+            // Only the name service can take that long.
+            _ = stop.wait_for(|stop| *stop) => return Ok(interrupted()),
         };
-        let setup = DialSetup {
-            transport: args.transport,
-            addresses,
-            host: args.receiver.host().to_owned(),
-            tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
-            congestion: args.congestion.factory(),
-            repair: args.repair,
-            tcp: TcpOptions { congestion: args.tcp_congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings {
-                gap: args.gap.0,
-                congestion: args.tcp_congestion.clone(),
-                ..SenderSettings::default()
-            },
-        };
-        let dial = transport::dial_by_name(setup, args.receiver.clone());
-        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
-        let showing = tokio::spawn(show_progress(progress.clone(), talk));
-        let report = sender::run(dial.as_ref(), sources, options, progress, stop).await;
+        let showing = tokio::spawn(show_progress(sender.progress(), talk));
+        let report = sender.finish().await;
         showing.abort();
         let _ = showing.await;
         anyhow::Ok(report)
@@ -159,6 +173,53 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,
     })
+}
+
+/// The report of a run that was stopped before it began.
+fn interrupted() -> SendReport {
+    SendReport { interrupted: true, error: Some("interrupted".to_owned()), ..SendReport::default() }
+}
+
+/// The deadlines of sources, in their order.
+fn deadlines(
+    args: &[LiveArg],
+    sources: &[Arc<dyn Source>],
+) -> Result<Vec<Option<Duration>>, Failure> {
+    let of_all = args.iter().find(|arg| arg.source.is_none()).map(|arg| arg.age.0);
+    let mut deadlines = vec![of_all; sources.len()];
+    for LiveArg { source, age } in args {
+        let Some(name) = source else { continue };
+        let place = sources.iter().position(|source| source.name() == name);
+        let place = place.ok_or_else(|| {
+            Failure::usage(anyhow!("--live {name}: no source that can be sent is called {name}"))
+        })?;
+        deadlines[place] = Some(age.0);
+    }
+    Ok(deadlines)
+}
+
+/// How old frames may be: of a source, or of all that are not named.
+#[derive(Debug, Clone)]
+struct LiveArg {
+    source: Option<SourceName>,
+    age: Span,
+}
+
+impl FromStr for LiveArg {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        // A name may have a = in it, a time has none.
+        let (source, age) = match text.rsplit_once('=') {
+            Some((name, age)) => (Some(SourceName::parse(name)?), age),
+            None => (None, text),
+        };
+        let age: Span = age.parse()?;
+        if age.0.is_zero() {
+            anyhow::bail!("no frame arrives in no time; write 200ms, say");
+        }
+        Ok(Self { source, age })
+    }
 }
 
 /// Draws progress until it is aborted; what goes wrong is told in any case.
@@ -177,7 +238,8 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
         }
         let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
         bar.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
-        let state = if progress.is_connected() { "" } else { "  (connecting)" };
+        let waits = !progress.is_connected() && !progress.has_ended();
+        let state = if waits { "  (connecting)" } else { "" };
         let rate = output::rate(bytes, started.elapsed());
         bar.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
     }
@@ -192,12 +254,17 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
         report.sources.iter().for_each(|source| tell_source(source, ended_by));
         let time = Duration::from_secs_f64(report.seconds);
         output::result(&format!(
-            "{} in {:.2} s: {} ({})",
-            output::frames(report.stored()),
+            "{} in {:.2} s: {} ({}){}",
+            output::frames(report.sent()),
             report.seconds,
             ByteSize(report.bytes()),
-            output::rate(report.bytes(), time)
+            output::rate(report.bytes(), time),
+            link_words(&report.link)
         ));
+        // Of a run that sent nothing there is nothing to say.
+        if report.sent() > 0 {
+            output::result(&report.limit);
+        }
     }
     if let Some(error) = &report.error {
         output::say_error(&anyhow!("{error}"));
@@ -205,20 +272,64 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is known of the link: `; round trip 52 ms, 2.1 % of packets lost, 9.0 % of the bytes repair`.
+fn link_words(link: &LinkFigures) -> String {
+    let mut words = String::new();
+    if let Some(rtt) = link.rtt_ms {
+        words.push_str(&format!("; round trip {}", milliseconds(rtt)));
+    }
+    if let Some(loss) = link.loss {
+        words.push_str(&format!(", {:.1} % of packets lost", loss * 1e2));
+    }
+    if let Some(repair) = link.repair.filter(|&repair| repair > 0.0) {
+        words.push_str(&format!(", {:.1} % of the bytes repair", repair * 1e2));
+    }
+    words
+}
+
+/// How long frames of a source took that have a time of their own.
+fn times_words(source: &SourceReport) -> Option<String> {
+    let (latency, late) = (source.latency?, source.lateness?);
+    let ms = milliseconds;
+    Some(format!(
+        "stored {} after they were due (half of them), {} (95 %), {} (the longest); left this end {} late (95 %)",
+        ms(latency.p50_ms),
+        ms(latency.p95_ms),
+        ms(latency.max_ms),
+        ms(late.p95_ms)
+    ))
+}
+
+/// `0.4 ms`, `52 ms`, `8.83 s`.
+fn milliseconds(ms: f64) -> String {
+    match ms {
+        ..10.0 => format!("{ms:.1} ms"),
+        10.0..1_000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.2} s", ms / 1e3),
+    }
+}
+
 fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     /// More names than this are not read by anybody; `--json` has them.
     const NAMED: usize = 100;
-    let SourceReport { name, frames, stored, already_stored, verified, missing, failed, .. } =
-        source;
-    let before = match already_stored {
+    let SourceReport { name, frames, sent, stored, verified, missing, failed, .. } = source;
+    let before = match source.stored_before {
         0 => String::new(),
         before => format!(" ({before} before)"),
     };
-    let all = stored + already_stored;
+    let dropped: Vec<_> = source
+        .dropped
+        .iter()
+        .map(|(reason, count)| format!(", dropped {count} ({reason})"))
+        .collect();
+    let dropped = dropped.concat();
     output::result(&format!(
-        "{name}: {}: sent {stored}, stored {all}{before}, verified {verified}, missing {missing}",
+        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}, missing {missing}",
         output::frames(*frames)
     ));
+    if let Some(times) = times_words(source) {
+        output::result(&format!("  {times}"));
+    }
     // What ended the whole run is said once, at its end, and not for each frame that it hit.
     let (cut_off, failed): (Vec<_>, Vec<_>) =
         failed.iter().partition(|frame| Some(frame.reason.as_str()) == ended_by);

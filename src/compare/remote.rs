@@ -297,7 +297,7 @@ impl RemotePlan<'_> {
             samples.sort_by_key(|sample| sample.0);
             let (offered, confirmed) = (clip.frames(), samples.len() as u64);
             let told = report.and_then(|report| report.sources.get(index));
-            let found = told.map_or(0, |told| told.already_stored);
+            let found = told.map_or(0, |told| told.stored_before);
             let not_stored = match told {
                 Some(told) => {
                     let failed = told.failed.iter().take(MOST_NAMED);

@@ -7,6 +7,7 @@
 //! Nothing here reads a clock of its own: every event carries its time, and what has to know the
 //! time between events (an outage) reads the [`Clock`] it was given.
 
+mod acked;
 pub mod lossy;
 mod trace;
 
@@ -18,6 +19,7 @@ use std::time::Instant;
 use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use thiserror::Error;
 
+pub use acked::counting_acked;
 pub use lossy::LossyConfig;
 pub use trace::{TraceEvent, TracePhase, TraceRing, TraceSink};
 

@@ -1,5 +1,9 @@
 //! One source within one session: from offer to receipt.
 
+mod heard;
+mod queue;
+mod state;
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,16 +11,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::SendOptions;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Loss};
+use super::options::SendOptions;
+use super::schedule::{Due, Schedule};
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
-use crate::frame::{Sequence, UnixNanos};
-use crate::source::{Content, Source};
+use crate::frame::{DropReason, Sequence, UnixNanos};
+use crate::source::{Content, Fate, Source, SourceError};
 use crate::wire::{
-    Answer, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, Receipts, Refusal,
-    SourceId, Totals, Verdict, Welcome,
+    Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
 };
+
+/// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
+/// answer that takes long looks like none.
+const HASHED_ENTRIES: usize = 64;
 
 /// Offers on their way at once: a round trip of 600 ms still skips 13,000 frames a second.
 const OFFERS_AHEAD: usize = 8;
@@ -25,15 +33,24 @@ const OFFERS_AHEAD: usize = 8;
 /// next offers travel.
 const WANTED_AHEAD: usize = 4 * MAX_ENTRIES;
 
+/// How often drops are told while a source goes on: 40 bytes each time, where they follow one another.
+const DECLARED_EVERY: Duration = Duration::from_millis(500);
+
 /// How long a frame waits that the receiver could not store, for a full disk say.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+
+/// Receipts and refusals of a session that may tell nothing new, beside two for each frame: as many as the
+/// frames under way, which a transport may all have had to send twice.
+const MOST_STALE: u64 = 2 * MOST_UNCONFIRMED_FRAMES;
 
 /// A frame that is read and waits to be handed to the transport.
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) sequence: Sequence,
-    pub(super) slot: u64,
+    pub(super) due: Due,
     pub(super) content: Content,
+    /// It was never handed to a transport before.
+    pub(super) is_first: bool,
 }
 
 /// A frame that the receiver wants and that is not read.
@@ -41,7 +58,15 @@ pub(super) struct Ready {
 struct Wanted {
     sequence: Sequence,
     bytes: u64,
-    slot: u64,
+    due: Due,
+}
+
+/// A frame that the receiver has confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Confirmed {
+    pub(super) sequence: Sequence,
+    pub(super) bytes: u64,
+    pub(super) due: Option<Due>,
 }
 
 /// A frame on offer whose answer has not come.
@@ -58,6 +83,21 @@ const MOST_UNCONFIRMED_BYTES: u64 = 64 << 20;
 
 /// Frames that a run has unconfirmed at most: as many as can have a stream open over QUIC.
 const MOST_UNCONFIRMED_FRAMES: u64 = 4_096;
+
+/// A frame that could not be had of its source.
+fn unreadable(error: &SourceError) -> Loss {
+    Loss { reason: error.reason(), words: error.to_string(), captured: None }
+}
+
+/// A frame that the receiver will not have.
+fn refused(words: String) -> Loss {
+    Loss { reason: DropReason::Refused, words, captured: None }
+}
+
+/// True for a live frame that is due in that time.
+fn is_within(due: Due, times: &Range<Instant>) -> bool {
+    due.live && times.contains(&due.at)
+}
 
 /// A lane's part of what the sender may have unconfirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +131,12 @@ pub(super) struct Lane {
     source: Arc<dyn Source>,
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
+    /// How old a frame may be when it arrives, where there is such a limit.
+    pub(super) deadline: Option<Duration>,
+    /// When drops were told last.
+    told: Option<Instant>,
     describing: usize,
+    reading: usize,
     offered: VecDeque<Vec<Offered>>,
     need_hash: Vec<Sequence>,
     wanted: VecDeque<Wanted>,
@@ -99,6 +144,14 @@ pub(super) struct Lane {
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
+    /// How many of the unconfirmed were handed to the transport.
+    handed: usize,
+    /// Receipts and refusals that told nothing new.
+    stale: u64,
+    /// How long a frame of this source is, to judge one that arrives by before it is read.
+    usual_bytes: u64,
+    /// Frames have fallen due at times of their own.
+    is_live: bool,
     refused_since: Option<Instant>,
     /// Bytes handed over so far, this session.
     pub(super) handed_bytes: u64,
@@ -106,6 +159,8 @@ pub(super) struct Lane {
     already: u64,
     ended: bool,
     totals: bool,
+    /// A wanted frame has found no room among the unconfirmed.
+    blocked: bool,
 }
 
 /// A frame between being read and being confirmed.
@@ -129,7 +184,10 @@ impl Lane {
             source,
             work,
             checksum: options.checksum,
+            deadline: options.deadlines.get(index).copied().flatten(),
+            told: None,
             describing: 0,
+            reading: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),
             wanted: VecDeque::new(),
@@ -137,83 +195,78 @@ impl Lane {
             ready: VecDeque::new(),
             unconfirmed: HashMap::new(),
             unconfirmed_bytes: 0,
+            handed: 0,
+            stale: 0,
+            usual_bytes: 0,
+            is_live: false,
             refused_since: None,
             handed_bytes: 0,
             stored: 0,
             already: 0,
             ended: false,
             totals: false,
+            blocked: false,
         }
     }
 
     /// Starts whatever can be started, and says what the receiver has to be told. Before the
     /// welcome (`share` is `None`) frames are offered, which saves a round trip, but not sent.
-    /// `fresh` is the places in the schedule that go before the backlog.
+    /// `fresh` is the due times of frames that go before the backlog.
     pub(super) fn pump(
         &mut self,
         ledger: &mut Ledger,
         share: Option<Share>,
-        fresh: &Range<u64>,
+        fresh: &Range<Instant>,
+        way: Duration,
     ) -> Option<Message> {
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
+        self.drop_late(ledger, way);
+        self.blocked = false;
         while let Some(next) = self.next_wanted(fresh) {
             let Wanted { sequence, bytes, .. } = next;
             let fits = self.has_room(bytes, share)
-                || fresh.contains(&next.slot) && self.make_room(bytes, share, fresh.start);
+                || is_within(next.due, fresh) && self.make_room(bytes, share, fresh.start);
             if !fits {
+                self.blocked = true;
                 break;
             }
             let place = self.wanted.iter().position(|wanted| wanted.sequence == sequence)?;
             self.wanted.remove(place);
             self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
             self.unconfirmed_bytes += bytes;
+            self.reading += 1;
             self.ask(Work::Read { sequence, limit: share.max_frame });
         }
-        self.end_if_settled(ledger)
+        self.declare(ledger).or_else(|| self.end_if_settled(ledger))
     }
 
-    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it.
-    fn next_wanted(&self, fresh: &Range<u64>) -> Option<Wanted> {
-        let first = *self.wanted.front()?;
-        if first.slot >= fresh.start {
-            return Some(first);
+    /// Tells the receiver of frames that will not come: some at a time, and all at the end.
+    fn declare(&mut self, ledger: &mut Ledger) -> Option<Message> {
+        let now = Instant::now();
+        let waits = self.told.is_some_and(|told| now - told < DECLARED_EVERY);
+        if !ledger.has_undeclared() || waits && !ledger.is_settled() {
+            return None;
         }
-        let urgent = self.wanted.iter().find(|wanted| fresh.contains(&wanted.slot));
-        urgent.copied().or(Some(first))
-    }
-
-    fn has_room(&self, bytes: u64, share: Share) -> bool {
-        let first = self.unconfirmed.is_empty();
-        let fits = self.unconfirmed_bytes.saturating_add(bytes) <= share.bytes;
-        first || fits && self.unconfirmed.len() < share.frames
-    }
-
-    /// Puts late frames back that were read and still wait, the youngest first, until so many bytes
-    /// have room. They are those before the place `fresh` in the schedule.
-    fn make_room(&mut self, bytes: u64, share: Share, fresh: u64) -> bool {
-        while !self.has_room(bytes, share) {
-            let late = self.ready.partition_point(|ready| ready.slot < fresh);
-            let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
-            else {
-                return false;
-            };
-            let Ready { sequence, slot, .. } = youngest;
-            let bytes = self.release(sequence);
-            self.wanted.push_front(Wanted { sequence, bytes, slot });
-        }
-        true
+        self.told = Some(now);
+        let ranges = ledger.declare();
+        Some(Message::Drops(Drops { source: self.id, run: ledger.run, ranges }))
     }
 
     fn look_up_more(&mut self, ledger: &mut Ledger) {
+        // What a frame is called is not known yet.
+        if ledger.origin().is_none() {
+            return;
+        }
         while self.describing + self.offered.len() < OFFERS_AHEAD
             && self.wanted.len() < WANTED_AHEAD
         {
             let (sequences, hash) = if self.need_hash.is_empty() {
-                (ledger.begin(MAX_ENTRIES), self.checksum)
+                let most = if self.checksum { HASHED_ENTRIES } else { MAX_ENTRIES };
+                (self.begin(ledger, most), self.checksum)
             } else {
-                let most = self.need_hash.len().min(MAX_ENTRIES);
+                let most = self.need_hash.len().min(HASHED_ENTRIES);
                 (self.need_hash.drain(..most).collect(), true)
             };
             if sequences.is_empty() {
@@ -224,16 +277,26 @@ impl Lane {
         }
     }
 
-    /// Frames that were refused for a passing reason are wanted again after a pause.
-    fn take_up_again(&mut self) {
-        let now = Instant::now();
-        while self.later.front().is_some_and(|&(when, _)| when <= now) {
-            self.wanted.extend(self.later.pop_front().map(|(_, wanted)| wanted));
-        }
+    /// Begins more frames, and gives those that are to be offered. What has come about while the source runs
+    /// is nowhere yet, unless a session before has sent it: it is wanted at once.
+    fn begin(&mut self, ledger: &mut Ledger, most: usize) -> Vec<Sequence> {
+        let mut batch = ledger.begin(most);
+        batch.retain(|&sequence| {
+            let Some(at) = self.source.arrival(sequence) else { return true };
+            let due = ledger.due(sequence, true, |rank| Schedule::arrived(at, rank));
+            self.is_live = true;
+            if ledger.was_sent(sequence) {
+                return true;
+            }
+            let bytes = self.usual_bytes;
+            self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
+            false
+        });
+        batch
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
-        if self.ended || !ledger.is_settled() {
+        if self.ended || !ledger.is_settled() || !ledger.is_declared() {
             return None;
         }
         self.ended = true;
@@ -241,7 +304,7 @@ impl Lane {
         Some(Message::EndOfRun(EndOfRun {
             source: self.id,
             run: ledger.run,
-            first: Sequence(0),
+            first: ledger.origin().unwrap_or_default(),
             captured: ledger.frames(),
             ended: UnixNanos::now(),
             lost: named
@@ -265,31 +328,40 @@ impl Lane {
             Done::Described { offers, failed } => {
                 self.describing -= 1;
                 for (sequence, error) in failed {
-                    self.fail(sequence, error.to_string(), ledger);
+                    self.lose(sequence, unreadable(&error), ledger);
                 }
-                return self.offer(offers);
+                return self.offer(offers, ledger);
             }
             Done::Read { sequence, content } => {
+                self.reading -= 1;
                 let bytes = content.body.len() as u64;
+                self.usual_bytes = bytes;
                 if let Some(known) = self.unconfirmed.get_mut(&sequence) {
                     self.unconfirmed_bytes = self.unconfirmed_bytes - known.bytes + bytes;
                     known.bytes = bytes;
                 }
-                let slot = ledger.slot(sequence);
-                let place = self.ready.partition_point(|ready| ready.slot < slot);
-                self.ready.insert(place, Ready { sequence, slot, content });
+                // Whatever is read was wanted, and has a due time since.
+                let is_first = !ledger.was_sent(sequence);
+                if let Some(due) = ledger.due_of(sequence) {
+                    let place = self.ready.partition_point(|ready| ready.due < due);
+                    self.ready.insert(place, Ready { sequence, due, content, is_first });
+                }
             }
             Done::Failed { sequence, error } => {
+                self.reading -= 1;
                 self.release(sequence);
-                self.fail(sequence, error.to_string(), ledger);
+                self.lose(sequence, unreadable(&error), ledger);
             }
+            Done::Broken { .. } => {}
         }
         Vec::new()
     }
 
-    fn offer(&mut self, entries: Vec<OfferEntry>) -> Vec<Message> {
+    fn offer(&mut self, mut entries: Vec<OfferEntry>, ledger: &Ledger) -> Vec<Message> {
+        // The source knows places, the receiver sequences.
+        entries.iter_mut().for_each(|entry| entry.sequence = ledger.sequence(entry.sequence));
         let offered = |entry: &OfferEntry| Offered {
-            sequence: entry.sequence,
+            sequence: ledger.place(entry.sequence).unwrap_or_default(),
             bytes: entry.bytes,
             hashed: entry.hash.is_some(),
         };
@@ -298,184 +370,25 @@ impl Lane {
         offers.into_iter().map(Message::Offer).collect()
     }
 
-    /// The receiver's verdicts on the oldest offer.
-    pub(super) fn answered(&mut self, answer: Answer, ledger: &mut Ledger) -> Result<(), Nonsense> {
-        let nonsense = |what: &str| Nonsense(format!("an answer {what}"));
-        let offered = self.offered.pop_front().ok_or_else(|| nonsense("to no offer"))?;
-        let total: u64 = answer.runs.iter().map(|run| run.count).sum();
-        if total != offered.len() as u64 {
-            return Err(nonsense("does not fit its offer"));
-        }
-        let verdicts =
-            answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
-        for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
-            match verdict {
-                Verdict::Wanted => {
-                    let slot = ledger.slot(sequence);
-                    self.wanted.push_back(Wanted { sequence, bytes, slot });
-                }
-                // Otherwise each round trip would have the same frames read and hashed, without end.
-                Verdict::NeedHash if hashed => {
-                    return Err(nonsense("asks for a hash that it has"));
-                }
-                Verdict::NeedHash => self.need_hash.push(sequence),
-                Verdict::Stored => {
-                    self.already += 1;
-                    ledger.found(sequence, bytes);
-                }
-                Verdict::Differs => {
-                    let reason = "the receiver has a frame of this name with other content; \
-                                  send to another folder, or replace it with --overwrite";
-                    self.fail(sequence, reason.to_owned(), ledger);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The frame that goes next: the oldest fresh one that is due; or else the oldest late one, where
-    /// `late_may_go`; or else the first that will be due. `is_late` and `is_due` tell of a place in the
-    /// schedule; places go up along the queue.
-    pub(super) fn next_ready(
-        &self,
-        is_late: impl Fn(u64) -> bool,
-        is_due: impl Fn(u64) -> bool,
-        late_may_go: bool,
-    ) -> Option<(usize, &Ready)> {
-        let fresh = self.ready.partition_point(|ready| is_late(ready.slot));
-        let waits = self.ready.get(fresh).is_none_or(|ready| !is_due(ready.slot));
-        let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
-        Some((index, self.ready.get(index)?))
-    }
-
-    /// Takes the frame at that place of the queue.
-    pub(super) fn take_ready(&mut self, index: usize, ledger: &mut Ledger) -> Option<Ready> {
-        let ready = self.ready.remove(index)?;
-        ledger.sent(ready.sequence);
-        if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
-            known.handed = true;
-        }
-        let bytes = ready.content.body.len() as u64;
-        self.handed_bytes += bytes;
-        Some(ready)
-    }
-
-    /// Frames that the receiver has stored: those of them that were open, and their lengths.
-    pub(super) fn confirmed(
-        &mut self,
-        receipts: &Receipts,
-        ledger: &mut Ledger,
-    ) -> Result<Vec<(Sequence, u64)>, Nonsense> {
-        let mut news = Vec::new();
-        for run in &receipts.runs {
-            // A run cannot name more frames than there are, whatever its count says.
-            if run.count > ledger.frames() {
-                return Err(Nonsense("a receipt for frames that were not sent".to_owned()));
-            }
-            for offset in 0..run.count {
-                let sequence = Sequence(run.first.0.saturating_add(offset));
-                if ledger.is_settled_frame(sequence) {
-                    continue; // a second receipt, for a frame that a transport had to send twice
-                }
-                if !self.is_handed(sequence) {
-                    if ledger.was_sent(sequence) {
-                        continue; // refused at first, and about to be sent and confirmed again
-                    }
-                    return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
-                }
-                let bytes = self.release(sequence);
-                self.stored += 1;
-                self.refused_since = None;
-                if ledger.confirm(sequence, bytes) {
-                    news.push((sequence, bytes));
-                }
-            }
-        }
-        Ok(news)
-    }
-
-    /// A frame that the receiver did not store. It is tried again where that can help, for at most
-    /// `patience` without a success.
-    pub(super) fn refused(
-        &mut self,
-        refusal: &Refusal,
-        ledger: &mut Ledger,
-        patience: Duration,
-    ) -> Result<(), Nonsense> {
-        if !self.is_handed(refusal.sequence) {
-            if ledger.is_settled_frame(refusal.sequence) || ledger.was_sent(refusal.sequence) {
-                return Ok(()); // a second answer to a frame that a transport had to send twice
-            }
-            return Err(Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence)));
-        }
-        let bytes = self.release(refusal.sequence);
-        let now = Instant::now();
-        let since = *self.refused_since.get_or_insert(now);
-        if refusal.code.may_pass() && now - since < patience {
-            let (sequence, slot) = (refusal.sequence, ledger.slot(refusal.sequence));
-            self.later.push_back((now + REFUSED_PAUSE, Wanted { sequence, bytes, slot }));
-        } else {
-            let reason = format!("{}: {}", refusal.code, refusal.reason);
-            self.fail(refusal.sequence, reason, ledger);
-        }
-        Ok(())
-    }
-
     /// True while the transport has the frame, or has sent it and no answer has come.
     fn is_handed(&self, sequence: Sequence) -> bool {
         self.unconfirmed.get(&sequence).is_some_and(|known| known.handed)
     }
 
-    /// What the receiver counts for this source.
-    pub(super) fn totalled(&mut self, totals: Totals) -> Result<(), Nonsense> {
-        if !self.ended {
-            return Err(Nonsense("totals before the end of the source".to_owned()));
-        }
-        // A frame that a transport had to send twice counts twice there.
-        if totals.stored.saturating_add(totals.already) < self.stored + self.already {
-            return Err(Nonsense(format!(
-                "{} frames of {} were confirmed, but the receiver counts {}",
-                self.stored + self.already,
-                self.source.name(),
-                totals.stored.saturating_add(totals.already)
-            )));
-        }
-        self.totals = true;
-        Ok(())
-    }
-
-    /// True while frames that were handed to the transport are not confirmed.
-    pub(super) fn awaits_receipts(&self) -> bool {
-        self.unconfirmed.values().any(|known| known.handed)
-    }
-
-    /// True while the receiver owes an answer, a receipt or the totals.
-    pub(super) fn awaits_something(&self) -> bool {
-        let totals = self.ended && !self.totals;
-        totals || !self.offered.is_empty() || self.awaits_receipts()
-    }
-
-    /// True once both ends agree on what is stored.
-    pub(super) fn is_done(&self) -> bool {
-        self.totals
-    }
-
-    /// When something has to be taken up again without anything arriving.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.later.front().map(|&(when, _)| when)
-    }
-
     fn release(&mut self, sequence: Sequence) -> u64 {
-        let bytes = self.unconfirmed.remove(&sequence).map_or(0, |known| known.bytes);
-        self.unconfirmed_bytes -= bytes;
-        bytes
+        let Some(known) = self.unconfirmed.remove(&sequence) else { return 0 };
+        self.unconfirmed_bytes -= known.bytes;
+        self.handed -= usize::from(known.handed);
+        known.bytes
     }
 
-    fn fail(&self, sequence: Sequence, reason: String, ledger: &mut Ledger) {
+    fn lose(&self, sequence: Sequence, why: Loss, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
         // The report has it, and so has whoever prints that.
-        tracing::info!(source = %self.source.name(), %name, "not sent: {reason}");
-        ledger.fail(sequence, name, reason);
+        tracing::info!(source = %self.source.name(), %name, "not sent: {}", why.words);
+        if ledger.fail(sequence, name, why) {
+            self.source.settled(sequence, Fate::Lost);
+        }
     }
 }
 

@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::report::FailedFrame;
-use crate::frame::{RunId, Sequence, UnixNanos};
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::schedule::Due;
+use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
+use crate::source::Extent;
+use crate::wire::{MAX_ENTRIES, SequenceRun};
 
 /// The account of one source.
 ///
@@ -15,42 +21,108 @@ pub(super) struct Ledger {
     /// The run that this is the account of, and when it began.
     pub(super) run: RunId,
     pub(super) began: UnixNanos,
+    /// The sequence of the frame at place 0, once it is known.
+    origin: Option<u64>,
     frames: u64,
+    /// No more frames will come about.
+    ended: bool,
     next: u64,
     again: BTreeMap<u64, OpenFrame>,
     open: BTreeMap<u64, OpenFrame>,
     slots: u64,
+    arrived: u64,
     pub(super) stored: u64,
     pub(super) already: u64,
     pub(super) bytes: u64,
     pub(super) failed: Vec<FailedFrame>,
     pub(super) failed_count: u64,
+    /// Those of them that are dropped because the user wants it so, or because the source has them so.
+    pub(super) dropped: BTreeMap<&'static str, u64>,
+    /// Frames that will not come and of which the receiver has not been told, and those of which it has, but
+    /// has not noted it.
+    undeclared: Vec<DropRange>,
+    declared: Vec<DropRange>,
 }
 
 /// A frame that is begun and not settled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct OpenFrame {
-    /// Its place in the schedule, once it has one. It keeps it when it is sent again.
-    slot: Option<u64>,
+    /// When it falls due, once that is known. It keeps that when it is sent again.
+    pub(super) due: Option<Due>,
     /// It was handed to a transport before: if the receiver has it, it has it from us.
     sent: bool,
+}
+
+/// A frame that is not stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedFrame {
+    /// Place in the source.
+    pub sequence: u64,
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a frame will not come.
+#[derive(Debug, Clone)]
+pub(super) struct Loss {
+    pub(super) reason: DropReason,
+    /// For people.
+    pub(super) words: String,
+    /// When it was captured, where that is known.
+    pub(super) captured: Option<UnixNanos>,
+}
+
+/// True for a frame that is dropped because it was asked for, or because the source has none there: it is
+/// declared, and not missing.
+fn is_meant(reason: DropReason) -> bool {
+    use DropReason::{Late, NotAnImage, SourceStalled, SpoolFull};
+    matches!(reason, Late | NotAnImage | SourceStalled | SpoolFull)
 }
 
 /// Failures that are kept by name; more are counted.
 pub(super) const MAX_NAMED_FAILURES: usize = 10_000;
 
 impl Ledger {
-    pub(super) fn new(frames: u64) -> Self {
-        Self { frames, ..Self::default() }
+    /// The account of a run of which nothing is known yet.
+    pub(super) fn of_run(run: RunId, began: UnixNanos) -> Self {
+        Self { run, began, ..Self::default() }
     }
 
-    /// The account of a run of that many frames.
-    pub(super) fn of_run(run: RunId, began: UnixNanos, frames: u64) -> Self {
-        Self { run, began, ..Self::new(frames) }
+    /// Takes in what the source has by now.
+    pub(super) fn grow(&mut self, extent: Extent) {
+        self.frames = self.frames.max(extent.frames);
+        self.ended |= extent.ended;
     }
 
     pub(super) fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// True where no other frame will come about.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The sequence of the frame at place 0; `None` as long as the receiver has to say it.
+    pub(super) fn origin(&self) -> Option<Sequence> {
+        self.origin.map(Sequence)
+    }
+
+    /// The frame at place 0 is called so. The first word counts.
+    pub(super) fn begin_at(&mut self, origin: Sequence) {
+        self.origin.get_or_insert(origin.0);
+    }
+
+    /// What the receiver calls the frame at a place.
+    pub(super) fn sequence(&self, place: Sequence) -> Sequence {
+        Sequence(self.origin.unwrap_or(0).saturating_add(place.0))
+    }
+
+    /// The place of a frame that the receiver calls so, where it can be of this run.
+    pub(super) fn place(&self, sequence: Sequence) -> Option<Sequence> {
+        sequence.0.checked_sub(self.origin.unwrap_or(0)).map(Sequence)
     }
 
     /// Frames that are settled, one way or another.
@@ -58,8 +130,66 @@ impl Ledger {
         self.stored + self.already + self.failed_count
     }
 
+    /// True where every frame is settled and no other will come.
     pub(super) fn is_settled(&self) -> bool {
-        self.settled() == self.frames
+        self.ended && self.settled() == self.frames
+    }
+
+    /// True where the receiver has noted every frame that will not come.
+    pub(super) fn is_declared(&self) -> bool {
+        self.undeclared.is_empty() && self.declared.is_empty()
+    }
+
+    /// Frames of which the receiver is to be told next that they will not come.
+    pub(super) fn declare(&mut self) -> Vec<DropRange> {
+        let most = self.undeclared.len().min(MAX_ENTRIES);
+        let ranges: Vec<_> = self.undeclared.drain(..most).collect();
+        self.declared.extend_from_slice(&ranges);
+        ranges
+    }
+
+    /// Whether there are such frames.
+    pub(super) fn has_undeclared(&self) -> bool {
+        !self.undeclared.is_empty()
+    }
+
+    /// Whether the receiver owes a note of some.
+    pub(super) fn awaits_notes(&self) -> bool {
+        !self.declared.is_empty()
+    }
+
+    /// The receiver has noted these. False where none of them was waited for.
+    pub(super) fn noted(&mut self, frames: &[SequenceRun]) -> bool {
+        let mut noted: Vec<_> = frames.to_vec();
+        noted.sort_unstable_by_key(|run| run.first);
+        self.declared.sort_unstable_by_key(|range| range.first);
+        let (mut runs, mut is_news) = (noted.into_iter().peekable(), false);
+        let mut left = Vec::new();
+        for range in std::mem::take(&mut self.declared) {
+            let (mut first, end) = (range.first.0, range.first.0.saturating_add(range.count));
+            // Both lists go up, so what ends before this range ends before all that follow.
+            while first < end {
+                let Some(run) = runs.peek() else { break };
+                let (from, to) = (run.first.0, run.first.0.saturating_add(run.count));
+                if to <= first {
+                    runs.next();
+                    continue;
+                }
+                if from >= end {
+                    break;
+                }
+                is_news = true;
+                if from > first {
+                    left.push(DropRange { first: Sequence(first), count: from - first, ..range });
+                }
+                first = to.min(end);
+            }
+            if first < end {
+                left.push(DropRange { first: Sequence(first), count: end - first, ..range });
+            }
+        }
+        self.declared = left;
+        is_news
     }
 
     /// Begins up to `most` frames, those left over from a lost session first.
@@ -80,11 +210,6 @@ impl Ledger {
         batch
     }
 
-    /// True where the frame is begun and not settled. A receipt for any other is not ours.
-    pub(super) fn is_open(&self, sequence: Sequence) -> bool {
-        self.open.contains_key(&sequence.0)
-    }
-
     /// True where the frame is begun and not open any more.
     pub(super) fn is_settled_frame(&self, sequence: Sequence) -> bool {
         let sequence = sequence.0;
@@ -92,15 +217,39 @@ impl Ledger {
         begun && !self.open.contains_key(&sequence) && !self.again.contains_key(&sequence)
     }
 
-    /// The frame's place in the schedule, given out at the first asking.
-    pub(super) fn slot(&mut self, sequence: Sequence) -> u64 {
-        let next = self.slots;
-        let Some(frame) = self.open.get_mut(&sequence.0) else { return next };
-        let slot = *frame.slot.get_or_insert(next);
-        if slot == next {
-            self.slots += 1;
+    /// When the frame falls due, decided at the first asking: `decide` is given how many have been asked for
+    /// before it that arrived as it did, or did not.
+    pub(super) fn due(
+        &mut self,
+        sequence: Sequence,
+        arrived: bool,
+        decide: impl FnOnce(u64) -> Due,
+    ) -> Option<Due> {
+        let frame = self.open.get_mut(&sequence.0)?;
+        let count = if arrived { &mut self.arrived } else { &mut self.slots };
+        Some(*frame.due.get_or_insert_with(|| {
+            *count += 1;
+            decide(*count - 1)
+        }))
+    }
+
+    /// The same, where it was decided.
+    pub(super) fn due_of(&self, sequence: Sequence) -> Option<Due> {
+        self.open.get(&sequence.0).and_then(|frame| frame.due)
+    }
+
+    /// Frames of the range that are begun and not settled, in this session or left over from one before;
+    /// `None` where it reaches beyond what was begun.
+    pub(super) fn unsettled_within(&self, range: Range<u64>) -> Option<Vec<Sequence>> {
+        if range.end > self.next {
+            return None;
         }
-        slot
+        let within = |frames: &BTreeMap<u64, OpenFrame>| -> Vec<Sequence> {
+            frames.range(range.clone()).map(|(&sequence, _)| Sequence(sequence)).collect()
+        };
+        let mut unsettled = within(&self.open);
+        unsettled.append(&mut within(&self.again));
+        Some(unsettled)
     }
 
     /// Notes that the frame was handed to the transport.
@@ -116,42 +265,72 @@ impl Ledger {
         frame.is_some_and(|frame| frame.sent)
     }
 
-    /// The receiver has confirmed the frame. False where it was not open.
-    pub(super) fn confirm(&mut self, sequence: Sequence, bytes: u64) -> bool {
-        let known = self.open.remove(&sequence.0).is_some();
-        if known {
-            self.stored += 1;
-            self.bytes += bytes;
-        }
-        known
+    /// The receiver has confirmed the frame; what was known of it, where it was open.
+    pub(super) fn confirm(&mut self, sequence: Sequence, bytes: u64) -> Option<OpenFrame> {
+        let known = self.open.remove(&sequence.0)?;
+        self.stored += 1;
+        self.bytes += bytes;
+        Some(known)
     }
 
-    /// The receiver had the frame before it was sent; from a lost session of this run, maybe.
-    pub(super) fn found(&mut self, sequence: Sequence, bytes: u64) {
+    /// The receiver had the frame before it was sent: from a lost session of this run, maybe. True then.
+    pub(super) fn found(&mut self, sequence: Sequence, bytes: u64) -> bool {
         match self.open.remove(&sequence.0) {
             Some(frame) if frame.sent => {
                 self.stored += 1;
                 self.bytes += bytes;
+                true
             }
-            Some(_) => self.already += 1,
-            None => {}
+            Some(_) => {
+                self.already += 1;
+                false
+            }
+            None => false,
         }
     }
 
-    /// The frame will not be stored.
-    pub(super) fn fail(&mut self, sequence: Sequence, name: String, reason: String) {
-        if self.open.remove(&sequence.0).is_none() {
-            return;
+    /// The frame will not be stored. False where it was not open.
+    pub(super) fn fail(&mut self, place: Sequence, name: String, why: Loss) -> bool {
+        if self.open.remove(&place.0).is_none() {
+            return false;
         }
         self.failed_count += 1;
-        if self.failed.len() < MAX_NAMED_FAILURES {
-            self.failed.push(FailedFrame { sequence: sequence.0, name, reason });
+        let sequence = self.sequence(place);
+        if is_meant(why.reason) {
+            *self.dropped.entry(why.reason.name()).or_default() += 1;
+        } else if self.failed.len() < MAX_NAMED_FAILURES {
+            self.failed.push(FailedFrame { sequence: sequence.0, name, reason: why.words });
         }
+        self.note_drop(sequence, why.reason, why.captured);
+        true
+    }
+
+    fn note_drop(&mut self, sequence: Sequence, reason: DropReason, captured: Option<UnixNanos>) {
+        if let Some(last) = self.undeclared.last_mut()
+            && last.reason == reason
+            && last.first.0.checked_add(last.count) == Some(sequence.0)
+            && last.captured.is_some() == captured.is_some()
+        {
+            last.count += 1;
+            if let (Some((_, newest)), Some(at)) = (&mut last.captured, captured) {
+                *newest = at;
+            }
+            return;
+        }
+        let captured = captured.map(|at| (at, at));
+        self.undeclared.push(DropRange { first: sequence, count: 1, reason, captured });
+    }
+
+    /// Frames that are not stored and were not dropped on purpose.
+    pub(super) fn missing(&self) -> u64 {
+        self.frames - self.stored - self.already - self.dropped.values().sum::<u64>()
     }
 
     /// The session is gone: what it had begun has to be begun again.
     pub(super) fn session_lost(&mut self) {
         self.again.append(&mut self.open);
+        let told = std::mem::take(&mut self.declared);
+        self.undeclared.splice(..0, told);
     }
 
     /// Sequences that are not settled, in order.
@@ -167,44 +346,110 @@ impl Ledger {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::schedule::Schedule;
     use super::*;
+
+    fn ledger(frames: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.grow(Extent::fixed(frames));
+        ledger
+    }
+
+    fn loss(reason: DropReason) -> Loss {
+        Loss { reason, words: String::new(), captured: None }
+    }
+
+    #[test]
+    fn what_will_not_come_is_declared_until_it_is_noted() {
+        let mut ledger = ledger(10);
+        ledger.begin_at(Sequence(100));
+        ledger.begin(10);
+        for place in [2, 3, 4, 7] {
+            ledger.fail(Sequence(place), String::new(), loss(DropReason::Late));
+        }
+        ledger.fail(Sequence(8), "8".to_owned(), loss(DropReason::Unreadable));
+        assert_eq!((ledger.missing(), ledger.dropped["late"], ledger.failed.len()), (6, 4, 1));
+        let told: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(told, [(102, 3), (107, 1), (108, 1)]);
+        let noted = |first, count| SequenceRun { first: Sequence(first), count };
+        assert!(!ledger.noted(&[noted(50, 52), noted(105, 2)]), "none of these was told");
+        assert!(ledger.noted(&[noted(107, 9), noted(103, 1)]));
+        // What was not noted when the session was lost is told in the next.
+        ledger.session_lost();
+        assert!(!ledger.is_declared() && ledger.has_undeclared());
+        let left: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(left, [(102, 1), (104, 1)]);
+        assert!(ledger.awaits_notes() && ledger.noted(&[noted(0, u64::MAX)]));
+        assert!(ledger.is_declared());
+    }
 
     #[test]
     fn a_frame_sent_before_the_session_was_lost_counts_as_stored() {
-        let mut ledger = Ledger::new(2);
+        let mut ledger = ledger(2);
         ledger.begin(2);
         ledger.sent(Sequence(0));
         ledger.session_lost();
         assert_eq!(ledger.begin(9), [Sequence(0), Sequence(1)]);
-        ledger.found(Sequence(0), 5);
-        ledger.found(Sequence(1), 5);
+        assert!(ledger.found(Sequence(0), 5) && !ledger.found(Sequence(1), 5));
         assert_eq!((ledger.stored, ledger.already, ledger.bytes), (1, 1, 5));
         assert!(ledger.is_settled());
     }
 
     #[test]
     fn a_frame_keeps_its_place_in_the_schedule() {
-        let mut ledger = Ledger::new(3);
-        ledger.begin(3);
-        assert_eq!(ledger.slot(Sequence(2)), 0);
-        assert_eq!(ledger.slot(Sequence(1)), 1);
+        let mut ledger = ledger(4);
+        let now = std::time::Instant::now();
+        let place = |ledger: &mut Ledger, sequence, arrived| {
+            let mut place = None;
+            let decide = |slot| {
+                place = Some(slot);
+                Schedule::arrived(now, slot)
+            };
+            let due = ledger.due(Sequence(sequence), arrived, decide);
+            assert_eq!(due.is_some(), sequence < 4);
+            place
+        };
+        ledger.begin(4);
+        assert_eq!(place(&mut ledger, 2, false), Some(0));
+        assert_eq!(place(&mut ledger, 3, true), Some(0), "what arrives takes nobody's place");
+        assert_eq!(place(&mut ledger, 1, false), Some(1));
+        assert_eq!(place(&mut ledger, 9, false), None);
         ledger.session_lost();
-        ledger.begin(3);
-        assert_eq!(ledger.slot(Sequence(2)), 0);
-        assert_eq!(ledger.slot(Sequence(0)), 2);
+        ledger.begin(4);
+        assert_eq!(place(&mut ledger, 2, false), None, "it has its place");
+        assert_eq!(place(&mut ledger, 0, false), Some(2));
+    }
+
+    #[test]
+    fn a_source_that_grows_is_settled_when_it_has_ended() {
+        let mut ledger = Ledger::default();
+        ledger.grow(Extent::growing(1));
+        assert_eq!(ledger.begin(9), [Sequence(0)]);
+        ledger.confirm(Sequence(0), 1);
+        assert!(!ledger.is_settled() && ledger.begin(9).is_empty());
+        ledger.grow(Extent::growing(3));
+        assert_eq!(ledger.begin(9), [Sequence(1), Sequence(2)]);
+        assert_eq!(ledger.unsettled_within(0..3), Some(vec![Sequence(1), Sequence(2)]));
+        assert_eq!(ledger.unsettled_within(0..4), None);
+        ledger.confirm(Sequence(1), 1);
+        ledger.confirm(Sequence(2), 1);
+        ledger.grow(Extent::fixed(3));
+        assert!(ledger.is_settled());
     }
 
     proptest! {
         #[test]
         fn every_frame_is_settled_once(steps in proptest::collection::vec((0_u8..6, 0_u64..20), 0..200)) {
-            let mut ledger = Ledger::new(20);
+            let mut ledger = ledger(20);
             for (step, sequence) in steps {
                 let sequence = Sequence(sequence);
                 match step {
                     0 => { ledger.begin(3); }
                     1 => { ledger.confirm(sequence, 1); }
-                    2 => ledger.found(sequence, 1),
-                    3 => ledger.fail(sequence, String::new(), String::new()),
+                    2 => { ledger.found(sequence, 1); }
+                    3 => { ledger.fail(sequence, String::new(), loss(DropReason::Unreadable)); }
                     4 => ledger.session_lost(),
                     _ => ledger.sent(sequence),
                 }

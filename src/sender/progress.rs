@@ -1,12 +1,15 @@
 //! A view of a run that can be looked at from another thread at any time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::frame::{Sequence, UnixNanos};
 use crate::transport::TransportError;
 use crate::wire::SourceId;
+
+/// What goes on and on is told again after this long, with how often it came meanwhile.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// Counters of a run, written by it and read by whoever shows them.
 #[derive(Debug)]
@@ -14,7 +17,8 @@ pub struct Progress {
     /// One entry a source.
     pub sources: Vec<SourceProgress>,
     connected: AtomicBool,
-    trouble: Mutex<Option<Trouble>>,
+    ended: AtomicBool,
+    trouble: Mutex<Told>,
 }
 
 /// What went wrong, and is tried again.
@@ -24,16 +28,32 @@ pub struct Trouble {
     pub what: String,
     /// When it is tried again, where that takes a new connection.
     pub pause: Option<Duration>,
+    /// How often the same kind of thing came since it was told last.
+    pub again: u64,
 }
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.what)?;
+        match self.again {
+            0 => {}
+            1 => f.write_str(" (and once more)")?,
+            times => write!(f, " (and {times} times more)")?,
+        }
         match self.pause {
             Some(pause) => write!(f, "; trying again in {:.1} s", pause.as_secs_f32()),
             None => Ok(()),
         }
     }
+}
+
+/// What was told of the troubles of a run.
+#[derive(Debug, Default)]
+struct Told {
+    next: Option<Trouble>,
+    /// The kind of the last one, and since when it is only counted.
+    kind: Option<(String, Instant)>,
+    again: u64,
 }
 
 /// Counters of one source.
@@ -67,14 +87,15 @@ pub trait Observer: Send + Sync {
 }
 
 impl Progress {
-    /// Counters for sources of these numbers of frames.
+    /// Counters for sources of these numbers of frames. A run of other sources counts for as many as it has.
     pub fn new(frames: impl IntoIterator<Item = u64>) -> Self {
         let source =
             |frames| SourceProgress { frames: AtomicU64::new(frames), ..SourceProgress::default() };
         Self {
             sources: frames.into_iter().map(source).collect(),
             connected: AtomicBool::new(false),
-            trouble: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            trouble: Mutex::default(),
         }
     }
 
@@ -83,28 +104,93 @@ impl Progress {
         self.connected.load(Ordering::Relaxed)
     }
 
-    /// What went wrong since this was last asked.
+    /// True once the run needs no connection any more.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// What went wrong since this was last asked. What comes again and again is told at first, and then now and
+    /// then, with how often it came.
     pub fn take_trouble(&self) -> Option<Trouble> {
-        self.trouble.lock().ok()?.take()
+        self.told().next.take()
     }
 
     pub(super) fn connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
     }
 
+    pub(super) fn ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, source: usize, frames: u64, settled: u64, bytes: u64) {
+        let Some(shown) = self.sources.get(source) else { return };
+        shown.frames.store(frames, Ordering::Relaxed);
+        shown.settled.store(settled, Ordering::Relaxed);
+        shown.bytes.store(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn trouble(&self, error: &TransportError, pause: Duration) {
-        let trouble = Trouble { what: error.to_string(), pause: Some(pause) };
-        tracing::debug!("{trouble}");
-        self.set(trouble);
+        let what = error.to_string();
+        tracing::debug!("{what}; trying again in {pause:?}");
+        self.tell(&what.clone(), what, Some(pause), Instant::now());
     }
 
-    pub(super) fn note(&self, what: String) {
-        self.set(Trouble { what, pause: None });
+    /// A frame was refused that is tried again, for a reason of such a kind.
+    pub(super) fn refused(&self, kind: &str, what: String) {
+        self.tell(kind, what, None, Instant::now());
     }
 
-    fn set(&self, trouble: Trouble) {
-        if let Ok(mut last) = self.trouble.lock() {
-            *last = Some(trouble);
+    fn tell(&self, kind: &str, what: String, pause: Option<Duration>, now: Instant) {
+        let mut told = self.told();
+        let is_known = told.kind.as_ref().is_some_and(|(known, since)| {
+            known == kind && now.saturating_duration_since(*since) < TOLD_AGAIN
+        });
+        if is_known {
+            told.again += 1;
+            return;
         }
+        let again = match &told.kind {
+            Some((known, _)) if known == kind => std::mem::take(&mut told.again),
+            _ => 0,
+        };
+        *told = Told {
+            next: Some(Trouble { what, pause, again }),
+            kind: Some((kind.to_owned(), now)),
+            again: 0,
+        };
+    }
+
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_and_again_is_told_now_and_then() {
+        let progress = Progress::new([1]);
+        let start = Instant::now();
+        let mut told = Vec::new();
+        for tenth in 0..205 {
+            let now = start + Duration::from_millis(100 * tenth);
+            progress.tell("no space", format!("no space for {tenth}"), None, now);
+            told.extend(progress.take_trouble().map(|trouble| trouble.to_string()));
+        }
+        let again = |frame| format!("no space for {frame} (and 99 times more)");
+        assert_eq!(told, ["no space for 0".to_owned(), again(100), again(200)]);
+        progress.tell("gone", "gone".to_owned(), Some(Duration::from_secs(1)), start);
+        let told = progress.take_trouble().unwrap().to_string();
+        assert_eq!(told, "gone; trying again in 1.0 s");
+    }
+
+    #[test]
+    fn counters_of_another_size_are_no_harm() {
+        let progress = Progress::new([]);
+        progress.count(3, 1, 1, 1);
+        assert!(progress.sources.is_empty());
     }
 }

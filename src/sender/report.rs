@@ -1,16 +1,38 @@
 //! What became of a run of sending.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ledger::{Ledger, MAX_NAMED_FAILURES};
+use super::figures::{Figures, LinkFigures};
+use super::histogram::Quantiles;
+use super::ledger::{FailedFrame, Ledger, MAX_NAMED_FAILURES};
+use super::waiting::LimitedBy;
 use crate::source::Source;
 
+/// The form of a [`SendReport`] as JSON. The number goes up when a field changes its meaning or goes
+/// away; fields that are added change nothing for whoever ignores what he does not know.
+pub const SEND_SCHEMA: u32 = 1;
+
+/// From this share of its processors' time on a run is limited by the machine.
+const BUSY: f64 = 0.85;
+
+/// Frames that leave no later than this after they were due are not held up by anything.
+const IN_TIME_MS: f64 = 100.0;
+
 /// What became of every frame.
+///
+/// The numbers are the same here, as JSON (`framelane send --json` prints this as one object) and in the
+/// text of the command line:
+/// `frames = stored + missing`, and where frames may be dropped, their number as well; and of `stored` there were `stored_before` at the receiver before this run;
+/// the others, `sent`, have travelled in it.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct SendReport {
+    /// [`SEND_SCHEMA`].
+    pub schema: u32,
     /// One entry a source, in the order given.
     pub sources: Vec<SourceReport>,
     /// Wall time in seconds.
@@ -21,58 +43,112 @@ pub struct SendReport {
     pub error: Option<String>,
     /// True where the user stopped it.
     pub interrupted: bool,
+    /// What was seen of the link.
+    pub link: LinkFigures,
+    /// What kept the run from being faster.
+    pub limited_by: LimitedBy,
+    /// The same as a sentence.
+    pub limit: String,
 }
 
 /// What became of one source.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
 pub struct SourceReport {
     /// Its name.
     pub name: String,
-    /// Frames in it.
+    /// Frames in it, by the end.
     pub frames: u64,
-    /// Frames that were sent in this run, and are stored and confirmed.
+    /// Frames that are stored at the receiver, as it has confirmed: those of this run, and those that it had
+    /// before.
     pub stored: u64,
-    /// Frames that the receiver had before.
-    pub already_stored: u64,
-    /// Frames that the receiver has and checked against their hash: all that are stored, but for
-    /// the stop-and-wait protocol, which carries no hash.
+    /// Those of `stored` that the receiver had before this run.
+    pub stored_before: u64,
+    /// Those of `stored` that were sent in this run.
+    pub sent: u64,
+    /// Those of `stored` that the receiver has checked against their hash: all of them, but for the
+    /// stop-and-wait protocol, which carries no hash.
     pub verified: u64,
-    /// Payload bytes of the frames stored in this run.
+    /// Payload bytes of the frames sent in this run.
     pub bytes: u64,
-    /// How many frames are not stored.
+    /// Frames that were dropped because the user or the source wants it so, by reason: those that would have
+    /// come after the source's deadline, say. They are declared at the receiver, and are not missing.
+    pub dropped: BTreeMap<&'static str, u64>,
+    /// How many frames are neither stored nor dropped.
     pub missing: u64,
     /// Which, and why; at most 10,000 of them.
     pub failed: Vec<FailedFrame>,
+    /// Time from when a frame was due, or came about, until it was stored. Absent where frames have no time of
+    /// their own, as in bulk.
+    pub latency: Option<Quantiles>,
+    /// Time from when a frame was due, or came about, until it was handed to the transport for the first
+    /// time. What of the latency is not in here is the way.
+    pub lateness: Option<Quantiles>,
 }
 
-/// A frame that is not stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FailedFrame {
-    /// Place in the source.
-    pub sequence: u64,
-    /// Its name.
-    pub name: String,
-    /// Why.
-    pub reason: String,
+/// How a run has ended.
+pub(super) struct End {
+    /// Whether the receiver checks hashes.
+    pub(super) proven: bool,
+    pub(super) elapsed: Duration,
+    /// Processor time of this process in it, where the system tells.
+    pub(super) processor: Option<Duration>,
+    pub(super) sessions: u32,
+    pub(super) error: Option<String>,
+    pub(super) interrupted: bool,
+}
+
+/// Of a run of no sources.
+impl Default for SendReport {
+    fn default() -> Self {
+        Self {
+            schema: SEND_SCHEMA,
+            sources: Vec::new(),
+            seconds: 0.0,
+            sessions: 0,
+            error: None,
+            interrupted: false,
+            link: LinkFigures::default(),
+            limited_by: LimitedBy::Nothing,
+            limit: String::new(),
+        }
+    }
 }
 
 impl SendReport {
     pub(super) fn new(
         sources: &[Arc<dyn Source>],
-        ledgers: Vec<Ledger>,
-        proven: bool,
-        elapsed: Duration,
-        sessions: u32,
-        error: Option<String>,
-        interrupted: bool,
+        ledgers: &[Ledger],
+        figures: &Figures,
+        end: End,
     ) -> Self {
-        let why = error.clone().unwrap_or_else(|| "it was not confirmed".to_owned());
-        let sources = sources
+        let why = end.error.clone().unwrap_or_else(|| "it was not confirmed".to_owned());
+        let sources: Vec<SourceReport> = sources
             .iter()
             .zip(ledgers)
-            .map(|(source, ledger)| source_report(source.as_ref(), ledger, proven, &why))
+            .enumerate()
+            .map(|(index, (source, ledger))| SourceReport {
+                latency: figures.of(index).0,
+                lateness: figures.of(index).1,
+                ..source_report(source.as_ref(), ledger, end.proven, &why)
+            })
             .collect();
-        Self { sources, seconds: elapsed.as_secs_f64(), sessions, error, interrupted }
+        let bytes = sources.iter().map(|source| source.bytes).sum();
+        let in_time =
+            |source: &SourceReport| source.lateness.is_none_or(|late| late.p95_ms < IN_TIME_MS);
+        let is_late = !sources.iter().all(in_time);
+        let (limited_by, limit) = limit(figures, &end, is_late);
+        Self {
+            schema: SEND_SCHEMA,
+            link: figures.link(bytes, end.elapsed),
+            sources,
+            seconds: end.elapsed.as_secs_f64(),
+            sessions: end.sessions,
+            error: end.error,
+            interrupted: end.interrupted,
+            limited_by,
+            limit,
+        }
     }
 
     /// True where every frame is stored.
@@ -80,9 +156,9 @@ impl SendReport {
         self.error.is_none() && self.sources.iter().all(|source| source.missing == 0)
     }
 
-    /// Frames stored in this run, all sources together.
-    pub fn stored(&self) -> u64 {
-        self.sources.iter().map(|source| source.stored).sum()
+    /// Frames sent and stored in this run, all sources together.
+    pub fn sent(&self) -> u64 {
+        self.sources.iter().map(|source| source.sent).sum()
     }
 
     /// Payload bytes of these.
@@ -91,10 +167,10 @@ impl SendReport {
     }
 }
 
-fn source_report(source: &dyn Source, ledger: Ledger, proven: bool, why: &str) -> SourceReport {
-    let missing = ledger.frames() - ledger.stored - ledger.already;
+fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) -> SourceReport {
+    let stored = ledger.stored + ledger.already;
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
-        sequence: sequence.0,
+        sequence: ledger.sequence(sequence).0,
         name: source.label(sequence),
         reason: why.to_owned(),
     });
@@ -104,11 +180,44 @@ fn source_report(source: &dyn Source, ledger: Ledger, proven: bool, why: &str) -
     SourceReport {
         name: source.name().to_string(),
         frames: ledger.frames(),
-        stored: ledger.stored,
-        already_stored: ledger.already,
-        verified: if proven { ledger.stored + ledger.already } else { 0 },
+        stored,
+        stored_before: ledger.already,
+        sent: ledger.stored,
+        verified: if proven { stored } else { 0 },
         bytes: ledger.bytes,
-        missing,
+        dropped: ledger.dropped.clone(),
+        missing: ledger.missing(),
         failed,
+        latency: None,
+        lateness: None,
     }
+}
+
+/// What limited a run, and a sentence that says so. `is_late`: frames have left later than they were due.
+fn limit(figures: &Figures, end: &End, is_late: bool) -> (LimitedBy, String) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = end.elapsed.as_secs_f64() * processors as f64;
+    let busy = end.processor.map_or(0.0, |time| time.as_secs_f64() / available.max(1e-3));
+    if busy >= BUSY && end.elapsed >= Duration::from_millis(100) {
+        let words = format!("this machine limits: its processors were busy to {:.0} %", busy * 1e2);
+        return (LimitedBy::Machine, words);
+    }
+    let (most, part) = figures.waiting.most(is_late);
+    let share = format!("{:.0} % of the time", part * 1e2);
+    let words = match most {
+        LimitedBy::Nothing => "nothing limits: frames left as they fell due".to_owned(),
+        LimitedBy::Link => format!("the link limits: frames waited for it {share}"),
+        LimitedBy::Receiver => {
+            format!("the receiver's storing limits: it was waited for {share}")
+        }
+        LimitedBy::Answers => format!(
+            "the receiver's looking up of what it has limits: its answers were waited for {share}"
+        ),
+        LimitedBy::Source => {
+            format!("reading the source limits: frames were not read yet {share}")
+        }
+        LimitedBy::Machine => "this machine limits".to_owned(),
+        LimitedBy::Connection => format!("the connection limits: there was none {share}"),
+    };
+    (most, words)
 }

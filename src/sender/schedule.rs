@@ -23,6 +23,17 @@ pub struct Schedule {
     start_unix: UnixNanos,
 }
 
+/// When a frame falls due, and among which others. Frames that nobody waits for come before all live ones,
+/// and those in the order of their due times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Due {
+    /// True for a frame that has a due time of its own; false in bulk, where everything is due at the start.
+    pub(super) live: bool,
+    pub(super) at: Instant,
+    /// Tells apart frames of a source that are due together.
+    rank: u64,
+}
+
 /// Live frames compare by a virtual deadline: when they were due, plus the time their bytes would
 /// take at this rate in bytes per microsecond (128 Mbit/s) times the source's weight. Of frames due
 /// at the same time the smaller goes first, but a large one waits only for smaller ones due not much
@@ -59,10 +70,22 @@ impl Schedule {
         self.start + self.offset(slot)
     }
 
-    /// The same on this machine's clock. In bulk every frame was due when the run began.
-    pub fn captured(&self, slot: u64) -> UnixNanos {
-        let offset = u64::try_from(self.offset(slot).as_nanos()).unwrap_or(u64::MAX);
-        UnixNanos(self.start_unix.0.saturating_add(offset))
+    /// The due time of the frame in that place.
+    pub(super) fn paced(&self, slot: u64) -> Due {
+        Due { live: self.pace != Pace::Bulk, at: self.due(slot), rank: slot }
+    }
+
+    /// The due time of a frame that came about at `at`, the `rank`th of its source.
+    pub(super) fn arrived(at: Instant, rank: u64) -> Due {
+        Due { live: true, at, rank }
+    }
+
+    /// A time on this machine's clock.
+    pub(super) fn unix(&self, at: Instant) -> UnixNanos {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let since = nanos(at.saturating_duration_since(self.start));
+        let before = nanos(self.start.saturating_duration_since(at));
+        UnixNanos(self.start_unix.0.saturating_add(since).saturating_sub(before))
     }
 
     /// Time from the first frame's due time to this one's.
@@ -77,27 +100,21 @@ impl Schedule {
 
     /// When a live frame that is not through has become part of the backlog: fresh frames are then
     /// of more use. `None` in bulk, where everything is backlog.
-    pub fn late_at(&self, slot: u64, rtt: Duration) -> Option<Instant> {
-        match self.pace {
-            Pace::Bulk => None,
-            Pace::PerSecond(_) => Some(self.due(slot) + LEAST_PATIENCE.max(PATIENCE_RTTS * rtt)),
-        }
+    pub(super) fn late_at(due: Due, rtt: Duration) -> Option<Instant> {
+        due.live.then(|| due.at + patience(rtt))
     }
 
-    /// The places of live frames that go before every late one: from the first that is not late to
-    /// the last that is due soon. Empty in bulk.
-    pub fn fresh(&self, now: Instant, rtt: Duration) -> Range<u64> {
-        let Pace::PerSecond(rate) = self.pace else { return 0..0 };
-        let patience = LEAST_PATIENCE.max(PATIENCE_RTTS * rtt);
-        let elapsed = now.saturating_duration_since(self.start);
-        let due_within = |time: Duration| (time.as_secs_f64() * rate) as u64 + 1;
-        let start = elapsed.checked_sub(patience).map_or(0, due_within);
-        start..due_within(elapsed + MADE_READY)
+    /// The due times of live frames that go before every late one: from the first that is not late to
+    /// the last that is due soon.
+    pub(super) fn fresh(now: Instant, rtt: Duration) -> Range<Instant> {
+        // What is due by the start of this is late: it is the first moment that is not.
+        let start = now.checked_sub(patience(rtt)).unwrap_or(now) + Duration::from_nanos(1);
+        start..now + MADE_READY
     }
 
     /// The urgency of a live frame that is late: below every fresh one, and the oldest first.
-    pub fn late_priority(&self, slot: u64) -> i32 {
-        -i32::try_from(slot).unwrap_or(i32::MAX)
+    pub(super) fn late_priority(&self, due: Due) -> i32 {
+        -i32::try_from(self.micros(due) / DEADLINE_GRAIN).unwrap_or(i32::MAX)
     }
 
     /// The urgency of a frame of `bytes` bytes; higher goes first. `before` is the number of bytes
@@ -108,92 +125,111 @@ impl Schedule {
     /// their own rate, so a weight is no share of it: it decides who waits. Of frames due together
     /// the one with fewer bytes for its source's weight goes first, and the others wait for no
     /// more than its bytes; a weight lets no frame overtake one due much earlier.
-    pub fn priority(&self, slot: u64, bytes: u64, before: u64, weight: Weight) -> i32 {
-        match self.pace {
-            Pace::PerSecond(_) => {
-                let due = u64::try_from(self.offset(slot).as_micros()).unwrap_or(u64::MAX);
-                let deadline = due.saturating_add(weight.lighten(bytes) / REFERENCE_RATE);
-                let rank = i32::try_from(deadline / DEADLINE_GRAIN).unwrap_or(i32::MAX - 2);
-                // The highest value is for the session's messages.
-                (i32::MAX - 1).saturating_sub(rank).max(1)
-            }
-            Pace::Bulk => {
-                let virtual_time = weight.lighten(before.saturating_add(bytes));
-                -i32::try_from(virtual_time / BULK_GRAIN).unwrap_or(i32::MAX)
-            }
+    pub(super) fn priority(&self, due: Due, bytes: u64, before: u64, weight: Weight) -> i32 {
+        if due.live {
+            let deadline = self.micros(due).saturating_add(weight.lighten(bytes) / REFERENCE_RATE);
+            let rank = i32::try_from(deadline / DEADLINE_GRAIN).unwrap_or(i32::MAX - 2);
+            // The highest value is for the session's messages.
+            return (i32::MAX - 1).saturating_sub(rank).max(1);
         }
+        let virtual_time = weight.lighten(before.saturating_add(bytes));
+        -i32::try_from(virtual_time / BULK_GRAIN).unwrap_or(i32::MAX)
     }
+
+    fn micros(&self, due: Due) -> u64 {
+        let since = due.at.saturating_duration_since(self.start);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// How long a live frame is fresh.
+fn patience(rtt: Duration) -> Duration {
+    LEAST_PATIENCE.max(PATIENCE_RTTS * rtt)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LIVE: Pace = Pace::PerSecond(30.0);
+
     fn weight(number: u8) -> Weight {
         number.to_string().parse().unwrap()
     }
 
+    /// The urgency of a frame in a place, of a source of a weight.
+    fn priority(schedule: &Schedule, slot: u64, bytes: u64, number: u8) -> i32 {
+        schedule.priority(schedule.paced(slot), bytes, 0, weight(number))
+    }
+
     #[test]
     fn frames_fall_due_at_their_place() {
-        let schedule = Schedule::start(Pace::PerSecond(30.0));
+        let schedule = Schedule::start(LIVE);
         assert_eq!(schedule.due(30) - schedule.due(0), Duration::from_secs(1));
-        assert_eq!(schedule.captured(60).nanos_since(schedule.captured(0)), 2_000_000_000);
+        let unix = |slot| schedule.unix(schedule.due(slot));
+        assert_eq!(unix(60).nanos_since(unix(0)), 2_000_000_000);
+        let before = schedule.due(0) - Duration::from_secs(1);
+        assert_eq!(unix(0).nanos_since(schedule.unix(before)), 1_000_000_000);
         let bulk = Schedule::start(Pace::Bulk);
         assert_eq!(bulk.due(1_000), bulk.due(0));
     }
 
     #[test]
     fn the_oldest_due_goes_first_and_of_equals_the_smaller() {
-        let live = Schedule::start(Pace::PerSecond(30.0));
-        assert!(live.priority(0, 60_000, 0, weight(1)) > live.priority(1, 60_000, 0, weight(1)));
-        assert!(live.priority(5, 20_000, 0, weight(1)) > live.priority(5, 60_000, 0, weight(1)));
+        let live = Schedule::start(LIVE);
+        assert!(priority(&live, 0, 60_000, 1) > priority(&live, 1, 60_000, 1));
+        assert!(priority(&live, 5, 20_000, 1) > priority(&live, 5, 60_000, 1));
         // A large frame is overtaken by small ones for a while, not for ever.
-        assert!(live.priority(0, 1_000_000, 0, weight(1)) > live.priority(3, 20_000, 0, weight(1)));
+        assert!(priority(&live, 0, 1_000_000, 1) > priority(&live, 3, 20_000, 1));
     }
 
     #[test]
     fn a_late_frame_goes_behind_every_fresh_one() {
-        let live = Schedule::start(Pace::PerSecond(30.0));
-        assert!(live.late_priority(0) < live.priority(u64::MAX, u64::MAX, 0, weight(1)));
-        assert!(live.late_priority(0) > live.late_priority(1));
+        let live = Schedule::start(LIVE);
+        let late = |slot| live.late_priority(live.paced(slot));
+        assert!(late(0) < priority(&live, u64::MAX, u64::MAX, 1));
+        assert!(late(0) > late(1));
         let rtt = Duration::from_millis(50);
-        assert_eq!(live.late_at(0, rtt), Some(live.due(0) + Duration::from_millis(150)));
+        let late_at = |slot, rtt| Schedule::late_at(live.paced(slot), rtt);
+        assert_eq!(late_at(0, rtt), Some(live.due(0) + Duration::from_millis(150)));
         let rtt = Duration::from_millis(600);
-        assert_eq!(live.late_at(30, rtt), Some(live.due(30) + Duration::from_millis(1_800)));
+        assert_eq!(late_at(30, rtt), Some(live.due(30) + Duration::from_millis(1_800)));
     }
 
     #[test]
     fn what_is_not_late_and_due_soon_is_fresh() {
         let live = Schedule::start(Pace::PerSecond(100.0));
-        let fresh =
-            |millis| live.fresh(live.due(0) + Duration::from_millis(millis), Duration::ZERO);
-        assert_eq!(fresh(0), 0..26);
-        assert_eq!(fresh(149).start, 0);
-        for (millis, first) in [(150, 1), (155, 1), (5_005, 486)] {
+        for (millis, first, end) in [(0, 0, 25), (149, 0, 40), (150, 1, 40), (5_005, 486, 526)] {
             let now = live.due(0) + Duration::from_millis(millis);
-            assert_eq!(fresh(millis), first..first + 40);
-            let late = |slot| live.late_at(slot, Duration::ZERO).is_some_and(|late| late <= now);
-            assert!(late(first - 1) && !late(first));
+            let fresh = Schedule::fresh(now, Duration::ZERO);
+            let is_fresh = |slot: u64| fresh.contains(&live.due(slot));
+            assert!(is_fresh(first) && is_fresh(end - 1) && !is_fresh(end), "{millis} ms");
+            let late = |slot| {
+                Schedule::late_at(live.paced(slot), Duration::ZERO).is_some_and(|at| at <= now)
+            };
+            assert!(!late(first) && (first == 0 || late(first - 1) && !is_fresh(first - 1)));
         }
-        assert!(Schedule::start(Pace::Bulk).fresh(Instant::now(), Duration::ZERO).is_empty());
+        let bulk = Schedule::start(Pace::Bulk);
+        assert_eq!(Schedule::late_at(bulk.paced(0), Duration::ZERO), None);
     }
 
     #[test]
     fn bulk_never_goes_before_live_and_shares_by_bytes() {
-        let live = Schedule::start(Pace::PerSecond(1.0));
-        let bulk = Schedule::start(Pace::Bulk);
-        assert!(
-            live.priority(u64::MAX, u64::MAX, 0, weight(1)) > bulk.priority(0, 0, 0, weight(1))
-        );
-        assert!(bulk.priority(0, 0, 1 << 20, weight(1)) > bulk.priority(0, 0, 2 << 20, weight(1)));
-        let _ = bulk.priority(0, 0, u64::MAX, weight(1));
+        let (live, bulk) = (Schedule::start(Pace::PerSecond(1.0)), Schedule::start(Pace::Bulk));
+        assert!(priority(&live, u64::MAX, u64::MAX, 1) > priority(&bulk, 0, 0, 1));
+        let after = |before| bulk.priority(bulk.paced(0), 0, before, weight(1));
+        assert!(after(1 << 20) > after(2 << 20));
+        let _ = after(u64::MAX);
+        // What comes about while a backlog is sent goes before it, and keeps its own order.
+        let arrived = |ms, rank| Schedule::arrived(bulk.start + Duration::from_millis(ms), rank);
+        assert!(bulk.paced(1) < arrived(0, 0) && arrived(0, 5) < arrived(1, 4));
     }
 
     #[test]
     fn of_live_frames_due_together_the_lighter_for_its_weight_goes_first() {
-        let live = Schedule::start(Pace::PerSecond(30.0));
-        let large = |slot, number| live.priority(slot, 60_000, 0, weight(number));
-        let small = live.priority(5, 20_000, 0, weight(1));
+        let live = Schedule::start(LIVE);
+        let large = |slot, number| priority(&live, slot, 60_000, number);
+        let small = priority(&live, 5, 20_000, 1);
         assert!(large(5, 1) < small && small < large(5, 6));
         // But a source that weighs all does not jump the queue.
         assert!(large(6, 100) < small && small < large(4, 1));
@@ -205,8 +241,9 @@ mod tests {
         let weights = [weight(3), weight(1), weight(6)];
         let mut handed = [0_u64; 3];
         for _ in 0..1_000 {
-            let priority =
-                |&source: &usize| bulk.priority(0, 50_000, handed[source], weights[source]);
+            let priority = |&source: &usize| {
+                bulk.priority(bulk.paced(0), 50_000, handed[source], weights[source])
+            };
             let next = (0..3).max_by_key(priority).unwrap();
             handed[next] += 50_000;
         }

@@ -1,37 +1,41 @@
 //! One session with a receiver: a single task that owns all of its state.
 
+mod going;
+mod heard;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::figures::Figures;
 use super::glance::Glance;
 use super::inquiry::Inquiry;
 use super::lane::{Lane, Nonsense, Share};
 use super::ledger::Ledger;
+use super::options::SendOptions;
 use super::progress::Progress;
-use super::schedule::{Pace, Schedule};
+use super::schedule::Schedule;
+use super::stall::{Limit, Owed, Stall};
+use super::stopped::stopped;
 use super::worker::Done;
-use super::{SendOptions, stopped};
 use crate::alarm::Alarm;
-use crate::frame::{FrameMeta, UnixNanos};
-use crate::source::Source;
-use crate::transport::{
-    LinkEnd, MESSAGE_QUEUE, OutgoingFrame, PathStats, SenderLink, TransportError,
-};
-use crate::wire::{
-    Capabilities, CloseCode, FrameHeader, Hello, Message, SourceHello, SourceId, Welcome,
-};
+use crate::frame::UnixNanos;
+use crate::source::{Bell, Source};
+use crate::transport::{LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
+use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId};
 
-/// How long a receiver may take to answer the hello.
-const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
+const LAST_ORIGIN: u64 = 1 << 61;
 
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
 
-/// How often the receiver's clock is asked for, while somebody observes.
+/// How long a receiver that has stalled is given to hear of it.
+const STALLED_CLOSE: Duration = Duration::from_millis(250);
+
+/// How often the receiver's clock is asked for: 50 bytes of the link each time.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes that may be with the transport and not through, as a multiple of its congestion window: one
@@ -61,6 +65,31 @@ pub(super) enum SessionEnd {
     Stopped,
     /// The link could not be opened or was lost.
     Link(TransportError),
+    /// A source has a defect.
+    Broken(String),
+}
+
+/// What a run knows and keeps over its sessions.
+pub(super) struct Run<'a> {
+    pub(super) sources: &'a [Arc<dyn Source>],
+    pub(super) ledgers: &'a mut [Ledger],
+    pub(super) options: &'a SendOptions,
+    pub(super) schedule: &'a mut Option<Schedule>,
+    pub(super) progress: &'a Progress,
+    pub(super) figures: &'a mut Figures,
+    /// Rings when a source has changed.
+    pub(super) bell: &'a Bell,
+    /// How long the receiver may let nothing come of what it owes, until a frame is settled and after.
+    pub(super) limits: [Limit; 2],
+}
+
+/// How a session went.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) end: SessionEnd,
+    /// How long something was owed, and how long at its end nothing has come of that.
+    pub(super) owed_for: Duration,
+    pub(super) quiet: Duration,
 }
 
 pub(super) struct Session<'a> {
@@ -70,14 +99,12 @@ pub(super) struct Session<'a> {
 
 struct State<'a> {
     lanes: Vec<Lane>,
-    ledgers: &'a mut [Ledger],
-    options: &'a SendOptions,
-    schedule: &'a mut Option<Schedule>,
-    progress: &'a Progress,
+    run: Run<'a>,
     results: mpsc::UnboundedReceiver<(usize, Done)>,
     outbox: VecDeque<Message>,
     share: Option<Share>,
-    opened: Instant,
+    stall: Stall,
+    broken: Option<String>,
     next_probe: Option<Instant>,
     inquiry: Inquiry,
 }
@@ -95,36 +122,31 @@ struct Next {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(
-        link: SenderLink,
-        sources: &[Arc<dyn Source>],
-        ledgers: &'a mut [Ledger],
-        options: &'a SendOptions,
-        schedule: &'a mut Option<Schedule>,
-        progress: &'a Progress,
-    ) -> Self {
+    pub(super) fn new(link: SenderLink, run: Run<'a>) -> Self {
         let (report, results) = mpsc::unbounded_channel();
         let lane = |(index, source): (usize, &Arc<dyn Source>)| {
-            Lane::new(index, source.clone(), options, report.clone())
+            Lane::new(index, source.clone(), run.options, report.clone())
         };
-        let lanes = sources.iter().enumerate().map(lane).collect();
+        let lanes = run.sources.iter().enumerate().map(lane).collect();
+        let is_live = |index| run.options.deadlines.get(index).copied().flatten().is_some();
+        let named = run.sources.iter().zip(&*run.ledgers).enumerate();
+        let introductions = named.map(|(index, source)| introduce(source, is_live(index)));
         let hello = Message::Hello(Hello {
             session: rand::random(),
-            overwrite: options.overwrite,
+            overwrite: run.options.overwrite,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            sources: sources.iter().zip(&*ledgers).map(introduce).collect(),
+            sources: introductions.collect(),
             capabilities: Capabilities::default(),
         });
+        let stall = Stall::new(run.limits[0], Instant::now());
         let state = State {
             lanes,
-            ledgers,
-            options,
-            schedule,
-            progress,
+            run,
             results,
             outbox: VecDeque::from([hello]),
             share: None,
-            opened: Instant::now(),
+            stall,
+            broken: None,
             next_probe: None,
             inquiry: Inquiry::new(Instant::now()),
         };
@@ -132,18 +154,21 @@ impl<'a> Session<'a> {
     }
 
     /// Runs the session to its end.
-    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
+    pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Outcome {
         let end = self.exchange(stop).await;
-        for ledger in self.state.ledgers.iter_mut() {
-            ledger.session_lost();
-        }
-        end
+        let Run { ledgers, figures, .. } = &mut self.state.run;
+        ledgers.iter_mut().for_each(Ledger::session_lost);
+        figures.see(&self.link.path.look());
+        figures.session_ended();
+        let (stall, now) = (&self.state.stall, Instant::now());
+        Outcome { end, owed_for: stall.owed_for(), quiet: stall.quiet(now) }
     }
 
     async fn exchange(&mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
         let Self { link, state } = self;
         let SenderLink { messages, frames, incoming, end, path } = link;
         let mut glance = Glance::default();
+        let bell = state.run.bell.clone();
         loop {
             // Everything that is there already is taken before anything is started or waited for:
             // waking up for each frame, receipt and message by itself costs more than they do.
@@ -152,6 +177,10 @@ impl<'a> Session<'a> {
             }
             let path_now = glance.look(path);
             state.pump(&path_now);
+            if let Some(why) = state.broken.take() {
+                end.close(CloseCode::Shutdown, "a source at the sender has failed").await;
+                return SessionEnd::Broken(why);
+            }
             if state.is_done() {
                 end.close(CloseCode::Done, "done").await;
                 return SessionEnd::Done;
@@ -159,6 +188,7 @@ impl<'a> Session<'a> {
             let next = state.hand_over(frames, &path_now, glance.is_silent());
             let sendable = next.filter(|next| next.due <= Instant::now());
             let due = next.map(|next| next.due).filter(|_| sendable.is_none());
+            state.account(&path_now, sendable.is_some());
             let wake = earlier(earlier(due, glance.wakes_at()), state.wakes_at());
             tokio::select! {
                 message = incoming.recv() => match message {
@@ -187,9 +217,16 @@ impl<'a> Session<'a> {
                     Err(_) => return SessionEnd::Link(end.cause().await),
                 },
                 () = path.drained(), if sendable.is_none() => glance.forget(),
+                () = bell.rung() => {}
                 () = sleep_until(wake) => {
-                    if let Some(why) = state.unwelcome() {
-                        end.close(CloseCode::Shutdown, &why).await;
+                    // What has come meanwhile is taken before the receiver is judged by it.
+                    if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
+                        return protocol_error(end, what).await;
+                    }
+                    state.see(path.look().moved);
+                    if let Some(why) = state.stall.why(Instant::now()) {
+                        let close = end.close(CloseCode::Stalled, &why);
+                        let _ = tokio::time::timeout(STALLED_CLOSE, close).await;
                         return SessionEnd::Link(TransportError::Silent { why });
                     }
                 }
@@ -205,9 +242,10 @@ impl<'a> Session<'a> {
 }
 
 /// A source as the hello names it.
-fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger)) -> SourceHello {
-    let (name, run, began) = (source.name().clone(), ledger.run, ledger.began);
-    SourceHello::new(name, run, began)
+fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger), live: bool) -> SourceHello {
+    let endless = !ledger.has_ended();
+    let hello = SourceHello::new(source.name().clone(), ledger.run, ledger.began);
+    SourceHello { endless, live, ..hello }
 }
 
 async fn protocol_error(end: &LinkEnd, why: String) -> SessionEnd {
@@ -239,206 +277,73 @@ impl State<'_> {
         Ok(())
     }
 
-    /// Hands the transport what is due while it has room; tells which frame comes next.
-    fn hand_over(
-        &mut self,
-        frames: &mpsc::Sender<OutgoingFrame>,
-        path: &PathStats,
-        silent: bool,
-    ) -> Option<Next> {
-        let mut handed = 0;
-        loop {
-            // The transport has not counted these yet.
-            let path = PathStats { with_transport: path.with_transport + handed, ..*path };
-            let next = self.next_frame(&path, silent)?;
-            if next.due > Instant::now() {
-                return Some(next);
-            }
-            let Ok(permit) = frames.try_reserve() else { return Some(next) };
-            let frame = self.take_frame(&next)?;
-            handed += frame.body.len() as u64;
-            permit.send(frame);
-        }
-    }
-
     /// Starts whatever can be started.
     fn pump(&mut self, path: &PathStats) {
         let now = Instant::now();
-        let schedule = self.schedule.as_ref();
-        let fresh = schedule.map_or(0..0, |schedule| schedule.fresh(now, path.rtt));
+        let fresh = Schedule::fresh(now, path.rtt);
+        self.see(path.moved);
         let scheduled = self.next_probe.is_some_and(|when| when <= now);
         if scheduled {
             self.next_probe = Some(now + CLOCK_INTERVAL);
         }
-        let awaited = self.share.is_none() || self.lanes.iter().any(Lane::awaits_something);
+        let awaited = self.owed().is_some();
         if (self.inquiry.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
         for (index, lane) in self.lanes.iter_mut().enumerate() {
-            let message = lane.pump(&mut self.ledgers[index], self.share, &fresh);
+            let ledger = &mut self.run.ledgers[index];
+            ledger.grow(self.run.sources[index].extent());
+            let message = lane.pump(ledger, self.share, &fresh, path.rtt / 2);
             self.outbox.extend(message);
         }
+        if self.share.is_some() && self.lanes.iter().any(Lane::wants_schedule) {
+            self.schedule();
+        }
+    }
+
+    /// The clock that frames fall due by, started where it is not yet: frames that were there before fall due
+    /// from the moment on at which the receiver is ready for the first, and go on doing so when the connection
+    /// is lost.
+    fn schedule(&mut self) -> Schedule {
+        let pace = self.run.options.pace;
+        *self.run.schedule.get_or_insert_with(|| Schedule::start(pace))
+    }
+
+    /// What the receiver owes: its welcome, or what a source waits for.
+    fn owed(&self) -> Option<Owed> {
+        match self.share {
+            None => Some(Owed::Welcome),
+            Some(_) => {
+                let lanes = self.lanes.iter().zip(&*self.run.ledgers);
+                lanes.filter_map(|(lane, ledger)| lane.owed(ledger)).next()
+            }
+        }
+    }
+
+    fn see(&mut self, moved: Option<u64>) {
+        let owed = self.owed();
+        self.stall.see(Instant::now(), owed, moved);
+    }
+
+    /// Something has come of what the receiver owes.
+    fn got_on(&mut self) {
+        self.stall.got_on(Instant::now());
     }
 
     fn is_done(&self) -> bool {
         self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
     }
 
-    /// The frame that goes next; `None` where there is none, or where the transport has enough.
-    fn next_frame(&self, path: &PathStats, silent: bool) -> Option<Next> {
-        let schedule = self.schedule.as_ref()?;
-        let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
-        let fresh = path.with_transport.saturating_sub(path.late_with_transport);
-        // Into an outage go no more frames than fit: they would all be late when the link is back.
-        let late_underway = if silent { 0 } else { LATE_UNDERWAY };
-        if fresh > limit || path.with_transport > limit.saturating_add(late_underway) {
-            return None;
-        }
-        let late_may_go = path.with_transport <= limit;
-        let now = Instant::now();
-        let is_due = |slot| schedule.due(slot) <= now;
-        let is_late = |slot| schedule.late_at(slot, path.rtt).is_some_and(|late_at| late_at <= now);
-        let candidate = |(lane, queue): (usize, &Lane)| {
-            let (place, ready) = queue.next_ready(is_late, is_due, late_may_go)?;
-            let bytes = ready.content.body.len() as u64;
-            let late_at = schedule.late_at(ready.slot, path.rtt);
-            let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.slot)));
-            let priority = match late {
-                Some((late_at, priority)) if late_at <= now => priority,
-                _ => schedule.priority(ready.slot, bytes, queue.handed_bytes, queue.weight),
-            };
-            Some(Next { lane, place, due: schedule.due(ready.slot), priority, late })
-        };
-        let candidates = self.lanes.iter().enumerate().filter_map(candidate);
-        candidates.max_by_key(|next| (next.due <= now, next.priority))
-    }
-
-    /// What may be with the transport beside its windows.
-    fn spare(&self) -> u64 {
-        match self.options.pace {
-            Pace::Bulk => SPARE_UNDERWAY_IN_BULK,
-            Pace::PerSecond(_) => SPARE_UNDERWAY,
-        }
-    }
-
-    fn take_frame(&mut self, next: &Next) -> Option<OutgoingFrame> {
-        let schedule = (*self.schedule)?;
-        let lane = next.lane;
-        let ready = self.lanes[lane].take_ready(next.place, &mut self.ledgers[lane])?;
-        let description = ready.content.description;
-        let meta = FrameMeta {
-            sequence: ready.sequence,
-            media: description.name.media_type(),
-            name: description.name,
-            bytes: ready.content.body.len() as u64,
-            hash: Some(ready.content.hash),
-            captured: description.captured,
-            due: Some(schedule.captured(ready.slot)),
-            modified: description.modified,
-        };
-        let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
-        let (priority, late) = (next.priority, next.late);
-        Some(OutgoingFrame { header, body: ready.content.body, priority, late })
-    }
-
     fn worked(&mut self, lane: usize, done: Done) {
-        let message = self.lanes[lane].worked(done, &mut self.ledgers[lane]);
+        if let Done::Broken { why } = done {
+            let name = self.run.sources[lane].name();
+            self.broken =
+                Some(format!("source {name} has a defect and gives no more frames: {why}"));
+            return;
+        }
+        let message = self.lanes[lane].worked(done, &mut self.run.ledgers[lane]);
         self.outbox.extend(message);
         self.show(lane);
-    }
-
-    /// Takes a message from the receiver.
-    fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
-        self.inquiry.heard(Instant::now());
-        match message {
-            Message::Welcome(welcome) => self.welcomed(&welcome),
-            Message::Answer(answer) => {
-                let lane = self.lane(answer.source)?;
-                // Frames fall due from the moment on at which the receiver is ready for the first,
-                // and go on doing so when the connection is lost.
-                self.schedule.get_or_insert_with(|| Schedule::start(self.options.pace));
-                self.lanes[lane].answered(answer, &mut self.ledgers[lane])?;
-                self.show(lane);
-                Ok(())
-            }
-            Message::Receipts(receipts) => {
-                let lane = self.lane(receipts.source)?;
-                let slots: Vec<_> = self.observed_slots(lane, &receipts);
-                let news = self.lanes[lane].confirmed(&receipts, &mut self.ledgers[lane])?;
-                if let (Some(observer), Some(schedule)) = (&self.options.observer, &*self.schedule)
-                {
-                    for ((sequence, bytes), slot) in news.into_iter().zip(slots) {
-                        let (due, captured) = (schedule.due(slot), schedule.captured(slot));
-                        observer.confirmed(
-                            receipts.source,
-                            sequence,
-                            bytes,
-                            due,
-                            captured,
-                            receipts.stored,
-                        );
-                    }
-                }
-                self.show(lane);
-                Ok(())
-            }
-            Message::Refusal(refusal) => {
-                let lane = self.lane(refusal.source)?;
-                self.progress.note(format!("{}: {}", refusal.code, refusal.reason));
-                let patience = self.options.retry_for;
-                self.lanes[lane].refused(&refusal, &mut self.ledgers[lane], patience)?;
-                self.show(lane);
-                Ok(())
-            }
-            Message::Totals(totals) => {
-                let lane = self.lane(totals.source)?;
-                self.lanes[lane].totalled(totals)
-            }
-            Message::ClockReply { asked, arrived, replied } => {
-                if let Some(observer) = &self.options.observer {
-                    let [asked, arrived, replied] = [asked, arrived, replied].map(UnixNanos);
-                    observer.clock(asked, arrived, replied, UnixNanos::now());
-                }
-                Ok(())
-            }
-            Message::Skipped { .. } => Ok(()),
-            other => Err(Nonsense(format!("only a sender says {}", other.name()))),
-        }
-    }
-
-    fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Nonsense> {
-        if self.share.is_some() {
-            return Err(Nonsense("a second welcome".to_owned()));
-        }
-        self.share = Some(Share::of(welcome, self.lanes.len()));
-        tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
-        self.next_probe = self.options.observer.as_ref().map(|_| Instant::now());
-        Ok(())
-    }
-
-    /// The schedule places of the frames that a receipt confirms, where somebody wants them.
-    fn observed_slots(&mut self, lane: usize, receipts: &crate::wire::Receipts) -> Vec<u64> {
-        if self.options.observer.is_none() {
-            return Vec::new();
-        }
-        let ledger = &mut self.ledgers[lane];
-        let sequences = receipts.runs.iter().flat_map(|run| {
-            (0..run.count)
-                .map_while(|offset| run.first.0.checked_add(offset).map(crate::frame::Sequence))
-        });
-        let known: Vec<_> = sequences.take_while(|&sequence| ledger.is_open(sequence)).collect();
-        known.into_iter().map(|sequence| ledger.slot(sequence)).collect()
-    }
-
-    /// Takes the receipts of frames that are on their way, so that what is stored is not called
-    /// missing when the user stops the run. Cancel safe.
-    async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
-        while self.lanes.iter().any(Lane::awaits_receipts) {
-            let Some(message) = incoming.recv().await else { return };
-            if self.heard(message).is_err() {
-                return;
-            }
-        }
     }
 
     fn lane(&self, source: SourceId) -> Result<usize, Nonsense> {
@@ -449,24 +354,11 @@ impl State<'_> {
         Err(Nonsense(format!("source number {index} was not in the hello")))
     }
 
-    fn show(&self, lane: usize) {
-        let (ledger, shown) = (&self.ledgers[lane], &self.progress.sources[lane]);
-        shown.settled.store(ledger.settled(), Ordering::Relaxed);
-        shown.bytes.store(ledger.bytes, Ordering::Relaxed);
-    }
-
     fn wakes_at(&self) -> Option<Instant> {
-        let welcome = self.share.is_none().then(|| self.opened + WELCOME_TIMEOUT);
-        let lanes = self.lanes.iter().filter_map(Lane::wakes_at).min();
-        earlier(earlier(welcome, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
-    }
-
-    /// Why the session should not be waited for any longer, if so.
-    fn unwelcome(&self) -> Option<String> {
-        let overdue = self.share.is_none() && self.opened.elapsed() >= WELCOME_TIMEOUT;
-        overdue.then(|| {
-            format!("the receiver did not answer the hello within {} s", WELCOME_TIMEOUT.as_secs())
-        })
+        let lanes = self.lanes.iter().zip(&*self.run.ledgers);
+        let lanes = lanes.filter_map(|(lane, ledger)| lane.wakes_at(ledger)).min();
+        let stall = self.stall.wakes_at();
+        earlier(earlier(stall, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! A thread for each source: file systems block, and one source must not wait for another's.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -26,6 +28,8 @@ pub(super) enum Done {
     Read { sequence: Sequence, content: Content },
     /// A frame that could not be read.
     Failed { sequence: Sequence, error: SourceError },
+    /// The source has panicked, and nothing more can be had of it.
+    Broken { why: String },
 }
 
 /// Starts a source's thread; it ends when the returned sender is dropped. `lane` marks its results.
@@ -39,13 +43,26 @@ pub(super) fn start(
     tokio::task::spawn_blocking(move || {
         while let Some(work) = queue.blocking_recv() {
             let is_wanted = || !results.is_closed();
-            let Some(done) = perform(source.as_ref(), work, is_wanted) else { return };
-            if results.send((lane, done)).is_err() {
+            // A source may be somebody else's. One that panics is not asked again, so nothing of its state
+            // is looked at afterwards.
+            let attempt = AssertUnwindSafe(|| perform(source.as_ref(), work, is_wanted));
+            let done = std::panic::catch_unwind(attempt)
+                .unwrap_or_else(|panic| Some(Done::Broken { why: words(panic.as_ref()) }));
+            let Some(done) = done else { return };
+            let is_broken = matches!(done, Done::Broken { .. });
+            if results.send((lane, done)).is_err() || is_broken {
                 return;
             }
         }
     });
     work
+}
+
+/// What a panic has said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it did not say why").to_owned()
 }
 
 /// Does the work; `None` where its session has ended meanwhile. A session that follows has a thread of

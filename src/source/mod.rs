@@ -49,7 +49,8 @@ pub use pipe::{CommandOptions, OnLine, Pipe, PipeOptions};
 pub use watch::{WatchOptions, Watched};
 
 use crate::frame::{
-    Captured, ContentHash, FrameName, NameError, Sequence, SourceName, UnixNanos, printable,
+    Captured, ContentHash, DropReason, FrameName, NameError, Sequence, SourceName, UnixNanos,
+    printable,
 };
 
 /// A path as it is told to people.
@@ -86,9 +87,10 @@ pub trait Source: Send + Sync {
         None
     }
 
-    /// What the receiver is to call the frame at place 0, asked once in a run: a frame's sequence is its
-    /// place plus this. `next` is the sequence behind the last one that the receiver has of this source,
-    /// 0 where it has none. A list that is the same each time, as a folder is, begins at 0 each time.
+    /// What the receiver is to call the frame at place 0, asked once in a run, of a source that had not ended
+    /// at its start: a frame's sequence is its place plus this. A list that was whole then begins at 0 each
+    /// time. `next` is the sequence behind the last one that the receiver has of this source,
+    /// 0 where it has none.
     fn origin(&self, next: Sequence) -> Sequence {
         let _ = next;
         Sequence(0)
@@ -278,6 +280,16 @@ pub enum SourceError {
         /// How.
         what: String,
     },
+    /// The source has no frame at this place: it was dropped before it came here.
+    #[error("{}: {why}", shown(path))]
+    Dropped {
+        /// The frame.
+        path: PathBuf,
+        /// Why, as the receiver is told.
+        reason: DropReason,
+        /// Why, for people.
+        why: String,
+    },
     /// The frame is longer than the receiver takes.
     #[error(
         "{} has {bytes} bytes; the receiver takes at most {limit} (its --max-frame)",
@@ -291,4 +303,16 @@ pub enum SourceError {
         /// The receiver's limit.
         limit: u64,
     },
+}
+
+impl SourceError {
+    /// The same as a receiver is told.
+    pub fn reason(&self) -> DropReason {
+        match self {
+            Self::Dropped { reason, .. } => *reason,
+            Self::Name { .. } => DropReason::BadName,
+            Self::TooLarge { .. } => DropReason::TooLarge,
+            _ => DropReason::Unreadable,
+        }
+    }
 }

@@ -287,6 +287,10 @@ pub struct PathStats {
     pub packets_sent: u64,
     /// Packets that were declared lost.
     pub packets_lost: u64,
+    /// Bytes that have left this end for good, where the transport can tell: acknowledged by the peer over
+    /// QUIC, taken by the kernel over TCP, which takes no more than the peer makes room for. They go up
+    /// while the link moves, and hardly where it does not.
+    pub moved: Option<u64>,
     /// UDP or TCP payload bytes sent, retransmissions included where they can be counted.
     pub bytes_sent: u64,
     /// Bytes of forward repair among them.

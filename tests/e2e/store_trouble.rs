@@ -52,7 +52,9 @@ fn links_and_folders_in_the_place_of_frames_are_kept_and_others_go() {
     for args in [&[][..], &["--overwrite"]] {
         let sent = receiver.send(&["visible"], args).expect(1);
         sent.prints("missing 3")
-            .prints("missing 0.bin: stored with other content: visible/0.bin is not a regular file")
+            .prints(
+                "missing 0.bin: stored with other content: \"visible/0.bin is not a regular file",
+            )
             .prints("missing 1.bin")
             .prints("missing 2.bin");
     }
@@ -69,7 +71,7 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     let Some(small) = SmallStore::start(&place) else { return };
     let before = place.snapshot();
     let sent = small.receiver.send(&["visible"], &["--retry-for", "0"]).expect(1);
-    sent.prints("no space left at the receiver: no room to store visible/")
+    sent.prints("no space left at the receiver: \"no room to store visible/")
         .prints("make room at the receiver");
     // What was confirmed is there, whole; of the rest there is nothing.
     let folder = small.folder.join("visible");

@@ -36,21 +36,20 @@ fn receipts(start: Instant, sequences: impl Iterator<Item = u64>) -> Receipts {
     Receipts(Mutex::new(Heard { heard: heard.collect(), probes: Vec::new() }))
 }
 
-fn source(frames: u64, stored: u64, already_stored: u64, failed: Vec<FailedFrame>) -> SourceReport {
+fn source(frames: u64, sent: u64, stored_before: u64, failed: Vec<FailedFrame>) -> SourceReport {
     SourceReport {
-        name: String::new(),
         frames,
-        stored,
-        already_stored,
-        verified: stored,
-        bytes: 0,
-        missing: frames - stored - already_stored,
+        stored: sent + stored_before,
+        stored_before,
+        sent,
+        missing: frames - sent - stored_before,
         failed,
+        ..SourceReport::default()
     }
 }
 
 fn report(sources: Vec<SourceReport>) -> SendReport {
-    SendReport { sources, seconds: 1.0, sessions: 1, error: None, interrupted: false }
+    SendReport { sources, seconds: 1.0, sessions: 1, ..SendReport::default() }
 }
 
 fn adds_up(run: &RemoteRun) {

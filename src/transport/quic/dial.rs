@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::messages::Messages;
 use super::runtime::PreciseRuntime;
 use super::{keep, send, settings, until_closed, watch_path};
+use crate::congestion::counting_acked;
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::knock;
@@ -74,7 +75,8 @@ impl LastSession {
 impl QuicDial {
     async fn open(&self) -> Result<SenderLink, TransportError> {
         let endpoint = self.endpoint()?;
-        let connection = self.connect(&endpoint).await?;
+        let counters = Arc::new(send::Sending::default());
+        let connection = self.connect(&endpoint, &counters).await?;
         let (session_out, session_in) =
             connection.open_bi().await.map_err(|error| self.cause(&error))?;
 
@@ -84,7 +86,6 @@ impl QuicDial {
         let (end, keeper) = LinkEnd::new();
 
         tokio::spawn(super::say(connection.clone(), session_out, queued_messages));
-        let counters = Arc::new(send::Sending::default());
         let sending =
             send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
         tokio::spawn(sending);
@@ -116,7 +117,11 @@ impl QuicDial {
 
     /// The first of a few handshakes that comes through. Each probe timeout of one is twice the one before,
     /// so where losses come in runs a new one, begun a while later, is often sooner.
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, TransportError> {
+    async fn connect(
+        &self,
+        endpoint: &Endpoint,
+        counters: &send::Sending,
+    ) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
         let mut word = std::pin::pin!(knock::word(self.address, &knock::TIMES));
         let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
@@ -125,7 +130,7 @@ impl QuicDial {
         loop {
             tokio::select! {
                 () = sleep_until(next.unwrap_or(deadline)), if next.is_some() => {
-                    attempts.spawn(self.handshake(endpoint)?.into_future());
+                    attempts.spawn(self.handshake(endpoint, counters)?.into_future());
                     next = starts.next();
                 }
                 Some(Ok(ended)) = attempts.join_next() => match ended {
@@ -141,9 +146,14 @@ impl QuicDial {
         }
     }
 
-    fn handshake(&self, endpoint: &Endpoint) -> Result<Connecting, TransportError> {
+    fn handshake(
+        &self,
+        endpoint: &Endpoint,
+        counters: &send::Sending,
+    ) -> Result<Connecting, TransportError> {
         let mut config = ClientConfig::new(self.tls.quic());
-        config.transport_config(settings::transport_to(self.address, self.congestion.clone()));
+        let congestion = counting_acked(self.congestion.clone(), counters.acked.clone());
+        config.transport_config(settings::transport_to(self.address, congestion));
         endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
             let error = std::io::Error::other(error);
             TransportError::connect(self.address, Transport::Quic, &error)

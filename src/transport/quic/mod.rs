@@ -25,6 +25,7 @@ pub use dial::{LastSession, QuicDial};
 pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};
+use crate::frame::quoted;
 use crate::identity::Explainer;
 use crate::wire::{CloseCode, Message};
 
@@ -41,8 +42,13 @@ fn cause_of(
         ConnectionError::ApplicationClosed(close) => TransportError::ClosedByPeer {
             address,
             code: close.error_code.into_inner(),
-            why: String::from_utf8_lossy(&close.reason).chars().take(512).collect(),
+            why: words(&close.reason),
         },
+        ConnectionError::ConnectionClosed(close) => {
+            let why =
+                format!("closed by the other end: {} {}", close.error_code, words(&close.reason));
+            TransportError::Lost { address, why: why.trim_end().to_owned() }
+        }
         ConnectionError::LocallyClosed => TransportError::Ended,
         ConnectionError::TransportError(error) => {
             TransportError::Protocol { address, why: error.to_string() }
@@ -59,6 +65,14 @@ fn cause_of(
     }
 }
 
+/// What a peer has given as its reason, as its own words; nothing where it gave none.
+fn words(reason: &[u8]) -> String {
+    match reason {
+        [] => String::new(),
+        reason => quoted(&String::from_utf8_lossy(reason)),
+    }
+}
+
 /// Reads quinn's figures of the connection's path.
 fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> PathWatch {
     // A weak handle would be better, but quinn has none; the watch lives as long as its link.
@@ -72,6 +86,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             datagrams_received: Some(stats.udp_rx.datagrams),
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
+            moved: Some(counters.acked.load(Ordering::Relaxed)),
             bytes_sent: stats.udp_tx.bytes,
             repair_bytes: counters.repair.load(Ordering::Relaxed),
             with_transport: counters.underway.load(Ordering::Relaxed),

@@ -27,6 +27,8 @@ pub(super) struct Sending {
     pub(super) underway: AtomicU64,
     /// Those of them whose frames have become late.
     pub(super) late: AtomicU64,
+    /// Bytes of packets that the peer has acknowledged.
+    pub(super) acked: Arc<AtomicU64>,
     /// Notified when room has come about: `underway` has fallen, or `late` has risen.
     pub(super) drained: Arc<Notify>,
 }

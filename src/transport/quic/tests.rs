@@ -111,7 +111,7 @@ async fn what_a_receiver_said_last_arrives_before_its_close() {
     assert_eq!(soon("the end", sender.incoming.recv()).await, None);
     let cause = sender.end.cause().await;
     assert!(
-        matches!(&cause, TransportError::ClosedByPeer { code: 1, why, .. } if why == "bye"),
+        matches!(&cause, TransportError::ClosedByPeer { code: 1, why, .. } if why == "\"bye\""),
         "{cause:?}"
     );
 }

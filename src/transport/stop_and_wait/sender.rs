@@ -104,6 +104,7 @@ fn start(stream: TcpStream, address: SocketAddr, settings: SenderSettings) -> Se
     tokio::spawn(session.run(keeper, from_session, frames_from_session, happened));
     let path = PathWatch::new(move || PathStats {
         bytes_sent: sent.load(Ordering::Relaxed),
+        moved: Some(sent.load(Ordering::Relaxed)),
         ..PathStats::default()
     });
     SenderLink { messages, frames, incoming, end, path }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ClientConfig;
@@ -30,6 +30,8 @@ pub(super) struct Connector {
     pub(super) segment: Arc<Segment>,
     /// A connection that is open already, and since when.
     pub(super) next: Arc<Mutex<Option<(TcpStream, Instant)>>>,
+    /// Bytes written to all connections that were made.
+    pub(super) written: Arc<AtomicU64>,
 }
 
 /// Whether segments are kept small, as connections have found.

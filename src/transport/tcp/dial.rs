@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -11,12 +12,14 @@ use tracing::Instrument;
 
 use super::alive::{self, Watched};
 use super::connect::{Connector, with_alpn};
-use super::link::{self, Blame, Ending, Outgoing, unknown_path};
+use super::counted::Counted;
+use super::link::{self, Blame, Ending, Outgoing};
 use super::per_frame;
 use super::reader::RecordReader;
 use super::{Classify, TcpOptions};
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, PathStats, PathWatch, SenderLink,
+    Transport, TransportError,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN, Message};
@@ -48,6 +51,7 @@ impl TcpDial {
             transport: Transport::Tcp,
             segment: Arc::default(),
             next: Arc::default(),
+            written: Arc::default(),
         };
         Self { connector, tls }
     }
@@ -62,6 +66,9 @@ impl TcpDial {
         let connector = &self.connector;
         let stream = connector.connect(&self.tls, ALPN).await?;
         let dead = alive::until_dead(Watched::new(connector, &stream));
+        let written = connector.written.clone();
+        let before = written.load(Ordering::Relaxed);
+        let stream = Counted::new(stream, written.clone());
         let (end, keeper) = LinkEnd::new();
         let (messages, outgoing_messages) = mpsc::channel(MESSAGE_QUEUE);
         let (frames, outgoing_frames) = mpsc::channel(FRAME_QUEUE);
@@ -95,7 +102,11 @@ impl TcpDial {
                 tokio::spawn(run.instrument(span));
             }
         }
-        Ok(SenderLink { messages, frames, incoming, end, path: unknown_path() })
+        let path = PathWatch::new(move || {
+            let bytes = written.load(Ordering::Relaxed).saturating_sub(before);
+            PathStats { moved: Some(bytes), bytes_sent: bytes, ..PathStats::default() }
+        });
+        Ok(SenderLink { messages, frames, incoming, end, path })
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use super::reader::{ReadError, RecordReader};
 use super::writer::{Closing, Outbox, RecordWriter, SessionId, dropped};
 use super::{Classify, settings};
+use crate::frame::quoted;
 use crate::transport::{LinkKeeper, OutgoingFrame, PathStats, PathWatch, TransportError};
 use crate::wire::{CloseCode, Message};
 
@@ -60,7 +61,7 @@ impl Blame {
         let why = match (why.is_empty(), CloseCode::from_number(code)) {
             (true, Some(code)) => code.to_string(),
             (true, None) => format!("code {code:#x}"),
-            (false, _) => why,
+            (false, _) => quoted(&why),
         };
         Ending {
             cause: TransportError::ClosedByPeer { address: self.address, code, why },

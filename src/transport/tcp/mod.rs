@@ -6,11 +6,12 @@
 //! calls, large ones are encrypted from where they lie, and receipts flow the other way meanwhile.
 //! What TCP cannot do is let a frame overtake a lost packet of another.
 //!
-//! `connect`, `dial` and `listener` open connections, `link` runs one, `writer` and `reader` move its records,
+//! `connect`, `dial` and `listener` open connections, `counted` tells whether one moves, `link` runs one, `writer` and `reader` move its records,
 //! `intake` decides on frames that arrive, and `per_frame` is what `tcp-per-frame` adds.
 
 mod alive;
 mod connect;
+mod counted;
 mod dial;
 mod intake;
 mod link;

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::alive::{Watched, until_dead};
 use super::connect::{Connector, with_alpn};
+use super::counted::Counted;
 use super::intake::{self, Taken};
 use super::link::answer;
 use super::reader::{ReadError, RecordReader};
@@ -132,6 +133,7 @@ async fn attempt_to_send(
 ) -> Result<(), TransportError> {
     let stream = connector.connect(tls, ALPN_SINGLE_FRAME).await?;
     let watched = Watched::new(connector, &stream);
+    let stream = Counted::new(stream, connector.written.clone());
     tokio::select! {
         sent = send_over(stream, connector, session, frame) => sent,
         cause = until_dead(watched) => Err(cause),
@@ -139,7 +141,7 @@ async fn attempt_to_send(
 }
 
 async fn send_over(
-    stream: Stream,
+    stream: Counted<Stream>,
     connector: &Connector,
     session: &SessionId,
     frame: &OutgoingFrame,

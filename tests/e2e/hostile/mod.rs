@@ -4,4 +4,6 @@ mod beside;
 mod floods;
 mod frames;
 mod peer;
+mod receiver;
 mod sessions;
+mod stalls;

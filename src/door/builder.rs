@@ -1,0 +1,408 @@
+//! What a sender is to do, before it starts.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+
+use super::error::StartError;
+use super::pushed::Pushed;
+use super::sender::{Parts, Sender};
+use crate::congestion::Congestion;
+use crate::frame::{ByteSize, SourceName, Span};
+use crate::identity::{
+    Authority, DEFAULT_DAYS, EarlyData, Identity, KnownReceivers, NewCertificate, Pin,
+    ReceiverAddress, ReceiverTrust, client_config,
+};
+use crate::repair::RepairMode;
+use crate::sender::{Pace, SendOptions, Weight};
+use crate::source::{Folder, Source};
+use crate::transport::stop_and_wait::SenderSettings;
+use crate::transport::tcp::TcpOptions;
+use crate::transport::{self, DialSetup, Transport, TransportError};
+use crate::wire::{ALPN, MAX_SOURCES};
+
+/// Frames that were pushed and are not settled take this much memory at most, if nothing else is said.
+const MEMORY: ByteSize = ByteSize(64 << 20);
+
+/// What a [`Sender`] is to do; [`start`](Self::start) makes one of it. What is wrong is said there.
+#[must_use = "it does nothing before `start`"]
+pub struct SenderBuilder {
+    receiver: String,
+    pins: Vec<String>,
+    authority: Option<PathBuf>,
+    known: Option<KnownReceivers>,
+    trust: Option<ReceiverTrust>,
+    identity: Option<Identity>,
+    certs: PathBuf,
+    sources: Vec<Wanted>,
+    weights: Vec<(String, Weight)>,
+    deadlines: Vec<(String, Duration)>,
+    transport: Transport,
+    congestion: Congestion,
+    repair: RepairMode,
+    tcp_congestion: Option<String>,
+    gap: Option<Duration>,
+    options: SendOptions,
+    memory: ByteSize,
+    stop: Option<watch::Receiver<bool>>,
+}
+
+/// A source that is wanted.
+enum Wanted {
+    Pushed(String),
+    Folder(String, PathBuf),
+    Other(Arc<dyn Source>),
+}
+
+impl Sender {
+    /// A sender to `HOST:PORT`, to be told more and then [started](SenderBuilder::start).
+    pub fn to(receiver: impl Into<String>) -> SenderBuilder {
+        SenderBuilder::new(receiver.into())
+    }
+}
+
+impl SenderBuilder {
+    fn new(receiver: String) -> Self {
+        Self {
+            receiver,
+            pins: Vec::new(),
+            authority: None,
+            known: None,
+            trust: None,
+            identity: None,
+            certs: "certs".into(),
+            sources: Vec::new(),
+            weights: Vec::new(),
+            deadlines: Vec::new(),
+            transport: Transport::Quic,
+            congestion: Congestion::default(),
+            repair: RepairMode::Auto,
+            tcp_congestion: None,
+            gap: None,
+            options: SendOptions::default(),
+            memory: MEMORY,
+            stop: None,
+        }
+    }
+
+    /// Trusts the receiver with this pin, `sha256:` and 64 hex digits, as it prints it. May be called again for
+    /// another. Without a pin and an authority, the receivers that this user knows are trusted
+    /// ([`KnownReceivers`]).
+    pub fn pin(mut self, pin: impl Display) -> Self {
+        self.pins.push(pin.to_string());
+        self
+    }
+
+    /// Trusts a receiver whose certificate the authorities in this file (PEM) vouch for.
+    pub fn authority(mut self, file: impl Into<PathBuf>) -> Self {
+        self.authority = Some(file.into());
+        self
+    }
+
+    /// Trusts these receivers, instead of those in this user's own list.
+    pub fn known_receivers(mut self, known: KnownReceivers) -> Self {
+        self.known = Some(known);
+        self
+    }
+
+    /// Trusts by this, whatever pins, authorities and receivers are given beside it.
+    pub fn trust(mut self, trust: ReceiverTrust) -> Self {
+        self.trust = Some(trust);
+        self
+    }
+
+    /// Who this sender is. Its pin is what a receiver allows.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The folder of this sender's identity, where none is given; one is made there where it is missing.
+    /// `certs` if nothing else is said.
+    pub fn certs(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.certs = folder.into();
+        self
+    }
+
+    /// A source of that name, whose frames are [pushed](Sender::push).
+    pub fn source(mut self, name: impl Into<String>) -> Self {
+        self.sources.push(Wanted::Pushed(name.into()));
+        self
+    }
+
+    /// The files of a folder.
+    pub fn folder(mut self, name: impl Into<String>, path: impl AsRef<Path>) -> Self {
+        self.sources.push(Wanted::Folder(name.into(), path.as_ref().to_owned()));
+        self
+    }
+
+    /// A source of any kind.
+    pub fn any(mut self, source: Arc<dyn Source>) -> Self {
+        self.sources.push(Wanted::Other(source));
+        self
+    }
+
+    /// A source's share of the link beside the others.
+    pub fn weight(mut self, source: impl Into<String>, weight: Weight) -> Self {
+        self.weights.push((source.into(), weight));
+        self
+    }
+
+    /// How old a frame of a source may be when it arrives: one that would be older is dropped, and declared.
+    /// Without this every frame is sent, however late.
+    pub fn deadline(mut self, source: impl Into<String>, age: Duration) -> Self {
+        self.deadlines.push((source.into(), age));
+        self
+    }
+
+    /// So many frames a second of each source that was there before, instead of as fast as the link takes them.
+    pub fn per_second(mut self, frames: f64) -> Self {
+        self.options.pace = Pace::PerSecond(frames);
+        self
+    }
+
+    /// Which transport; the receiver has to serve it. QUIC if nothing is said.
+    pub fn transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// QUIC's congestion controller.
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.congestion = congestion;
+        self
+    }
+
+    /// How much forward repair live frames carry over QUIC.
+    pub fn repair(mut self, repair: RepairMode) -> Self {
+        self.repair = repair;
+        self
+    }
+
+    /// The kernel's congestion control for the TCP transports, by name.
+    pub fn tcp_congestion(mut self, name: Option<String>) -> Self {
+        self.tcp_congestion = name;
+        self
+    }
+
+    /// The pause of stop-and-wait before each frame; see [`SenderSettings::gap`].
+    pub fn gap(mut self, gap: Duration) -> Self {
+        self.gap = Some(gap);
+        self
+    }
+
+    /// How long to go on trying without a connection, or with some that get no frame stored. A program that is
+    /// to run for days says a day.
+    pub fn retry_for(mut self, time: Duration) -> Self {
+        self.options.retry_for = time;
+        self
+    }
+
+    /// All other options of the run. Weights in them are in the order of the sources.
+    pub fn options(mut self, options: SendOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Memory for frames that were pushed and are not settled, of all sources: 64 MiB if nothing is said. A
+    /// push waits for room in it.
+    pub fn memory(mut self, bytes: ByteSize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// Ends the run when this turns true.
+    pub fn stop_when(mut self, stop: watch::Receiver<bool>) -> Self {
+        self.stop = Some(stop);
+        self
+    }
+
+    /// Checks all of it, looks the receiver's name up, and starts to send in a task of its own. It does not
+    /// wait for the connection: frames can be pushed at once, and what is wrong with it is in the report.
+    ///
+    /// Has to be called in a tokio runtime. Cancel safe.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(self) -> Result<Sender, StartError> {
+        let receiver: ReceiverAddress = self.receiver.parse()?;
+        let (sources, pushed) = open(&self.sources, self.transport)?;
+        let mut options = self.options.clone();
+        if !self.weights.is_empty() {
+            let given = in_order(&self.weights, &sources)?;
+            options.weights = given.into_iter().map(Option::unwrap_or_default).collect();
+        }
+        if !self.deadlines.is_empty() {
+            options.deadlines = in_order(&self.deadlines, &sources)?;
+        }
+        let trust = self.trusted(&receiver)?;
+        let identity = match self.identity {
+            Some(identity) => identity,
+            None => {
+                let now = SystemTime::now();
+                let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now };
+                Identity::load_or_create(&self.certs, &new)?.0
+            }
+        };
+        let defaults = SenderSettings::default();
+        let setup = DialSetup {
+            transport: self.transport,
+            addresses: resolve(&receiver, options.retry_for).await?,
+            host: receiver.host().to_owned(),
+            tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
+            congestion: self.congestion.factory(),
+            repair: self.repair,
+            tcp: TcpOptions { congestion: self.tcp_congestion.clone(), ..TcpOptions::default() },
+            stop_and_wait: SenderSettings {
+                gap: self.gap.unwrap_or(defaults.gap),
+                congestion: self.tcp_congestion,
+                ..defaults
+            },
+        };
+        let dial = transport::dial_by_name(setup, receiver);
+        let (memory, stop) = (self.memory, self.stop);
+        Ok(Sender::run(Parts { dial, sources, pushed, options, memory, stop }))
+    }
+
+    fn trusted(&self, receiver: &ReceiverAddress) -> Result<ReceiverTrust, StartError> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
+        let pins = self.pins.iter().map(|pin| pin.parse()).collect::<Result<Vec<Pin>, _>>()?;
+        let authority = self.authority.as_deref().map(Authority::load).transpose()?;
+        let known = match (&self.known, KnownReceivers::default_path()) {
+            (Some(known), _) => known.clone(),
+            (None, Some(path)) if path.exists() => KnownReceivers::load(&path)?,
+            (None, _) => KnownReceivers::default(),
+        };
+        Ok(ReceiverTrust::new(receiver.clone(), pins, authority, &known))
+    }
+}
+
+/// Looks the receiver's name up, in no more time than the run has patience.
+async fn resolve(
+    receiver: &ReceiverAddress,
+    patience: Duration,
+) -> Result<Vec<SocketAddr>, StartError> {
+    /// A name service across a slow link answers in it.
+    const LEAST: Duration = Duration::from_secs(1);
+    let looking = transport::resolve(receiver);
+    if patience.is_zero() {
+        return Ok(looking.await?);
+    }
+    let patience = patience.max(LEAST);
+    let found = tokio::time::timeout(patience, looking).await;
+    let found = found.unwrap_or_else(|_| {
+        let why = format!("the name service did not answer within {}", Span(patience));
+        Err(TransportError::Resolve { host: receiver.host().to_owned(), why })
+    });
+    Ok(found?)
+}
+
+/// All sources, and those of them that frames are pushed to.
+type Opened = (Vec<Arc<dyn Source>>, Vec<Arc<Pushed>>);
+
+/// Opens the sources, and checks that one session can carry them over that transport.
+fn open(wanted: &[Wanted], transport: Transport) -> Result<Opened, StartError> {
+    let (mut sources, mut pushed): Opened = (Vec::new(), Vec::new());
+    for wanted in wanted {
+        let source: Arc<dyn Source> = match wanted {
+            Wanted::Other(source) => source.clone(),
+            Wanted::Folder(name, path) => Arc::new(Folder::open(parse(name)?, path)?),
+            Wanted::Pushed(name) => {
+                let source = Pushed::new(parse(name)?);
+                pushed.push(source.clone());
+                source
+            }
+        };
+        let name = source.name();
+        if sources.iter().any(|other| other.name() == name) {
+            return Err(StartError::SameName(name.to_string()));
+        }
+        check_name(name, transport)?;
+        sources.push(source);
+    }
+    match sources.len() {
+        0 => Err(StartError::NoSource),
+        count if count > MAX_SOURCES => Err(StartError::TooManySources(count)),
+        _ => Ok((sources, pushed)),
+    }
+}
+
+/// Checks that a transport can carry a source of that name.
+///
+/// # Errors
+/// [`StartError::Separator`].
+pub fn check_name(name: &SourceName, transport: Transport) -> Result<(), StartError> {
+    if transport == Transport::StopAndWait && name.as_str().contains('|') {
+        return Err(StartError::Separator(name.to_string()));
+    }
+    Ok(())
+}
+
+fn parse(name: &str) -> Result<SourceName, StartError> {
+    SourceName::parse(name).map_err(|why| StartError::SourceName { name: name.to_owned(), why })
+}
+
+/// What is given of some sources, in the order of all.
+fn in_order<T: Copy>(
+    given: &[(String, T)],
+    sources: &[Arc<dyn Source>],
+) -> Result<Vec<Option<T>>, StartError> {
+    let mut ordered = vec![None; sources.len()];
+    for (name, value) in given {
+        let place = sources.iter().position(|source| source.name().as_str() == name);
+        let place = place.ok_or_else(|| StartError::UnknownSource {
+            name: name.clone(),
+            known: sources
+                .iter()
+                .map(|source| source.name().as_str())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        if ordered[place].replace(*value).is_some() {
+            return Err(StartError::Twice(name.clone()));
+        }
+    }
+    Ok(ordered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why it does not start.
+    async fn refused(builder: SenderBuilder) -> String {
+        let place = tempfile::tempdir().unwrap();
+        match builder.certs(place.path()).start().await {
+            Ok(_) => panic!("it starts"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_said_at_the_start() {
+        let to = || SenderBuilder::new("127.0.0.1:9".to_owned());
+        let weight = Weight::default();
+        let many = (0..65).fold(to(), |to, number| to.source(format!("s{number}")));
+        for (builder, says) in [
+            (SenderBuilder::new("nowhere".to_owned()).source("a"), "nowhere"),
+            (to(), "no source"),
+            (to().source("../a"), "../a"),
+            (to().source("a").source("a"), "two sources are called a"),
+            (many, "at most 64"),
+            (to().source("a").pin("sha256:0"), "sha256"),
+            (to().source("a").weight("b", weight), "no source is called b; the sources are a"),
+            (to().source("a").weight("a", weight).weight("a", weight), "given twice"),
+            (to().source("a|b").transport(Transport::StopAndWait), "'|'"),
+            (to().folder("a", "/nonexistent"), "/nonexistent"),
+        ] {
+            let why = refused(builder).await;
+            assert!(why.contains(says), "{says}: {why}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A sender that runs.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use super::error::PushError;
+use super::frame::Frame;
+use super::pushed::Pushed;
+use super::receipt::Receipt;
+use crate::frame::ByteSize;
+use crate::sender::{self, Progress, SendOptions, SendReport};
+use crate::source::Source;
+use crate::transport::Dial;
+
+/// Memory is given out in pieces of this many bytes.
+const PIECE: u64 = 1 << 10;
+
+/// Sends frames to a receiver, in a task of its own: those that are pushed, those of folders, those of any
+/// source.
+///
+/// Lost connections are made again. Dropped before [`finish`](Self::finish), it stops as soon as it can, and
+/// nothing is known of what is not confirmed then.
+#[derive(Debug)]
+pub struct Sender {
+    task: JoinHandle<SendReport>,
+    pushed: Vec<Arc<Pushed>>,
+    room: Arc<Semaphore>,
+    pieces: u32,
+    progress: Arc<Progress>,
+    stop: watch::Sender<bool>,
+}
+
+/// What a sender runs with.
+pub(super) struct Parts {
+    pub(super) dial: Box<dyn Dial>,
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    pub(super) pushed: Vec<Arc<Pushed>>,
+    pub(super) options: SendOptions,
+    pub(super) memory: ByteSize,
+    pub(super) stop: Option<watch::Receiver<bool>>,
+}
+
+impl Sender {
+    pub(super) fn run(parts: Parts) -> Self {
+        let Parts { dial, sources, pushed, options, memory, stop: from_outside } = parts;
+        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
+        let (stop, stopped) = watch::channel(false);
+        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64;
+        let pieces = u32::try_from((memory.0 / PIECE).clamp(1, most)).unwrap_or(u32::MAX);
+        let room = Arc::new(Semaphore::new(pieces as usize));
+        if let Some(from_outside) = from_outside {
+            tokio::spawn(pass_on(from_outside, stop.clone()));
+        }
+        let (shown, left, closed) = (progress.clone(), pushed.clone(), room.clone());
+        let task = tokio::spawn(async move {
+            let report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
+            // Whoever waits for room, or for a receipt, waits no longer.
+            closed.close();
+            left.iter().for_each(|source| source.abandon());
+            report
+        });
+        Self { task, pushed, room, pieces, progress, stop }
+    }
+
+    /// Hands over a frame of a source. Waits only while the [memory](super::SenderBuilder::memory) is full; a frame
+    /// that is longer than all of it waits until it is empty. Frames of one source are in the order of their
+    /// pushes.
+    ///
+    /// Cancel safe: either the frame was handed over, or it was not.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub async fn push(&self, source: &str, frame: Frame) -> Result<Receipt, PushError> {
+        let unknown = || PushError::UnknownSource(source.to_owned());
+        let named = self.pushed.iter().find(|pushed| pushed.name().as_str() == source);
+        let pushed = named.ok_or_else(unknown)?;
+        let pieces = (frame.bytes.len() as u64 / PIECE + 1).min(u64::from(self.pieces));
+        let pieces = u32::try_from(pieces).unwrap_or(self.pieces);
+        let room = self.room.clone().acquire_many_owned(pieces).await;
+        let room = room.map_err(|_| PushError::Ended)?;
+        pushed.push(frame, room)?.map(Receipt).ok_or(PushError::Ended)
+    }
+
+    /// What is going on, to be looked at from anywhere.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// Ends the run early: what is not confirmed by then is missing in the report.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until everything that was pushed, and every frame of the other sources, is settled, and says what
+    /// became of it. A source that never ends is waited for.
+    ///
+    /// # Panics
+    /// Where the run itself has panicked.
+    pub async fn finish(mut self) -> SendReport {
+        self.pushed.iter().for_each(|source| source.end());
+        match (&mut self.task).await {
+            Ok(report) => report,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Nobody else has the task.
+                Err(failed) => {
+                    SendReport { error: Some(failed.to_string()), ..SendReport::default() }
+                }
+            },
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Stops the run when the user's own signal says so.
+async fn pass_on(mut from: watch::Receiver<bool>, stop: watch::Sender<bool>) {
+    tokio::select! {
+        Ok(_) = from.wait_for(|stop| *stop) => { stop.send_replace(true); }
+        () = stop.closed() => {}
+        else => {}
+    }
+}

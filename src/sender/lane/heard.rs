@@ -1,0 +1,172 @@
+//! What the receiver says of a source's frames.
+
+use std::time::{Duration, Instant};
+
+use super::super::ledger::{Ledger, Loss};
+use super::super::schedule::Schedule;
+use super::{Confirmed, Lane, MOST_STALE, Nonsense, Offered, REFUSED_PAUSE, Wanted, refused};
+use crate::frame::{DropReason, quoted};
+use crate::source::Fate;
+use crate::wire::{Answer, Noted, Receipts, Refusal, RefusalCode, Totals, Verdict};
+
+impl Lane {
+    /// The receiver's verdicts on the oldest offer.
+    pub(in crate::sender) fn answered(
+        &mut self,
+        answer: Answer,
+        ledger: &mut Ledger,
+        schedule: &Schedule,
+    ) -> Result<(), Nonsense> {
+        let nonsense = |what: &str| Nonsense(format!("an answer {what}"));
+        let offered = self.offered.pop_front().ok_or_else(|| nonsense("to no offer"))?;
+        let total = answer.runs.iter().try_fold(0_u64, |sum, run| sum.checked_add(run.count));
+        if total != Some(offered.len() as u64) {
+            return Err(nonsense("does not fit its offer"));
+        }
+        let verdicts =
+            answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
+        for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
+            match verdict {
+                Verdict::Wanted => {
+                    let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
+                    self.is_live |= due.is_some_and(|due| due.live);
+                    self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
+                }
+                // Otherwise each round trip would have the same frames read and hashed, without end.
+                Verdict::NeedHash if hashed => {
+                    return Err(nonsense("asks for a hash that it has"));
+                }
+                Verdict::NeedHash => self.need_hash.push(sequence),
+                Verdict::Stored => {
+                    self.already += 1;
+                    let sent = ledger.found(sequence, bytes);
+                    let fate = if sent { Fate::Stored } else { Fate::StoredBefore };
+                    self.source.settled(sequence, fate);
+                }
+                Verdict::Differs => {
+                    let reason = "the receiver has a frame of this name with other content; \
+                                  send to another folder, or replace it with --overwrite";
+                    self.lose(sequence, refused(reason.to_owned()), ledger);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frames that the receiver has stored: those of them that were not known to be.
+    ///
+    /// What this costs goes by what is new. A transport that had to send a frame twice has a receipt come
+    /// twice, but a receiver that tells the same again and again is left.
+    pub(in crate::sender) fn confirmed(
+        &mut self,
+        receipts: &Receipts,
+        ledger: &mut Ledger,
+    ) -> Result<Vec<Confirmed>, Nonsense> {
+        let mut news = Vec::new();
+        for run in &receipts.runs {
+            let before = news.len();
+            let first = ledger.place(run.first);
+            let range = first.and_then(|first| Some(first.0..first.0.checked_add(run.count)?));
+            let unsettled = range.and_then(|range| ledger.unsettled_within(range));
+            let unsettled = unsettled
+                .ok_or_else(|| Nonsense("a receipt for frames that were not sent".to_owned()))?;
+            for sequence in unsettled {
+                if !self.is_handed(sequence) {
+                    if ledger.was_sent(sequence) {
+                        self.nothing_new()?; // refused at first, and about to be sent and confirmed again
+                        continue;
+                    }
+                    return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
+                }
+                let bytes = self.release(sequence);
+                self.stored += 1;
+                self.refused_since = None;
+                if let Some(known) = ledger.confirm(sequence, bytes) {
+                    self.source.settled(sequence, Fate::Stored);
+                    news.push(Confirmed { sequence, bytes, due: known.due });
+                }
+            }
+            if news.len() == before {
+                self.nothing_new()?;
+            }
+        }
+        Ok(news)
+    }
+
+    /// The receiver has told again what was known.
+    pub(super) fn nothing_new(&mut self) -> Result<(), Nonsense> {
+        self.stale += 1;
+        let told = MOST_STALE + 2 * (self.stored + self.already);
+        if self.stale > told {
+            return Err(Nonsense("it tells again and again of the same frames".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// A frame that the receiver did not store. It is tried again where that can help, for at most
+    /// `patience` without a success. False where the refusal tells nothing new.
+    pub(in crate::sender) fn refused(
+        &mut self,
+        refusal: &Refusal,
+        ledger: &mut Ledger,
+        patience: Duration,
+    ) -> Result<bool, Nonsense> {
+        let place = ledger.place(refusal.sequence).filter(|&place| {
+            self.is_handed(place) || ledger.is_settled_frame(place) || ledger.was_sent(place)
+        });
+        let place = place.ok_or_else(|| {
+            Nonsense(format!("a refusal of frame {}, not sent", refusal.sequence))
+        })?;
+        if !self.is_handed(place) {
+            // A second answer to a frame that a transport had to send twice.
+            return self.nothing_new().map(|()| false);
+        }
+        let bytes = self.release(place);
+        let now = Instant::now();
+        let since = *self.refused_since.get_or_insert(now);
+        if refusal.code.may_pass() && now - since < patience {
+            let due = ledger.due_of(place);
+            let wanted = due.map(|due| Wanted { sequence: place, bytes, due });
+            self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
+        } else {
+            let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
+            let loss = match refusal.code {
+                RefusalCode::TooLarge => Loss { reason: DropReason::TooLarge, ..refused(reason) },
+                _ => refused(reason),
+            };
+            self.lose(place, loss, ledger);
+        }
+        Ok(true)
+    }
+
+    /// The receiver has noted drops. False where that is not new.
+    pub(in crate::sender) fn noted(
+        &mut self,
+        noted: &Noted,
+        ledger: &mut Ledger,
+    ) -> Result<bool, Nonsense> {
+        let is_news = noted.run == ledger.run && ledger.noted(&noted.frames);
+        if !is_news {
+            self.nothing_new()?;
+        }
+        Ok(is_news)
+    }
+
+    /// What the receiver counts for this source.
+    pub(in crate::sender) fn totalled(&mut self, totals: Totals) -> Result<(), Nonsense> {
+        if !self.ended {
+            return Err(Nonsense("totals before the end of the source".to_owned()));
+        }
+        // A frame that a transport had to send twice counts twice there.
+        if totals.stored.saturating_add(totals.already) < self.stored + self.already {
+            return Err(Nonsense(format!(
+                "{} frames of {} were confirmed, but the receiver counts {}",
+                self.stored + self.already,
+                self.source.name(),
+                totals.stored.saturating_add(totals.already)
+            )));
+        }
+        self.totals = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! Which frame of a source goes next, and which does not go at all.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::super::ledger::{Ledger, Loss};
+use super::super::schedule::Due;
+use super::{Lane, Ready, Share, Wanted, is_within};
+use crate::frame::{DropReason, Sequence, UnixNanos};
+
+impl Lane {
+    /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
+    /// is a deadline, the newest goes first.
+    pub(super) fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
+        if self.deadline.is_some() {
+            let newest = self.wanted.iter().filter(|wanted| is_within(wanted.due, fresh));
+            if let Some(newest) = newest.max_by_key(|wanted| wanted.due) {
+                return Some(*newest);
+            }
+        }
+        let first = *self.wanted.front()?;
+        if !self.is_live || first.due.live && first.due.at >= fresh.start {
+            return Some(first);
+        }
+        let urgent = self.wanted.iter().find(|wanted| is_within(wanted.due, fresh));
+        urgent.copied().or(Some(first))
+    }
+
+    pub(super) fn has_room(&self, bytes: u64, share: Share) -> bool {
+        let first = self.unconfirmed.is_empty();
+        let fits = self.unconfirmed_bytes.saturating_add(bytes) <= share.bytes;
+        first || fits && self.unconfirmed.len() < share.frames
+    }
+
+    /// Puts late frames back that were read and still wait, the youngest first, until so many bytes
+    /// have room. They are those that were due before `fresh`, or at no time of their own.
+    pub(super) fn make_room(&mut self, bytes: u64, share: Share, fresh: Instant) -> bool {
+        while !self.has_room(bytes, share) {
+            let is_late = |ready: &Ready| !ready.due.live || ready.due.at < fresh;
+            let late = self.ready.partition_point(is_late);
+            let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
+            else {
+                return false;
+            };
+            let Ready { sequence, due, .. } = youngest;
+            let bytes = self.release(sequence);
+            self.wanted.push_front(Wanted { sequence, bytes, due });
+        }
+        true
+    }
+
+    /// Gives up frames that would come after their deadline, where the `way` there takes so long. Those that
+    /// the transport has are its own.
+    pub(super) fn drop_late(&mut self, ledger: &mut Ledger, way: Duration) {
+        let Some(deadline) = self.deadline else { return };
+        let now = Instant::now();
+        let is_late = |due: Due| due.live && now + way > due.at + deadline;
+        let mut late: Vec<(Sequence, Due)> = Vec::new();
+        self.wanted.retain(|wanted| {
+            let keep = !is_late(wanted.due);
+            if !keep {
+                late.push((wanted.sequence, wanted.due));
+            }
+            keep
+        });
+        self.ready.retain(|ready| {
+            let keep = !is_late(ready.due);
+            if !keep {
+                late.push((ready.sequence, ready.due));
+            }
+            keep
+        });
+        late.sort_unstable_by_key(|&(sequence, _)| sequence);
+        for (sequence, due) in late {
+            self.release(sequence);
+            let (reason, words) = (DropReason::Late, "it would have come too late".to_owned());
+            let ago = u64::try_from(due.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let captured = Some(UnixNanos(UnixNanos::now().0.saturating_sub(ago)));
+            self.lose(sequence, Loss { reason, words, captured }, ledger);
+        }
+    }
+
+    /// Frames that were refused for a passing reason are wanted again after a pause.
+    pub(super) fn take_up_again(&mut self) {
+        let now = Instant::now();
+        while self.later.front().is_some_and(|&(when, _)| when <= now) {
+            self.wanted.extend(self.later.pop_front().map(|(_, wanted)| wanted));
+        }
+    }
+
+    /// The frame that goes next: the oldest fresh one that is due; or else the oldest late one, where
+    /// `late_may_go`; or else the first that will be due. Of a source that has live frames, all others are a
+    /// backlog too. `is_late` tells of a live one; due times go up along the queue.
+    pub(in crate::sender) fn next_ready(
+        &self,
+        is_late: impl Fn(Due) -> bool,
+        now: Instant,
+        late_may_go: bool,
+    ) -> Option<(usize, &Ready)> {
+        let is_late = |due: Due| if due.live { is_late(due) } else { self.is_live };
+        if self.deadline.is_some() {
+            // What can still make it, the newest first.
+            let due = self.ready.partition_point(|ready| ready.due.at <= now || !ready.due.live);
+            if let Some(newest) = due.checked_sub(1).filter(|&last| self.ready[last].due.live) {
+                return Some((newest, self.ready.get(newest)?));
+            }
+        }
+        let fresh = self.ready.partition_point(|ready| is_late(ready.due));
+        let waits = self.ready.get(fresh).is_none_or(|ready| ready.due.at > now);
+        let index = if waits && fresh > 0 && late_may_go { 0 } else { fresh };
+        Some((index, self.ready.get(index)?))
+    }
+
+    /// Takes the frame at that place of the queue.
+    pub(in crate::sender) fn take_ready(
+        &mut self,
+        index: usize,
+        ledger: &mut Ledger,
+    ) -> Option<Ready> {
+        let ready = self.ready.remove(index)?;
+        ledger.sent(ready.sequence);
+        if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
+            known.handed = true;
+            self.handed += 1;
+        }
+        let bytes = ready.content.body.len() as u64;
+        self.handed_bytes += bytes;
+        Some(ready)
+    }
+}

@@ -1,0 +1,71 @@
+//! What a source waits for.
+
+use std::time::Instant;
+
+use super::super::ledger::Ledger;
+use super::super::stall::Owed;
+use super::{DECLARED_EVERY, Lane};
+
+impl Lane {
+    /// What the receiver owes this source.
+    pub(in crate::sender) fn owed(&self, ledger: &Ledger) -> Option<Owed> {
+        match (self.offered.len(), self.handed) {
+            (0, 0) if ledger.awaits_notes() => Some(Owed::Notes),
+            (0, 0) => (self.ended && !self.totals).then_some(Owed::Totals),
+            (0, frames) => Some(Owed::Receipts(frames)),
+            (offers, _) => Some(Owed::Answers(offers)),
+        }
+    }
+
+    /// True where a frame waits only for others to be confirmed.
+    pub(in crate::sender) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// True while the source is looked into for frames, and none of it waits to go.
+    pub(in crate::sender) fn waits_for_source(&self) -> bool {
+        self.ready.is_empty() && self.reading + self.describing > 0
+    }
+
+    /// True where a frame that is read is due.
+    pub(in crate::sender) fn has_due(&self, now: Instant) -> bool {
+        self.ready.front().is_some_and(|ready| ready.due.at <= now)
+    }
+
+    /// True while an answer to an offer is due.
+    pub(in crate::sender) fn has_offers(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
+    /// True where nothing is left to be handed over.
+    pub(in crate::sender) fn has_no_more(&self) -> bool {
+        self.ready.is_empty() && self.wanted.is_empty() && self.later.is_empty()
+    }
+
+    /// True where a frame waits that did not have to be answered for.
+    pub(in crate::sender) fn wants_schedule(&self) -> bool {
+        self.is_live && (self.reading > 0 || !self.ready.is_empty())
+    }
+
+    /// True while frames that were handed to the transport are not confirmed.
+    pub(in crate::sender) fn awaits_receipts(&self) -> bool {
+        self.handed > 0
+    }
+
+    /// True once both ends agree on what is stored.
+    pub(in crate::sender) fn is_done(&self) -> bool {
+        self.totals
+    }
+
+    /// When something has to be taken up again without anything arriving.
+    pub(in crate::sender) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
+        let later = self.later.front().map(|&(when, _)| when);
+        let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
+        let waiting = self.wanted.iter().map(|wanted| wanted.due);
+        let waiting = waiting.chain(self.ready.iter().map(|ready| ready.due));
+        let late = self
+            .deadline
+            .and_then(|deadline| waiting.filter(|due| due.live).map(|due| due.at + deadline).min());
+        later.into_iter().chain(told).chain(late).min()
+    }
+}

@@ -1,0 +1,146 @@
+//! What the receiver says in a session.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::super::lane::{Confirmed, Lane, Nonsense, Share};
+use super::{LAST_ORIGIN, State};
+use crate::frame::{UnixNanos, quoted};
+use crate::wire::{Message, Welcome};
+
+impl State<'_> {
+    /// Takes a message from the receiver.
+    pub(super) fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
+        self.inquiry.heard(Instant::now());
+        match message {
+            Message::Welcome(welcome) => self.welcomed(&welcome),
+            Message::Answer(answer) => {
+                let lane = self.lane(answer.source)?;
+                let (schedule, before) = (self.schedule(), self.run.ledgers[lane].settled());
+                self.lanes[lane].answered(answer, &mut self.run.ledgers[lane], &schedule)?;
+                self.got_on();
+                self.settled(lane, before);
+                Ok(())
+            }
+            Message::Receipts(receipts) => {
+                let lane = self.lane(receipts.source)?;
+                let before = self.run.ledgers[lane].settled();
+                let news = self.lanes[lane].confirmed(&receipts, &mut self.run.ledgers[lane])?;
+                if !news.is_empty() {
+                    self.got_on();
+                }
+                self.tell(lane, &news, receipts.stored);
+                self.settled(lane, before);
+                Ok(())
+            }
+            Message::Refusal(refusal) => {
+                let lane = self.lane(refusal.source)?;
+                let (patience, before) =
+                    (self.run.options.retry_for, self.run.ledgers[lane].settled());
+                let took =
+                    self.lanes[lane].refused(&refusal, &mut self.run.ledgers[lane], patience)?;
+                if took {
+                    self.got_on();
+                }
+                let failed = self.run.ledgers[lane].settled() > before;
+                if took && !failed {
+                    // What has failed for good is in the report, once.
+                    let what = format!("{}: {}", refusal.code, quoted(&refusal.reason));
+                    self.run.progress.refused(&refusal.code.to_string(), what);
+                }
+                self.settled(lane, before);
+                Ok(())
+            }
+            Message::Totals(totals) => {
+                let lane = self.lane(totals.source)?;
+                self.lanes[lane].totalled(totals)?;
+                self.got_on();
+                Ok(())
+            }
+            Message::ClockReply { asked, arrived, replied } => {
+                let [asked, arrived, replied] = [asked, arrived, replied].map(UnixNanos);
+                let now = UnixNanos::now();
+                self.run.figures.clock(asked, arrived, replied, now);
+                if let Some(observer) = &self.run.options.observer {
+                    observer.clock(asked, arrived, replied, now);
+                }
+                Ok(())
+            }
+            Message::Noted(noted) => {
+                let lane = self.lane(noted.source)?;
+                if self.lanes[lane].noted(&noted, &mut self.run.ledgers[lane])? {
+                    self.got_on();
+                }
+                Ok(())
+            }
+            Message::Skipped { .. } => Ok(()),
+            other => Err(Nonsense(format!("only a sender says {}", other.name()))),
+        }
+    }
+
+    pub(super) fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Nonsense> {
+        if self.share.is_some() {
+            return Err(Nonsense("a second welcome".to_owned()));
+        }
+        let lanes = self.lanes.len();
+        if welcome.next.len() != lanes || welcome.next.iter().any(|next| next.0 > LAST_ORIGIN) {
+            return Err(Nonsense("a welcome that does not fit the hello".to_owned()));
+        }
+        for ((ledger, source), &next) in
+            self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
+        {
+            if ledger.origin().is_none() {
+                ledger.begin_at(source.origin(next));
+            }
+        }
+        self.share = Some(Share::of(welcome, lanes));
+        tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
+        self.next_probe = Some(Instant::now());
+        self.got_on();
+        Ok(())
+    }
+
+    /// Tells whoever wants to know of confirmed frames.
+    pub(super) fn tell(&mut self, lane: usize, news: &[Confirmed], stored: UnixNanos) {
+        let Some(schedule) = *self.run.schedule else { return };
+        let heard = UnixNanos::now();
+        for Confirmed { sequence, bytes, due } in news {
+            let Some(due) = due else { continue };
+            let captured = schedule.unix(due.at);
+            if due.live {
+                self.run.figures.stored(lane, captured, stored, heard);
+            }
+            if let Some(observer) = &self.run.options.observer {
+                let source = self.lanes[lane].id;
+                let sequence = self.run.ledgers[lane].sequence(*sequence);
+                observer.confirmed(source, sequence, *bytes, due.at, captured, stored);
+            }
+        }
+    }
+
+    /// Shows what has become of a source of which so many frames were settled before. From the first that is
+    /// settled on the receiver may take as long as ever.
+    pub(super) fn settled(&mut self, lane: usize, before: u64) {
+        if self.run.ledgers[lane].settled() > before {
+            self.stall.renew(self.run.limits[1]);
+        }
+        self.show(lane);
+    }
+
+    /// Takes the receipts of frames that are on their way, so that what is stored is not called
+    /// missing when the user stops the run. Cancel safe.
+    pub(super) async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
+        while self.lanes.iter().any(Lane::awaits_receipts) {
+            let Some(message) = incoming.recv().await else { return };
+            if self.heard(message).is_err() {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn show(&self, lane: usize) {
+        let ledger = &self.run.ledgers[lane];
+        self.run.progress.count(lane, ledger.frames(), ledger.settled(), ledger.bytes);
+    }
+}
