@@ -35,6 +35,7 @@ pub use ledger::FailedFrame;
 pub use options::SendOptions;
 pub use progress::{Observer, Progress, SourceProgress, Trouble};
 pub use report::{SEND_SCHEMA, SendReport, SourceReport};
+#[cfg(feature = "cli")]
 pub(crate) use run::INTERRUPTED;
 pub use run::run;
 pub use schedule::{Pace, Schedule};
