@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     /// The run that this is the account of, and when it began.
     pub(super) run: RunId,
     pub(super) began: UnixNanos,
+    /// Its frames are others than those of the runs before.
+    pub(super) goes_on: bool,
     /// The sequence of the frame at place 0, once it is known.
     origin: Option<u64>,
     frames: u64,
@@ -98,11 +100,6 @@ impl Ledger {
 
     pub(super) fn frames(&self) -> u64 {
         self.frames
-    }
-
-    /// True where no other frame will come about.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
     }
 
     /// The sequence of the frame at place 0; `None` as long as the receiver has to say it.
@@ -319,6 +316,16 @@ impl Ledger {
         }
         let captured = captured.map(|at| (at, at));
         self.undeclared.push(DropRange { first: sequence, count: 1, reason, captured });
+    }
+
+    /// Nothing more is sent: every frame that is not settled will not come, and no other is captured. Those of
+    /// them that were not before.
+    pub(super) fn give_up(&mut self) -> Vec<Sequence> {
+        let places: Vec<_> = self.unsettled().collect();
+        self.open.append(&mut self.again);
+        self.open.extend((self.next..self.frames).map(|place| (place, OpenFrame::default())));
+        (self.next, self.ended) = (self.frames, true);
+        places
     }
 
     /// Frames that are not stored and were not dropped on purpose.

@@ -311,6 +311,9 @@ pub(super) fn modified(metadata: &Metadata) -> Option<UnixNanos> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    if error.kind() == io::ErrorKind::NotFound {
+        return SourceError::Vanished { path: path.to_owned() };
+    }
     SourceError::Read { path: path.to_owned(), why: error.to_string() }
 }
 
