@@ -5,7 +5,7 @@ use std::path::Path;
 
 use framelane::identity::{AllowFile, KnownReceivers, SenderList};
 use framelane::link::{LinkSpec, Trace};
-use framelane::manifest::{Manifest, Record};
+use framelane::manifest::{Entry, Manifest, Record};
 use framelane::repair::{Assembly, Head, Layout, Limits, Plan, Progress};
 use framelane::wire::{Decoded, FrameHeader, Message, record, stop_and_wait};
 
@@ -84,16 +84,28 @@ pub fn manifest_line(bytes: &[u8]) {
     assert_eq!(Record::parse(&line).expect("what was written"), read);
 }
 
+/// A line of a ledger: the same. What is written of it says what was read.
+pub fn ledger_line(bytes: &[u8]) {
+    let Ok(Some(read)) = Entry::parse(bytes) else { return };
+    let mut line = Vec::new();
+    read.write_line(&mut line);
+    assert_eq!(line.pop(), Some(b'\n'));
+    assert!(!line.contains(&b'\n'), "a line of several lines");
+    let again = Entry::parse(&line).expect("what was written").expect("a kind that is known");
+    assert_eq!(again, read);
+}
+
 /// A whole manifest, opened to append: read again it is the same, and has no torn end.
 pub fn manifest_file(bytes: &[u8]) {
     let mut file = tempfile::tempfile_in(memory()).expect("a file");
     file.write_all(bytes).expect("room");
     let path = Path::new("manifest.jsonl");
-    let Ok((manifest, _)) = Manifest::open(file.try_clone().expect("a handle"), path) else {
+    let Ok((manifest, _)) = Manifest::open(file.try_clone().expect("a handle"), path, &mut |_| {})
+    else {
         return;
     };
     let frames = manifest.frames();
-    let (again, opened) = Manifest::open(file, path).expect("what was put right");
+    let (again, opened) = Manifest::open(file, path, &mut |_| {}).expect("what was put right");
     assert_eq!((again.frames(), opened.torn_bytes), (frames, 0));
 }
 

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::Talk;
 use crate::frame::ByteSize;
-use crate::report::Versioned;
 
 /// The bar that is drawn at the moment, which makes room for lines.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -106,7 +105,7 @@ pub(super) fn unwritten() -> Option<String> {
 
 /// A result as one JSON object on stdout.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    result(&serde_json::to_string_pretty(&Versioned::of(value))?);
+    result(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use crate::identity::{
     Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy, check_listen,
 };
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
+use crate::report::Versioned;
 use crate::store::FolderTemplate;
 use crate::transport::{self, Transport};
 use once::OnceEnd;
@@ -246,7 +247,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
         drop(bar);
         let (summary, wish) = served?;
         if args.json {
-            output::json(&summary.document())?;
+            output::json(&Versioned::of(&summary.document()))?;
         } else {
             output::result(&summary.text());
         }

@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use super::{COMPLETE, INCOMPLETE, Outcome, Talk, output};
 use crate::frame::ByteSize;
 use crate::manifest::Listed;
+use crate::report::Versioned;
 use crate::verify::{
     Account, Alteration, Gap, SequenceGap, Sequences, SourceReport, State, VerifyOptions,
     VerifyReport, verify,
@@ -55,7 +56,7 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
     })?;
     drop(bar);
     if args.json {
-        output::json(&report)?;
+        output::json(&Versioned::of(&report))?;
     } else {
         report.sources.iter().for_each(show);
         show_beside(&report.unknown, &args.dir);
@@ -228,8 +229,8 @@ fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::Versioned;
     use crate::manifest::Listed;
-    use crate::report::Versioned;
     use crate::verify::VerifyReport;
 
     #[test]

@@ -55,14 +55,22 @@ impl Job {
         {
             reading.read();
             // The source may have been closed; what was read is of no use then.
-            let _ = self.source.upgrade().map(|source| source.send(Work::Read(reading)));
+            self.tell(Work::Read(reading));
             if !self.unread.is_empty() {
                 return Some(self);
             }
         }
         // Its answer is due, or nobody waits for it, of which the source's thread takes note.
-        let _ = self.source.upgrade().map(|source| source.send(Work::LookUp(self.question)));
+        if let Some(source) = self.source.upgrade() {
+            let _ = source.send(Work::LookUp(self.question));
+        }
         None
+    }
+
+    fn tell(&self, work: Work) {
+        if let Some(source) = self.source.upgrade() {
+            let _ = source.send(work);
+        }
     }
 }
 

@@ -137,6 +137,8 @@ pub(super) struct Lane {
     source: Arc<dyn Source>,
     work: mpsc::UnboundedSender<Work>,
     checksum: bool,
+    /// Whether the receiver was asked to replace what differs.
+    overwrite: bool,
     /// How old a frame may be when it arrives, where there is such a limit.
     pub(super) deadline: Option<Duration>,
     /// When drops were told last.
@@ -190,6 +192,7 @@ impl Lane {
             source,
             work,
             checksum: options.checksum,
+            overwrite: options.overwrite,
             deadline: options.deadlines.get(index).copied().flatten(),
             told: None,
             describing: 0,

@@ -37,6 +37,7 @@ pub use progress::{Observer, Progress, SourceProgress, Trouble};
 pub use report::{SEND_SCHEMA, SendReport, SourceReport};
 pub use run::run;
 pub use schedule::{Pace, Schedule};
+#[cfg(feature = "cli")]
 pub(crate) use stopped::INTERRUPTED;
 pub use waiting::LimitedBy;
 pub use weight::{Weight, WeightError};

@@ -48,12 +48,12 @@ pub enum StoreError {
     },
     /// The source belongs to another sender.
     #[error(
-        "source {source_name} belongs to {owner}, which opened it first. Send under another name (NAME=PATH); or start the receiver with --out 'DIR/{{sender}}', so that each sender has a folder of its own, or with --shared, so that senders share sources"
+        "source {source_name} belongs to {owner}: send under another name (NAME=PATH), or give the receiver --out 'DIR/{{sender}}' or --shared"
     )]
     NotOwner {
         /// The source.
         source_name: String,
-        /// The owner's name and pin.
+        /// The owner's name, or its pin where it has none.
         owner: String,
     },
     /// The file system takes the source's name for another source's.

@@ -147,10 +147,8 @@ impl Footing {
     pub(super) fn not_owner(&self) -> StoreError {
         let owner = self.account.owner();
         let pin = owner.and_then(|owner| owner.pin.as_deref()).unwrap_or("another sender");
-        let owner = match owner.and_then(|owner| owner.name.as_deref()) {
-            Some(name) => format!("{name} ({pin})"),
-            None => pin.to_owned(),
-        };
+        // Short enough to be shown whole at the other end.
+        let owner = owner.and_then(|owner| owner.name.as_deref()).unwrap_or(pin).to_owned();
         StoreError::NotOwner { source_name: self.source.to_string(), owner }
     }
 

@@ -108,7 +108,7 @@ fn capture_times_come_from_where_they_are_said_to() {
 fn equal_times_that_say_nothing_are_not_believed() {
     let place = Place::new();
     let old = place.frames("old", 3, 2_000);
-    let receiver = Receiver::start(&place, &[]);
+    let receiver = Receiver::start(&place, &["--allow-overwrite"]);
     let epoch = std::time::UNIX_EPOCH;
     let year = std::time::Duration::from_secs(365 * 86_400);
     // Before there were such times, none at all, and as coarse as archives and memory cards keep them.

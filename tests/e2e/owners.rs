@@ -81,7 +81,7 @@ fn frames_are_replaced_only_with_the_receivers_consent() {
     receiver.send(&["visible"], &[]).expect(0);
     let before = fs::read(place.path("visible/1.bin")).unwrap();
     fs::write(place.path("visible/1.bin"), b"changed").unwrap();
-    receiver.send(&["visible"], &["--overwrite"]).expect(1).says("--allow-overwrite");
+    receiver.send(&["visible"], &["--overwrite"]).expect(1).prints("--allow-overwrite");
     assert_eq!(fs::read(place.store().join("visible/1.bin")).unwrap(), before);
     drop(receiver);
     let receiver = of_two_cameras(&place, &["--allow-overwrite"]);

@@ -9,6 +9,15 @@ use crate::frame::{DropReason, quoted};
 use crate::source::Fate;
 use crate::wire::{Answer, Noted, Receipts, Refusal, RefusalCode, Totals, Verdict};
 
+/// What is said of a frame whose name the receiver has with other content, `overwrite` having been asked for or not.
+fn differs(overwrite: bool) -> &'static str {
+    if overwrite {
+        "the receiver has a frame of this name with other content, and replaces none (its --allow-overwrite)"
+    } else {
+        "the receiver has a frame of this name with other content; send to another folder, or replace it with --overwrite"
+    }
+}
+
 impl Lane {
     /// The receiver's verdicts on the oldest offer.
     pub(in crate::sender) fn answered(
@@ -44,9 +53,7 @@ impl Lane {
                     self.source.settled(sequence, fate);
                 }
                 Verdict::Differs => {
-                    let reason = "the receiver has a frame of this name with other content; \
-                                  send to another folder, or replace it with --overwrite";
-                    self.lose(sequence, refused(reason.to_owned()), ledger);
+                    self.lose(sequence, refused(differs(self.overwrite).to_owned()), ledger);
                 }
             }
         }
