@@ -55,6 +55,8 @@ pub enum Entry {
         run: RunId,
         /// The frames, by their sequences in this run.
         range: Range,
+        /// What they are in the run that stored them, where it is known.
+        earlier: Option<Earlier>,
     },
     /// Frames of a run that are in a folder which was taken away while the run went on.
     TakenAway {
@@ -97,6 +99,15 @@ pub struct Range {
     pub first: u64,
     /// The last sequence, at least the first.
     pub last: u64,
+}
+
+/// Frames in a row by what they are in an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Earlier {
+    /// The run that stored them.
+    pub run: RunId,
+    /// The first one's sequence there; those of the others count up from it.
+    pub first: u64,
 }
 
 /// At which end frames were dropped.
@@ -157,6 +168,10 @@ struct Fields<'a> {
     captured_unix_ns: Option<(u64, u64)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stored_before: Option<Range>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    by: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_first: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     taken_away: Option<Range>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -226,7 +241,12 @@ impl Entry {
                 captured_unix_ns: captured.map(|(first, last)| (first.0, last.0)),
                 ..of(run)
             },
-            Self::StoredBefore { run, range } => Fields { stored_before: Some(*range), ..of(run) },
+            Self::StoredBefore { run, range, earlier } => Fields {
+                stored_before: Some(*range),
+                by: earlier.map(|earlier| Cow::Owned(earlier.run.to_string())),
+                by_first: earlier.map(|earlier| earlier.first),
+                ..of(run)
+            },
             Self::TakenAway { run, range } => Fields { taken_away: Some(*range), ..of(run) },
             Self::Ended { run, at, captured } => {
                 Fields { ended: Some(at.0), captured: Some(*captured), ..of(run) }
@@ -257,13 +277,24 @@ impl Entry {
                     captured,
                 })
             }
-            (Self::StoredBefore { run, range }, Self::StoredBefore { run: r, range: behind })
-                if run == r =>
-            {
-                range.joined(*behind).map(|range| Self::StoredBefore { run: *run, range })
+            (
+                Self::StoredBefore { run, range, earlier },
+                Self::StoredBefore { run: r, range: behind, earlier: then },
+            ) if run == r && Earlier::goes_on(*earlier, *range, *then, *behind) => {
+                let (run, earlier) = (*run, *earlier);
+                range.joined(*behind).map(|range| Self::StoredBefore { run, range, earlier })
             }
             _ => None,
         }
+    }
+}
+
+impl Earlier {
+    /// Whether what `then` says of `behind` is what `earlier` of `range` comes to further on.
+    fn goes_on(earlier: Option<Self>, range: Range, then: Option<Self>, behind: Range) -> bool {
+        let place =
+            |earlier: Self, range: Range| (earlier.run, earlier.first.wrapping_sub(range.first));
+        earlier.map(|earlier| place(earlier, range)) == then.map(|then| place(then, behind))
     }
 }
 
@@ -286,7 +317,9 @@ impl Fields<'_> {
             let captured = captured.map(|(first, last)| (UnixNanos(first), UnixNanos(last)));
             Entry::Dropped { run, range, reason, place, captured }
         } else if let Some(range) = self.stored_before {
-            Entry::StoredBefore { run, range }
+            let by = self.by.as_deref().map(str::parse::<RunId>).transpose()?;
+            let earlier = by.zip(self.by_first).map(|(run, first)| Earlier { run, first });
+            Entry::StoredBefore { run, range, earlier }
         } else if let Some(range) = self.taken_away {
             Entry::TakenAway { run, range }
         } else if let Some(range) = self.expired {
@@ -392,8 +425,16 @@ pub(crate) mod tests {
                 r#"{"run":"R","dropped":{"first":3,"last":9},"reason":"late","where":"sender","captured_unix_ns":[3,9]}"#,
             ),
             (
-                Entry::StoredBefore { run, range },
+                Entry::StoredBefore { run, range, earlier: None },
                 r#"{"run":"R","stored_before":{"first":3,"last":9}}"#,
+            ),
+            (
+                Entry::StoredBefore {
+                    run,
+                    range,
+                    earlier: Some(Earlier { run: RunId([0xa5; 16]), first: 1 }),
+                },
+                r#"{"run":"R","stored_before":{"first":3,"last":9},"by":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","by_first":1}"#,
             ),
             (Entry::TakenAway { run, range }, r#"{"run":"R","taken_away":{"first":3,"last":9}}"#),
             (
@@ -448,7 +489,8 @@ pub(crate) mod tests {
             dropped(0, u64::MAX).joined(&dropped(u64::MAX, u64::MAX)),
             Some(dropped(0, u64::MAX))
         );
-        let before = Entry::StoredBefore { run: RUN, range: Range { first: 5, last: 6 } };
+        let before =
+            Entry::StoredBefore { run: RUN, range: Range { first: 5, last: 6 }, earlier: None };
         assert_eq!(dropped(0, 4).joined(&before), None);
     }
 

@@ -23,7 +23,7 @@ mod log;
 mod ranges;
 mod record;
 
-pub use entry::{Entry, EntryError, Place, Range};
+pub use entry::{Earlier, Entry, EntryError, Place, Range};
 pub use index::Index;
 pub use ledger::Ledger;
 pub use lines::{BadLine, Line, Lines, MAX_LINE_BYTES, Text};

@@ -48,7 +48,7 @@ pub struct SourceTotals {
     /// Frames stored in this session, each checked against its hash.
     pub stored: u64,
     /// Frames that were stored before.
-    pub already_stored: u64,
+    pub stored_before: u64,
     /// Frames mended by forward repair.
     pub repaired: u64,
     /// Payload bytes stored in this session.

@@ -455,7 +455,7 @@ impl<'a> ReceiverSession<'a> {
         lane.ended = true;
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
-        let (stored, already) = (lane.totals.stored, lane.totals.already_stored);
+        let (stored, already) = (lane.totals.stored, lane.totals.stored_before);
         if end.run != RunId::NONE {
             let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
             self.note(end.source, vec![ended], None, claim);
@@ -499,7 +499,7 @@ impl<'a> ReceiverSession<'a> {
             }
             Done::Answered { answer, stored } => {
                 self.looking_up -= 1;
-                self.lanes[usize::from(answer.source.0)].totals.already_stored += stored;
+                self.lanes[usize::from(answer.source.0)].totals.stored_before += stored;
                 self.outbox.push_back(Message::Answer(answer));
             }
             Done::Stored { source, at, frames } => {
@@ -527,7 +527,7 @@ impl<'a> ReceiverSession<'a> {
                     receipts.push(settled.sequence);
                 }
                 Outcome::AlreadyStored => {
-                    totals.already_stored += 1;
+                    totals.stored_before += 1;
                     receipts.push(settled.sequence);
                 }
                 Outcome::Failed(error) => {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::contract::Opener;
 use crate::frame::{RunId, Sequence};
-use crate::manifest::{Entry, Range, Ranges, Record};
+use crate::manifest::{Earlier, Entry, Range, Ranges, Record};
 
 /// Runs that have not ended are remembered up to this many: one for each crash of a sender, at most. Of older ones
 /// nothing is forgotten but that they may be continued.
@@ -35,6 +35,24 @@ struct OpenRun {
     declared: Ranges,
     /// Frames of earlier runs that this one has as well, by the places they have there.
     again: Vec<(RunId, Ranges)>,
+}
+
+/// What the ledger says of a frame of `run`, by its sequence there, that has an earlier run's line.
+pub(super) fn stored_before(run: RunId, line: &Record, sequence: u64) -> Entry {
+    let earlier = line.run.map(|run| Earlier { run, first: line.sequence.0 });
+    Entry::StoredBefore { run, range: Range { first: sequence, last: sequence }, earlier }
+}
+
+impl OpenRun {
+    /// Its frames that the run `earlier` has as well.
+    fn again_of(&mut self, earlier: RunId) -> &mut Ranges {
+        let known = self.again.iter().position(|(id, _)| *id == earlier);
+        let place = known.unwrap_or_else(|| {
+            self.again.push((earlier, Ranges::default()));
+            self.again.len() - 1
+        });
+        &mut self.again[place].1
+    }
 }
 
 impl Account {
@@ -68,12 +86,23 @@ impl Account {
             }
             Entry::Began { .. } => {}
             Entry::Dropped { run, range, .. }
-            | Entry::StoredBefore { run, range }
+            | Entry::StoredBefore { run, range, earlier: None }
             | Entry::TakenAway { run, range } => {
                 self.last = self.last.max(Some(range.last));
                 if let Some(run) = self.run(*run) {
                     run.declared.insert(range.first, range.last);
                 }
+            }
+            Entry::StoredBefore { run, range, earlier: Some(earlier) } => {
+                self.last = self.last.max(Some(range.last));
+                let is_open = self.run(earlier.run).is_some();
+                let Some(run) = self.run(*run) else { return };
+                run.declared.insert(range.first, range.last);
+                if !is_open {
+                    return;
+                }
+                let last = earlier.first.saturating_add(range.last - range.first);
+                run.again_of(earlier.run).insert(earlier.first, last);
             }
             Entry::Ended { run, .. } | Entry::ResumedBy { run, .. } => {
                 self.runs.retain(|open| open.id != *run);
@@ -95,17 +124,7 @@ impl Account {
             return;
         }
         let Some(run) = self.run(run) else { return };
-        let sequence = earlier.sequence.0;
-        match run.again.iter_mut().find(|(id, _)| *id == before) {
-            Some((_, again)) => {
-                again.insert(sequence, sequence);
-            }
-            None => {
-                let mut again = Ranges::default();
-                again.insert(sequence, sequence);
-                run.again.push((before, again));
-            }
-        }
+        run.again_of(before).insert(earlier.sequence.0, earlier.sequence.0);
     }
 
     /// The runs that never ended, and of which `run`, which ends now, has every frame that was stored. Only where
@@ -116,10 +135,10 @@ impl Account {
         };
         let has_all = |other: &&OpenRun| {
             let again = this.again.iter().find(|(id, _)| *id == other.id);
-            !other.endless
-                && other.sender == this.sender
-                && other.brought.count() > 0
-                && again.is_some_and(|(_, again)| other.brought.is_within(again))
+            // One that died before its first frame was stored has left nothing that could be held against this.
+            let has_frames = other.brought.count() == 0
+                || again.is_some_and(|(_, again)| other.brought.is_within(again));
+            other.id != run && !other.endless && other.sender == this.sender && has_frames
         };
         self.runs.iter().filter(has_all).map(|other| other.id).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use rustix::io::Errno;
 
+use super::account::stored_before;
 use super::contract::{Outcome, ReceivedFrame};
 use super::directory::{Directory, Kind, Look};
 use super::error::{FrameError, Taken};
@@ -12,7 +13,7 @@ use super::options::StoreOptions;
 use super::standing::{Names, Standing};
 use super::within::{make_within, within};
 use crate::frame::{ContentHash, FrameName, SourceName};
-use crate::manifest::{Entry, Range, Record};
+use crate::manifest::{Entry, Record};
 
 /// Frames between two manifest appends, and in durable mode between two waits for the medium.
 /// More gains nothing measurable and delays the receipts.
@@ -115,8 +116,7 @@ impl<'a> Batch<'a> {
                 let (run, sequence) = (received.from.run, received.frame.meta.sequence.0);
                 self.names.footing.account.has_again(run, &record);
                 if let Some(run) = run.filter(|run| record.run != Some(*run)) {
-                    let range = Range { first: sequence, last: sequence };
-                    before.push(Entry::StoredBefore { run, range });
+                    before.push(stored_before(run, &record, sequence));
                 }
                 return Ok(Step::Settled(Outcome::AlreadyStored));
             }

@@ -295,5 +295,5 @@ fn stored_before(
     Sequence(sequence): Sequence,
 ) -> Option<Entry> {
     let run = run.filter(|run| record.run != Some(*run))?;
-    Some(Entry::StoredBefore { run, range: Range { first: sequence, last: sequence } })
+    Some(super::account::stored_before(run, record, sequence))
 }

@@ -157,6 +157,41 @@ fn a_folder_that_is_sent_again_has_all_of_a_run_that_was_killed() {
 }
 
 #[test]
+fn what_a_run_has_of_an_earlier_one_is_known_after_the_receiver_was_killed_as_well() {
+    let out = TempDir::new().unwrap();
+    let (one, two) = (sender("sha256:aa", Some(ONE)), sender("sha256:aa", Some(TWO)));
+    let frames = [frame(0, "0.jpg", b"0"), frame(1, "1.jpg", b"1")];
+    let mut store = open(out.path(), &one).unwrap();
+    store.note(&one, &[began(ONE)]).unwrap();
+    store.store(&[from(&one, frames[0].clone())]);
+    store.note(&two, &[began(TWO)]).unwrap();
+    let held = store.look_up(&two, &[offer(&frames[0], 0)], &|| true);
+    assert_eq!(held, [Held::Same]);
+    drop(store);
+    let mut store = open(out.path(), &two).unwrap();
+    assert_eq!(store.store(&[from(&two, frames[1].clone())]), [Outcome::Stored]);
+    store.note(&two, &[ended(TWO, 2)]).unwrap();
+    let said = ledger(out.path());
+    assert!(said.contains(&Entry::ResumedBy { run: ONE, by: TWO }), "{said:?}");
+}
+
+#[test]
+fn a_run_that_stored_nothing_is_resumed_by_the_next_of_its_sender_and_no_other() {
+    for (next, is_resumed) in [("sha256:aa", true), ("sha256:bb", false)] {
+        let out = TempDir::new().unwrap();
+        let one = sender("sha256:aa", Some(ONE));
+        let two = Opener { shared: true, ..sender(next, Some(TWO)) };
+        let mut store = open(out.path(), &one).unwrap();
+        store.note(&one, &[began(ONE)]).unwrap();
+        store.note(&two, &[began(TWO)]).unwrap();
+        store.store(&[from(&two, frame(0, "0.jpg", b"0"))]);
+        store.note(&two, &[ended(TWO, 1)]).unwrap();
+        let resumed = ledger(out.path()).contains(&Entry::ResumedBy { run: ONE, by: TWO });
+        assert_eq!(resumed, is_resumed, "{next}");
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_stays_open_where_another_folder_is_sent() {
     let out = TempDir::new().unwrap();
     let (one, two) = (sender("sha256:aa", Some(ONE)), sender("sha256:aa", Some(TWO)));

@@ -156,7 +156,7 @@ impl Accounts {
                 let dropped = dropped.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
                 dropped.insert(range.first, range.last);
             }
-            Entry::StoredBefore { run, range } => {
+            Entry::StoredBefore { run, range, .. } => {
                 self.run(run).before.insert(range.first, range.last);
             }
             Entry::TakenAway { run, range } => {

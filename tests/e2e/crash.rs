@@ -23,7 +23,8 @@ fn every_frame_is_stored_once_whoever_is_killed() {
     run_some(3, 0x5eed);
 }
 
-/// `tests/crash/hundred.sh` runs this. CRASH_RUNS and CRASH_SEED choose how many, and which.
+/// `tests/crash/hundred.sh` runs this. CRASH_RUNS and CRASH_SEED choose how many, and which; CRASH_DURABLE has the
+/// receiver sync each batch.
 #[test]
 #[ignore = "some minutes; see tests/crash/hundred.sh"]
 fn a_hundred_runs() {
@@ -55,7 +56,10 @@ fn run_once(random: &mut StdRng) -> (u32, u32) {
     place.frames("visible", FRAMES, BYTES);
     place.frames("infrared", FRAMES, BYTES / 3);
     let mut killed = (0, 0);
-    let mut receiver = Receiver::start(&place, &[]);
+    // Whatever else is asked of the receiver, it is asked again each time it is started.
+    let durable: &[&str] =
+        if std::env::var_os("CRASH_DURABLE").is_some() { &["--durable"] } else { &[] };
+    let mut receiver = Receiver::start(&place, durable);
     let address = receiver.address().to_string();
     let send =
         |receiver: &Receiver<'_>| receiver.sending(&["visible", "infrared"], &["--fps", PACE]);
@@ -70,7 +74,7 @@ fn run_once(random: &mut StdRng) -> (u32, u32) {
             receiver.process().signal(Signal::KILL);
             drop(receiver);
             killed.1 += 1;
-            receiver = Receiver::start(&place, &["--listen", &address]);
+            receiver = Receiver::start(&place, &[&["--listen", &address], durable].concat());
         }
     }
     sending.finish().expect(0).prints("missing 0");

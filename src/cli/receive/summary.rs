@@ -40,7 +40,7 @@ impl Summary {
         for source in &session.sources {
             let held = self.sources.entry(source.name.clone()).or_default();
             // What an earlier session of this run stored is before only for this session.
-            held.before = held.before.max(source.already_stored.saturating_sub(held.sent));
+            held.before = held.before.max(source.stored_before.saturating_sub(held.sent));
             held.sent += source.stored;
         }
         self.report.add(session);
@@ -78,7 +78,7 @@ impl Summary {
         Document {
             sent: self.report.stored,
             stored: self.report.stored + before,
-            already_stored: before,
+            stored_before: before,
             verified: self.report.verified + before,
             missing: self.report.missing,
             bytes: self.report.bytes,
@@ -99,7 +99,7 @@ fn earlier(before: u64) -> String {
 pub(super) struct Document<'a> {
     sent: u64,
     stored: u64,
-    already_stored: u64,
+    stored_before: u64,
     verified: u64,
     missing: u64,
     bytes: u64,
@@ -144,7 +144,7 @@ struct SourcePart<'a> {
     frames: Option<u64>,
     sent: u64,
     stored: u64,
-    already_stored: u64,
+    stored_before: u64,
     verified: u64,
     missing: Option<u64>,
     missing_frames: &'a [LostFrameReport],
@@ -155,13 +155,13 @@ struct SourcePart<'a> {
 
 impl<'a> SourcePart<'a> {
     fn of(source: &'a SourceTotals, session: &SessionReport) -> Self {
-        let stored = source.stored + source.already_stored;
+        let stored = source.stored + source.stored_before;
         Self {
             name: &source.name,
             frames: source.frames,
             sent: source.stored,
             stored,
-            already_stored: source.already_stored,
+            stored_before: source.stored_before,
             verified: if session.has_hashes() { stored } else { 0 },
             missing: source.frames.map(|_| source.missing),
             missing_frames: &source.missing_frames,
@@ -172,8 +172,8 @@ impl<'a> SourcePart<'a> {
     }
 
     fn text(&self) -> String {
-        let Self { name, sent, stored, already_stored, verified, missing, .. } = self;
-        let before = earlier(*already_stored);
+        let Self { name, sent, stored, stored_before, verified, missing, .. } = self;
+        let before = earlier(*stored_before);
         let missing = missing.map_or_else(|| "not known".to_owned(), |missing| missing.to_string());
         format!(
             "{name}: sent {sent}, stored {stored}{before}, verified {verified}, missing {missing}"
@@ -214,12 +214,12 @@ pub(super) fn tell(session: &SessionReport, talk: Talk) {
 mod tests {
     use super::*;
 
-    fn session(began: u64, stored: u64, already_stored: u64) -> SessionReport {
+    fn session(began: u64, stored: u64, stored_before: u64) -> SessionReport {
         let source = SourceTotals {
             name: "visible".to_owned(),
-            frames: Some(stored + already_stored),
+            frames: Some(stored + stored_before),
             stored,
-            already_stored,
+            stored_before,
             ..SourceTotals::default()
         };
         SessionReport {
@@ -268,8 +268,8 @@ mod tests {
         };
         assert_eq!(
             keys(&document),
-            "already_stored bytes complete incomplete_sessions missing sent sessions stored \
-             verified"
+            "bytes complete incomplete_sessions missing sent sessions stored \
+             stored_before verified"
         );
         let session = &document["sessions"][0];
         assert_eq!(
@@ -278,8 +278,8 @@ mod tests {
         );
         assert_eq!(
             keys(&session["sources"][0]),
-            "already_stored bytes frames missing missing_frames name refused repaired sent stored \
-             verified"
+            "bytes frames missing missing_frames name refused repaired sent stored \
+             stored_before verified"
         );
     }
 }
