@@ -393,6 +393,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_up_is_declared_and_counts_once() {
+        let mut ledger = ledger(6);
+        ledger.begin_at(Sequence(10));
+        ledger.begin(2);
+        ledger.session_lost();
+        ledger.begin(3);
+        assert!(ledger.confirm(Sequence(1), 5).is_some());
+        let places = ledger.give_up();
+        assert_eq!(places, [0, 2, 3, 4, 5].map(Sequence));
+        for place in places {
+            assert!(ledger.fail(place, String::new(), loss(DropReason::GivenUp)));
+        }
+        assert!(ledger.is_settled() && ledger.give_up().is_empty());
+        assert_eq!((ledger.stored, ledger.missing()), (1, 5));
+        let told: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(told, [(10, 1), (12, 4)]);
+    }
+
+    #[test]
     fn a_frame_sent_before_the_session_was_lost_counts_as_stored() {
         let mut ledger = ledger(2);
         ledger.begin(2);

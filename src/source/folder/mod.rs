@@ -341,6 +341,15 @@ mod tests {
         assert_eq!(source.describe(Sequence(0)).unwrap().bytes, 4);
     }
 
+    #[test]
+    fn a_file_that_is_gone_has_vanished() {
+        let (dir, source) = folder(&[(b"0.jpg", b"x"), (b"1.jpg", b"y")]);
+        fs::remove_file(dir.path().join("0.jpg")).unwrap();
+        let error = source.read(Sequence(0), 9).unwrap_err();
+        assert_eq!(error.reason(), crate::frame::DropReason::Vanished, "{error}");
+        assert!(source.describe(Sequence(0)).is_err() && source.read(Sequence(1), 9).is_ok());
+    }
+
     fn open(path: &Path, recursive: bool) -> Result<Folder, SourceError> {
         let options = FolderOptions { recursive, ..FolderOptions::default() };
         Folder::open_with(SourceName::parse("s").unwrap(), path, &options)
