@@ -238,8 +238,16 @@ fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
         return Ok(Workload::generated(pace, args.frames, FRAME_SEED)?.with_repair(args.repair));
     }
     sources::check_names(&args.sources)?;
+    let folder = |source: &'_ SourceArg| match source.folder() {
+        Some(path) => Ok((source.name.clone(), path.to_owned())),
+        None => Err(Failure::usage(anyhow!(
+            "source {}: a comparison sends the same frames many times, and so takes folders only",
+            source.name
+        ))),
+    };
+    let folders = args.sources.iter().map(folder).collect::<Result<Vec<_>, _>>()?;
     let folders: Vec<_> =
-        args.sources.iter().map(|source| (source.name.clone(), source.path.as_path())).collect();
+        folders.iter().map(|(name, path)| (name.clone(), path.as_path())).collect();
     let own = Workload::own(pace, args.frames, &folders).map_err(Failure::usage)?;
     Ok(own.with_repair(args.repair))
 }

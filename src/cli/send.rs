@@ -1,4 +1,4 @@
-//! `framelane send`: send folders of frames.
+//! `framelane send`: send frames of folders, streams and commands.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use tokio::sync::watch;
 
-use super::sources::{FolderArgs, Opened, SourceArg, WeightArg};
+use super::signals::{self, Wish};
+use super::sources::{Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, WeightArg};
 use super::trust::TrustArgs;
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, run_to_end, sources,
-    stop_on_signal, trust,
+    trust,
 };
 use crate::congestion::Congestion;
 use crate::door::{Sender, SenderBuilder};
-use crate::frame::{ByteSize, SourceName, Span};
+use crate::frame::{ByteSize, DropReason, SourceName, Span};
 use crate::identity::ReceiverAddress;
 use crate::repair::RepairMode;
 use crate::sender::{self, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
@@ -24,23 +26,36 @@ use crate::source::Source;
 use crate::transport::{self, Transport};
 
 const AFTER_HELP: &str = "\
-Run it again after any interruption: it sends what is missing, and nothing twice.
+A source is one of
+  visible=./visible           the files of a folder; with --watch, also those that will be written
+  visible=-                   images on standard input
+  visible=cmd:COMMAND         images that a command writes to its standard output
+  infrared=raw:640x512x2:-    raw frames on standard input, or of raw:640x512x2:cmd:COMMAND
+
+Run it again after any interruption: it sends what is missing of folders, and nothing twice.
+Ctrl-C or SIGTERM ends sources that grow; what they gave is sent for up to --drain.
 
 Exit status: 0 every frame is stored and confirmed, 1 something is missing, 2 wrong usage,
-130 interrupted.";
+130 interrupted. SIGTERM to a sender of sources that grow is 0 once all that they gave is stored.";
 
-/// Send the frames of one folder or more
+/// Send the frames of one source or more: folders, standard input, commands
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct SendArgs {
     /// The receiver
     #[arg(value_name = "HOST:PORT")]
     receiver: ReceiverAddress,
-    /// A folder of frames: NAME=PATH, or PATH alone, whose last folder is then the name
+    /// Where frames come from: NAME=FOLDER, FOLDER alone, whose last part is then the name, NAME=-, or
+    /// NAME=cmd:COMMAND (see below)
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<SourceArg>,
     #[command(flatten)]
     folders: FolderArgs,
+    #[command(flatten)]
+    growing: LiveArgs,
+    /// How long to go on, once stopped, with sending what sources that grow gave before
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    drain: Span,
     #[command(flatten)]
     trust: TrustArgs,
     /// Send this many frames a second from each source [default: as fast as the link takes them]
@@ -127,7 +142,19 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_transport(&args.sources, args.transport)?;
     check_trust(args)?;
     check_congestion(args)?;
-    let Opened { sources, is_partial } = sources::open(&args.sources, &args.folders)?;
+    sources::check(&args.sources, &args.folders, &args.growing)?;
+    run_to_end(drive(args, talk))?
+}
+
+async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
+    // From here on a signal ends what was started.
+    let Ending(live) = &Ending::default();
+    let ending = live.clone();
+    let mut wish = signals::follow(true, move || ending.end())?;
+    let Some(Opened { sources, is_partial }) = open(args, talk, live, &mut wish).await? else {
+        tell(&interrupted(), args.json)?;
+        return Ok(INTERRUPTED);
+    };
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
     if args.transport == Transport::StopAndWait {
@@ -143,36 +170,101 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
         stall: args.stall.0,
         ..SendOptions::default()
     };
-    let report = run_to_end(async {
-        let mut stop = stop_on_signal()?;
-        let builder = Sender::to(args.receiver.to_string())
-            .trust(trust)
-            .identity(identity)
-            .transport(args.transport)
-            .congestion(args.congestion)
-            .repair(args.repair)
-            .tcp_congestion(args.tcp_congestion.clone())
-            .gap(args.gap.0)
-            .options(options)
-            .stop_when(stop.clone());
-        let builder = sources.into_iter().fold(builder, SenderBuilder::any);
-        let sender = tokio::select! {
-            sender = builder.start() => sender?,
-            // Only the name service can take that long.
-            _ = stop.wait_for(|stop| *stop) => return Ok(interrupted()),
-        };
-        let showing = tokio::spawn(show_progress(sender.progress(), talk));
-        let report = sender.finish().await;
-        showing.abort();
-        let _ = showing.await;
-        anyhow::Ok(report)
-    })??;
+    let builder = Sender::to(args.receiver.to_string())
+        .trust(trust)
+        .identity(identity)
+        .transport(args.transport)
+        .congestion(args.congestion)
+        .repair(args.repair)
+        .tcp_congestion(args.tcp_congestion.clone())
+        .gap(args.gap.0)
+        .options(options)
+        .stop_when(wind_down(live, args.drain.0, wish.clone()));
+    let builder = sources.into_iter().fold(builder, SenderBuilder::any);
+    let sender = tokio::select! {
+        sender = builder.start() => sender?,
+        // Only the name service can take that long.
+        () = wished(&mut wish) => {
+            tell(&interrupted(), args.json)?;
+            return Ok(INTERRUPTED);
+        }
+    };
+    let showing = tokio::spawn(show_progress(sender.progress(), talk));
+    let report = sender.finish().await;
+    showing.abort();
+    let _ = showing.await;
     tell(&report, args.json)?;
-    Ok(match (report.interrupted, report.is_complete() && !is_partial) {
+    let wish = *wish.borrow();
+    Ok(status(&report, wish, is_partial))
+}
+
+/// Opens the sources; `None` where the user does not want to wait for that.
+async fn open(
+    args: &SendArgs,
+    talk: Talk,
+    live: &LiveSources,
+    wish: &mut watch::Receiver<Wish>,
+) -> Result<Option<Opened>, Failure> {
+    let (sources, folders) = (args.sources.clone(), args.folders.clone());
+    let (growing, live) = (args.growing.clone(), live.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        sources::open(&sources, &folders, &growing, talk.quiet, &live)
+    });
+    tokio::select! {
+        opened = opening => opened?.map(Some),
+        // A disk may take for ever to list a folder.
+        () = wished(wish) => Ok(None),
+    }
+}
+
+/// Waits until the user wants an end.
+async fn wished(wish: &mut watch::Receiver<Wish>) {
+    if wish.wait_for(|wish| *wish != Wish::None).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The exit status after a run that was, or was not, told to end.
+fn status(report: &SendReport, wish: Wish, is_partial: bool) -> u8 {
+    // Of a source that was told to end the last image may be half there.
+    let is_damaged = wish == Wish::None && report.sources.iter().any(has_no_images);
+    let is_complete = report.is_complete() && !is_partial && !is_damaged;
+    match (report.interrupted || wish == Wish::Interrupt, is_complete) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,
-    })
+    }
+}
+
+/// True where a source gave something that is no image.
+fn has_no_images(source: &SourceReport) -> bool {
+    source.dropped.contains_key(DropReason::NotAnImage.name())
+}
+
+/// Ends the sources that grow at the first signal, and turns true, for the run to end, when `drain` is over; at once
+/// where there is no such source.
+fn wind_down(
+    live: &LiveSources,
+    drain: Duration,
+    mut wish: watch::Receiver<Wish>,
+) -> watch::Receiver<bool> {
+    let (tell, stop) = watch::channel(false);
+    let live = live.clone();
+    tokio::spawn(async move {
+        wished(&mut wish).await;
+        live.stop();
+        if !live.is_empty() && !drain.is_zero() {
+            output::note(&format!(
+                "framelane: stopping; what was captured is sent for up to {} (once more to stop at once)",
+                Span(drain)
+            ));
+            tokio::time::sleep(drain).await;
+        }
+        tell.send_replace(true);
+        // Whoever looks at it later still sees it.
+        tell.closed().await;
+    });
+    stop
 }
 
 /// The report of a run that was stopped before it began.
@@ -227,8 +319,8 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
     let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
         progress.sources.iter().map(count).sum()
     };
-    let total = sum(|source| source.frames.load(Ordering::Relaxed));
-    let bar = output::bar(talk, Some(total));
+    let total = || sum(|source| source.frames.load(Ordering::Relaxed));
+    let bar = output::bar(talk, Some(total()));
     let started = std::time::Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(125));
     loop {
@@ -237,6 +329,7 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
             log::repeatable(&[format!("framelane: {trouble}")], 1);
         }
         let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
+        bar.set_length(total());
         bar.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
         let waits = !progress.is_connected() && !progress.has_ended();
         let state = if waits { "  (connecting)" } else { "" };

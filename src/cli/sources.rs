@@ -1,49 +1,27 @@
-//! `NAME=PATH`, or `PATH` whose last folder is the name.
+//! The sources that are sent: their options, and how they are opened.
 
-use std::path::{Path, PathBuf};
+mod arg;
+mod live;
+
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
+
+pub(super) use arg::SourceArg;
+pub(super) use live::{Ending, LiveArgs, LiveSources};
 
 use super::{Failure, output};
 use crate::frame::SourceName;
 use crate::sender::Weight;
-use crate::source::{CapturedBy, Folder, FolderOptions, NamePattern, Passed, Pick, Source, Zone};
+use crate::source::{
+    CapturedBy, Folder, FolderOptions, NamePattern, Passed, Pick, Source, SourceError, Zone,
+};
 use crate::transport::Transport;
 use crate::wire::MAX_SOURCES;
-
-/// A source as the user names it.
-#[derive(Debug, Clone)]
-pub(super) struct SourceArg {
-    pub(super) name: SourceName,
-    pub(super) path: PathBuf,
-}
-
-impl FromStr for SourceArg {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        // `./a=b` is a path: a name has no separator.
-        if let Some((name, path)) = text.split_once('=')
-            && !name.contains('/')
-        {
-            if path.is_empty() {
-                bail!("{text:?} has no path behind the =; write {name}=./FOLDER");
-            }
-            let name = SourceName::parse(name).map_err(|error| {
-                anyhow!("in {text:?}: {error}; give the source another, as in NAME={path}")
-            })?;
-            return Ok(Self { name, path: path.into() });
-        }
-        let path = PathBuf::from(text);
-        let name = last_folder(&path)
-            .ok_or_else(|| anyhow!("{text:?} ends in no folder name; write NAME={text}"))?;
-        let name = SourceName::parse(&name)
-            .map_err(|error| anyhow!("{error}; give it another, as in NAME={text}"))?;
-        Ok(Self { name, path })
-    }
-}
+use arg::Place;
+use live::Live;
 
 /// What is taken of folders.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,6 +48,24 @@ pub(super) struct FolderArgs {
 }
 
 impl FolderArgs {
+    /// Refuses options that none of the sources has a use for.
+    fn check(&self, args: &[SourceArg]) -> Result<(), Failure> {
+        let options = [
+            ("--recursive", self.recursive),
+            ("--include", !self.include.is_empty()),
+            ("--exclude", !self.exclude.is_empty()),
+            ("--all-names", self.all_names),
+            ("--captured", self.captured != CapturedBy::Modified),
+        ];
+        let given = options.iter().find(|(_, is_given)| *is_given);
+        match given.filter(|_| args.iter().all(|arg| arg.folder().is_none())) {
+            None => Ok(()),
+            Some((option, _)) => Err(Failure::usage(anyhow!(
+                "{option} is for folders, and no source is one; leave it out"
+            ))),
+        }
+    }
+
     fn options(&self) -> FolderOptions {
         let pick = Pick {
             include: self.include.clone(),
@@ -99,15 +95,6 @@ impl FromStr for WeightArg {
     }
 }
 
-/// The last folder of a path; of `.` and `..`, the folder that they mean.
-fn last_folder(path: &Path) -> Option<String> {
-    let name = match path.file_name() {
-        Some(name) => name.to_owned(),
-        None => path.canonicalize().ok()?.file_name()?.to_owned(),
-    };
-    name.into_string().ok()
-}
-
 /// Sources that are open.
 pub(super) struct Opened {
     pub(super) sources: Vec<Arc<dyn Source>>,
@@ -115,29 +102,74 @@ pub(super) struct Opened {
     pub(super) is_partial: bool,
 }
 
-/// Opens the sources. One that cannot be used is named, and does not keep the others from going.
-pub(super) fn open(args: &[SourceArg], folders: &FolderArgs) -> Result<Opened, Failure> {
+/// Refuses sources and options that do not go together.
+pub(super) fn check(
+    args: &[SourceArg],
+    folders: &FolderArgs,
+    growing: &LiveArgs,
+) -> Result<(), Failure> {
     check_names(args)?;
+    folders.check(args)?;
+    growing.check(args)
+}
+
+/// Opens the sources, and adds those that grow to `live`. One that cannot be used is named, and does not keep the
+/// others from going. `quiet`: what commands say is not shown.
+pub(super) fn open(
+    args: &[SourceArg],
+    folders: &FolderArgs,
+    growing: &LiveArgs,
+    quiet: bool,
+    live: &LiveSources,
+) -> Result<Opened, Failure> {
     let options = folders.options();
     let mut opened = Opened { sources: Vec::new(), is_partial: false };
     for arg in args {
-        match Folder::open_with(arg.name.clone(), &arg.path, &options) {
-            Ok(folder) => {
-                tell_passed(&arg.name, folder.passed());
-                opened.is_partial |= folder.passed().is_missing_any();
-                opened.sources.push(Arc::new(folder));
-            }
-            Err(error) => {
-                let hint = hint(&arg.path).map(|hint| format!(" ({hint})")).unwrap_or_default();
-                output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
-                opened.is_partial = true;
-            }
+        let how = How { folders: &options, growing, quiet, live };
+        if let Err(error) = open_one(arg, &how, &mut opened) {
+            let hint = arg.folder().and_then(hint);
+            let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+            output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
+            opened.is_partial = true;
         }
     }
     if opened.sources.is_empty() {
         return Err(Failure::usage(anyhow!("no source to send")));
     }
     Ok(opened)
+}
+
+/// How sources are opened.
+struct How<'a> {
+    folders: &'a FolderOptions,
+    growing: &'a LiveArgs,
+    quiet: bool,
+    live: &'a LiveSources,
+}
+
+fn open_one(arg: &SourceArg, how: &How<'_>, opened: &mut Opened) -> Result<(), SourceError> {
+    let How { folders, growing, quiet, live } = *how;
+    let name = &arg.name;
+    let is_partial = &mut opened.is_partial;
+    let mut tell = |passed: &Passed| {
+        tell_passed(name, passed);
+        *is_partial |= passed.is_missing_any();
+    };
+    let source: Arc<dyn Source> = match &arg.place {
+        Place::Stream(stream, size) => {
+            live.add(Live::Pipe(growing.stream(name, stream, *size, quiet)?))
+        }
+        Place::Folder(path) if growing.watches() => {
+            live.add(Live::Watched(live::watch(name, path, folders, tell)?))
+        }
+        Place::Folder(path) => {
+            let folder = Folder::open_with(name.clone(), path, folders)?;
+            tell(folder.passed());
+            Arc::new(folder)
+        }
+    };
+    opened.sources.push(source);
+    Ok(())
 }
 
 /// Says what of a folder is not sent.
@@ -188,12 +220,11 @@ fn hint(path: &Path) -> Option<String> {
 pub(super) fn check_transport(args: &[SourceArg], transport: Transport) -> Result<(), Failure> {
     let separated = |arg: &&SourceArg| arg.name.as_str().contains('|');
     match args.iter().find(separated) {
-        Some(SourceArg { name, path }) if transport == Transport::StopAndWait => {
+        Some(SourceArg { name, place }) if transport == Transport::StopAndWait => {
             Err(Failure::usage(anyhow!(
                 "the source name {:?} contains '|', which ends a field of stop-and-wait; give it \
-                 another, as in NAME={}",
-                name.as_str(),
-                path.display()
+                 another, as in NAME={place}",
+                name.as_str()
             )))
         }
         _ => Ok(()),
@@ -213,7 +244,7 @@ pub(super) fn check_names(args: &[SourceArg]) -> Result<(), Failure> {
             return Err(Failure::usage(anyhow!(
                 "two sources are called {0}; give one another name, as in NAME={1}",
                 arg.name,
-                arg.path.display()
+                arg.place
             )));
         }
     }
@@ -251,19 +282,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_has_a_name_and_a_path() {
-        for (text, name, path) in [
-            ("visible=./a/b", "visible", "./a/b"),
-            ("./frames/infrared/", "infrared", "./frames/infrared/"),
-            ("./a=b", "a=b", "./a=b"),
-            ("x=a=b", "x", "a=b"),
-        ] {
-            let arg: SourceArg = text.parse().unwrap();
-            assert_eq!((arg.name.as_str(), arg.path.to_str().unwrap()), (name, path));
-        }
-    }
-
-    #[test]
     fn a_weight_is_for_the_source_of_its_name() {
         let arg: WeightArg = "a=b=3".parse().unwrap();
         assert_eq!((arg.name.as_str(), arg.weight), ("a=b", "3".parse().unwrap()));
@@ -276,13 +294,6 @@ mod tests {
         ] {
             let error = text.parse::<WeightArg>().unwrap_err().to_string();
             assert!(error.contains(says), "{text:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn nonsense_is_explained() {
-        for text in ["visible=", "/", "..=x", "con=x"] {
-            assert!(text.parse::<SourceArg>().is_err(), "{text:?} was taken");
         }
     }
 }

@@ -143,6 +143,10 @@ impl Source for Pushed {
         Extent { frames: state.frames, ended: state.ended }
     }
 
+    fn goes_on(&self) -> bool {
+        true
+    }
+
     fn wake_by(&self, bell: &Bell) {
         self.state().bell = Some(bell.clone());
     }

@@ -94,6 +94,12 @@ fn refused(words: String) -> Loss {
     Loss { reason: DropReason::Refused, words, captured: None }
 }
 
+/// The same time on the system's clock.
+fn unix(at: Instant) -> UnixNanos {
+    let ago = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    UnixNanos(UnixNanos::now().0.saturating_sub(ago))
+}
+
 /// True for a live frame that is due in that time.
 fn is_within(due: Due, times: &Range<Instant>) -> bool {
     due.live && times.contains(&due.at)
@@ -320,6 +326,20 @@ impl Lane {
         }))
     }
 
+    /// Gives up every frame that is not settled.
+    pub(super) fn give_up(&self, ledger: &mut Ledger, words: &str) {
+        for sequence in ledger.give_up() {
+            let loss =
+                Loss { reason: DropReason::GivenUp, words: words.to_owned(), captured: None };
+            self.lose(sequence, loss, ledger);
+        }
+    }
+
+    /// What the receiver has to be told next of a source of which no frame goes any more.
+    pub(super) fn last_word(&mut self, ledger: &mut Ledger) -> Option<Message> {
+        self.declare(ledger).or_else(|| self.end_if_settled(ledger))
+    }
+
     fn ask(&self, work: Work) {
         // The thread lives as long as this lane, but for a panic in a source, which ends the run.
         let _ = self.work.send(work);
@@ -385,8 +405,9 @@ impl Lane {
         known.bytes
     }
 
-    fn lose(&self, sequence: Sequence, why: Loss, ledger: &mut Ledger) {
+    fn lose(&self, sequence: Sequence, mut why: Loss, ledger: &mut Ledger) {
         let name = self.source.label(sequence);
+        why.captured = why.captured.or_else(|| self.source.arrival(sequence).map(unix));
         // The report has it, and so has whoever prints that.
         tracing::info!(source = %self.source.name(), %name, "not sent: {}", why.words);
         if ledger.fail(sequence, name, why) {

@@ -21,6 +21,8 @@ pub(super) struct Ledger {
     /// The run that this is the account of, and when it began.
     pub(super) run: RunId,
     pub(super) began: UnixNanos,
+    /// Its frames are others than those of the runs before.
+    pub(super) goes_on: bool,
     /// The sequence of the frame at place 0, once it is known.
     origin: Option<u64>,
     frames: u64,
@@ -98,11 +100,6 @@ impl Ledger {
 
     pub(super) fn frames(&self) -> u64 {
         self.frames
-    }
-
-    /// True where no other frame will come about.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
     }
 
     /// The sequence of the frame at place 0; `None` as long as the receiver has to say it.
@@ -321,6 +318,16 @@ impl Ledger {
         self.undeclared.push(DropRange { first: sequence, count: 1, reason, captured });
     }
 
+    /// Nothing more is sent: every frame that is not settled will not come, and no other is captured. Those of
+    /// them that were not before.
+    pub(super) fn give_up(&mut self) -> Vec<Sequence> {
+        let places: Vec<_> = self.unsettled().collect();
+        self.open.append(&mut self.again);
+        self.open.extend((self.next..self.frames).map(|place| (place, OpenFrame::default())));
+        (self.next, self.ended) = (self.frames, true);
+        places
+    }
+
     /// Frames that are not stored and were not dropped on purpose.
     pub(super) fn missing(&self) -> u64 {
         self.frames - self.stored - self.already - self.dropped.values().sum::<u64>()
@@ -383,6 +390,26 @@ mod tests {
         assert_eq!(left, [(102, 1), (104, 1)]);
         assert!(ledger.awaits_notes() && ledger.noted(&[noted(0, u64::MAX)]));
         assert!(ledger.is_declared());
+    }
+
+    #[test]
+    fn what_is_given_up_is_declared_and_counts_once() {
+        let mut ledger = ledger(6);
+        ledger.begin_at(Sequence(10));
+        ledger.begin(2);
+        ledger.session_lost();
+        ledger.begin(3);
+        assert!(ledger.confirm(Sequence(1), 5).is_some());
+        let places = ledger.give_up();
+        assert_eq!(places, [0, 2, 3, 4, 5].map(Sequence));
+        for place in places {
+            assert!(ledger.fail(place, String::new(), loss(DropReason::GivenUp)));
+        }
+        assert!(ledger.is_settled() && ledger.give_up().is_empty());
+        assert_eq!((ledger.stored, ledger.missing()), (1, 5));
+        let told: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!(told, [(10, 1), (12, 4)]);
     }
 
     #[test]

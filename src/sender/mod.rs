@@ -35,9 +35,9 @@ pub use ledger::FailedFrame;
 pub use options::SendOptions;
 pub use progress::{Observer, Progress, SourceProgress, Trouble};
 pub use report::{SEND_SCHEMA, SendReport, SourceReport};
-#[cfg(feature = "cli")]
-pub(crate) use run::INTERRUPTED;
 pub use run::run;
 pub use schedule::{Pace, Schedule};
+#[cfg(feature = "cli")]
+pub(crate) use stopped::INTERRUPTED;
 pub use waiting::LimitedBy;
 pub use weight::{Weight, WeightError};

@@ -13,15 +13,12 @@ use super::options::SendOptions;
 use super::progress::Progress;
 use super::report::{End, SendReport};
 use super::session::{Run, Session, SessionEnd};
-use super::stopped::stopped;
+use super::stopped::{INTERRUPTED, stopped};
 use super::waiting::LimitedBy;
 use crate::frame::{RunId, Sequence, Span, UnixNanos};
 use crate::source::{Bell, Source};
 use crate::transport::{Dial, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
-
-/// What is said of a run that was stopped, and of each frame that was not confirmed then.
-pub(crate) const INTERRUPTED: &str = "interrupted";
 
 /// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
 /// of 400 ms.
@@ -51,7 +48,8 @@ pub async fn run(
         source.wake_by(&bell);
         let mut ledger = Ledger::of_run(RunId(rand::random()), UnixNanos::now());
         ledger.grow(source.extent());
-        if ledger.has_ended() {
+        ledger.goes_on = source.goes_on();
+        if !ledger.goes_on {
             // A list that is the same each time.
             ledger.begin_at(Sequence(0));
         }

@@ -32,6 +32,9 @@ const LAST_ORIGIN: u64 = 1 << 61;
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
 
+/// How long the receiver is given to note which frames will not come: two round trips, behind what is on its way.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 /// How long a receiver that has stalled is given to hear of it.
 const STALLED_CLOSE: Duration = Duration::from_millis(250);
 
@@ -233,6 +236,8 @@ impl<'a> Session<'a> {
                 () = stopped(stop) => {
                     let last = state.hear_last_receipts(incoming);
                     let _ = tokio::time::timeout(LAST_RECEIPTS, last).await;
+                    let rest = state.declare_rest(messages, incoming);
+                    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
                     end.close(CloseCode::Shutdown, "the sender was stopped").await;
                     return SessionEnd::Stopped;
                 }
@@ -243,7 +248,7 @@ impl<'a> Session<'a> {
 
 /// A source as the hello names it.
 fn introduce((source, ledger): (&Arc<dyn Source>, &Ledger), live: bool) -> SourceHello {
-    let endless = !ledger.has_ended();
+    let endless = ledger.goes_on;
     let hello = SourceHello::new(source.name().clone(), ledger.run, ledger.began);
     SourceHello { endless, live, ..hello }
 }

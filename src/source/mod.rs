@@ -87,8 +87,14 @@ pub trait Source: Send + Sync {
         None
     }
 
-    /// What the receiver is to call the frame at place 0, asked once in a run, of a source that had not ended
-    /// at its start: a frame's sequence is its place plus this. A list that was whole then begins at 0 each
+    /// Whether its frames are others in each of its lives, and their sequence goes on from the last one. Not so of
+    /// a list that was whole at the start, which is the same each time. Asked once, at the start of a run.
+    fn goes_on(&self) -> bool {
+        !self.extent().ended
+    }
+
+    /// What the receiver is to call the frame at place 0, asked once in a run, of a source that
+    /// [goes on](Self::goes_on): a frame's sequence is its place plus this. Any other begins at 0 each
     /// time. `next` is the sequence behind the last one that the receiver has of this source,
     /// 0 where it has none.
     fn origin(&self, next: Sequence) -> Sequence {
@@ -269,6 +275,12 @@ pub enum SourceError {
         /// The system's word.
         why: String,
     },
+    /// The file is gone.
+    #[error("cannot read {}: it is gone", shown(path))]
+    Vanished {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file changed while it was read.
     #[error(
         "{} changed while it was read ({what}); send it again when it is complete",
@@ -312,7 +324,15 @@ impl SourceError {
             Self::Dropped { reason, .. } => *reason,
             Self::Name { .. } => DropReason::BadName,
             Self::TooLarge { .. } => DropReason::TooLarge,
-            _ => DropReason::Unreadable,
+            Self::NotAnImage { .. } => DropReason::NotAnImage,
+            Self::Stalled { .. } => DropReason::SourceStalled,
+            Self::Vanished { .. } => DropReason::Vanished,
+            Self::List { .. }
+            | Self::Empty { .. }
+            | Self::Captured { .. }
+            | Self::Start { .. }
+            | Self::Read { .. }
+            | Self::Changed { .. } => DropReason::Unreadable,
         }
     }
 }

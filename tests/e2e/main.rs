@@ -12,6 +12,8 @@ mod demo;
 mod door;
 mod hostile;
 mod limits;
+mod live;
+mod live_watch;
 mod own_link;
 mod owners;
 mod paths;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::super::ledger::{Ledger, Loss};
 use super::super::schedule::Due;
-use super::{Lane, Ready, Share, Wanted, is_within};
-use crate::frame::{DropReason, Sequence, UnixNanos};
+use super::{Lane, Ready, Share, Wanted, is_within, unix};
+use crate::frame::{DropReason, Sequence};
 
 impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
@@ -74,8 +74,7 @@ impl Lane {
         for (sequence, due) in late {
             self.release(sequence);
             let (reason, words) = (DropReason::Late, "it would have come too late".to_owned());
-            let ago = u64::try_from(due.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let captured = Some(UnixNanos(UnixNanos::now().0.saturating_sub(ago)));
+            let captured = Some(unix(due.at));
             self.lose(sequence, Loss { reason, words, captured }, ledger);
         }
     }

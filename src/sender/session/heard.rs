@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::super::lane::{Confirmed, Lane, Nonsense, Share};
+use super::super::stopped::INTERRUPTED;
 use super::{LAST_ORIGIN, State};
 use crate::frame::{UnixNanos, quoted};
 use crate::wire::{Message, Welcome};
@@ -132,6 +133,40 @@ impl State<'_> {
     /// missing when the user stops the run. Cancel safe.
     pub(super) async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
         while self.lanes.iter().any(Lane::awaits_receipts) {
+            let Some(message) = incoming.recv().await else { return };
+            if self.heard(message).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells the receiver, at the end of a run that is stopped, that the frames that are left of its sources will not
+    /// come, and waits until it has noted that. Not so of a list that is the same each time: another run
+    /// goes on with it. Cancel safe.
+    pub(super) async fn declare_rest(
+        &mut self,
+        messages: &mpsc::Sender<Message>,
+        incoming: &mut mpsc::Receiver<Message>,
+    ) {
+        if self.share.is_none() {
+            return;
+        }
+        let ends: Vec<usize> =
+            (0..self.lanes.len()).filter(|&lane| self.run.ledgers[lane].goes_on).collect();
+        for &lane in &ends {
+            self.run.ledgers[lane].grow(self.run.sources[lane].extent());
+            self.lanes[lane].give_up(&mut self.run.ledgers[lane], INTERRUPTED);
+        }
+        while !ends.iter().all(|&lane| self.lanes[lane].is_done()) {
+            for &lane in &ends {
+                let message = self.lanes[lane].last_word(&mut self.run.ledgers[lane]);
+                self.outbox.extend(message);
+            }
+            while let Some(message) = self.outbox.pop_front() {
+                if messages.send(message).await.is_err() {
+                    return;
+                }
+            }
             let Some(message) = incoming.recv().await else { return };
             if self.heard(message).is_err() {
                 return;

@@ -311,6 +311,9 @@ pub(super) fn modified(metadata: &Metadata) -> Option<UnixNanos> {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    if error.kind() == io::ErrorKind::NotFound {
+        return SourceError::Vanished { path: path.to_owned() };
+    }
     SourceError::Read { path: path.to_owned(), why: error.to_string() }
 }
 
@@ -336,6 +339,15 @@ mod tests {
         assert_eq!(content.hash, blake3::hash(b"ten"));
         assert_eq!(source.hash(Sequence(1)).unwrap(), (content.description, content.hash));
         assert_eq!(source.describe(Sequence(0)).unwrap().bytes, 4);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_has_vanished() {
+        let (dir, source) = folder(&[(b"0.jpg", b"x"), (b"1.jpg", b"y")]);
+        fs::remove_file(dir.path().join("0.jpg")).unwrap();
+        let error = source.read(Sequence(0), 9).unwrap_err();
+        assert_eq!(error.reason(), crate::frame::DropReason::Vanished, "{error}");
+        assert!(source.describe(Sequence(0)).is_err() && source.read(Sequence(1), 9).is_ok());
     }
 
     fn open(path: &Path, recursive: bool) -> Result<Folder, SourceError> {

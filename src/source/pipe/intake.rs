@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::PipeOptions;
-use crate::frame::{Captured, Clock, FrameName, SourceName};
+use crate::frame::{Captured, Clock, DropReason, FrameName, SourceName};
 use crate::source::cut::{Cut, Cutter, Kind, Why};
 use crate::source::growing::{Body, Entry, Growing, content};
 use crate::source::stamp::{self, Stamps};
@@ -124,7 +124,15 @@ impl Intake {
                 if self.passed_over == TOLD { "; more of the like is in the report" } else { "" };
             tracing::warn!("source {}: {what} passed over: {why}{rest}", self.source);
         }
-        let why = SourceError::NotAnImage { what: what.clone(), why: why.to_string() };
+        let path = what.clone().into();
+        let error = match why {
+            Why::TooLarge => {
+                let why = format!("{why} ({} bytes)", self.options.max_frame);
+                SourceError::Dropped { path, reason: DropReason::TooLarge, why }
+            }
+            _ => SourceError::NotAnImage { what: what.clone(), why: why.to_string() },
+        };
+        let why = error;
         self.frames.push(Entry { label: what, arrival: self.read.1, body: Body::None(why) })
     }
 }

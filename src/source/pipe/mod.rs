@@ -145,8 +145,7 @@ impl Drop for Ending {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        self.stop.stop();
-        self.frames.close();
+        self.close();
     }
 }
 
@@ -154,6 +153,13 @@ impl Pipe {
     /// No more is taken from the stream, and a command is ended; what was captured stays.
     pub fn stop(&self) {
         self.stop.stop();
+    }
+
+    /// The same, where nobody sends what was captured either: it ends also while there is no room for
+    /// more. Once the list has ended, so has the command.
+    pub fn close(&self) {
+        self.stop.stop();
+        self.frames.close();
     }
 }
 
@@ -164,6 +170,10 @@ impl Source for Pipe {
 
     fn extent(&self) -> Extent {
         self.frames.extent()
+    }
+
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn wake_by(&self, bell: &Bell) {

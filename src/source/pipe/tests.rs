@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Mutex;
 
 use super::*;
-use crate::frame::Clock;
+use crate::frame::{Clock, DropReason};
 use crate::source::cut::RawSize;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -95,6 +95,30 @@ fn a_stream_that_ends_in_an_image_or_has_none_says_so() {
     drop(output);
     assert_eq!(wait_for_end(&pipe), 0);
     assert!(pipe.failure().unwrap().contains("without an image"));
+}
+
+#[test]
+fn what_is_no_frame_is_told_with_its_reason() {
+    let (input, output) = rustix::pipe::pipe().unwrap();
+    let options = PipeOptions { max_frame: 2_000, ..PipeOptions::default() };
+    let pipe = Pipe::stream(name(), input, "a test", options).unwrap();
+    let mut long = jpeg(1);
+    let end = long.len() - 2;
+    long.splice(end..end, vec![7; 3_000]);
+    let mut output = File::from(output);
+    output.write_all(&[&[9; 100], &jpeg(3)[..], &long, &jpeg(2)].concat()).unwrap();
+    drop(output);
+    let frames = wait_for_end(&pipe);
+    let reasons: Vec<_> = (0..frames)
+        .map(|place| pipe.read(Sequence(place), 10_000).map_err(|error| error.reason()))
+        .map(Result::err)
+        .collect();
+    assert_eq!(reasons, [Some(DropReason::NotAnImage), None, Some(DropReason::TooLarge), None]);
+
+    let pipe = command("printf abcd", |options| options.restart = Some(PATIENCE));
+    assert!(wait_for(&pipe, 2).frames >= 2);
+    let gap = pipe.read(Sequence(1), 1_000).unwrap_err();
+    assert_eq!(gap.reason(), DropReason::SourceStalled, "{gap}");
 }
 
 #[test]

@@ -97,6 +97,12 @@ impl Watched {
         self.stop.stop();
     }
 
+    /// The same, where nobody sends what was captured either.
+    pub fn close(&self) {
+        self.stop.stop();
+        self.frames.close();
+    }
+
     /// Notes what an old file was, in case it is touched.
     fn remember(&self, description: &Description, hash: &ContentHash) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,8 +117,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.stop.stop();
-        self.frames.close();
+        self.close();
     }
 }
 
@@ -124,6 +129,10 @@ impl Source for Watched {
     fn extent(&self) -> Extent {
         let Extent { frames, ended } = self.frames.extent();
         Extent { frames: self.old.frames() + frames, ended }
+    }
+
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn wake_by(&self, bell: &Bell) {

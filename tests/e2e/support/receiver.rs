@@ -1,6 +1,8 @@
 //! A running `framelane receive`.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::process::Command;
 
 use super::{Finished, Place, Process, Relay, Signal};
 
@@ -65,7 +67,21 @@ impl<'a> Receiver<'a> {
         self.sending_to(self.address(), sources, args)
     }
 
+    /// Starts sending over a relay.
+    pub(crate) fn sending_over(&self, relay: &Relay, sources: &[&str], args: &[&str]) -> Process {
+        self.sending_to(relay.address(), sources, args)
+    }
+
+    /// Sends what is on a sender's standard input, and maybe more.
+    pub(crate) fn send_reading(&self, stdin: File, sources: &[&str], args: &[&str]) -> Finished {
+        Process::start_reading(self.command(self.address(), sources, args), stdin).finish()
+    }
+
     fn sending_to(&self, address: SocketAddr, sources: &[&str], args: &[&str]) -> Process {
+        Process::start(self.command(address, sources, args))
+    }
+
+    fn command(&self, address: SocketAddr, sources: &[&str], args: &[&str]) -> Command {
         let (address, pin) = (address.to_string(), self.place.pin("receiver"));
         let first = [&["send", address.as_str()], sources].concat();
         let mut defaults = vec![("--certs", "sender"), ("--pin", pin.as_str())];
@@ -73,7 +89,7 @@ impl<'a> Receiver<'a> {
             // It protects nothing there, and is refused.
             defaults.pop();
         }
-        Process::start(self.place.command(&complete(&first, args, &defaults)))
+        self.place.command(&complete(&first, args, &defaults))
     }
 
     /// Sends a new source, as any good sender would, and checks that all of it is stored.
