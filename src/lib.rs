@@ -131,5 +131,5 @@ pub mod transport;
 pub mod verify;
 pub mod wire;
 
-pub use door::{Frame, Receipt, Sender};
+pub use door::{Frame, Receipt, Received, Receiver, Sender};
 pub use identity::Identity;

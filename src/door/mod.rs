@@ -20,15 +20,33 @@
 //!
 //! The command line is a user of this: what it checks of names, counts and weights is checked here.
 
+mod address;
 mod builder;
+mod desk;
 mod error;
 mod frame;
+mod handing;
+mod listen;
+mod once;
+mod places;
 mod pushed;
 mod receipt;
+mod received;
+mod receiver;
+mod remembered;
 mod sender;
+mod serving;
 
+pub use address::parse_listen;
 pub use builder::{SenderBuilder, check_name};
-pub use error::{PushError, StartError};
+pub use error::{ListenError, PushError, StartError};
 pub use frame::Frame;
+pub use listen::ReceiverBuilder;
+#[cfg(feature = "cli")]
+pub(crate) use once::OnceEnd;
+pub use places::Place;
 pub use receipt::{NotStored, Receipt};
+pub use received::Received;
+pub use receiver::Receiver;
 pub use sender::Sender;
+pub use serving::Serving;
