@@ -187,9 +187,15 @@ impl ReceivingEnd {
         end: &End,
         link: &Emulation,
     ) -> Result<Self, CompareError> {
+        let transport = cell.variant.parsed_transport();
+        let policy = match transport {
+            // It has no pins, and nobody but the sender is on this link.
+            Transport::StopAndWait => SenderPolicy::Any,
+            _ => SenderPolicy::only([cell.identities.sender.pin()]),
+        };
         let receiver = Receiver::listen(SocketAddr::from((link.far_addr(), 0)))
-            .transport(cell.variant.parsed_transport())
-            .policy(SenderPolicy::only([cell.identities.sender.pin()]))
+            .transport(transport)
+            .policy(policy)
             .identity(cell.identities.receiver.clone())
             .store(FolderStore::open(cell.store, StoreOptions::default())?)
             .congestion(cell.variant.controller().factory())
