@@ -3,28 +3,29 @@
 //!
 //! `cargo run --release --example first_frame [LINK]`
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use framelane::Receiver;
 use framelane::congestion::Congestion;
 use framelane::frame::{Sequence, SourceName, UnixNanos};
 use framelane::identity::{
     DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
-    SenderPolicy, client_config, server_config,
+    client_config,
 };
 use framelane::link::{Emulation, LinkSpec, enter_user_namespace};
-use framelane::receiver::{self, ReceiveLimits, ReceiveProgress, Sources};
 use framelane::repair::RepairMode;
 use framelane::sender::{self, Observer, Pace, Progress, SendOptions};
 use framelane::source::{Folder, Source};
 use framelane::store::{FolderStore, StoreOptions};
-use framelane::transport::{self, Dial, DialSetup, ListenSetup, Transport};
-use framelane::wire::{ALPN, ALPN_SINGLE_FRAME, SourceId};
+use framelane::transport::{self, Dial, DialSetup, Transport};
+use framelane::wire::{ALPN, SourceId};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 const ROUNDS: usize = 5;
 const FRAME: usize = 20_000;
@@ -61,24 +62,15 @@ fn measure(link: &Emulation, transport: Transport, place: &Path) -> Result<[f64;
         Identity::generate(&new)
     };
     let (sender, receiver) = (identity()?, identity()?);
-    let alpn = [ALPN, ALPN_SINGLE_FRAME];
-    let limits = ReceiveLimits::default();
-    let setup = ListenSetup {
-        transport,
-        address: (link.far_addr(), 0).into(),
-        tls: server_config(&receiver, SenderPolicy::Any, &alpn, EarlyData::Off),
-        congestion: Congestion::default().factory(),
-        intake: limits.intake(),
-    };
+    let listen = Receiver::listen(SocketAddr::from((link.far_addr(), 0)))
+        .transport(transport)
+        .allow_any()
+        .identity(receiver.clone())
+        .store(FolderStore::open(&place.join("store"), StoreOptions::default())?);
     let far = runtime(link.far())?;
-    let listener =
-        far.block_on(async { tokio::spawn(async { transport::listen(setup) }).await })??;
-    let address = listener.address;
-    let sources = Sources::new(FolderStore::open(&place.join("store"), StoreOptions::default())?);
-    let (report, _reports) = mpsc::unbounded_channel();
     let (_go_on, stop) = watch::channel(false);
-    let progress = Arc::new(ReceiveProgress::default());
-    far.spawn(receiver::run(vec![listener], sources, limits, progress, report, stop));
+    let serving = far.block_on(async { tokio::spawn(async { listen.serve(stop) }).await })??;
+    let address = serving.places[0].address;
 
     let trust = ReceiverTrust::pinned(ReceiverAddress::from(address), receiver.pin());
     let dial = transport::dial(&DialSetup {

@@ -3,12 +3,57 @@
 //! The command line tool of the same name is a thin layer over this library; the README is about
 //! that. `docs/wire.md` specifies the protocol, `docs/decisions.md` has the reasons.
 //!
+//! # The front door
+//!
+//! Sending what a program makes, frame by frame; each leaves at once:
+//!
+//! ```no_run
+//! use framelane::{Frame, Sender};
+//!
+//! # async fn camera() -> Vec<u8> { Vec::new() }
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pin = std::env::args().nth(1).ok_or("which pin? The receiver's own, as it prints it")?;
+//! let sender = Sender::to("192.0.2.7:4433").pin(pin).source("visible").source("infrared").start().await?;
+//! for _ in 0..100 {
+//!     let receipt = sender.push("visible", Frame::jpeg(camera().await).captured_now()).await?;
+//!     receipt.stored().await?; // only where each has to be known to be stored
+//! }
+//! let report = sender.finish().await;
+//! assert!(report.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And receiving it into a program; with `out` it is stored first, one folder a source:
+//!
+//! ```no_run
+//! use framelane::Receiver;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pin = std::env::args().nth(1).ok_or("which pin? The sender's own, as it prints it")?;
+//! let mut receiver = Receiver::listen("0.0.0.0:4433").allow(pin).out("received").start().await?;
+//! while let Some(frame) = receiver.next().await {
+//!     println!("{} {}: {} bytes", frame.source, frame.name, frame.bytes.len());
+//! }
+//! let report = receiver.shutdown().await?;
+//! assert!(report.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both are in `examples/`, as `send_camera.rs` and `receive_callback.rs`. [`door`] has the rest: folders and other
+//! sources, deadlines, weights, the latest frame only, limits.
+//!
 //! # The path of a frame
 //!
 //! ```text
+//!       door::Sender                               door::Receiver
+//!            |                                             |
 //! source -> sender -> transport ~~ link ~~> transport -> receiver -> store
-//!                        |                      |            |
-//!                  wire, identity             wire        manifest
+//!                        |                      |                      |
+//!                  wire, identity             wire                 manifest
 //! ```
 //!
 //! 1. A [`source`] is a numbered list of frames that can be read, and read again: a [`Folder`], or
@@ -25,72 +70,14 @@
 //!    [`manifest`].
 //! 6. Whenever somebody asks, [`verify()`](verify::verify) reads it all again.
 //!
-//! With the feature `cli`, `link` emulates a lossy link on one machine, to measure all of this on. Below
+//! The [`door`] stands above all of these, sets both ends up, and checks what is asked of them; the command line goes
+//! through it. With the feature `cli`, `link` emulates a lossy link on one machine, to measure all of this on. Below
 //! everything is [`frame`]: names that are safe by construction, sequences, units.
 //!
-//! # Where to start
+//! # Below the door
 //!
-//! [`sender::run`] and [`receiver::run`] are the two ends; [`transport::dial`] and
-//! [`transport::listen`] make what they need. Sending two folders:
-//!
-//! ```no_run
-//! use std::path::Path;
-//! use std::sync::Arc;
-//! use std::time::SystemTime;
-//!
-//! use framelane::congestion::Congestion;
-//! use framelane::frame::SourceName;
-//! use framelane::identity::{
-//!     DEFAULT_DAYS, EarlyData, Identity, KnownReceivers, NewCertificate, Pin, ReceiverAddress,
-//!     ReceiverTrust, client_config,
-//! };
-//! use framelane::repair::RepairMode;
-//! use framelane::sender::{self, Pace, Progress, SendOptions};
-//! use framelane::source::{Folder, Source};
-//! use framelane::transport::{self, DialSetup, Transport};
-//! use framelane::wire::ALPN;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // Who we are, and which receiver we trust: the one with the pin that it printed.
-//! let new = NewCertificate { names: vec![], days: DEFAULT_DAYS, now: SystemTime::now() };
-//! let (identity, _) = Identity::load_or_create(Path::new("certs"), &new)?;
-//! let receiver: ReceiverAddress = "192.0.2.7:4433".parse()?;
-//! let pin: Pin = std::env::args().nth(1).ok_or("which pin?")?.parse()?;
-//! let trust =
-//!     ReceiverTrust::new(receiver.clone(), vec![pin], None, &KnownReceivers::default());
-//!
-//! // How to reach it.
-//! let dial = transport::dial(&DialSetup {
-//!     transport: Transport::Quic,
-//!     addresses: vec!["192.0.2.7:4433".parse()?],
-//!     host: receiver.host().to_owned(),
-//!     tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
-//!     congestion: Congestion::default().factory(),
-//!     repair: RepairMode::Auto,
-//!     tcp: Default::default(),
-//!     stop_and_wait: Default::default(),
-//! });
-//!
-//! // What to send, and how: 30 frames a second of each source.
-//! let mut sources: Vec<Arc<dyn Source>> = Vec::new();
-//! for name in ["visible", "infrared"] {
-//!     sources.push(Arc::new(Folder::open(SourceName::parse(name)?, Path::new(name))?));
-//! }
-//! let mut options = SendOptions::default();
-//! options.pace = Pace::PerSecond(30.0);
-//! let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
-//! // Turning the value true stops the run.
-//! let (_stop, stopped) = tokio::sync::watch::channel(false);
-//!
-//! let report = sender::run(dial.as_ref(), sources, options, progress, stopped).await;
-//! for source in &report.sources {
-//!     println!("{}: {} of {} stored", source.name, source.frames - source.missing, source.frames);
-//! }
-//! assert!(report.is_complete(), "run it again: what is stored is not sent twice");
-//! # Ok(())
-//! # }
-//! ```
+//! [`sender::run`] and [`receiver::run`] are the two ends; [`transport::dial`] and [`transport::listen`] make what they
+//! need. A [`Source`](source::Source) or a [`Store`](store::Store) of another kind goes through the door as well.
 //!
 //! # What can be relied on
 //!
@@ -131,5 +118,5 @@ pub mod transport;
 pub mod verify;
 pub mod wire;
 
-pub use door::{Frame, Receipt, Sender};
+pub use door::{Frame, Receipt, Received, Receiver, Sender};
 pub use identity::Identity;

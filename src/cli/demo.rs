@@ -10,25 +10,16 @@ use anyhow::{Context, anyhow};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use super::serve::{Place, Service};
 use super::{
     COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, send, stop_on_signal, trust,
 };
-use crate::congestion::Congestion;
+use crate::door::{Receiver, Sender};
 use crate::frame::{ByteSize, SourceName};
-use crate::identity::{
-    EarlyData, Identity, KnownReceivers, ReceiverAddress, ReceiverTrust, SenderPolicy,
-    client_config,
-};
-use crate::receiver::ReceiveLimits;
-use crate::repair::RepairMode;
-use crate::sender::{self, Pace, Progress, SendOptions, SendReport};
+use crate::identity::{Identity, ReceiverAddress, ReceiverTrust, SenderPolicy};
+use crate::sender::SendReport;
 use crate::source::synthetic::{self, Kind};
 use crate::source::{Folder, Source};
-use crate::store::FolderTemplate;
-use crate::transport::stop_and_wait::SenderSettings;
-use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport};
+use crate::store::{FolderStore, StoreOptions};
 use crate::verify::{VerifyError, VerifyOptions, VerifyReport, verify};
 
 const AFTER_HELP: &str = "\
@@ -207,40 +198,24 @@ async fn transfer(
     interrupted: watch::Receiver<bool>,
 ) -> anyhow::Result<SendReport> {
     let (stop, stopping) = watch::channel(false);
-    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let service = Service {
-        identity,
-        policy: SenderPolicy::only([identity.pin()]).into(),
-        places: vec![Place { transport: Transport::Quic, address: loopback }],
-        out: FolderTemplate::literal(out),
-        durable: false,
-        limits: ReceiveLimits::default(),
-    };
-    let serving = service.start(stopping)?;
+    let serving = Receiver::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .policy(SenderPolicy::only([identity.pin()]))
+        .identity(identity.clone())
+        .store(FolderStore::open(out, StoreOptions::default())?)
+        .serve(stopping)?;
     let address = serving.places[0].address;
     output::note(&format!("receiving on {address}, storing to {}", out.display()));
-    let receiver = ReceiverAddress::from(address);
-    let known = KnownReceivers::default();
-    let trust = ReceiverTrust::new(receiver.clone(), vec![identity.pin()], None, &known);
-    let dial = transport::dial(&DialSetup {
-        transport: Transport::Quic,
-        addresses: vec![address],
-        host: receiver.host().to_owned(),
-        tls: client_config(identity, trust, &[crate::wire::ALPN], EarlyData::Off),
-        congestion: Congestion::default().factory(),
-        repair: RepairMode::Auto,
-        tcp: TcpOptions::default(),
-        stop_and_wait: SenderSettings::default(),
-    });
-    let options = SendOptions {
-        pace: Pace::Bulk,
-        retry_for: Duration::from_secs(5),
-        ..SendOptions::default()
-    };
     let bytes: u64 = sources.iter().map(|source| bytes_of(source.as_ref())).sum();
     output::note(&format!("sending {} in two sources over QUIC", ByteSize(bytes)));
-    let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
-    let report = sender::run(dial.as_ref(), sources, options, progress, interrupted).await;
+    let mut sender = Sender::to(address.to_string())
+        .trust(ReceiverTrust::pinned(ReceiverAddress::from(address), serving.pin))
+        .identity(identity.clone())
+        .retry_for(Duration::from_secs(5))
+        .stop_when(interrupted);
+    for source in sources {
+        sender = sender.any(source);
+    }
+    let report = sender.start().await?.finish().await;
     stop.send_replace(true);
     serving.task.await??;
     Ok(report)

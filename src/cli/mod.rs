@@ -12,7 +12,6 @@ mod output;
 mod process;
 mod receive;
 mod send;
-mod serve;
 mod signals;
 mod sources;
 mod trust;

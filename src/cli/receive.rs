@@ -1,9 +1,8 @@
 //! `framelane receive`: store what senders send.
 
-mod once;
 mod summary;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
@@ -12,20 +11,18 @@ use anyhow::anyhow;
 use tokio::sync::{mpsc, watch};
 
 use super::output::Bar;
-use super::serve::{Place, Service, Serving};
 use super::signals::{self, Wish};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, process, trust,
 };
+use crate::door::{self, OnceEnd, Place, Receiver, ReceiverBuilder, Serving};
 use crate::frame::{ByteSize, Span};
 use crate::identity::{
-    Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy, check_listen,
+    Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy,
 };
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
 use crate::report::Versioned;
-use crate::store::FolderTemplate;
 use crate::transport::{self, Transport};
-use once::OnceEnd;
 use summary::Summary;
 
 const AFTER_HELP: &str = "\
@@ -37,9 +34,6 @@ SIGTERM ends it in order. So does the end of its terminal, but for nohup.
 Exit status: 0 everything is stored, or it was ended by SIGTERM; 1 something is missing or the result
 could not be written, 2 wrong usage, 130 interrupted.";
 
-/// The port that both ends use where none is named.
-const DEFAULT_PORT: u16 = 4433;
-
 /// The sources in the `send` command that is printed: as the documentation calls them.
 const SOURCES: &str = "./visible ./infrared";
 
@@ -49,7 +43,7 @@ const SOURCES: &str = "./visible ./infrared";
 pub(super) struct ReceiveArgs {
     /// Where to listen; :PORT is every address, port 0 picks a free one [default: port 4433
     /// (stop-and-wait: 8000) of 127.0.0.1, or of every address where --allow says who may send]
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address::parse_listen)]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = door::parse_listen)]
     listen: Option<SocketAddr>,
     /// The folder to store to, one folder a source. {sender} in it stands for the sender's name (or a part of its
     /// pin), so that each has a store of its own; {date} for the day on which its session began, in UTC
@@ -113,7 +107,7 @@ impl FromStr for TransportArg {
             None => (text, None),
         };
         let transport = name.parse().map_err(|error: String| anyhow!(error))?;
-        let address = address.map(address::parse_listen).transpose();
+        let address = address.map(door::parse_listen).transpose();
         let address = address.map_err(|error| anyhow!("{text:?}: {error}"))?;
         Ok(Self { transport, address })
     }
@@ -135,19 +129,6 @@ fn parse_stall(text: &str) -> Result<Span, String> {
                 .to_owned())
         }
         time => time.map_err(|error| error.to_string()),
-    }
-}
-
-/// The memory for frames, which has to be enough for one of them.
-fn memory(args: &ReceiveArgs) -> Result<ByteSize, Failure> {
-    let ByteSize(max_frame) = args.max_frame;
-    match args.memory {
-        None => Ok(ByteSize(ReceiveLimits::default().memory.0.max(max_frame))),
-        Some(ByteSize(memory)) if memory < max_frame => Err(Failure::usage(anyhow!(
-            "--memory of {memory} bytes is less than one frame of --max-frame, {max_frame} bytes; \
-             give it as much, or lower --max-frame"
-        ))),
-        Some(memory) => Ok(memory),
     }
 }
 
@@ -216,32 +197,47 @@ fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
     output::note(&format!("read {path} again: {senders} may send"));
 }
 
-pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
-    let (policy, allow_file) = policy(args)?;
-    let places = places(args, &policy)?;
-    let out = FolderTemplate::parse(args.out.as_os_str())
-        .map_err(|error| Failure::usage(anyhow!("--out: {error}")))?;
+/// The receiver that the arguments ask for. All of it is checked before anything is made.
+fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder, Failure> {
     let limits = ReceiveLimits {
-        max_frame: args.max_frame,
-        memory: memory(args)?,
         stall: args.stall.0,
         shared: args.shared,
         allow_overwrite: args.allow_overwrite,
         ..ReceiveLimits::default()
     };
+    let mut receiver = match args.listen {
+        Some(address) => Receiver::listen(address),
+        None => Receiver::anywhere(),
+    };
+    receiver = receiver.policy(policy.clone()).limits(limits).max_frame(args.max_frame);
+    receiver = receiver.out(&args.out).durable(args.durable);
+    if let Some(memory) = args.memory {
+        receiver = receiver.memory(memory);
+    }
+    for TransportArg { transport, address } in &args.transport {
+        receiver = match address {
+            Some(address) => receiver.transport_at(*transport, address),
+            None => receiver.transport(*transport),
+        };
+    }
+    receiver.check().map_err(Failure::usage)?;
+    Ok(receiver)
+}
+
+pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
+    let (policy, allow_file) = policy(args)?;
+    let shared = SharedPolicy::from(policy.clone());
+    let receiver = receiver(args, &shared)?;
     let identity = trust::identity(&args.certs)?;
-    let durable = args.durable;
     process::runtime()?.block_on(async {
         // One that has a list of senders to read again goes on.
         let wish = signals::follow(allow_file.is_none(), || {})?;
         let (stop, stopping) = watch::channel(false);
-        let shared = SharedPolicy::from(policy.clone());
         if let Some(file) = allow_file {
-            follow(file, shared.clone())?;
+            follow(file, shared)?;
         }
-        let service = Service { identity: &identity, policy: shared, places, out, durable, limits };
-        let mut serving = service.start(stopping)?;
-        announce(&serving.places, identity.pin(), &policy, talk);
+        let mut serving = receiver.identity(identity).serve(stopping)?;
+        announce(&serving.places, serving.pin, &policy, talk);
         let bar = output::bar(talk, None);
         let served = serve(&mut serving, args.once, wish, stop, (&bar, talk)).await;
         drop(bar);
@@ -257,59 +253,6 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
             (Wish::None, false) => INCOMPLETE,
         })
     })
-}
-
-/// Where each transport listens, checked against who may send.
-fn places(args: &ReceiveArgs, policy: &SenderPolicy) -> Result<Vec<Place>, Failure> {
-    let everywhere = *policy != SenderPolicy::Local;
-    let ip = if everywhere { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-    let mut places: Vec<Place> = Vec::new();
-    for asked in &args.transport {
-        let transport = asked.transport;
-        let plain = transport == Transport::StopAndWait;
-        let shares = args.transport.iter().any(|other| {
-            matches!(other.transport, Transport::Tcp | Transport::TcpPerFrame)
-                && other.address == asked.address
-        });
-        let address = match (asked.address, args.listen) {
-            (Some(own), _) => own,
-            (None, Some(address)) if !(plain && shares) => address,
-            (None, Some(address)) if plain => SocketAddr::new(address.ip(), own_port(address)),
-            (None, _) if plain => {
-                let any = *policy == SenderPolicy::Any;
-                let ip = if any { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-                SocketAddr::from((ip, transport::stop_and_wait::DEFAULT_PORT))
-            }
-            (None, _) => SocketAddr::from((ip, DEFAULT_PORT)),
-        };
-        if plain {
-            check_plain(address, policy)?;
-        } else {
-            check_listen(address, policy).map_err(Failure::usage)?;
-        }
-        let place = Place { transport, address };
-        if !places.contains(&place) {
-            places.push(place);
-        }
-    }
-    Ok(places)
-}
-
-/// The stop-and-wait protocol cannot share a TCP port with one that begins with TLS.
-fn own_port(listen: SocketAddr) -> u16 {
-    if listen.port() == 0 { 0 } else { transport::stop_and_wait::DEFAULT_PORT }
-}
-
-/// The stop-and-wait protocol authenticates nobody, so a list of pins cannot be kept with it.
-fn check_plain(address: SocketAddr, policy: &SenderPolicy) -> Result<(), Failure> {
-    let loopback = address.ip().to_canonical().is_loopback();
-    if loopback || *policy == SenderPolicy::Any {
-        return Ok(());
-    }
-    Err(Failure::usage(anyhow!(
-        "stop-and-wait on {address} would let every machine that reaches it write files here, \
-         for the protocol has no authentication. Listen on 127.0.0.1, or say --allow any"
-    )))
 }
 
 /// One line on stdout for each address, and on stderr what to paste at the other end.

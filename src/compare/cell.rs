@@ -15,23 +15,23 @@ use super::ideal::bulk_mbit;
 use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
+use crate::door::Receiver;
 use crate::frame::{Sequence, UnixNanos};
 use crate::identity::{
     DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
-    SenderPolicy, client_config, server_config,
+    SenderPolicy, client_config,
 };
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
-use crate::receiver::{self, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
+use crate::receiver::{ReceiveError, SessionReport};
 use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
 use crate::source::Source;
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{
-    self, BoxFuture, Dial, DialSetup, ListenSetup, PathStats, PathWatch, SenderLink, Transport,
-    TransportError,
+    self, BoxFuture, Dial, DialSetup, PathStats, PathWatch, SenderLink, Transport, TransportError,
 };
-use crate::wire::{ALPN, ALPN_SINGLE_FRAME, SourceId};
+use crate::wire::{ALPN, SourceId};
 
 /// How long a sender that was stopped may take to say goodbye. Over a bad link it does not get to.
 pub(super) const GOODBYE: Duration = Duration::from_millis(300);
@@ -176,7 +176,7 @@ impl Cell<'_> {
 /// A receiver that runs.
 pub(super) struct ReceivingEnd {
     pub(super) address: SocketAddr,
-    pub(super) task: tokio::task::JoinHandle<()>,
+    pub(super) task: tokio::task::JoinHandle<Result<(), ReceiveError>>,
     reports: mpsc::UnboundedReceiver<SessionReport>,
     pub(super) stop: watch::Sender<bool>,
 }
@@ -187,32 +187,24 @@ impl ReceivingEnd {
         end: &End,
         link: &Emulation,
     ) -> Result<Self, CompareError> {
-        let limits = ReceiveLimits::default();
-        let policy = SenderPolicy::only([cell.identities.sender.pin()]);
-        let alpn = [ALPN, ALPN_SINGLE_FRAME];
-        let setup = ListenSetup {
-            transport: cell.variant.parsed_transport(),
-            address: SocketAddr::from((link.far_addr(), 0)),
-            tls: server_config(&cell.identities.receiver, policy, &alpn, EarlyData::Off),
-            congestion: cell.variant.controller().factory(),
-            intake: limits.intake(),
+        let transport = cell.variant.parsed_transport();
+        let policy = match transport {
+            // It has no pins, and nobody but the sender is on this link.
+            Transport::StopAndWait => SenderPolicy::Any,
+            _ => SenderPolicy::only([cell.identities.sender.pin()]),
         };
-        let store = FolderStore::open(cell.store, StoreOptions::default())?;
-        let sources = Sources::new(store).on_thread_start(end.count_thread());
+        let receiver = Receiver::listen(SocketAddr::from((link.far_addr(), 0)))
+            .transport(transport)
+            .policy(policy)
+            .identity(cell.identities.receiver.clone())
+            .store(FolderStore::open(cell.store, StoreOptions::default())?)
+            .congestion(cell.variant.controller().factory())
+            .on_thread_start(end.count_thread());
         let (stop, stopping) = watch::channel(false);
-        let (report, reports) = mpsc::unbounded_channel();
         // Sockets are at the end of the thread that opens them.
-        let listening = end.wait(end.spawn(async { transport::listen(setup) }))?;
-        let listener = listening?;
-        let address = listener.address;
-        let progress = Arc::new(ReceiveProgress::default());
-        let serving = receiver::run(vec![listener], sources, limits, progress, report, stopping);
-        let serving = async move {
-            if let Err(error) = serving.await {
-                tracing::error!("{error}");
-            }
-        };
-        Ok(Self { address, task: end.spawn(serving), reports, stop })
+        let serving = end.wait(end.spawn(async { receiver.serve(stopping) }))??;
+        let (address, reports) = (serving.places[0].address, serving.reports);
+        Ok(Self { address, task: serving.task, reports, stop })
     }
 }
 

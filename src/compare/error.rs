@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::door::ListenError;
 use crate::frame::NameError;
 use crate::identity::IdentityError;
 use crate::link::EmulationError;
 use crate::source::SourceError;
 use crate::store::StoreError;
-use crate::transport::TransportError;
 
 /// Why a comparison could not be made. A transport that fails on a link is no error but a result.
 #[derive(Debug, Error)]
@@ -60,7 +60,7 @@ pub enum CompareError {
     },
     /// The receiver cannot listen on the link.
     #[error("the receiver cannot be started: {0}")]
-    Listen(#[from] TransportError),
+    Listen(#[from] ListenError),
     /// The receiver cannot open its store.
     #[error("the receiver cannot be started: {0}")]
     Store(#[from] StoreError),

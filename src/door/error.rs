@@ -1,10 +1,15 @@
-//! Why a sender cannot start, or a frame not be pushed.
+//! Why a sender or a receiver cannot start, or a frame not be pushed.
+
+use std::net::SocketAddr;
 
 use thiserror::Error;
 
 use crate::frame::NameError;
-use crate::identity::{AddressError, IdentityError, PinError};
+use crate::identity::{
+    AddressError, AllowConflict, AllowError, IdentityError, OpenListener, PinError,
+};
 use crate::source::SourceError;
+use crate::store::{StoreError, TemplateError};
 use crate::transport::TransportError;
 use crate::wire::MAX_SOURCES;
 
@@ -75,4 +80,72 @@ pub enum PushError {
     /// The run has ended.
     #[error("the run has ended; `finish` says why")]
     Ended,
+}
+
+/// Why a receiver cannot start. Where it is the caller's mistake, nothing was made or opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// What is to be listened on is no address.
+    #[error("{0}")]
+    Address(String),
+    /// What says who may send is neither a pin, nor a name and a pin, nor `any`.
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+    /// Two of those cannot both be meant.
+    #[error(transparent)]
+    AllowConflict(#[from] AllowConflict),
+    /// Every machine could send, and nobody has said that it may.
+    #[error(transparent)]
+    Open(#[from] OpenListener),
+    /// The same, over a protocol that authenticates nobody.
+    #[error(
+        "stop-and-wait on {0} would let every machine that reaches it write files here, \
+         for the protocol has no authentication. Listen on 127.0.0.1, or say --allow any"
+    )]
+    Unauthenticated(SocketAddr),
+    /// The memory is not enough for one frame.
+    #[error(
+        "--memory of {memory} bytes is less than one frame of --max-frame, {max_frame} bytes; \
+         give it as much, or lower --max-frame"
+    )]
+    Memory {
+        /// For all frames.
+        memory: u64,
+        /// The longest.
+        max_frame: u64,
+    },
+    /// A limit is of no use.
+    #[error("{0}")]
+    Limit(&'static str),
+    /// The folder's path cannot be taken apart.
+    #[error("--out: {0}")]
+    Template(#[from] TemplateError),
+    /// There is nowhere to store to.
+    #[error("there is no store: name a folder with `out`, or take the frames with `start`")]
+    NoStore,
+    /// A source's name is none.
+    #[error("no source can be called {name:?}: {why}")]
+    SourceName {
+        /// As it was given.
+        name: String,
+        /// What is wrong with it.
+        why: NameError,
+    },
+    /// The certificate cannot be used or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+impl ListenError {
+    /// True where the caller has asked for what cannot be; false where the machine did not give it.
+    pub fn is_usage(&self) -> bool {
+        !matches!(self, Self::Identity(_) | Self::Store(_) | Self::Transport(_))
+    }
 }

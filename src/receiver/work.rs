@@ -152,6 +152,8 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
         FrameError::HashMismatch { .. } => RefusalCode::HashMismatch,
         FrameError::LengthMismatch { .. } => RefusalCode::LengthMismatch,
         FrameError::NoSpace { .. } => RefusalCode::NoSpace,
-        FrameError::Io { .. } | FrameError::Source { .. } => RefusalCode::StoreFailed,
+        FrameError::Io { .. } | FrameError::Source { .. } | FrameError::NotTaken { .. } => {
+            RefusalCode::StoreFailed
+        }
     }
 }

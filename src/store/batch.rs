@@ -109,7 +109,7 @@ impl<'a> Batch<'a> {
             let why = self.names.footing.not_owner();
             return Err(FrameError::from_source(self.names.frame(name), &why));
         }
-        let hash = self.checked_hash(received)?;
+        let hash = received.checked_hash(self.names.source)?;
         let mut earlier = None;
         match self.names.standing(name)? {
             Standing::Stored(record) if record.blake3 == hash => {
@@ -128,22 +128,6 @@ impl<'a> Batch<'a> {
         }
         let part = self.write_part(received, sync)?;
         Ok(Step::Written { part, hash, earlier })
-    }
-
-    fn checked_hash(&self, received: &ReceivedFrame) -> Result<ContentHash, FrameError> {
-        let (meta, body) = (&received.frame.meta, &received.frame.body);
-        let frame = || self.names.frame(&meta.name);
-        if meta.bytes != body.len() as u64 {
-            let (announced, arrived) = (meta.bytes, body.len() as u64);
-            return Err(FrameError::LengthMismatch { frame: frame(), announced, arrived });
-        }
-        let arrived = blake3::hash(body);
-        match meta.hash {
-            Some(announced) if announced != arrived => {
-                Err(FrameError::HashMismatch { frame: frame(), announced, arrived })
-            }
-            _ => Ok(arrived),
-        }
     }
 
     fn write_part(&mut self, received: &ReceivedFrame, sync: bool) -> Result<String, FrameError> {

@@ -251,6 +251,28 @@ pub enum Outcome {
     Failed(FrameError),
 }
 
+impl ReceivedFrame {
+    /// The hash of the body, which is what the sender announced, as its length is.
+    ///
+    /// # Errors
+    /// [`FrameError::LengthMismatch`] and [`FrameError::HashMismatch`], naming the frame of `source`.
+    pub fn checked_hash(&self, source: &SourceName) -> Result<ContentHash, FrameError> {
+        let (meta, body) = (&self.frame.meta, &self.frame.body);
+        let frame = || format!("{source}/{}", meta.name);
+        if meta.bytes != body.len() as u64 {
+            let (announced, arrived) = (meta.bytes, body.len() as u64);
+            return Err(FrameError::LengthMismatch { frame: frame(), announced, arrived });
+        }
+        let arrived = blake3::hash(body);
+        match meta.hash {
+            Some(announced) if announced != arrived => {
+                Err(FrameError::HashMismatch { frame: frame(), announced, arrived })
+            }
+            _ => Ok(arrived),
+        }
+    }
+}
+
 impl Reading {
     /// One that is done by `read`.
     pub fn new<T: Any + Send>(read: impl FnOnce() -> T + Send + 'static) -> Self {

@@ -157,6 +157,14 @@ pub enum FrameError {
         /// Why.
         why: Box<StoreError>,
     },
+    /// The program that was to take the frame has let go of its receiver.
+    #[error(
+        "{frame} was not taken: the program at the receiver's end takes no more; send it again"
+    )]
+    NotTaken {
+        /// Which frame.
+        frame: String,
+    },
     /// The disk is full, or a quota used up. Nothing of the frame remains.
     #[error("no room to store {frame}: {cause}; make room at the receiver and send again")]
     NoSpace {

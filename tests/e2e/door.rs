@@ -9,7 +9,7 @@ use crate::support::{Place, Receiver, Relay};
 
 #[expect(dead_code, reason = "the test has its own main")]
 #[path = "../../examples/send_camera.rs"]
-mod send_camera;
+pub(crate) mod send_camera;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_sends_what_a_camera_makes() {

@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod demo;
 mod door;
+mod door_receiver;
 mod hostile;
 mod limits;
 mod live;

@@ -1,4 +1,4 @@
-//! When `receive --once` has come to its end.
+//! When a receiver that serves one sender has come to its end, as with `receive --once`.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ const ONCE_LINGER: Duration = Duration::from_secs(1);
 const ONCE_RETURN: Duration = Duration::from_secs(7);
 
 /// When `--once` ends: a sender has sent all that it has, and none is expected back.
-#[derive(Default)]
-pub(super) struct OnceEnd {
+#[derive(Debug, Default)]
+pub(crate) struct OnceEnd {
     completed: bool,
     /// Until when the sender of an ended session may open a next one.
     until: Option<Instant>,
@@ -24,7 +24,7 @@ pub(super) struct OnceEnd {
 impl OnceEnd {
     /// Takes in an ended session. A connection that came to no session, as a port scan's, changes
     /// nothing; one that broke does not make undone what another completed.
-    pub(super) fn take(&mut self, session: &SessionReport, now: Instant) {
+    pub(crate) fn take(&mut self, session: &SessionReport, now: Instant) {
         if session.began.is_none() {
             return;
         }
@@ -40,7 +40,7 @@ impl OnceEnd {
     }
 
     /// Whether it has, where no session is open.
-    pub(super) fn has_come(&self, now: Instant) -> bool {
+    pub(crate) fn has_come(&self, now: Instant) -> bool {
         self.completed && self.until.is_some_and(|until| now >= until)
     }
 }

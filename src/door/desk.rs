@@ -1,0 +1,192 @@
+//! Where sources lay down frames and the program takes them.
+//!
+//! What lies here is bounded. A source that has no room waits, on its own thread; sources that wait are in a
+//! line, so that none that is fast keeps the others out. The program takes from the sources in turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::received::Received;
+
+/// What a frame counts beside its bytes, so that frames without any are bounded as well.
+const FRAME_COST: u64 = 1 << 10;
+
+/// Frames that wait for the program.
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    /// Told when there is more room, or another may be the first of the line.
+    room: Condvar,
+    /// Told when there is a frame to take, or when there will be none.
+    news: Notify,
+    most: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lying: HashMap<u64, VecDeque<Received>>,
+    /// Sources that have something lying here, the one whose turn it is first.
+    turn: VecDeque<u64>,
+    /// Sources that wait for room.
+    line: VecDeque<u64>,
+    bytes: u64,
+    sources: u64,
+    closed: bool,
+    ended: bool,
+}
+
+/// What there is to take.
+#[derive(Debug)]
+pub(super) enum Taken {
+    Frame(Box<Received>),
+    NothingYet,
+    /// Nothing will come.
+    End,
+}
+
+/// One source's place at the desk.
+#[derive(Debug)]
+pub(super) struct Seat {
+    desk: Arc<Desk>,
+    number: u64,
+}
+
+fn cost(frame: &Received) -> u64 {
+    frame.bytes.len() as u64 + FRAME_COST
+}
+
+impl Desk {
+    /// For frames of so many bytes at once, or for one.
+    pub(super) fn new(most: u64) -> Arc<Self> {
+        let (state, room, news) = (Mutex::default(), Condvar::new(), Notify::new());
+        Arc::new(Self { state, room, news, most })
+    }
+
+    pub(super) fn seat(self: &Arc<Self>) -> Seat {
+        let mut state = self.state();
+        state.sources += 1;
+        Seat { desk: self.clone(), number: state.sources }
+    }
+
+    /// Takes a frame, of each source in its turn.
+    pub(super) fn take(&self) -> Taken {
+        let mut state = self.state();
+        let Some(number) = state.turn.pop_front() else {
+            return if state.ended || state.closed { Taken::End } else { Taken::NothingYet };
+        };
+        let frames = state.lying.get_mut(&number);
+        let frame = frames.and_then(VecDeque::pop_front);
+        if state.lying.get(&number).is_some_and(|frames| !frames.is_empty()) {
+            state.turn.push_back(number);
+        } else {
+            state.lying.remove(&number);
+        }
+        let Some(frame) = frame else { return Taken::NothingYet };
+        state.bytes -= cost(&frame);
+        drop(state);
+        self.room.notify_all();
+        Taken::Frame(Box::new(frame))
+    }
+
+    /// Waits until there may be something to take. For one who waits; cancel safe.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+
+    /// Nothing will be laid down any more; what lies here can still be taken.
+    pub(super) fn end(&self) {
+        self.state().ended = true;
+        self.news.notify_one();
+    }
+
+    /// Nobody takes anything any more, and nobody waits for that.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.turn.clear();
+        drop(state);
+        self.room.notify_all();
+        self.news.notify_one();
+    }
+
+    /// Sources that wait for room.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state().line.len()
+    }
+
+    /// It is true at every moment, so another thread's panic does not spoil it.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.room.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// Lays a frame down behind the source's others. Waits for room; false where the desk is closed.
+    pub(super) fn lay(&self, frame: Received) -> bool {
+        self.lay_down(frame, false)
+    }
+
+    /// Lays a frame down in the place of the one that lies there.
+    pub(super) fn replace(&self, frame: Received) -> bool {
+        self.lay_down(frame, true)
+    }
+
+    fn lay_down(&self, frame: Received, replaces: bool) -> bool {
+        let mut state = self.desk.state();
+        state.line.push_back(self.number);
+        loop {
+            if state.closed {
+                state.line.retain(|number| *number != self.number);
+                return false;
+            }
+            let others = state.bytes - if replaces { state.cost_of(self.number) } else { 0 };
+            let fits = others == 0 || others + cost(&frame) <= self.desk.most;
+            if fits && state.line.front() == Some(&self.number) {
+                break;
+            }
+            state = self.desk.wait(state);
+        }
+        state.line.pop_front();
+        if replaces {
+            state.bytes -= state.cost_of(self.number);
+            state.lying.remove(&self.number);
+        }
+        state.bytes += cost(&frame);
+        state.lying.entry(self.number).or_default().push_back(frame);
+        if !state.turn.contains(&self.number) {
+            state.turn.push_back(self.number);
+        }
+        drop(state);
+        self.desk.room.notify_all();
+        self.desk.news.notify_one();
+        true
+    }
+
+    /// Waits until all that the source has laid down is taken, and says how many frames are not, where the desk
+    /// was closed before.
+    pub(super) fn wait_until_taken(&self) -> usize {
+        let mut state = self.desk.state();
+        loop {
+            let left = state.lying.get(&self.number).map_or(0, VecDeque::len);
+            if left == 0 || state.closed {
+                state.bytes -= state.cost_of(self.number);
+                state.lying.remove(&self.number);
+                return left;
+            }
+            state = self.desk.wait(state);
+        }
+    }
+}
+
+impl State {
+    fn cost_of(&self, number: u64) -> u64 {
+        self.lying.get(&number).into_iter().flatten().map(cost).sum()
+    }
+}
