@@ -6,9 +6,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 /// A source's part of the link, as a whole number from 1 to 100: a source of weight 3 gets three
-/// times as much as one of weight 1. What that means for frames is [`Schedule::priority`]'s affair.
-///
-/// [`Schedule::priority`]: super::Schedule::priority
+/// times as much as one of weight 1. What that means for frames is the schedule's affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Weight(NonZeroU8);
 
