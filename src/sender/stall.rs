@@ -14,6 +14,11 @@ use crate::frame::Span;
 /// minute of a small camera.
 const LEAST_RATE: u64 = 2_000;
 
+/// How long an answer to the hello may take at the most, as `docs/wire.md` has it: a store of some millions of frames is
+/// opened in that time. A connection whose receiver was killed just as it came about hears of nothing, and half of the
+/// usual patience has to be left for another.
+const WELCOME_PATIENCE: Duration = Duration::from_secs(15);
+
 /// How often it is looked whether the link moves.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -117,9 +122,22 @@ impl Stall {
 
     /// Why the session is not waited for any longer, where that is so.
     pub(super) fn why(&self, now: Instant) -> Option<String> {
-        let owed = self.owed.filter(|_| now - self.since >= self.limit.time)?;
+        let (time, option) = self.limit();
+        let owed = self.owed.filter(|_| now - self.since >= time)?;
+        let within = Span(time);
+        Some(match option {
+            Some(option) => format!("{owed} came from the receiver within {within} ({option})"),
+            None => format!("{owed} came from the receiver within {within}"),
+        })
+    }
+
+    /// What holds for what is owed now, and the option that says so, if one does.
+    fn limit(&self) -> (Duration, Option<&'static str>) {
         let Limit { time, option } = self.limit;
-        Some(format!("{owed} came from the receiver within {} ({option})", Span(time)))
+        if self.owed == Some(Owed::Welcome) && time > WELCOME_PATIENCE {
+            return (WELCOME_PATIENCE, None);
+        }
+        (time, Some(option))
     }
 
     /// How long nothing has come of what is owed.
@@ -135,7 +153,7 @@ impl Stall {
     /// When to see again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         self.owed?;
-        Some((self.since + self.limit.time).min(self.looked + LOOK_INTERVAL))
+        Some((self.since + self.limit().0).min(self.looked + LOOK_INTERVAL))
     }
 }
 
@@ -195,5 +213,35 @@ mod tests {
         for drip in [0, 1, 1_000] {
             assert!(stalls(drip), "{drip} bytes a second");
         }
+    }
+
+    const USUAL: Limit = Limit { time: Duration::from_secs(30), option: "--stall" };
+
+    /// For how many seconds `owed` is waited for by a session that began with that limit, and the words for it.
+    fn waited(owed: Owed, limit: Limit) -> (u64, String) {
+        let start = Instant::now();
+        let mut stall = Stall::new(limit, start);
+        (1..100)
+            .find_map(|second| {
+                let now = start + Duration::from_secs(second);
+                stall.see(now, Some(owed), None);
+                Some((second, stall.why(now)?))
+            })
+            .expect("an end of patience")
+    }
+
+    #[test]
+    fn half_of_the_usual_patience_is_left_where_no_welcome_comes() {
+        let (seconds, why) = waited(Owed::Welcome, USUAL);
+        assert_eq!(
+            (seconds, why.as_str()),
+            (15, "no answer to the hello came from the receiver within 15 s")
+        );
+        let (seconds, why) = waited(Owed::Totals, USUAL);
+        assert_eq!(seconds, 30);
+        assert!(why.ends_with("within 30 s (--stall)"), "{why}");
+        let short = Limit { time: Duration::from_secs(2), ..USUAL };
+        let (seconds, why) = waited(Owed::Welcome, short);
+        assert!(seconds == 2 && why.ends_with("within 2 s (--stall)"), "{seconds}: {why}");
     }
 }
