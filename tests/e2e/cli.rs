@@ -1,9 +1,10 @@
 //! The command line's contract: exit statuses, what goes to stdout and what to stderr, JSON.
 
+use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::symlink;
 
-use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
+use crate::support::{Place, Process, Receiver, Signal, skipped, wait_for_file};
 
 #[test]
 fn a_transfer_ends_with_0_at_both_ends_and_both_sum_up() {
@@ -276,6 +277,9 @@ fn a_file_where_a_folder_should_be_is_named() {
 fn receive_can_be_interrupted_and_terminated() {
     // A service manager takes anything but 0 after SIGTERM for a failure.
     for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 0), (Signal::HUP, 0)] {
+        if is_ignored(signal) {
+            continue;
+        }
         let place = Place::new();
         let receiver = Receiver::start(&place, &[]);
         receiver.assert_serves(&[]);
@@ -284,9 +288,25 @@ fn receive_can_be_interrupted_and_terminated() {
     }
 }
 
+/// True, and said so, where this process was started with the signal ignored, as by `nohup`: a program that it starts
+/// has to ignore it as well.
+fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+    let ignored = mask >> (signal.as_raw() - 1) & 1 == 1;
+    if ignored {
+        skipped(&format!("{signal:?} is ignored here"));
+    }
+    ignored
+}
+
 #[test]
 fn send_can_be_interrupted_and_terminated_and_goes_on_later() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        if is_ignored(signal) {
+            continue;
+        }
         let place = Place::new();
         place.frames("visible", 20, 1_000);
         let receiver = Receiver::start(&place, &[]);
