@@ -38,9 +38,10 @@ struct OpenRun {
 }
 
 /// What the ledger says of a frame of `run`, by its sequence there, that has an earlier run's line.
-pub(super) fn stored_before(run: RunId, line: &Record, sequence: u64) -> Entry {
+pub(super) fn stored_before(run: Option<RunId>, line: &Record, sequence: u64) -> Option<Entry> {
+    let run = run.filter(|run| line.run != Some(*run))?;
     let earlier = line.run.map(|run| Earlier { run, first: line.sequence.0 });
-    Entry::StoredBefore { run, range: Range { first: sequence, last: sequence }, earlier }
+    Some(Entry::StoredBefore { run, range: Range { first: sequence, last: sequence }, earlier })
 }
 
 impl OpenRun {
@@ -117,7 +118,7 @@ impl Account {
         run.brought.insert(record.sequence.0, record.sequence.0);
     }
 
-    /// Takes in that `run` has the frame of an earlier line as well.
+    /// Takes in that `run` has replaced the frame of an earlier line. What it has as it was is in the ledger.
     pub(super) fn has_again(&mut self, run: Option<RunId>, earlier: &Record) {
         let (Some(run), Some(before)) = (run, earlier.run) else { return };
         if run == before || self.run(before).is_none() {

@@ -114,10 +114,7 @@ impl<'a> Batch<'a> {
         match self.names.standing(name)? {
             Standing::Stored(record) if record.blake3 == hash => {
                 let (run, sequence) = (received.from.run, received.frame.meta.sequence.0);
-                self.names.footing.account.has_again(run, &record);
-                if let Some(run) = run.filter(|run| record.run != Some(*run)) {
-                    before.push(stored_before(run, &record, sequence));
-                }
+                before.extend(stored_before(run, &record, sequence));
                 return Ok(Step::Settled(Outcome::AlreadyStored));
             }
             Standing::Stored(_) if !received.replace => {

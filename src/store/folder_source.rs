@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::account::stored_before;
 use super::batch::Batch;
 use super::belief::StoredInfo;
 use super::contract::{Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame};
@@ -202,8 +203,7 @@ impl OpenSource for FolderSource {
                     Ok(Standing::Stored(record)) => {
                         let is = info(&record).compare(asker, offered);
                         if is == Held::Same {
-                            footing.account.has_again(run, &record);
-                            before.extend(stored_before(run, &record, offered.sequence));
+                            before.extend(stored_before(run, &record, offered.sequence.0));
                         }
                         is
                     }
@@ -286,14 +286,4 @@ fn info(record: &Record) -> StoredInfo {
         sequence: record.sequence,
         from: Opener::with_pin(record.sender.as_deref()),
     }
-}
-
-/// What the ledger says of a frame of `run` that has an earlier run's line.
-fn stored_before(
-    run: Option<RunId>,
-    record: &Record,
-    Sequence(sequence): Sequence,
-) -> Option<Entry> {
-    let run = run.filter(|run| record.run != Some(*run))?;
-    Some(super::account::stored_before(run, record, sequence))
 }
