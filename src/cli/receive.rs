@@ -50,8 +50,8 @@ pub(super) struct ReceiveArgs {
     #[arg(long, value_name = "DIR", default_value = "received")]
     out: PathBuf,
     /// What to serve: quic, tcp, tcp-per-frame or stop-and-wait (repeatable). T=ADDR:PORT gives one
-    /// an address of its own
-    #[arg(long, value_name = "T", default_value = "quic")]
+    /// an address of its own [default: quic and tcp, on one port]
+    #[arg(long, value_name = "T")]
     transport: Vec<TransportArg>,
     /// Let the sender with this pin send, as `framelane certs` printed it there; NAME=PIN names it, and
     /// `any` lets everybody (repeatable)
@@ -258,7 +258,12 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
 /// One line on stdout for each address, and on stderr what to paste at the other end.
 fn announce(places: &[Place], pin: Pin, policy: &SenderPolicy, talk: Talk) {
     let mut told: Vec<SocketAddr> = Vec::new();
+    let is_served = |transport, address| places.contains(&Place { transport, address });
     for Place { transport, address } in places {
+        if *transport == Transport::Tcp && is_served(Transport::Quic, *address) {
+            // Senders find it by themselves.
+            continue;
+        }
         if !told.contains(address) {
             let behind = if told.is_empty() { String::new() } else { format!(" ({transport})") };
             output::result(&format!("listening on {address}{behind}"));

@@ -19,11 +19,11 @@ use super::{
 use crate::congestion::Congestion;
 use crate::door::{Sender, SenderBuilder};
 use crate::frame::{ByteSize, DropReason, SourceName, Span};
-use crate::identity::ReceiverAddress;
+use crate::identity::{KnownReceivers, ReceiverAddress};
 use crate::repair::RepairMode;
-use crate::sender::{self, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::sender::{self, PathReport, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
 use crate::source::Source;
-use crate::transport::{self, Transport};
+use crate::transport::{self, Transport, TransportChoice};
 
 const AFTER_HELP: &str = "\
 A source is one of
@@ -68,9 +68,10 @@ pub(super) struct SendArgs {
     /// declare them (repeatable) [default: every frame is sent, however late]
     #[arg(long, value_name = "[NAME=]AGE")]
     live: Vec<LiveArg>,
-    /// quic, tcp, tcp-per-frame or stop-and-wait; the receiver has to serve it
-    #[arg(long, value_name = "T", default_value = "quic")]
-    transport: Transport,
+    /// auto (QUIC where UDP gets through, else TCP, changed while frames are sent), or only quic, tcp,
+    /// tcp-per-frame or stop-and-wait; the receiver has to serve it
+    #[arg(long, value_name = "T", default_value = "auto")]
+    transport: TransportChoice,
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
@@ -123,7 +124,7 @@ fn parse_stall(text: &str) -> Result<Span, String> {
 
 /// What nobody checks must not look as if it were checked.
 fn check_trust(args: &SendArgs) -> Result<(), Failure> {
-    match args.trust.said().filter(|_| args.transport == Transport::StopAndWait) {
+    match args.trust.said().filter(|_| args.transport.is_only(Transport::StopAndWait)) {
         None => Ok(()),
         Some(option) => Err(Failure::usage(anyhow!(
             "{option} protects nothing over stop-and-wait, which has neither encryption nor \
@@ -157,7 +158,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     };
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
-    if args.transport == Transport::StopAndWait {
+    if args.transport.is_only(Transport::StopAndWait) {
         output::note(transport::stop_and_wait::UNPROTECTED);
     }
     let options = SendOptions {
@@ -180,6 +181,11 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         .gap(args.gap.0)
         .options(options)
         .stop_when(wind_down(live, args.drain.0, wish.clone()));
+    let builder = match KnownReceivers::default_path() {
+        // Beside the receivers that this user trusts.
+        Some(known) => builder.remember_in(known.with_file_name("reached")),
+        None => builder,
+    };
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);
     let sender = tokio::select! {
         sender = builder.start() => sender?,
@@ -328,6 +334,9 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
         if let Some(trouble) = progress.take_trouble().filter(|_| !talk.quiet) {
             log::repeatable(&[format!("framelane: {trouble}")], 1);
         }
+        if let Some(change) = progress.take_change().filter(|_| !talk.quiet) {
+            log::repeatable(&[format!("framelane: {change}")], 5);
+        }
         let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
         bar.set_length(total());
         bar.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
@@ -354,6 +363,7 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
             output::rate(report.bytes(), time),
             link_words(&report.link)
         ));
+        paths_words(&report.paths).iter().for_each(|line| output::result(line));
         // Of a run that sent nothing there is nothing to say.
         if report.sent() > 0 {
             output::result(&report.limit);
@@ -363,6 +373,23 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
         output::say_error(&anyhow!("{error}"));
     }
     Ok(())
+}
+
+/// Over what a run went, where there was a choice and it was not QUIC alone:
+/// `over tcp for 3.2 s: no answer over UDP within 0.2 s`.
+fn paths_words(paths: &[PathReport]) -> Vec<String> {
+    /// More changes than this are not read by anybody; `--json` has them.
+    const TOLD: usize = 6;
+    let path = |path: &PathReport| {
+        let why = path.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        format!("over {} for {:.1} s{why}", path.transport, path.seconds)
+    };
+    if paths.iter().all(|path| path.why.is_none()) {
+        return Vec::new();
+    }
+    let rest = paths.len().saturating_sub(TOLD);
+    let before = (rest > 0).then(|| format!("{rest} connections before these; --json has them"));
+    before.into_iter().chain(paths[rest..].iter().map(path)).collect()
 }
 
 /// What is known of the link: `; round trip 52 ms, 2.1 % of packets lost, 9.0 % of the bytes repair`.

@@ -18,7 +18,7 @@ use crate::sender::Weight;
 use crate::source::{
     CapturedBy, Folder, FolderOptions, NamePattern, Passed, Pick, Source, SourceError, Zone,
 };
-use crate::transport::Transport;
+use crate::transport::{Transport, TransportChoice};
 use crate::wire::MAX_SOURCES;
 use arg::Place;
 use live::Live;
@@ -217,10 +217,13 @@ fn hint(path: &Path) -> Option<String> {
 }
 
 /// Refuses names that a transport cannot carry.
-pub(super) fn check_transport(args: &[SourceArg], transport: Transport) -> Result<(), Failure> {
+pub(super) fn check_transport(
+    args: &[SourceArg],
+    transport: TransportChoice,
+) -> Result<(), Failure> {
     let separated = |arg: &&SourceArg| arg.name.as_str().contains('|');
     match args.iter().find(separated) {
-        Some(SourceArg { name, place }) if transport == Transport::StopAndWait => {
+        Some(SourceArg { name, place }) if transport.is_only(Transport::StopAndWait) => {
             Err(Failure::usage(anyhow!(
                 "the source name {:?} contains '|', which ends a field of stop-and-wait; give it \
                  another, as in NAME={place}",

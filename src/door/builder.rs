@@ -22,7 +22,9 @@ use crate::sender::{Pace, SendOptions, Weight};
 use crate::source::{Folder, Source};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport, TransportError};
+use crate::transport::{
+    self, DialSetup, Reached, Transport, TransportChoice, TransportError,
+};
 use crate::wire::{ALPN, MAX_SOURCES};
 
 /// Frames that were pushed and are not settled take this much memory at most, if nothing else is said.
@@ -41,7 +43,8 @@ pub struct SenderBuilder {
     sources: Vec<Wanted>,
     weights: Vec<(String, Weight)>,
     deadlines: Vec<(String, Duration)>,
-    transport: Transport,
+    transport: TransportChoice,
+    reached: Option<PathBuf>,
     congestion: Congestion,
     repair: RepairMode,
     tcp_congestion: Option<String>,
@@ -78,7 +81,8 @@ impl SenderBuilder {
             sources: Vec::new(),
             weights: Vec::new(),
             deadlines: Vec::new(),
-            transport: Transport::Quic,
+            transport: TransportChoice::Auto,
+            reached: None,
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
             tcp_congestion: None,
@@ -165,9 +169,17 @@ impl SenderBuilder {
         self
     }
 
-    /// Which transport; the receiver has to serve it. QUIC if nothing is said.
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.transport = transport;
+    /// Which transport; the receiver has to serve it. If nothing is said, QUIC where UDP gets through and TCP
+    /// where it does not ([`TransportChoice::Auto`]).
+    pub fn transport(mut self, transport: impl Into<TransportChoice>) -> Self {
+        self.transport = transport.into();
+        self
+    }
+
+    /// Remembers in this file how receivers were reached, so that this is tried first the next time. If nothing
+    /// is said it is forgotten.
+    pub fn remember_in(mut self, file: impl Into<PathBuf>) -> Self {
+        self.reached = Some(file.into());
         self
     }
 
@@ -249,8 +261,12 @@ impl SenderBuilder {
             }
         };
         let defaults = SenderSettings::default();
+        let transport = match self.transport {
+            TransportChoice::Auto => Transport::Quic,
+            TransportChoice::Only(transport) => transport,
+        };
         let setup = DialSetup {
-            transport: self.transport,
+            transport,
             addresses: resolve(&receiver, options.retry_for).await?,
             host: receiver.host().to_owned(),
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
@@ -263,7 +279,13 @@ impl SenderBuilder {
                 ..defaults
             },
         };
-        let dial = transport::dial_by_name(setup, receiver);
+        let dial = match self.transport {
+            TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
+            TransportChoice::Auto => {
+                let reached = Reached::recall(receiver.clone(), self.reached);
+                transport::dial_either(&setup, &receiver, reached)
+            }
+        };
         let (memory, stop) = (self.memory, self.stop);
         Ok(Sender::run(Parts { dial, sources, pushed, options, memory, stop }))
     }
@@ -307,7 +329,7 @@ async fn resolve(
 type Opened = (Vec<Arc<dyn Source>>, Vec<Arc<Pushed>>);
 
 /// Opens the sources, and checks that one session can carry them over that transport.
-fn open(wanted: &[Wanted], transport: Transport) -> Result<Opened, StartError> {
+fn open(wanted: &[Wanted], transport: TransportChoice) -> Result<Opened, StartError> {
     let (mut sources, mut pushed): Opened = (Vec::new(), Vec::new());
     for wanted in wanted {
         let source: Arc<dyn Source> = match wanted {
@@ -337,8 +359,11 @@ fn open(wanted: &[Wanted], transport: Transport) -> Result<Opened, StartError> {
 ///
 /// # Errors
 /// [`StartError::Separator`].
-pub fn check_name(name: &SourceName, transport: Transport) -> Result<(), StartError> {
-    if transport == Transport::StopAndWait && name.as_str().contains('|') {
+pub fn check_name(
+    name: &SourceName,
+    transport: impl Into<TransportChoice>,
+) -> Result<(), StartError> {
+    if transport.into().is_only(Transport::StopAndWait) && name.as_str().contains('|') {
         return Err(StartError::Separator(name.to_string()));
     }
     Ok(())

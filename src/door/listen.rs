@@ -126,7 +126,7 @@ impl ReceiverBuilder {
         self
     }
 
-    /// Serves this transport. May be called again for another. QUIC if nothing is said.
+    /// Serves this transport. May be called again for another. QUIC and TCP, on one port, if nothing is said.
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transports.push((transport, None));
         self
@@ -329,7 +329,8 @@ impl ReceiverBuilder {
             asked.push(Asked { transport: *transport, address });
         }
         if asked.is_empty() {
-            asked.push(Asked { transport: Transport::Quic, address: None });
+            let both = [Transport::Quic, Transport::Tcp];
+            asked.extend(both.map(|transport| Asked { transport, address: None }));
         }
         places::places(&asked, listen, policy)
     }

@@ -33,6 +33,8 @@ impl OnceEnd {
         let linger = match (session.complete && session.closed, plain) {
             (true, false) => Duration::ZERO,
             (true, true) => ONCE_LINGER,
+            // Its sender has another open already.
+            (false, _) if session.moved => Duration::ZERO,
             (false, _) => ONCE_RETURN,
         };
         // Whoever was waited for still is.
@@ -58,6 +60,7 @@ mod tests {
             sources: Vec::new(),
             complete,
             closed,
+            moved: false,
             end: String::new(),
             refused_unnamed: 0,
         }
@@ -86,6 +89,13 @@ mod tests {
         // The sender of the other may come back, but is not waited for without end.
         assert_eq!(wait(&[all(), broken()]), Some(ONCE_RETURN));
         assert_eq!(wait(&[broken(), all()]), Some(ONCE_RETURN));
+    }
+
+    #[test]
+    fn once_does_not_wait_for_a_sender_that_went_on_elsewhere() {
+        let moved = SessionReport { moved: true, ..session(Some(1), false, false) };
+        assert_eq!(wait(&[moved.clone()]), None, "nothing is complete");
+        assert_eq!(wait(&[moved, session(Some(2), true, true)]), Some(Duration::ZERO));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub struct SessionReport {
     /// True where the sender closed the session as one in which all was said. Where it did not, it may
     /// not know that the session is complete, and come back.
     pub closed: bool,
+    /// True where the sender went on in another session, over another connection.
+    pub moved: bool,
     /// How the session ended, in words.
     pub end: String,
     /// Frames that were refused without it being known which: at most one a broken stream.
@@ -111,7 +113,7 @@ impl ReceiveReport {
         self.verified += if session.has_hashes() { stored } else { 0 };
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
         if let Some(began) = session.began {
-            self.incomplete_sessions += u64::from(!session.complete);
+            self.incomplete_sessions += u64::from(!session.complete && !session.moved);
             session.sources.iter().for_each(|source| self.take(began, source));
             self.missing = self.standings.values().map(|source| source.missing).sum();
         }
@@ -166,6 +168,7 @@ mod tests {
             sources: Vec::new(),
             complete,
             closed: complete,
+            moved: false,
             end: String::new(),
             refused_unnamed: 0,
         }
@@ -194,6 +197,14 @@ mod tests {
         let report = report([session(2, "a", Some(0)), session(1, "a", None)]);
         assert!(report.is_complete(), "the sender had come back and sent all of it");
         assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn a_session_that_went_on_elsewhere_was_not_cut_short() {
+        let moved = SessionReport { moved: true, ..session(1, "a", None) };
+        let report = report([moved, session(2, "a", Some(0))]);
+        assert!(report.is_complete());
+        assert_eq!(report.incomplete_sessions, 0);
     }
 
     #[test]

@@ -64,6 +64,7 @@ pub(super) async fn serve(
         sources: Vec::new(),
         complete: false,
         closed: false,
+        moved: false,
         end: String::new(),
         refused_unnamed: 0,
     };
@@ -97,7 +98,8 @@ pub(super) async fn serve(
     };
     report.end = match ended {
         Ok(cause) => {
-            report.closed = is_done(&cause);
+            report.closed = is_closed(&cause, CloseCode::Done);
+            report.moved = is_closed(&cause, CloseCode::Moved);
             // Where this end has closed the link, the cause says no more than that.
             match link.account.is_told_to_go() {
                 true => link.account.told_to_go().await,
@@ -135,10 +137,9 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
     }
 }
 
-/// True where the peer has closed the session as one in which all was said.
-fn is_done(cause: &TransportError) -> bool {
-    let done = CloseCode::Done.number();
-    matches!(cause, TransportError::ClosedByPeer { code, .. } if *code == done)
+/// True where the peer has closed the session with this code.
+fn is_closed(cause: &TransportError, with: CloseCode) -> bool {
+    matches!(cause, TransportError::ClosedByPeer { code, .. } if *code == with.number())
 }
 
 /// Waits until `stop` turns true; for ever, where nobody can turn it any more.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::ClockOffset;
 use super::histogram::{Histogram, Quantiles};
+use super::paths::Paths;
 use super::waiting::Waiting;
 use crate::frame::UnixNanos;
 use crate::transport::PathStats;
@@ -22,6 +23,7 @@ pub(super) struct Figures {
     /// Of sessions that have ended.
     before: PathStats,
     pub(super) waiting: Waiting,
+    pub(super) paths: Paths,
 }
 
 #[derive(Default)]
@@ -69,6 +71,7 @@ impl Figures {
             path: PathStats::default(),
             before: PathStats::default(),
             waiting: Waiting::new(now),
+            paths: Paths::new(now),
         }
     }
 

@@ -167,6 +167,8 @@ pub(super) struct Lane {
     already: u64,
     ended: bool,
     totals: bool,
+    /// The source goes on in another session, which is to say its end.
+    pub(super) leaves: bool,
     /// A wanted frame has found no room among the unconfirmed.
     blocked: bool,
 }
@@ -214,6 +216,7 @@ impl Lane {
             already: 0,
             ended: false,
             totals: false,
+            leaves: false,
             blocked: false,
         }
     }
@@ -305,7 +308,7 @@ impl Lane {
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
-        if self.ended || !ledger.is_settled() || !ledger.is_declared() {
+        if self.ended || self.leaves || !ledger.is_settled() || !ledger.is_declared() {
             return None;
         }
         self.ended = true;

@@ -14,6 +14,7 @@ mod ledger;
 #[cfg(test)]
 mod live_tests;
 mod options;
+mod paths;
 mod progress;
 mod report;
 mod run;
@@ -33,6 +34,7 @@ pub use figures::LinkFigures;
 pub use histogram::Quantiles;
 pub use ledger::FailedFrame;
 pub use options::SendOptions;
+pub use paths::{PathInUse, PathReport};
 pub use progress::{Observer, Progress, SourceProgress, Trouble};
 pub use report::{SEND_SCHEMA, SendReport, SourceReport};
 pub use run::run;

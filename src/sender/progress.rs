@@ -1,11 +1,12 @@
 //! A view of a run that can be looked at from another thread at any time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::paths::PathInUse;
 use crate::frame::{Sequence, UnixNanos};
-use crate::transport::TransportError;
+use crate::transport::{TransportError, Via};
 use crate::wire::SourceId;
 
 /// What goes on and on is told again after this long, with how often it came meanwhile.
@@ -19,6 +20,9 @@ pub struct Progress {
     connected: AtomicBool,
     ended: AtomicBool,
     trouble: Mutex<Told>,
+    path: Mutex<Option<PathInUse>>,
+    /// Over what it goes from now on, where that was a choice, for whoever shows it.
+    change: Mutex<Option<String>>,
 }
 
 /// What went wrong, and is tried again.
@@ -96,7 +100,20 @@ impl Progress {
             connected: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             trouble: Mutex::default(),
+            path: Mutex::default(),
+            change: Mutex::default(),
         }
+    }
+
+    /// Over what the run goes, or went last; `None` before its first session.
+    pub fn path(&self) -> Option<PathInUse> {
+        lock(&self.path).clone()
+    }
+
+    /// In words over what the run goes, where that was not the first choice and has changed since this was last
+    /// asked.
+    pub fn take_change(&self) -> Option<String> {
+        lock(&self.change).take()
     }
 
     /// True while a session is open.
@@ -117,6 +134,18 @@ impl Progress {
 
     pub(super) fn connected(&self, connected: bool) {
         self.connected.store(connected, Ordering::Relaxed);
+    }
+
+    /// A session begins over `via`.
+    pub(super) fn goes_over(&self, via: &Via, now: Instant) {
+        let Via { transport, address, why } = via.clone();
+        let known = lock(&self.path).replace(PathInUse { transport, address, why, since: now });
+        tracing::info!(%transport, %address, "connected{}", why_words(via));
+        let is_news = known.is_none_or(|known| (known.transport, &known.why) != (transport, &via.why));
+        if via.why.is_some() && is_news {
+            let name = transport.name().to_uppercase();
+            *lock(&self.change) = Some(format!("going over {name}{}", why_words(via)));
+        }
     }
 
     pub(super) fn ended(&self) {
@@ -161,9 +190,19 @@ impl Progress {
         };
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    fn told(&self) -> MutexGuard<'_, Told> {
+        lock(&self.trouble)
     }
+}
+
+/// What is told is whole at every moment, so another thread's panic does not spoil it.
+fn lock<T>(told: &Mutex<T>) -> MutexGuard<'_, T> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `: why`, where there is a reason.
+fn why_words(via: &Via) -> String {
+    via.why.as_ref().map_or_else(String::new, |why| format!(": {why}"))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::figures::{Figures, LinkFigures};
 use super::histogram::Quantiles;
 use super::ledger::{FailedFrame, Ledger, MAX_NAMED_FAILURES};
+use super::paths::PathReport;
 use super::waiting::LimitedBy;
 use crate::source::Source;
 
@@ -37,7 +38,8 @@ pub struct SendReport {
     pub sources: Vec<SourceReport>,
     /// Wall time in seconds.
     pub seconds: f64,
-    /// Sessions that were opened; more than one means that the connection was lost.
+    /// Sessions that were opened; more than one means that the connection was lost, or that the run went on
+    /// over another.
     pub sessions: u32,
     /// Why the run ended early, if it did.
     pub error: Option<String>,
@@ -45,6 +47,8 @@ pub struct SendReport {
     pub interrupted: bool,
     /// What was seen of the link.
     pub link: LinkFigures,
+    /// Over what it went, in order: the last 100 sessions.
+    pub paths: Vec<PathReport>,
     /// What kept the run from being faster.
     pub limited_by: LimitedBy,
     /// The same as a sentence.
@@ -109,6 +113,7 @@ impl Default for SendReport {
             error: None,
             interrupted: false,
             link: LinkFigures::default(),
+            paths: Vec::new(),
             limited_by: LimitedBy::Nothing,
             limit: String::new(),
         }
@@ -141,6 +146,7 @@ impl SendReport {
         Self {
             schema: SEND_SCHEMA,
             link: figures.link(bytes, end.elapsed),
+            paths: figures.paths.reports(),
             sources,
             seconds: end.elapsed.as_secs_f64(),
             sessions: end.sessions,

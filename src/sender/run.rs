@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::options::SendOptions;
 use super::progress::Progress;
 use super::report::{End, SendReport};
-use super::session::{Run, Session, SessionEnd};
+use super::session::{Opened, Run, Session, SessionEnd};
 use super::stopped::{INTERRUPTED, stopped};
 use super::waiting::LimitedBy;
 use crate::frame::{RunId, Sequence, Span, UnixNanos};
@@ -129,17 +129,31 @@ impl Running<'_> {
         let mut schedule = None;
         // Why the last attempt failed, which says more than that the time is over.
         let mut last: Option<TransportError> = None;
+        // A link that takes the place of another.
+        let mut other: Option<Box<Opened>> = None;
         loop {
-            self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
-            let began = tokio::time::Instant::now();
-            let link = tokio::select! {
-                biased;
-                () = stopped(stop) => return SessionEnd::Stopped,
-                link = self.open(last.take()) => link,
+            let link = match other.take() {
+                Some(other) => Ok(*other),
+                None => {
+                    self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
+                    let began = tokio::time::Instant::now();
+                    let link = tokio::select! {
+                        biased;
+                        () = stopped(stop) => return SessionEnd::Stopped,
+                        link = self.open(last.take()) => link,
+                    };
+                    self.attempts.spend(began.elapsed());
+                    link.map(|link| Opened { link, welcome: None })
+                }
             };
-            self.attempts.spend(began.elapsed());
             let ended = match link {
-                Ok(link) => self.session(link, &mut schedule, stop).await,
+                Ok(opened) => match self.session(opened, &mut schedule, stop).await {
+                    SessionEnd::Moved(opened) => {
+                        other = Some(opened);
+                        continue;
+                    }
+                    ended => ended,
+                },
                 Err(error) => SessionEnd::Link(error),
             };
             let SessionEnd::Link(error) = ended else { return ended };
@@ -172,14 +186,17 @@ impl Running<'_> {
 
     async fn session(
         &mut self,
-        link: SenderLink,
+        opened: Opened,
         schedule: &mut Option<super::schedule::Schedule>,
         stop: &mut watch::Receiver<bool>,
     ) -> SessionEnd {
         self.sessions += 1;
         self.progress.connected(true);
+        self.progress.goes_over(&opened.link.via, Instant::now());
+        self.figures.paths.opened(&opened.link.via, Instant::now());
         let before = settled(self.ledgers);
         let run = Run {
+            dial: self.dial,
             sources: self.sources,
             ledgers: self.ledgers,
             options: self.options,
@@ -189,8 +206,11 @@ impl Running<'_> {
             bell: &self.bell,
             limits: self.attempts.limits(),
         };
-        let outcome = Session::new(link, run).run(stop).await;
-        self.progress.connected(false);
+        let outcome = Session::new(opened, run).run(stop).await;
+        self.figures.paths.ended(Instant::now());
+        if !matches!(outcome.end, SessionEnd::Moved(_)) {
+            self.progress.connected(false);
+        }
         // A peer that ends each session before a frame is stored would otherwise be asked for ever.
         let settled_some = settled(self.ledgers) > before;
         self.attempts.session_ended(settled_some, outcome.owed_for, outcome.quiet);
@@ -200,6 +220,8 @@ impl Running<'_> {
     /// Why the run has ended, where that is not that all is done; or why a source has.
     fn explain(&self, end: &SessionEnd) -> Option<String> {
         match end {
+            // It is followed by another session.
+            SessionEnd::Moved(_) => None,
             SessionEnd::Done => self.sources.iter().find_map(|source| {
                 source.failure().map(|why| format!("source {}: {why}", source.name()))
             }),

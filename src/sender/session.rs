@@ -1,6 +1,7 @@
 //! One session with a receiver: a single task that owns all of its state.
 
 mod going;
+mod handover;
 mod heard;
 
 use std::collections::VecDeque;
@@ -23,8 +24,9 @@ use super::worker::Done;
 use crate::alarm::Alarm;
 use crate::frame::UnixNanos;
 use crate::source::{Bell, Source};
-use crate::transport::{LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
-use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId};
+use crate::transport::{Dial, LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError, Via};
+use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId, Welcome};
+use handover::Handover;
 
 /// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
 const LAST_ORIGIN: u64 = 1 << 61;
@@ -70,10 +72,20 @@ pub(super) enum SessionEnd {
     Link(TransportError),
     /// A source has a defect.
     Broken(String),
+    /// It goes on over another link.
+    Moved(Box<Opened>),
+}
+
+/// A link that is open, and the receiver's welcome where that has come on it already.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) link: SenderLink,
+    pub(super) welcome: Option<Welcome>,
 }
 
 /// What a run knows and keeps over its sessions.
 pub(super) struct Run<'a> {
+    pub(super) dial: &'a dyn Dial,
     pub(super) sources: &'a [Arc<dyn Source>],
     pub(super) ledgers: &'a mut [Ledger],
     pub(super) options: &'a SendOptions,
@@ -97,6 +109,7 @@ pub(super) struct Outcome {
 
 pub(super) struct Session<'a> {
     link: SenderLink,
+    welcome: Option<Welcome>,
     state: State<'a>,
 }
 
@@ -110,6 +123,10 @@ struct State<'a> {
     broken: Option<String>,
     next_probe: Option<Instant>,
     inquiry: Inquiry,
+    /// A link that is to take the place of this one.
+    handover: Option<Handover>,
+    /// That link was lost again, after the receiver had heard of the session on it.
+    handover_failed: bool,
 }
 
 /// The frame that goes next.
@@ -125,35 +142,30 @@ struct Next {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(link: SenderLink, run: Run<'a>) -> Self {
+    pub(super) fn new(opened: Opened, run: Run<'a>) -> Self {
+        let Opened { link, welcome } = opened;
         let (report, results) = mpsc::unbounded_channel();
         let lane = |(index, source): (usize, &Arc<dyn Source>)| {
             Lane::new(index, source.clone(), run.options, report.clone())
         };
         let lanes = run.sources.iter().enumerate().map(lane).collect();
-        let is_live = |index| run.options.deadlines.get(index).copied().flatten().is_some();
-        let named = run.sources.iter().zip(&*run.ledgers).enumerate();
-        let introductions = named.map(|(index, source)| introduce(source, is_live(index)));
-        let hello = Message::Hello(Hello {
-            session: rand::random(),
-            overwrite: run.options.overwrite,
-            agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-            sources: introductions.collect(),
-            capabilities: Capabilities::default(),
-        });
+        // Where there is a welcome, the hello was said.
+        let hello = welcome.is_none().then(|| Message::Hello(run.hello()));
         let stall = Stall::new(run.limits[0], Instant::now());
         let state = State {
             lanes,
             run,
             results,
-            outbox: VecDeque::from([hello]),
+            outbox: hello.into_iter().collect(),
             share: None,
             stall,
             broken: None,
             next_probe: None,
             inquiry: Inquiry::new(Instant::now()),
+            handover: None,
+            handover_failed: false,
         };
-        Self { link, state }
+        Self { link, welcome, state }
     }
 
     /// Runs the session to its end.
@@ -168,10 +180,17 @@ impl<'a> Session<'a> {
     }
 
     async fn exchange(&mut self, stop: &mut watch::Receiver<bool>) -> SessionEnd {
-        let Self { link, state } = self;
-        let SenderLink { messages, frames, incoming, end, path } = link;
+        let Self { link, welcome, state } = self;
+        let SenderLink { messages, frames, incoming, end, path, via } = link;
+        let (path, via, dial) = (&*path, &*via, state.run.dial);
+        if let Some(welcome) = welcome.take()
+            && let Err(Nonsense(what)) = state.welcomed(&welcome)
+        {
+            return protocol_error(end, what).await;
+        }
         let mut glance = Glance::default();
         let bell = state.run.bell.clone();
+        let mut better = dial.better(via, path);
         loop {
             // Everything that is there already is taken before anything is started or waited for:
             // waking up for each frame, receipt and message by itself costs more than they do.
@@ -180,6 +199,17 @@ impl<'a> Session<'a> {
             }
             let path_now = glance.look(path);
             state.pump(&path_now);
+            match state.move_on(Instant::now()) {
+                Some(Ok(opened)) => {
+                    leave(end, via, &opened.link.via);
+                    return SessionEnd::Moved(Box::new(opened));
+                }
+                Some(Err(why)) => {
+                    leave(end, via, via);
+                    return SessionEnd::Link(TransportError::Silent { why });
+                }
+                None => {}
+            }
             if let Some(why) = state.broken.take() {
                 end.close(CloseCode::Shutdown, "a source at the sender has failed").await;
                 return SessionEnd::Broken(why);
@@ -202,6 +232,13 @@ impl<'a> Session<'a> {
                     }
                     None => return SessionEnd::Link(end.cause().await),
                 },
+                other = &mut better, if state.handover.is_none() => {
+                    state.handover = Handover::begin(other, state.run.hello(), Instant::now());
+                    if state.handover.is_none() {
+                        better = dial.better(via, path);
+                    }
+                }
+                heard = hear(&mut state.handover) => state.heard_on_other(heard),
                 Some((lane, done)) = state.results.recv() => state.worked(lane, done),
                 permit = messages.reserve(), if !state.outbox.is_empty() => match permit {
                     Ok(permit) => {
@@ -233,7 +270,8 @@ impl<'a> Session<'a> {
                         return SessionEnd::Link(TransportError::Silent { why });
                     }
                 }
-                () = stopped(stop) => {
+                // One that takes over will hear of it.
+                () = stopped(stop), if state.handover.is_none() => {
                     let last = state.hear_last_receipts(incoming);
                     let _ = tokio::time::timeout(LAST_RECEIPTS, last).await;
                     let rest = state.declare_rest(messages, incoming);
@@ -242,6 +280,40 @@ impl<'a> Session<'a> {
                     return SessionEnd::Stopped;
                 }
             }
+        }
+    }
+}
+
+/// Waits for a word on the link that is to take over; for ever, where there is none. Cancel safe.
+async fn hear(handover: &mut Option<Handover>) -> bool {
+    match handover {
+        Some(handover) if !handover.is_welcome() => handover.hear().await,
+        _ => std::future::pending().await,
+    }
+}
+
+/// Tells the receiver that the session goes on elsewhere, without waiting for it: the link may be dead.
+fn leave(end: &LinkEnd, from: &Via, to: &Via) {
+    let end = end.clone();
+    let reason = match from.transport == to.transport {
+        true => "goes on over another connection".to_owned(),
+        false => format!("goes on over {}", to.transport),
+    };
+    tokio::spawn(async move { end.close(CloseCode::Moved, &reason).await });
+}
+
+impl Run<'_> {
+    /// What the receiver is told at the beginning of a session.
+    fn hello(&self) -> Hello {
+        let is_live = |index| self.options.deadlines.get(index).copied().flatten().is_some();
+        let named = self.sources.iter().zip(&*self.ledgers).enumerate();
+        let introductions = named.map(|(index, source)| introduce(source, is_live(index)));
+        Hello {
+            session: rand::random(),
+            overwrite: self.options.overwrite,
+            agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+            sources: introductions.collect(),
+            capabilities: Capabilities::default(),
         }
     }
 }
@@ -295,7 +367,9 @@ impl State<'_> {
         if (self.inquiry.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
             self.outbox.push_back(Message::ClockProbe(UnixNanos::now().0));
         }
+        let leaves = self.handover.is_some();
         for (index, lane) in self.lanes.iter_mut().enumerate() {
+            lane.leaves = leaves;
             let ledger = &mut self.run.ledgers[index];
             ledger.grow(self.run.sources[index].extent());
             let message = lane.pump(ledger, self.share, &fresh, path.rtt / 2);
@@ -325,6 +399,31 @@ impl State<'_> {
         }
     }
 
+    /// Something was heard on the link that is to take over, or it is gone.
+    fn heard_on_other(&mut self, is_well: bool) {
+        if !is_well {
+            self.handover_failed = true;
+        }
+    }
+
+    /// The link that takes over now, where one does; or why the session has to begin anew.
+    fn move_on(&mut self, now: Instant) -> Option<Result<Opened, String>> {
+        let owes = self.lanes.iter().any(Lane::awaits_receipts);
+        let handover = self.handover.take_if(|other| {
+            self.handover_failed || other.is_in_vain(now) || other.is_due(owes, now)
+        })?;
+        if handover.is_welcome() && !self.handover_failed {
+            return Some(Ok(handover.into_opened()));
+        }
+        let transport = handover.link().via.transport;
+        Some(Err(format!("the connection over {transport} that was to take over did not last")))
+    }
+
+    /// True where no more frames go over this link, since another takes over.
+    fn is_leaving(&self) -> bool {
+        self.handover.as_ref().is_some_and(Handover::is_welcome)
+    }
+
     fn see(&mut self, moved: Option<u64>) {
         let owed = self.owed();
         self.stall.see(Instant::now(), owed, moved);
@@ -332,11 +431,16 @@ impl State<'_> {
 
     /// Something has come of what the receiver owes.
     fn got_on(&mut self) {
-        self.stall.got_on(Instant::now());
+        let now = Instant::now();
+        self.stall.got_on(now);
+        if let Some(handover) = &mut self.handover {
+            handover.brought(now);
+        }
     }
 
     fn is_done(&self) -> bool {
-        self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
+        let leaves = self.handover.is_some();
+        !leaves && self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
     }
 
     fn worked(&mut self, lane: usize, done: Done) {
@@ -362,7 +466,7 @@ impl State<'_> {
     fn wakes_at(&self) -> Option<Instant> {
         let lanes = self.lanes.iter().zip(&*self.run.ledgers);
         let lanes = lanes.filter_map(|(lane, ledger)| lane.wakes_at(ledger)).min();
-        let stall = self.stall.wakes_at();
+        let stall = earlier(self.stall.wakes_at(), self.handover.as_ref().map(Handover::gives_up_at));
         earlier(earlier(stall, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
     }
 }

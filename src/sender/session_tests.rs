@@ -13,7 +13,7 @@ use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
-    PathWatch, SenderLink, TransportError,
+    PathWatch, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::{
     Answer, Capabilities, CloseCode, Message, Noted, Receipts, Refusal, RefusalCode, SequenceRun,
@@ -85,7 +85,10 @@ impl Dial for Hand {
         let far =
             FarEnd { messages: far_messages, frames: far_frames, incoming: far_incoming, keeper };
         self.0.send(far).expect("the test is there");
-        Box::pin(std::future::ready(Ok(SenderLink { messages, frames, incoming, end, path })))
+        let (transport, address) = (Transport::Quic, ([127, 0, 0, 1], 1).into());
+        let via = Via { transport, address, why: None };
+        let link = SenderLink { messages, frames, incoming, end, path, via };
+        Box::pin(std::future::ready(Ok(link)))
     }
 }
 

@@ -34,9 +34,15 @@ struct Named {
 }
 
 impl ByName {
-    /// Tries `addresses` first, and what `look_up` finds from the second attempt on.
-    pub(super) fn new(addresses: Vec<SocketAddr>, lead: Ways, look_up: LookUp) -> Self {
-        let state = Mutex::new(Named { ways: Arc::new(lead(addresses, None)), tried: false });
+    /// Tries `addresses` first, of which `last` may have worked last, and what `look_up` finds from the second
+    /// attempt on.
+    pub(super) fn new(
+        addresses: Vec<SocketAddr>,
+        last: Option<SocketAddr>,
+        lead: Ways,
+        look_up: LookUp,
+    ) -> Self {
+        let state = Mutex::new(Named { ways: Arc::new(lead(addresses, last)), tried: false });
         Self { lead, look_up, state }
     }
 

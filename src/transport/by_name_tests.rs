@@ -29,7 +29,7 @@ async fn a_receiver_that_has_moved_is_found_by_its_name() {
         let answer = answers.lock().unwrap().clone();
         Box::pin(std::future::ready(answer))
     });
-    let dial = ByName::new(vec![before], Box::new(lead), look_up);
+    let dial = ByName::new(vec![before], None, Box::new(lead), look_up);
     // The first session is with the addresses given: they have just been looked up.
     let _first = dial.dial().await.unwrap();
     old.accept().await.unwrap();

@@ -68,6 +68,14 @@ pub enum TransportError {
     /// The receiver has several addresses, and none of them led to it.
     #[error("none of the receiver's {} addresses leads to it: {}", .0.len(), in_a_row(.0))]
     NoneOf(Vec<TransportError>),
+    /// The receiver was reached over neither of the two transports.
+    #[error("{}", neither(.quic, .tcp))]
+    Neither {
+        /// Why not over QUIC.
+        quic: Box<TransportError>,
+        /// Why not over TCP.
+        tcp: Box<TransportError>,
+    },
     /// Identity or trust: trying again changes nothing.
     #[error("{0}")]
     Refused(String),
@@ -160,6 +168,7 @@ impl TransportError {
             // A name service can fail for a moment as well.
             Self::Resolve { .. } | Self::NoLink { .. } | Self::Silent { .. } => true,
             Self::NoneOf(errors) => errors.iter().any(Self::may_pass),
+            Self::Neither { quic, tcp } => quic.may_pass() || tcp.may_pass(),
             Self::ClosedByPeer { code, .. } => {
                 use crate::wire::CloseCode;
                 matches!(
@@ -174,6 +183,31 @@ impl TransportError {
             | Self::Nonsense { .. }
             | Self::Ended => false,
         }
+    }
+}
+
+/// In one sentence where both say the same.
+fn neither(quic: &TransportError, tcp: &TransportError) -> String {
+    use TransportError::{Connect, NoAnswer};
+    match (quic, tcp) {
+        (
+            Connect { address, why, advice, .. },
+            Connect { address: same, why: too, advice: other, .. },
+        ) if (address, why) == (same, too) => {
+            // They differ where they name the transport, which is neither here nor there.
+            let advice = match advice == other {
+                true => advice,
+                false => "nothing listens there: is `framelane receive` running, and on this port?",
+            };
+            format!("cannot connect to {address}, neither over QUIC nor over TCP: {why}; {advice}")
+        }
+        (NoAnswer { address, seconds, .. }, NoAnswer { address: same, .. }) if address == same => {
+            format!(
+                "no answer from {address} within {seconds} s, neither over QUIC (UDP) nor over TCP; is \
+                 `framelane receive` running there, and does a firewall let it be reached?"
+            )
+        }
+        _ => format!("neither QUIC nor TCP comes through: {quic}; and {tcp}"),
     }
 }
 

@@ -10,6 +10,7 @@
 //! - frames may overtake one another and messages, unless the transport cannot help it;
 //! - nothing is promised of delivery: only a receipt proves it.
 
+mod auto;
 mod budget;
 mod by_name;
 mod desk;
@@ -24,9 +25,11 @@ mod places;
 pub mod quic;
 mod race;
 mod racing;
+mod reached;
 mod route;
 pub mod stop_and_wait;
 pub mod tcp;
+mod via;
 mod voice;
 
 use std::fmt;
@@ -45,7 +48,9 @@ pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccoun
 pub use error::TransportError;
 pub use kernel::check_tcp_congestion;
 pub use links::{OwnAddress, link_number, own_addresses};
-pub use open::{DialSetup, ListenSetup, dial, dial_by_name, listen, resolve};
+pub use open::{DialSetup, ListenSetup, dial, dial_by_name, dial_either, listen, resolve};
+pub use reached::{Reached, Way};
+pub use via::{Better, TransportChoice, Via};
 pub use voice::Voice;
 
 use crate::frame::{ByteSize, Frame, Sequence, UnixNanos};
@@ -87,6 +92,15 @@ pub trait Dial: Send + Sync {
     /// Cancel safe: a dropped attempt leaves nothing behind.
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>>;
 
+    /// Waits until another link is to take the place of the one in use, which goes over `via` and knows `path`.
+    /// For ever, where there is no choice.
+    ///
+    /// Cancel safe: what was tried is given up.
+    fn better<'a>(&'a self, via: &'a Via, path: &'a PathWatch) -> BoxFuture<'a, Better> {
+        let _ = (via, path);
+        Box::pin(std::future::pending())
+    }
+
     /// Waits until the end of the last session needs this end no more: where what told the receiver of
     /// it may have been lost, it is told again as long as this waits. Whoever ends the process right
     /// after a session calls it, and bounds the time. Returns at once where nothing is to be told.
@@ -116,6 +130,8 @@ pub struct SenderLink {
     pub end: LinkEnd,
     /// What the transport knows of the path.
     pub path: PathWatch,
+    /// Over what it goes.
+    pub via: Via,
 }
 
 /// A frame handed to a transport.

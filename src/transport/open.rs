@@ -7,10 +7,12 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
+use super::auto::Auto;
 use super::by_name::ByName;
 use super::links;
 use super::quic::{self, LastSession, QuicDial, QuicListen};
 use super::racing::Racing;
+use super::reached::Reached;
 use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
 use super::tcp::{self, Admit, Classify, TcpDial, TcpOptions, TlsOfEach};
 use super::{BoxFuture, Dial, Intake, Listener, Transport, TransportError};
@@ -69,6 +71,25 @@ fn racing(setup: &DialSetup, addresses: Vec<SocketAddr>, last: Option<SocketAddr
 /// The same, but for a receiver that may get other addresses: its name is resolved again with the second
 /// attempt and each one after it. [`DialSetup::addresses`] are those for the first.
 pub fn dial_by_name(setup: DialSetup, receiver: ReceiverAddress) -> Box<dyn Dial> {
+    Box::new(by_name(setup, receiver, None))
+}
+
+/// The same over QUIC or TCP, whichever gets through; [`DialSetup::transport`] is neither here nor there. What
+/// `reached` remembers is tried first, and noted.
+pub fn dial_either(
+    setup: &DialSetup,
+    receiver: &ReceiverAddress,
+    reached: Reached,
+) -> Box<dyn Dial> {
+    let last = reached.recalled().map(|way| way.address);
+    let over = |transport| -> Arc<dyn Dial> {
+        let setup = DialSetup { transport, ..setup.clone() };
+        Arc::new(by_name(setup, receiver.clone(), last))
+    };
+    Box::new(Auto::new(over(Transport::Quic), over(Transport::Tcp), reached))
+}
+
+fn by_name(setup: DialSetup, receiver: ReceiverAddress, last: Option<SocketAddr>) -> ByName {
     let look_up = Box::new(move || {
         let receiver = receiver.clone();
         let found: BoxFuture<'static, _> = Box::pin(async move { resolve(&receiver).await });
@@ -76,7 +97,7 @@ pub fn dial_by_name(setup: DialSetup, receiver: ReceiverAddress) -> Box<dyn Dial
     });
     let addresses = setup.addresses.clone();
     let ways = Box::new(move |addresses, last| racing(&setup, addresses, last));
-    Box::new(ByName::new(addresses, ways, look_up))
+    ByName::new(addresses, last, ways, look_up)
 }
 
 /// Every address of the receiver, as the system prefers them.

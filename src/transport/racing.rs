@@ -159,7 +159,7 @@ mod tests {
 
     use tokio::sync::mpsc;
 
-    use super::super::{LinkEnd, PathStats, PathWatch, Transport};
+    use super::super::{LinkEnd, PathStats, PathWatch, Transport, Via};
     use super::*;
 
     /// What an address does with who dials it.
@@ -212,7 +212,8 @@ mod tests {
         let ((messages, _), (frames, _), (_, incoming)) =
             (mpsc::channel(1), mpsc::channel(1), mpsc::channel(1));
         let path = PathWatch::new(PathStats::default);
-        SenderLink { messages, frames, incoming, end: LinkEnd::new().0, path }
+        let via = Via { transport: Transport::Quic, address: address(0), why: None };
+        SenderLink { messages, frames, incoming, end: LinkEnd::new().0, path, via }
     }
 
     fn address(place: usize) -> SocketAddr {

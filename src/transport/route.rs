@@ -23,20 +23,24 @@ pub(super) enum Standing {
 
 /// How the connection from `local` to `peer` stands now. Nothing is sent.
 pub(super) fn standing(local: SocketAddr, peer: SocketAddr) -> Standing {
+    match towards(peer) {
+        Some(would) if would == local.ip() => Standing::Stands,
+        Some(_) if is_own(local) => Standing::Moved,
+        Some(_) => Standing::Gone,
+        None => Standing::NoRoute,
+    }
+}
+
+/// The address of this machine from which packets to `peer` would leave now; `None` where no route leads there.
+/// Nothing is sent.
+pub(super) fn towards(peer: SocketAddr) -> Option<IpAddr> {
     let any: IpAddr = match peer {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let towards = UdpSocket::bind((any, 0)).and_then(|socket| {
-        socket.connect(peer)?;
-        socket.local_addr()
-    });
-    match towards {
-        Ok(would) if would.ip() == local.ip() => Standing::Stands,
-        Ok(_) if is_own(local) => Standing::Moved,
-        Ok(_) => Standing::Gone,
-        Err(_) => Standing::NoRoute,
-    }
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(peer).ok()?;
+    socket.local_addr().ok().map(|address| address.ip())
 }
 
 /// False where this machine does not have the address any more.

@@ -52,6 +52,8 @@ pub enum CloseCode {
     Revoked = 0x7,
     /// A source of the hello belongs to another sender.
     Owned = 0x8,
+    /// The session goes on over another connection.
+    Moved = 0x9,
 }
 
 impl RefusalCode {
@@ -86,7 +88,7 @@ impl RefusalCode {
 }
 
 impl CloseCode {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Done,
         Self::Shutdown,
         Self::Protocol,
@@ -96,6 +98,7 @@ impl CloseCode {
         Self::Version,
         Self::Revoked,
         Self::Owned,
+        Self::Moved,
     ];
 
     /// The code on the wire.
@@ -139,6 +142,7 @@ impl fmt::Display for CloseCode {
             Self::Version => "another version of the protocol",
             Self::Revoked => "not permitted any more",
             Self::Owned => "the source belongs to another sender",
+            Self::Moved => "goes on over another connection",
         })
     }
 }

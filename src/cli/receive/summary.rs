@@ -116,6 +116,7 @@ struct SessionPart<'a> {
     began: Option<u64>,
     complete: bool,
     closed: bool,
+    moved: bool,
     end: &'a str,
     refused_unnamed: u64,
     sources: Vec<SourcePart<'a>>,
@@ -130,6 +131,7 @@ impl<'a> SessionPart<'a> {
             began: session.began,
             complete: session.complete,
             closed: session.closed,
+            moved: session.moved,
             end: &session.end,
             refused_unnamed: session.refused_unnamed,
             sources: session.sources.iter().map(|source| SourcePart::of(source, session)).collect(),
@@ -191,7 +193,11 @@ pub(super) fn tell(session: &SessionReport, talk: Talk) {
         tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
         return;
     }
-    let how = if *complete { "ended".to_owned() } else { format!("cut short: {end}") };
+    let how = match (complete, session.moved) {
+        (true, _) => "ended".to_owned(),
+        (false, true) => "goes on over another connection".to_owned(),
+        (false, false) => format!("cut short: {end}"),
+    };
     let mut lines = vec![format!("session with {peer} over {transport}: {how}")];
     let mut named = 0;
     for source in &session.sources {
@@ -230,6 +236,7 @@ mod tests {
             sources: vec![source],
             complete: true,
             closed: true,
+            moved: false,
             end: String::new(),
             refused_unnamed: 0,
         }
@@ -274,7 +281,7 @@ mod tests {
         let session = &document["sessions"][0];
         assert_eq!(
             keys(session),
-            "began closed complete end peer pin refused_unnamed sources transport"
+            "began closed complete end moved peer pin refused_unnamed sources transport"
         );
         assert_eq!(
             keys(&session["sources"][0]),

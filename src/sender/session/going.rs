@@ -37,7 +37,7 @@ impl State<'_> {
 
     /// The frame that goes next; `None` where there is none, or where the transport has enough.
     pub(super) fn next_frame(&self, path: &PathStats, silent: bool) -> Option<Next> {
-        let schedule = self.run.schedule.as_ref()?;
+        let schedule = self.run.schedule.as_ref().filter(|_| !self.is_leaving())?;
         let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
         let fresh = path.with_transport.saturating_sub(path.late_with_transport);
         // Into an outage go no more frames than fit: they would all be late when the link is back.

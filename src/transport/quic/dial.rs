@@ -18,7 +18,7 @@ use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::knock;
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::Message;
 
@@ -101,7 +101,8 @@ impl QuicDial {
             endpoint.wait_idle().await;
             drop(lasts);
         });
-        Ok(SenderLink { messages, frames, incoming, end, path })
+        let via = Via { transport: Transport::Quic, address: self.address, why: None };
+        Ok(SenderLink { messages, frames, incoming, end, path, via })
     }
 
     fn endpoint(&self) -> Result<Endpoint, TransportError> {

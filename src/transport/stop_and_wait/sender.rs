@@ -26,7 +26,7 @@ use super::socket::prepare;
 use crate::frame::{DropRange, FrameMeta, Sequence, UnixNanos};
 use crate::transport::kernel::choose_congestion;
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
+    Via,    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
     PathWatch, SenderLink, Transport, TransportError,
 };
 use crate::wire::stop_and_wait::{Header, Opening};
@@ -107,7 +107,8 @@ fn start(stream: TcpStream, address: SocketAddr, settings: SenderSettings) -> Se
         moved: Some(sent.load(Ordering::Relaxed)),
         ..PathStats::default()
     });
-    SenderLink { messages, frames, incoming, end, path }
+    let via = Via { transport: Transport::StopAndWait, address, why: None };
+    SenderLink { messages, frames, incoming, end, path, via }
 }
 
 /// The task behind a [`SenderLink`].

@@ -19,7 +19,7 @@ use super::reader::RecordReader;
 use super::{Classify, TcpOptions};
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, PathStats, PathWatch, SenderLink,
-    Transport, TransportError,
+    Transport, TransportError, Via,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN, Message};
@@ -106,7 +106,8 @@ impl TcpDial {
             let bytes = written.load(Ordering::Relaxed).saturating_sub(before);
             PathStats { moved: Some(bytes), bytes_sent: bytes, ..PathStats::default() }
         });
-        Ok(SenderLink { messages, frames, incoming, end, path })
+        let via = Via { transport: *transport, address: *address, why: None };
+        Ok(SenderLink { messages, frames, incoming, end, path, via })
     }
 }
 
