@@ -21,7 +21,9 @@ use crate::door::{Sender, SenderBuilder};
 use crate::frame::{ByteSize, DropReason, SourceName, Span};
 use crate::identity::{KnownReceivers, ReceiverAddress};
 use crate::repair::RepairMode;
-use crate::sender::{self, PathReport, LinkFigures, Pace, Progress, SendOptions, SendReport, SourceReport};
+use crate::sender::{
+    self, LinkFigures, Pace, PathReport, Progress, SendOptions, SendReport, SourceReport,
+};
 use crate::source::Source;
 use crate::transport::{self, Transport, TransportChoice};
 

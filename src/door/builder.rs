@@ -22,9 +22,7 @@ use crate::sender::{Pace, SendOptions, Weight};
 use crate::source::{Folder, Source};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{
-    self, DialSetup, Reached, Transport, TransportChoice, TransportError,
-};
+use crate::transport::{self, DialSetup, Reached, Transport, TransportChoice, TransportError};
 use crate::wire::{ALPN, MAX_SOURCES};
 
 /// Frames that were pushed and are not settled take this much memory at most, if nothing else is said.

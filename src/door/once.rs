@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn once_does_not_wait_for_a_sender_that_went_on_elsewhere() {
         let moved = SessionReport { moved: true, ..session(Some(1), false, false) };
-        assert_eq!(wait(&[moved.clone()]), None, "nothing is complete");
+        assert_eq!(wait(std::slice::from_ref(&moved)), None, "nothing is complete");
         assert_eq!(wait(&[moved, session(Some(2), true, true)]), Some(Duration::ZERO));
     }
 

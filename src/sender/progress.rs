@@ -141,7 +141,8 @@ impl Progress {
         let Via { transport, address, why } = via.clone();
         let known = lock(&self.path).replace(PathInUse { transport, address, why, since: now });
         tracing::info!(%transport, %address, "connected{}", why_words(via));
-        let is_news = known.is_none_or(|known| (known.transport, &known.why) != (transport, &via.why));
+        let is_news =
+            known.is_none_or(|known| (known.transport, &known.why) != (transport, &via.why));
         if via.why.is_some() && is_news {
             let name = transport.name().to_uppercase();
             *lock(&self.change) = Some(format!("going over {name}{}", why_words(via)));

@@ -440,7 +440,10 @@ impl State<'_> {
 
     fn is_done(&self) -> bool {
         let leaves = self.handover.is_some();
-        !leaves && self.share.is_some() && self.outbox.is_empty() && self.lanes.iter().all(Lane::is_done)
+        !leaves
+            && self.share.is_some()
+            && self.outbox.is_empty()
+            && self.lanes.iter().all(Lane::is_done)
     }
 
     fn worked(&mut self, lane: usize, done: Done) {
@@ -466,7 +469,8 @@ impl State<'_> {
     fn wakes_at(&self) -> Option<Instant> {
         let lanes = self.lanes.iter().zip(&*self.run.ledgers);
         let lanes = lanes.filter_map(|(lane, ledger)| lane.wakes_at(ledger)).min();
-        let stall = earlier(self.stall.wakes_at(), self.handover.as_ref().map(Handover::gives_up_at));
+        let stall =
+            earlier(self.stall.wakes_at(), self.handover.as_ref().map(Handover::gives_up_at));
         earlier(earlier(stall, lanes), earlier(self.next_probe, self.inquiry.wakes_at()))
     }
 }

@@ -81,6 +81,7 @@ pub fn dial_either(
     receiver: &ReceiverAddress,
     reached: Reached,
 ) -> Box<dyn Dial> {
+    let reached = reached.among(setup.addresses.len());
     let last = reached.recalled().map(|way| way.address);
     let over = |transport| -> Arc<dyn Dial> {
         let setup = DialSetup { transport, ..setup.clone() };

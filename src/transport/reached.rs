@@ -42,6 +42,8 @@ pub struct Reached {
     receiver: ReceiverAddress,
     file: Option<PathBuf>,
     recalled: Option<Way>,
+    /// The receiver has several addresses, so that it is worth knowing which leads to it.
+    several: bool,
     noted: Mutex<Option<Way>>,
 }
 
@@ -56,7 +58,12 @@ impl Reached {
         let found = lines.into_iter().find(|(known, _)| *known == receiver).map(|(_, way)| way);
         let is_fresh = |way: &Way| way.at <= now && now - way.at < EXPIRY.as_secs();
         let recalled = found.filter(is_fresh);
-        Self { receiver, file, recalled, noted: Mutex::new(recalled) }
+        Self { receiver, file, recalled, several: false, noted: Mutex::new(recalled) }
+    }
+
+    /// The same of a receiver that has so many addresses.
+    pub(super) fn among(self, addresses: usize) -> Self {
+        Self { several: addresses > 1, ..self }
     }
 
     /// How the receiver was reached in an earlier run.
@@ -64,7 +71,8 @@ impl Reached {
         self.recalled
     }
 
-    /// It was reached so now. Where that is news it is written to the file, by another thread.
+    /// It was reached so now. Where that is news it is written to the file, by another thread; the first choice
+    /// is none.
     pub(super) fn note(&self, transport: Transport, address: SocketAddr) {
         let way = Way { transport, address, at: seconds(SystemTime::now()) };
         {
@@ -73,7 +81,8 @@ impl Reached {
                 (known.transport, known.address) == (transport, address)
                     && way.at.saturating_sub(known.at) < RENEWED_AFTER.as_secs()
             });
-            if is_known {
+            let is_first_choice = transport == Transport::Quic && noted.is_none() && !self.several;
+            if is_known || is_first_choice {
                 return;
             }
             *noted = Some(way);
@@ -154,8 +163,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("framelane").join("reached");
         let store = || receiver("store:4433");
-        let recalled =
-            |now| Reached::recall_at(store(), Some(file.clone()), now).recalled();
+        let recalled = |now| Reached::recall_at(store(), Some(file.clone()), now).recalled();
         assert_eq!(recalled(1_000), None, "there is no file");
         write(&file, store(), way(Transport::Tcp, 1_000)).unwrap();
         write(&file, receiver("other:4433"), way(Transport::Quic, 2_000)).unwrap();
@@ -172,11 +180,15 @@ mod tests {
     fn a_file_of_anything_is_bounded_and_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("reached");
-        let long = format!("x\n\0\u{fffd} a:1 b c\nstore:1 tcp 1.2.3.4:5 9 9\na:1 stop-and-wait 1.2.3.4:5 9\n{}", "y".repeat(300_000));
+        let long = format!(
+            "x\n\0\u{fffd} a:1 b c\nstore:1 tcp 1.2.3.4:5 9 9\na:1 stop-and-wait 1.2.3.4:5 9\n{}",
+            "y".repeat(300_000)
+        );
         std::fs::write(&file, long).unwrap();
         assert_eq!(read(&file), []);
         for number in 0..2 * MOST as u64 {
-            write(&file, receiver(&format!("store{number}:1")), way(Transport::Tcp, number)).unwrap();
+            write(&file, receiver(&format!("store{number}:1")), way(Transport::Tcp, number))
+                .unwrap();
         }
         let lines = read(&file);
         assert_eq!((lines.len(), lines[0].1.at), (MOST, 2 * MOST as u64 - 1));

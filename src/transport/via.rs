@@ -67,7 +67,9 @@ impl FromStr for TransportChoice {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             Self::AUTO => Ok(Self::Auto),
-            other => other.parse().map(Self::Only).map_err(|error: String| format!("{error}, and auto")),
+            other => {
+                other.parse().map(Self::Only).map_err(|error: String| format!("{error}, and auto"))
+            }
         }
     }
 }

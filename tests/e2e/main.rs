@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod door;
 mod door_receiver;
+mod either;
 mod hostile;
 mod limits;
 mod live;

@@ -23,30 +23,12 @@ fn sender(network: &Network, place: &Place, to: &str, args: &[&str]) -> Process 
     Process::start(network.command(Side::Near, place, &all))
 }
 
-/// Waits until the store holds so many frames.
-fn wait_for_frames(place: &Place, count: usize) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let stored = || {
-        let folder = std::fs::read_dir(place.store().join("visible"));
-        folder
-            .map_or(0, |folder| folder.flatten().filter(|file| is_frame(&file.file_name())).count())
-    };
-    while stored() < count {
-        assert!(Instant::now() < deadline, "only {} frames came", stored());
-        std::thread::yield_now();
-    }
-}
-
-fn is_frame(name: &std::ffi::OsStr) -> bool {
-    name.to_string_lossy().ends_with(".bin") && !name.to_string_lossy().starts_with('.')
-}
-
 #[test]
 fn no_route_is_told_at_once() {
     let Some(network) = Network::new() else { return };
     let place = Place::new();
     place.frames("visible", 1, 1_000);
-    for transport in ["quic", "tcp"] {
+    for transport in ["auto", "quic", "tcp"] {
         let began = Instant::now();
         let args = ["--transport", transport, "--retry-for", "0s"];
         sender(&network, &place, "192.0.2.1:4433", &args)
@@ -137,7 +119,7 @@ fn over_tcp_an_address_that_goes_away_is_noticed_at_once() {
     let receiver = receiver(&network, &place, "tcp", "10.9.0.1:0");
     let to = receiver.address().to_string();
     let sending = sender(&network, &place, &to, &["--transport", "tcp", "--fps", "20"]);
-    wait_for_frames(&place, 20);
+    place.wait_for_frames("visible", 20);
     let began = Instant::now();
     assert!(network.ip(Side::Near, "addr del 10.7.0.1/24 dev w0"));
     sending.finish().expect(0).prints("missing 0").says("10.7.0.1 is gone");
@@ -157,7 +139,7 @@ fn over_tcp_a_route_that_moves_is_followed() {
     let receiver = receiver(&network, &place, "tcp", "10.9.0.1:0");
     let to = receiver.address().to_string();
     let sending = sender(&network, &place, &to, &["--transport", "tcp", "--fps", "20"]);
-    wait_for_frames(&place, 20);
+    place.wait_for_frames("visible", 20);
     let began = Instant::now();
     // Nothing from the old address comes back any more, though the address is still there.
     assert!(network.ip(Side::Far, "route del 10.7.0.0/24 dev w0"));

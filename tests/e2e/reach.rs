@@ -26,7 +26,7 @@ fn a_port_that_nobody_listens_on_is_told_at_once() {
         let Ok(closed) = UdpSocket::bind((host, 0)) else { continue };
         let address = closed.local_addr().unwrap().to_string();
         drop(closed);
-        for transport in ["quic", "tcp", "stop-and-wait"] {
+        for transport in ["auto", "quic", "tcp", "stop-and-wait"] {
             let began = Instant::now();
             send(&place, &address, &["--transport", transport, "--retry-for", "0s"])
                 .expect(1)

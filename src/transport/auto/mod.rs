@@ -18,9 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::reached::Reached;
 use super::route::{News, towards};
-use super::{
-    Better, BoxFuture, Dial, PathWatch, SenderLink, Transport, TransportError, Via,
-};
+use super::{Better, BoxFuture, Dial, PathWatch, SenderLink, Transport, TransportError, Via};
 use retry::Retry;
 use silence::Silence;
 
@@ -57,7 +55,8 @@ struct State {
 impl Auto {
     /// One that opens sessions over `quic` or `tcp`, and notes in `reached` which of them it was.
     pub(super) fn new(quic: Arc<dyn Dial>, tcp: Arc<dyn Dial>, reached: Reached) -> Self {
-        let doubts_udp = reached.recalled().is_some_and(|reached| reached.transport == Transport::Tcp);
+        let doubts_udp =
+            reached.recalled().is_some_and(|reached| reached.transport == Transport::Tcp);
         let retry = Retry::new(Instant::now());
         let state = Mutex::new(State { trying: None, retry, doubts_udp, last: None });
         Self { quic, tcp, reached, state }
@@ -208,7 +207,9 @@ impl Auto {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::debug!("nothing comes, and no other connection comes through: {error}");
+                    tracing::debug!(
+                        "nothing comes, and no other connection comes through: {error}"
+                    );
                     let _ = tokio::time::timeout(PAUSE, until_heard(&mut silence, path)).await;
                 }
             }
@@ -228,7 +229,9 @@ fn explained(mut link: SenderLink, silent: Duration) -> SenderLink {
     let silent = silent.as_secs_f64();
     link.via.why = Some(match link.via.transport {
         Transport::Quic => {
-            format!("nothing came over the old connection for {silent:.1} s, and a new one comes through")
+            format!(
+                "nothing came over the old connection for {silent:.1} s, and a new one comes through"
+            )
         }
         _ => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
     });

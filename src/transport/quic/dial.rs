@@ -18,7 +18,8 @@ use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::knock;
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError, Via,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+    Via,
 };
 use crate::wire::Message;
 

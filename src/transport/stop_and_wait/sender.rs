@@ -26,8 +26,8 @@ use super::socket::prepare;
 use crate::frame::{DropRange, FrameMeta, Sequence, UnixNanos};
 use crate::transport::kernel::choose_congestion;
 use crate::transport::{
-    Via,    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
-    PathWatch, SenderLink, Transport, TransportError,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
+    PathWatch, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::stop_and_wait::{Header, Opening};
 use crate::wire::{

@@ -1,11 +1,13 @@
 //! What the tests share: a folder to work in, a running program, a running receiver.
 
+mod bridge;
 mod network;
 mod place;
 mod process;
 mod receiver;
 mod relay;
 
+pub(crate) use bridge::Bridge;
 pub(crate) use network::{Network, Side};
 pub(crate) use place::{Place, assert_same_frames, frame};
 pub(crate) use process::{Finished, Process, Signal};

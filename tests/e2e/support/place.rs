@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use framelane::identity::{Identity, NewCertificate};
 use tempfile::TempDir;
@@ -97,6 +97,20 @@ impl Place {
     #[track_caller]
     pub(crate) fn assert_stored(&self, source: &str) {
         assert_same_frames(&self.path(source), &self.store().join(source));
+    }
+
+    /// Waits until the store holds so many frames of a source.
+    pub(crate) fn wait_for_frames(&self, source: &str, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let is_frame = |name: &str| name.ends_with(".bin") && !name.starts_with('.');
+        let stored = || {
+            let files = fs::read_dir(self.store().join(source)).into_iter().flatten().flatten();
+            files.filter(|file| is_frame(&file.file_name().to_string_lossy())).count()
+        };
+        while stored() < count {
+            assert!(Instant::now() < deadline, "only {} frames of {source} came", stored());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The `name` of each line of a source's manifest.
