@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use framelane::compare::{CAMERAS, Camera, CompareError, Workload};
+use framelane::compare::{CAMERAS, Camera, Coming, CompareError, Workload};
 use framelane::link::LinkSpec;
 use framelane::repair::RepairMode;
 use framelane::sender::Pace;
@@ -79,19 +79,27 @@ impl Load {
 }
 
 /// Frames that are made once, however many runs send them.
-#[derive(Default)]
-pub(crate) struct Frames(Mutex<HashMap<Vec<Camera>, Workload>>);
+pub(crate) struct Frames {
+    coming: Coming,
+    made: Mutex<HashMap<Vec<Camera>, Workload>>,
+}
 
 impl Frames {
+    /// Live ones are there since then.
+    pub(crate) fn new(coming: Coming) -> Self {
+        Self { coming, made: Mutex::default() }
+    }
+
     pub(crate) fn workload(&self, load: &Load) -> Result<Workload, CompareError> {
         // As many as differ, which a longer workload repeats.
         const MADE: u64 = 10;
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let some = match made.get(&load.cameras) {
             Some(some) => some.clone(),
             None => Workload::of_cameras(load.pace, MADE, &load.cameras, FRAME_SEED)?,
         };
         let workload = some.paced(load.pace, load.frames).with_repair(load.repair);
+        let workload = workload.with_coming(self.coming);
         made.entry(load.cameras.clone()).or_insert(some);
         Ok(workload)
     }

@@ -11,8 +11,9 @@
 //! Prints a Markdown table to standard output and progress to standard error. What is compared
 //! takes turns within each repetition, and a repetition of all cases comes before the next; figures
 //! are medians over repetitions. Live frames are visible 60 kB and infrared 20 kB at 30 frames/s
-//! each, their latency counted from the due time to stored, the first ones included. L0 is what a
-//! frame takes without loss: propagation, and sending what is due up to and with it.
+//! each, none of which exists before it is due; their latency counts from then to stored, the first
+//! ones included. L0 is what a frame takes without loss: propagation, and sending what is due up to
+//! and with it.
 //!
 //! Every stored frame is held against what was sent: one that is lost, altered or stored twice, in
 //! any run, is exit status 1. A target that is not reached is not. Needs Linux and leave to make
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use framelane::cli::stop_on_signal_or;
-use framelane::compare::{Rig, Scratch};
+use framelane::compare::{Coming, Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
 use tokio::runtime::Builder;
@@ -63,6 +64,9 @@ struct Args {
     /// Runs at the same time, each over a link of its own; fast bulk is alone in any case
     #[arg(long, value_name = "N", default_value_t = 1)]
     jobs: usize,
+    /// Have live frames from the start, as a folder has them, and not each when it is due
+    #[arg(long)]
+    as_folder: bool,
     /// Leave the kernel's TCP out, and so the targets that are held against it open
     #[arg(long)]
     quic_only: bool,
@@ -75,6 +79,19 @@ struct Args {
     /// What `cargo bench` says; without it (`cargo test --benches`) the cases are only listed
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+impl Args {
+    fn coming(&self) -> Coming {
+        if self.as_folder { Coming::AsFolder } else { Coming::WhenDue }
+    }
+
+    fn coming_in_words(&self) -> &'static str {
+        match self.coming() {
+            Coming::WhenDue => "come about when they are due",
+            Coming::AsFolder => "are all there from the start (--as-folder)",
+        }
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -100,7 +117,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rig = Rig::new(privilege, &scratch, &interrupted)?;
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let (repeat, jobs) = (args.repeat, args.jobs);
-    let frames = Frames::default();
+    let frames = Frames::new(args.coming());
     let interrupted = &interrupted;
     let course =
         Course { rig: &rig, frames: &frames, cases: &cases, seed, repeat, jobs, interrupted };
@@ -160,6 +177,7 @@ fn head(args: &Args, seed: u64, kernel: &[String]) -> Vec<String> {
              each further repetition, the same for every contender.",
             args.seconds, args.repeat, args.jobs
         ),
+        format!("Live frames {}.", args.coming_in_words()),
         format!("The kernel's TCP congestion controls: {}.", kernel.join(", ")),
     ];
     for missing in ["bbr", "cubic"].into_iter().filter(|name| !kernel.iter().any(|k| k == name)) {

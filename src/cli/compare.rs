@@ -16,7 +16,7 @@ use super::{
 };
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
-    self, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
+    self, Coming, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
 };
 use crate::congestion::Congestion;
 use crate::frame::UnixNanos;
@@ -45,6 +45,10 @@ pub(super) struct CompareArgs {
     /// All frames at once, as fast as the link takes them
     #[arg(long)]
     bulk: bool,
+    /// Have all frames from the start, as a folder does: they are offered and read before they are
+    /// due. Without it each comes about when it is due, as a camera's does
+    #[arg(long, conflicts_with = "bulk")]
+    as_folder: bool,
     /// A link, as in rate=50mbit,delay=25ms,loss=2% or a name of --list-links, or both: lan,loss=1%
     /// (repeatable) [default: lan, lossy, busy-wifi and mesh-edge]
     #[arg(long, value_name = "SPEC")]
@@ -234,8 +238,10 @@ fn plan(args: &CompareArgs) -> Result<Plan, Failure> {
 }
 
 fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
+    let coming = if args.as_folder { Coming::AsFolder } else { Coming::WhenDue };
     if args.sources.is_empty() {
-        return Ok(Workload::generated(pace, args.frames, FRAME_SEED)?.with_repair(args.repair));
+        let generated = Workload::generated(pace, args.frames, FRAME_SEED)?;
+        return Ok(generated.with_repair(args.repair).with_coming(coming));
     }
     sources::check_names(&args.sources)?;
     let folder = |source: &'_ SourceArg| match source.folder() {
@@ -249,7 +255,7 @@ fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {
     let folders: Vec<_> =
         folders.iter().map(|(name, path)| (name.clone(), path.as_path())).collect();
     let own = Workload::own(pace, args.frames, &folders).map_err(Failure::usage)?;
-    Ok(own.with_repair(args.repair))
+    Ok(own.with_repair(args.repair).with_coming(coming))
 }
 
 /// A file that cannot be written is better known now than in two minutes. Until there is something

@@ -24,7 +24,6 @@ use crate::identity::{
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
 use crate::receiver::{ReceiveError, SessionReport};
 use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
-use crate::source::Source;
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
@@ -241,12 +240,11 @@ impl SendingEnd {
             },
         };
         let options = SendOptions {
-            pace: cell.workload.pace,
+            pace: cell.workload.senders_pace(),
             observer: Some(witness.clone()),
             ..SendOptions::default()
         };
-        let sources: Vec<Arc<dyn Source>> =
-            cell.workload.clips.iter().map(|clip| clip.clone() as Arc<dyn Source>).collect();
+        let sources = cell.workload.sources();
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let (stop, stopping) = watch::channel(false);
         let (shown, seen) = (progress.clone(), witness.clone());

@@ -55,12 +55,14 @@ impl Shutter {
 
     /// How many frames have come about.
     fn frames(&self, most: u64) -> u64 {
-        let Some(opened) = self.opened.get() else { return 0 };
-        let since = opened.at.elapsed();
-        // A frame whose moment has come by the time that its bell rings is there, however floats are rounded.
-        let near = ((since.as_secs_f64() * self.rate) as u64).min(most);
-        let there = |frames: &u64| *frames == 0 || self.offset(*frames - 1) <= since;
-        [near + 2, near + 1, near].into_iter().find(there).unwrap_or(near).min(most)
+        self.opened.get().map_or(0, |opened| self.frames_after(opened.at.elapsed(), most))
+    }
+
+    /// How many there are this long after the first one, however floats are rounded.
+    fn frames_after(&self, since: Duration, most: u64) -> u64 {
+        let near = ((since.as_secs_f64() * self.rate) as u64).saturating_add(2).min(most);
+        let there = |frames: &u64| self.offset(*frames - 1) <= since;
+        (1..=near).rev().take(4).find(there).unwrap_or(0)
     }
 }
 
@@ -138,5 +140,68 @@ impl Source for Live {
 
     fn label(&self, sequence: Sequence) -> String {
         self.0.clip.label(sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::Workload;
+    use crate::sender::Pace;
+
+    fn cameras(rate: f64, frames: u64) -> Vec<Arc<dyn Source>> {
+        Workload::generated(Pace::PerSecond(rate), frames, 1).unwrap().sources()
+    }
+
+    #[test]
+    fn nothing_is_there_before_the_receiver_has_answered() {
+        let cameras = cameras(1e6, 3);
+        assert!(cameras.iter().all(|camera| camera.extent() == Extent::growing(0)));
+        assert!(cameras.iter().all(|camera| camera.goes_on()));
+    }
+
+    #[tokio::test]
+    async fn frames_come_when_they_are_due_and_ring() {
+        let cameras = cameras(50.0, 4);
+        let bell = Bell::default();
+        cameras[0].wake_by(&bell);
+        assert_eq!(cameras[0].origin(Sequence(9)), Sequence(0));
+        for sequence in 0.. {
+            let due = cameras[0].arrival(Sequence(sequence)).unwrap();
+            let extent = cameras[0].extent();
+            // A frame that is there was due by now, whatever the machine does in between.
+            assert!(extent.frames <= sequence || due <= Instant::now());
+            if extent.ended {
+                break;
+            }
+            bell.rung().await;
+        }
+        assert_eq!(cameras[0].extent(), Extent::fixed(4));
+    }
+
+    #[test]
+    fn all_cameras_of_a_run_go_by_one_clock() {
+        let cameras = cameras(30.0, 4);
+        cameras[1].origin(Sequence(0));
+        cameras[0].origin(Sequence(0));
+        let due = |camera: usize| cameras[camera].arrival(Sequence(3)).unwrap();
+        assert_eq!(due(0), due(1));
+        let captured = cameras[0].describe(Sequence(3)).unwrap().captured.unwrap();
+        let first = cameras[1].describe(Sequence(0)).unwrap().captured.unwrap();
+        assert_eq!(captured.at.nanos_since(first.at), 100_000_000);
+    }
+
+    #[test]
+    fn a_frame_is_counted_from_the_very_moment_it_is_due() {
+        let shutter = Shutter::new(30.0);
+        let opened = shutter.open();
+        for sequence in 0..1_000 {
+            let since = shutter.offset(sequence);
+            let frames = shutter.frames_after(since, 2_000);
+            assert_eq!(frames, sequence + 1, "at {since:?}");
+            let before = since.saturating_sub(Duration::from_nanos(1));
+            assert_eq!(shutter.frames_after(before, 2_000), sequence.max(1));
+        }
+        assert!(opened.at <= Instant::now());
     }
 }

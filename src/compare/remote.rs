@@ -207,7 +207,7 @@ impl RemotePlan<'_> {
         let sources = self.workload.renamed(&format!("{}-{number}", self.prefix))?;
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let options = SendOptions {
-            pace: self.workload.pace,
+            pace: self.workload.senders_pace(),
             retry_for: GRACE,
             observer: Some(receipts.clone()),
             ..SendOptions::default()

@@ -88,7 +88,7 @@ fn as_sent(
     let hash = blake3::hash(&content);
     (clip.hash(sequence) == Some(hash) && record.blake3 == hash).then_some(Stored {
         sequence,
-        captured: record.due,
+        captured: record.due.or(record.captured),
         stored: record.stored,
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::CompareError;
+use super::live::{Live, Shutter};
 use crate::frame::{ContentHash, FrameName, Sequence, SourceName};
 use crate::repair::RepairMode;
 use crate::sender::Pace;
@@ -46,6 +47,18 @@ pub struct Workload {
     pub generated: bool,
     /// How much forward repair QUIC's frames carry.
     pub repair: RepairMode,
+    /// Since when there are frames.
+    pub coming: Coming,
+}
+
+/// Since when there are the frames of a workload that has a pace. In bulk they are there from the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Coming {
+    /// Each from the time at which it is due, as a camera's.
+    #[default]
+    WhenDue,
+    /// All from the start, as a folder's: they are offered and read before they are due.
+    AsFolder,
 }
 
 /// A source in memory, its frames repeated as often as is needed.
@@ -90,6 +103,7 @@ impl Workload {
             clips: clips.collect::<Result<_, CompareError>>()?,
             generated: true,
             repair: RepairMode::Auto,
+            coming: Coming::default(),
         })
     }
 
@@ -108,12 +122,18 @@ impl Workload {
             clips: clips.collect::<Result<_, CompareError>>()?,
             generated: false,
             repair: RepairMode::Auto,
+            coming: Coming::default(),
         })
     }
 
     /// The same with another forward repair.
     pub fn with_repair(self, repair: RepairMode) -> Self {
         Self { repair, ..self }
+    }
+
+    /// The same with frames that are there since another time.
+    pub fn with_coming(self, coming: Coming) -> Self {
+        Self { coming, ..self }
     }
 
     /// The same at another pace, with another number of frames from each source, repeated where
@@ -142,18 +162,49 @@ impl Workload {
         self.clips.iter().map(|clip| clip.frames).sum()
     }
 
+    /// What a run sends. Cameras begin when the receiver has answered, so each run has its own.
+    pub(super) fn sources(&self) -> Vec<Arc<dyn Source>> {
+        let named = self.clips.iter().map(|clip| (clip.name.clone(), clip.clone()));
+        self.of_clips(named.collect())
+    }
+
     /// The same under other source names, the first part of each being `prefix`.
     ///
     /// # Errors
     /// [`CompareError::Name`].
-    pub fn renamed(&self, prefix: &str) -> Result<Vec<Arc<dyn Source>>, CompareError> {
-        let renamed = self.clips.iter().map(|clip| {
+    pub(super) fn renamed(&self, prefix: &str) -> Result<Vec<Arc<dyn Source>>, CompareError> {
+        let named = self.clips.iter().map(|clip| {
             let name = SourceName::parse(&format!("{prefix}-{}", clip.name)).map_err(|error| {
                 CompareError::Name { source_name: clip.name.to_string(), error }
             })?;
-            Ok(Arc::new(Renamed { name, clip: clip.clone() }) as Arc<dyn Source>)
+            Ok((name, clip.clone()))
         });
-        renamed.collect()
+        Ok(self.of_clips(named.collect::<Result<_, CompareError>>()?))
+    }
+
+    /// The pace that a sender is told. Frames of cameras are due when they come, whatever it says.
+    pub(super) fn senders_pace(&self) -> Pace {
+        match self.shutter_rate() {
+            Some(_) => Pace::Bulk,
+            None => self.pace,
+        }
+    }
+
+    fn of_clips(&self, named: Vec<(SourceName, Arc<Clip>)>) -> Vec<Arc<dyn Source>> {
+        let shutter = self.shutter_rate().map(Shutter::new);
+        let source = |(name, clip)| match &shutter {
+            Some(shutter) => Arc::new(Live::new(name, clip, shutter.clone())) as Arc<dyn Source>,
+            None => Arc::new(Renamed { name, clip }),
+        };
+        named.into_iter().map(source).collect()
+    }
+
+    /// How many frames a second cameras make, where they do.
+    fn shutter_rate(&self) -> Option<f64> {
+        match (self.pace, self.coming) {
+            (Pace::PerSecond(rate), Coming::WhenDue) => Some(rate),
+            _ => None,
+        }
     }
 }
 
