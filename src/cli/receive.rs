@@ -22,6 +22,7 @@ use crate::identity::{
 };
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
 use crate::report::Versioned;
+use crate::store::Layout;
 use crate::transport::{self, Transport};
 use summary::Summary;
 
@@ -73,6 +74,9 @@ pub(super) struct ReceiveArgs {
     /// Confirm a frame only when it is synced to the disk, so that it survives a power cut; slower
     #[arg(long)]
     durable: bool,
+    /// How frames are put into folders: flat, or a folder for each day or hour of capture, in UTC
+    #[arg(long, value_name = "LAYOUT", default_value = "flat", value_parser = Layout::from_str)]
+    layout: Layout,
     /// Refuse frames longer than this
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_max_frame)]
     max_frame: ByteSize,
@@ -210,7 +214,7 @@ fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder
         None => Receiver::anywhere(),
     };
     receiver = receiver.policy(policy.clone()).limits(limits).max_frame(args.max_frame);
-    receiver = receiver.out(&args.out).durable(args.durable);
+    receiver = receiver.out(&args.out).durable(args.durable).layout(args.layout);
     if let Some(memory) = args.memory {
         receiver = receiver.memory(memory);
     }

@@ -23,7 +23,7 @@ use crate::identity::{
     server_config,
 };
 use crate::receiver::{ReceiveLimits, Sources};
-use crate::store::{FolderStores, FolderTemplate, Store, StoreOptions};
+use crate::store::{FolderStores, FolderTemplate, Layout, Store, StoreOptions};
 use crate::transport::Transport;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
 
@@ -154,6 +154,12 @@ impl ReceiverBuilder {
     /// Confirms a frame only when it is synced to the disk, so that it survives a power cut; slower.
     pub fn durable(mut self, durable: bool) -> Self {
         self.store_options.durable = durable;
+        self
+    }
+
+    /// How frames are put into folders. A store may change it at any time: what is stored stays where it is.
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.store_options.layout = layout;
         self
     }
 

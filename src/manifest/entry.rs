@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::day::{Day, NotADay};
 use crate::frame::{DropReason, NotARun, RunId, UnixNanos};
 
 /// What a line of the ledger says.
@@ -81,7 +82,18 @@ pub enum Entry {
         /// The one that has all of its frames.
         by: RunId,
     },
-    /// Frames that were removed because they were old enough.
+    /// A day of which everything stored until a time is removed because it is old enough.
+    DayExpired {
+        /// The day, by when frames were captured.
+        day: Day,
+        /// Until when.
+        at: UnixNanos,
+        /// How many frames it had.
+        frames: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Frames that were removed because they were old enough, and their lines with them.
     Expired {
         /// Their run.
         run: RunId,
@@ -128,6 +140,9 @@ pub enum EntryError {
     /// A run that is none.
     #[error(transparent)]
     Run(#[from] NotARun),
+    /// A day that is none.
+    #[error(transparent)]
+    Day(#[from] NotADay),
     /// A range that ends before it begins.
     #[error("the range from {} to {} is none", .0.first, .0.last)]
     Range(Range),
@@ -182,8 +197,14 @@ struct Fields<'a> {
     resumed_by: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expired: Option<Range>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    day: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expired_unix_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frames: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -198,6 +219,11 @@ impl Entry {
     pub fn parse(line: &[u8]) -> Result<Option<Self>, EntryError> {
         let fields: Fields<'_> = serde_json::from_slice(line)?;
         let Some(run) = fields.run.as_deref().map(str::parse::<RunId>).transpose()? else {
+            if let (Some(day), Some(at)) = (&fields.day, fields.expired_unix_ns) {
+                let (day, at) = (day.parse()?, UnixNanos(at));
+                let (frames, bytes) = (fields.frames.unwrap_or(0), fields.bytes.unwrap_or(0));
+                return Ok(Some(Self::DayExpired { day, at, frames, bytes }));
+            }
             return Ok(fields.opened.map(|at| Self::Opened {
                 owner: fields.owner.map(Cow::into_owned),
                 name: fields.name.map(Cow::into_owned),
@@ -254,6 +280,13 @@ impl Entry {
             Self::ResumedBy { run, by } => {
                 Fields { resumed_by: Some(Cow::Owned(by.to_string())), ..of(run) }
             }
+            Self::DayExpired { day, at, frames, bytes } => Fields {
+                day: Some(Cow::Owned(day.to_string())),
+                expired_unix_ns: Some(at.0),
+                frames: Some(*frames),
+                bytes: Some(*bytes),
+                ..Fields::default()
+            },
             Self::Expired { run, range, at } => {
                 Fields { expired: Some(*range), expired_unix_ns: Some(at.0), ..of(run) }
             }

@@ -64,7 +64,19 @@ impl<S: BuildHasher> Index<S> {
         name: &FrameName,
         is_named: impl FnMut(u64) -> Result<bool, E>,
     ) -> Result<Option<u64>, E> {
-        let slot = self.slot_of(self.tag(name), is_named)?;
+        self.find_hashed(self.hasher.hash_one(name.as_str()), is_named)
+    }
+
+    /// The same by the name's hash, where all names are entered by that: of 64 bits, of which the upper half counts.
+    ///
+    /// # Errors
+    /// Whatever `is_named` fails with.
+    pub(super) fn find_hashed<E>(
+        &self,
+        hash: u64,
+        is_named: impl FnMut(u64) -> Result<bool, E>,
+    ) -> Result<Option<u64>, E> {
+        let slot = self.slot_of(tag(hash), is_named)?;
         Ok((self.tags[slot] != FREE).then(|| self.offsets[slot]))
     }
 
@@ -78,7 +90,20 @@ impl<S: BuildHasher> Index<S> {
         offset: u64,
         is_named: impl FnMut(u64) -> Result<bool, E>,
     ) -> Result<(), E> {
-        let tag = self.tag(name);
+        self.insert_hashed(self.hasher.hash_one(name.as_str()), offset, is_named).map(drop)
+    }
+
+    /// The same by the name's hash; whether the name is a new one.
+    ///
+    /// # Errors
+    /// Whatever `is_named` fails with; the index is then as it was.
+    pub(super) fn insert_hashed<E>(
+        &mut self,
+        hash: u64,
+        offset: u64,
+        is_named: impl FnMut(u64) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let tag = tag(hash);
         let slot = self.slot_of(tag, is_named)?;
         let is_new = self.tags[slot] == FREE;
         self.tags[slot] = tag;
@@ -89,13 +114,18 @@ impl<S: BuildHasher> Index<S> {
                 self.grow();
             }
         }
-        Ok(())
+        Ok(is_new)
     }
 
     /// Whether the line of `name` is the one at `offset`, rather than a later one.
     pub fn is_current(&self, name: &FrameName, offset: u64) -> bool {
-        let found = self.find(name, |other| Ok::<_, std::convert::Infallible>(other == offset));
-        matches!(found, Ok(Some(_)))
+        self.is_current_hashed(self.hasher.hash_one(name.as_str()), offset)
+    }
+
+    /// The same by the name's hash.
+    pub(super) fn is_current_hashed(&self, hash: u64, offset: u64) -> bool {
+        let is_it = |other| Ok::<_, std::convert::Infallible>(other == offset);
+        matches!(self.find_hashed(hash, is_it), Ok(Some(_)))
     }
 
     /// The slot that holds the name, or the free one where it belongs.
@@ -128,11 +158,10 @@ impl<S: BuildHasher> Index<S> {
             self.offsets[slot] = offset;
         }
     }
+}
 
-    fn tag(&self, name: &FrameName) -> u32 {
-        let hash = self.hasher.hash_one(name.as_str());
-        ((hash >> 32) as u32).max(FREE + 1)
-    }
+fn tag(hash: u64) -> u32 {
+    ((hash >> 32) as u32).max(FREE + 1)
 }
 
 /// Spreads the tags evenly over the slots by scaling, which needs no power of two.

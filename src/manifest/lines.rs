@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest line that is read, in bytes. The longest that is written is under two thirds of it; the
 /// rest is room for fields that a user or a later version adds.
@@ -13,7 +13,7 @@ pub const MAX_LINE_BYTES: usize = 4096;
 const READ_BYTES: usize = 128 * 1024;
 
 /// A line that is not a record, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BadLine {
     /// Counted from 1, as editors do.
     pub line: u64,
@@ -58,10 +58,19 @@ impl<'f> Lines<'f> {
     ///
     /// # Errors
     /// From seeking to the beginning.
-    pub fn new(mut file: &'f File, end: u64) -> io::Result<Self> {
-        file.seek(SeekFrom::Start(0))?;
-        let reader = BufReader::with_capacity(READ_BYTES, file).take(end);
-        Ok(Self { reader, line: Vec::new(), number: 0, offset: 0 })
+    pub fn new(file: &'f File, end: u64) -> io::Result<Self> {
+        Self::from(file, 0, 0, end)
+    }
+
+    /// The same from an offset on, where a line begins that so many lines are before.
+    ///
+    /// # Errors
+    /// From seeking there.
+    pub fn from(mut file: &'f File, offset: u64, before: u64, end: u64) -> io::Result<Self> {
+        file.seek(SeekFrom::Start(offset))?;
+        let rest = end.saturating_sub(offset);
+        let reader = BufReader::with_capacity(READ_BYTES, file).take(rest);
+        Ok(Self { reader, line: Vec::new(), number: before, offset })
     }
 
     /// The next line, `None` after the last. Not an `Iterator`, because the line is lent.

@@ -2,22 +2,24 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::index::Index;
 use super::lines::{BadLine, Lines, MAX_LINE_BYTES, Text};
 use super::listed::Listed;
+use super::names::Names;
 use super::record::Record;
+use super::resting::Resting;
+use super::summary::Summary;
+use super::window::Window;
 use crate::frame::{FrameName, Sequence};
 
-/// How many unreadable lines are named; all are counted.
-const BAD_LINES_NAMED: usize = 100;
-/// Read at once when lines are looked up in the order they are in, as a sender's offer asks them.
-const SEQUENTIAL_BYTES: usize = 64 * 1024;
+/// It is said when so much is read to open a manifest: it takes seconds.
+const LONG_BYTES: u64 = 1 << 30;
 
 /// Why the manifest could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -40,17 +42,17 @@ pub struct Opened {
     pub bad_lines: Listed<BadLine>,
 }
 
-/// A source's manifest with its [`Index`].
+/// A source's manifest with the index of its names.
 #[derive(Debug)]
 pub struct Manifest {
     file: File,
     path: PathBuf,
-    index: Index,
+    names: Names,
+    summary: Summary,
     /// End of the last whole line.
     end: u64,
     /// A failed append may have left something after `end`, which must go before the next one.
     unclean: bool,
-    last_sequence: Option<Sequence>,
     window: Window,
 }
 
@@ -61,6 +63,40 @@ enum Tail {
     Torn(u64),
     /// A line that is there but for its line feed.
     Unended,
+}
+
+/// A manifest that was read, and how it ends.
+struct Scanned {
+    manifest: Manifest,
+    tail: Tail,
+}
+
+impl Scanned {
+    fn begin(file: File, path: &Path, names: Names) -> Self {
+        let (path, summary, window) = (path.to_owned(), Summary::default(), Window::default());
+        let manifest = Manifest { file, path, names, summary, end: 0, unclean: false, window };
+        Self { manifest, tail: Tail::None }
+    }
+
+    /// Cuts a torn line off, or completes one that lacks its line feed.
+    fn put_right(self) -> Result<(Manifest, Opened), ManifestError> {
+        let Self { mut manifest, tail } = self;
+        let mut torn_bytes = 0;
+        match tail {
+            Tail::None => {}
+            Tail::Torn(offset) => {
+                torn_bytes = manifest.end - offset;
+                manifest.end = offset;
+                manifest.cut()?;
+            }
+            Tail::Unended => {
+                manifest.write(b"\n")?;
+                manifest.end += 1;
+            }
+        }
+        let bad_lines = manifest.summary.bad_lines.clone();
+        Ok((manifest, Opened { torn_bytes, bad_lines }))
+    }
 }
 
 impl Manifest {
@@ -74,20 +110,25 @@ impl Manifest {
         path: &Path,
         visit: &mut dyn FnMut(&Record),
     ) -> Result<(Self, Opened), ManifestError> {
-        let (mut manifest, mut opened, tail) = Self::scan(file, path, visit)?;
-        match tail {
-            Tail::None => {}
-            Tail::Torn(offset) => {
-                opened.torn_bytes = manifest.end - offset;
-                manifest.end = offset;
-                manifest.cut()?;
-            }
-            Tail::Unended => {
-                manifest.write(b"\n")?;
-                manifest.end += 1;
-            }
-        }
-        Ok((manifest, opened))
+        Self::scan(file, path, Names::in_memory(), visit)?.put_right()
+    }
+
+    /// The same with the index that is beside it in `folder`, or is made there: only the lines since are read. What
+    /// the others come to is in the [`summary`](Self::summary).
+    ///
+    /// # Errors
+    /// Where the manifest cannot be read, cut or completed. An index that cannot be read or written is gone without.
+    pub fn open_in(
+        folder: OwnedFd,
+        file: File,
+        path: &Path,
+    ) -> Result<(Self, Opened), ManifestError> {
+        let (names, summary) = Names::in_folder(folder, &file);
+        let mut scanned = Scanned::begin(file, path, names);
+        let covered = scanned.manifest.names.covered();
+        scanned.manifest.summary = summary;
+        scanned.manifest.scan_from(covered, &mut scanned.tail, &mut |_| {})?;
+        scanned.put_right()
     }
 
     /// Takes a manifest only to read it; nothing is changed, and a torn last line is a bad one.
@@ -95,22 +136,30 @@ impl Manifest {
     /// # Errors
     /// Where the file cannot be read.
     pub fn read(file: File, path: &Path) -> Result<(Self, Opened), ManifestError> {
-        let (manifest, mut opened, tail) = Self::scan(file, path, &mut |_| {})?;
+        let Scanned { mut manifest, tail } =
+            Self::scan(file, path, Names::in_memory(), &mut |_| {})?;
         if let Tail::Torn(offset) = tail {
             let reason = "the last line is incomplete".to_owned();
-            opened.bad_lines.push(BadLine { line: manifest.lines_before(offset)? + 1, reason });
+            let line = manifest.lines_before(offset)? + 1;
+            manifest.summary.bad_lines.push(BadLine { line, reason });
         }
+        let opened = Opened { torn_bytes: 0, bad_lines: manifest.summary.bad_lines.clone() };
         Ok((manifest, opened))
     }
 
     /// How many frames have a line.
     pub fn frames(&self) -> u64 {
-        self.index.len() as u64
+        self.summary.frames
     }
 
     /// The highest sequence in any line.
     pub fn last_sequence(&self) -> Option<Sequence> {
-        self.last_sequence
+        self.summary.last_sequence
+    }
+
+    /// What all lines come to.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
     }
 
     /// The record of a frame: its last line. Asking in the order of the lines is fastest.
@@ -119,21 +168,29 @@ impl Manifest {
     /// Where the file cannot be read.
     pub fn find(&mut self, name: &FrameName) -> Result<Option<Record>, ManifestError> {
         let mut found = None;
-        let Self { index, file, window, .. } = self;
-        let offset = index.find(name, |offset| {
-            found = window.record(file, offset)?.filter(|record| record.name == *name);
+        let Self { names, file, window, .. } = self;
+        let (mut is_stale, hash) = (false, names.hash(name));
+        let offset = names.find(hash, |offset| {
+            let record = window.record(file, offset)?;
+            is_stale |= record.is_none();
+            found = record.filter(|record| record.name == *name);
             Ok(found.is_some())
         });
         match offset {
             Ok(Some(_)) => Ok(found),
+            Ok(None) if is_stale && self.names.is_settled() => {
+                self.index_anew()?;
+                self.find(name)
+            }
             Ok(None) => Ok(None),
             Err(error) => Err(self.error("read", &error)),
         }
     }
 
-    /// Whether the line at `offset` is the one that counts for `name`.
+    /// Whether the line at `offset` is the one that counts for `name`, of a manifest that was opened to
+    /// [read](Self::read) it.
     pub fn is_current(&self, name: &FrameName, offset: u64) -> bool {
-        self.index.is_current(name, offset)
+        self.names.is_current(self.names.hash(name), offset)
     }
 
     /// All lines, from the first.
@@ -168,75 +225,118 @@ impl Manifest {
             return Err(error);
         }
         self.end += text.len() as u64;
-        records.iter().zip(offsets).try_for_each(|(record, offset)| self.note(record, offset))
+        records.iter().zip(offsets).try_for_each(|(record, offset)| self.note(record, offset))?;
+        self.names.keep_up(&self.file, self.end, &self.summary);
+        Ok(())
     }
 
-    /// Reads everything once, building the index.
+    /// Brings the index beside the manifest up to its end, where there is one: then the summary alone tells all that
+    /// is in the lines. Takes as long as that takes.
+    ///
+    /// # Errors
+    /// From writing the index. Nothing is lost then but time.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.names.settle(&self.file, self.end, &self.summary)
+    }
+
+    /// Puts it to rest: its index is brought up to its end, and it is closed. `None` where there is none.
+    pub fn rest(mut self) -> Option<Resting> {
+        self.settle().ok()?;
+        let folder = self.names.folder()?;
+        Resting::load(&*folder, &self.file)
+    }
+
+    /// Reads everything once, entering all names.
     fn scan(
         file: File,
         path: &Path,
+        names: Names,
         visit: &mut dyn FnMut(&Record),
-    ) -> Result<(Self, Opened, Tail), ManifestError> {
-        let mut manifest = Self {
-            file,
-            path: path.to_owned(),
-            index: Index::default(),
-            end: 0,
-            unclean: false,
-            last_sequence: None,
-            window: Window::default(),
-        };
-        let mut bad_lines = Listed::new(BAD_LINES_NAMED);
-        let tail = manifest.scan_lines(&mut bad_lines, visit)?;
-        Ok((manifest, Opened { torn_bytes: 0, bad_lines }, tail))
+    ) -> Result<Scanned, ManifestError> {
+        let mut scanned = Scanned::begin(file, path, names);
+        scanned.manifest.scan_from(0, &mut scanned.tail, visit)?;
+        Ok(scanned)
     }
 
-    fn scan_lines(
+    /// Reads the lines from an offset on; those before are in the index and the summary.
+    fn scan_from(
         &mut self,
-        bad_lines: &mut Listed<BadLine>,
+        offset: u64,
+        tail: &mut Tail,
         visit: &mut dyn FnMut(&Record),
-    ) -> Result<Tail, ManifestError> {
+    ) -> Result<(), ManifestError> {
         let file = self.file.try_clone().map_err(|error| self.error("read", &error))?;
         let length = file.metadata().map_err(|error| self.error("read", &error))?.len();
         self.end = length;
-        let mut lines = Lines::new(&file, length).map_err(|error| self.error("read", &error))?;
+        if length.saturating_sub(offset) > LONG_BYTES && self.names.is_kept() {
+            tracing::info!("reading {} to make its index", self.path.display());
+        }
+        let before = self.summary.lines;
+        let lines = Lines::from(&file, offset, before, length);
+        let mut lines = lines.map_err(|error| self.error("read", &error))?;
         while let Some(line) = lines.next_line().map_err(|error| self.error("read", &error))? {
             let (text, is_whole) = match line.text {
                 Text::Whole(text) => (text, true),
                 Text::Unfinished(text) => (text, false),
                 Text::TooLong => {
                     let reason = format!("longer than {MAX_LINE_BYTES} bytes");
-                    bad_lines.push(BadLine { line: line.number, reason });
+                    self.bad_line(BadLine { line: line.number, reason });
                     continue;
                 }
             };
             match Record::parse(text) {
                 Ok(record) => {
                     visit(&record);
-                    self.note(&record, line.offset)?;
+                    let (at, behind) = (line.offset, line.offset + text.len() as u64 + 1);
+                    self.note(&record, at)?;
+                    if is_whole {
+                        self.names.keep_up_scanning(&self.file, behind, &self.summary);
+                    }
                 }
                 // No beginning of a line is a whole one, so this is where a write was interrupted.
-                Err(_) if !is_whole => return Ok(Tail::Torn(line.offset)),
+                Err(_) if !is_whole => {
+                    *tail = Tail::Torn(line.offset);
+                    return Ok(());
+                }
                 Err(error) => {
-                    bad_lines.push(BadLine { line: line.number, reason: error.to_string() });
+                    self.bad_line(BadLine { line: line.number, reason: error.to_string() })
                 }
             }
         }
         // Also a file that ends in an over-long line without a line feed: nobody's torn write is
         // that long, so it is not ours to cut.
         let is_ended = length == 0 || self.byte_at(length - 1)? == b'\n';
-        Ok(if is_ended { Tail::None } else { Tail::Unended })
+        *tail = if is_ended { Tail::None } else { Tail::Unended };
+        Ok(())
     }
 
-    /// Enters a line that is in the file into the index.
+    fn bad_line(&mut self, bad: BadLine) {
+        self.summary.lines += 1;
+        self.summary.bad_lines.push(bad);
+    }
+
+    /// Reads all lines again, because the index is not this manifest's.
+    fn index_anew(&mut self) -> Result<(), ManifestError> {
+        tracing::warn!("the index of {} does not fit it and is made anew", self.path.display());
+        self.names.forget();
+        self.summary = Summary::default();
+        let (end, mut tail) = (self.end, Tail::None);
+        self.scan_from(0, &mut tail, &mut |_| {})?;
+        // It was put right when it was opened; a failed append is behind its end.
+        self.end = end;
+        Ok(())
+    }
+
+    /// Enters a line that is in the file.
     fn note(&mut self, record: &Record, offset: u64) -> Result<(), ManifestError> {
-        let Self { index, file, window, .. } = self;
-        index
-            .insert(&record.name, offset, |other| {
-                Ok(window.record(file, other)?.is_some_and(|line| line.name == record.name))
-            })
+        let Self { names, file, window, .. } = self;
+        let is_named =
+            |other| Ok(window.record(file, other)?.is_some_and(|line| line.name == record.name));
+        let is_new = names
+            .enter(names.hash(&record.name), offset, is_named)
             .map_err(|error: io::Error| self.error("read", &error))?;
-        self.last_sequence = self.last_sequence.max(Some(record.sequence));
+        self.summary.frames += u64::from(is_new);
+        self.summary.take(record, offset);
         Ok(())
     }
 
@@ -281,56 +381,12 @@ impl Manifest {
     }
 }
 
-/// The part of the file that was read last.
-#[derive(Debug, Default)]
-struct Window {
-    start: u64,
-    bytes: Vec<u8>,
-    /// Whether `bytes` goes up to the end of the file.
-    at_end: bool,
-}
-
-impl Window {
-    /// The record in the line at `offset`; `None` where there is none (any more).
-    fn record(&mut self, file: &File, offset: u64) -> io::Result<Option<Record>> {
-        if self.line_at(offset).is_none() {
-            self.fill(file, offset)?;
+impl Drop for Manifest {
+    fn drop(&mut self) {
+        // What a failed append has left is not to be in the index.
+        if !self.unclean {
+            self.names.close(&self.file, self.end, &self.summary);
         }
-        Ok(self.line_at(offset).and_then(|line| Record::parse(line).ok()))
-    }
-
-    fn line_at(&self, offset: u64) -> Option<&[u8]> {
-        let start = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        let rest = self.bytes.get(start..)?;
-        let longest = &rest[..rest.len().min(MAX_LINE_BYTES + 1)];
-        match longest.iter().position(|&byte| byte == b'\n') {
-            Some(end) => Some(&rest[..end]),
-            // The last line may lack its line feed where the file is only read.
-            None => (self.at_end && !rest.is_empty()).then_some(longest),
-        }
-    }
-
-    fn fill(&mut self, file: &File, offset: u64) -> io::Result<()> {
-        let window = self.start..=self.start + self.bytes.len() as u64;
-        let goes_on = window.contains(&offset) && !self.bytes.is_empty();
-        let length = if goes_on { SEQUENTIAL_BYTES } else { MAX_LINE_BYTES + 1 };
-        self.bytes.resize(length, 0);
-        self.start = offset;
-        let mut filled = 0;
-        while filled < length {
-            match file.read_at(&mut self.bytes[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.bytes.clear();
-                    return Err(error);
-                }
-            }
-        }
-        self.bytes.truncate(filled);
-        self.at_end = filled < length;
-        Ok(())
     }
 }
 

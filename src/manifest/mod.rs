@@ -14,15 +14,23 @@
 //! Beside it the [`Ledger`] has what the manifest cannot say: whose the source is, its runs, how many frames each
 //! had, and which of them were dropped and why. Together they say whether everything is there.
 
+mod day;
 mod entry;
 mod index;
 mod ledger;
 mod lines;
 mod listed;
 mod log;
+mod names;
 mod ranges;
 mod record;
+mod reel;
+mod resting;
+mod settled;
+mod summary;
+mod window;
 
+pub use day::{Day, NotADay};
 pub use entry::{Earlier, Entry, EntryError, Place, Range};
 pub use index::Index;
 pub use ledger::Ledger;
@@ -31,6 +39,10 @@ pub use listed::Listed;
 pub use log::{Manifest, ManifestError, Opened};
 pub use ranges::Ranges;
 pub use record::{Record, RecordError};
+pub use reel::{Reel, Stored};
+pub use resting::Resting;
+pub use settled::INDEX_NAME;
+pub use summary::{DayTotal, Summary};
 
 /// The manifest's file name in each source's folder.
 pub const FILE_NAME: &str = "manifest.jsonl";

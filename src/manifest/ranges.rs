@@ -59,7 +59,7 @@ impl Ranges {
         });
     }
 
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.ranges = BTreeMap::new();
         self.too_scattered = true;
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::day::Day;
 use crate::frame::{
     Clock, ContentHash, FrameMeta, FrameName, MediaType, NameError, NotARun, RunId, Sequence,
     UnixNanos,
@@ -42,6 +43,8 @@ pub struct Record {
     pub run: Option<RunId>,
     /// The pin of the sender that brought it, where it has one.
     pub sender: Option<String>,
+    /// The hour whose folder, between the manifest and the name, its file is in; `None` where there is none between.
+    pub hour: Option<u8>,
 }
 
 /// Why a line is not a record.
@@ -59,6 +62,9 @@ pub enum RecordError {
     /// The run is not one.
     #[error(transparent)]
     Run(#[from] NotARun),
+    /// A folder that is no hour.
+    #[error("the folder is no hour from 00 to 23")]
+    Folder,
 }
 
 /// The fields as they are written. The names are a contract: other people's scripts read them.
@@ -86,6 +92,8 @@ struct Fields<'a> {
     run: Option<Cow<'a, str>>,
     #[serde(default, borrow)]
     sender: Option<Cow<'a, str>>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    folder: Option<Cow<'a, str>>,
 }
 
 impl Record {
@@ -111,6 +119,25 @@ impl Record {
             modified: meta.modified,
             run: None,
             sender: None,
+            hour: None,
+        }
+    }
+
+    /// The day that it belongs to, in UTC: the one on which it was captured or, where nobody knows that, came.
+    pub fn day(&self) -> Day {
+        Day::of(self.at())
+    }
+
+    /// When it was captured or, where nobody knows that, came.
+    pub fn at(&self) -> UnixNanos {
+        self.captured.unwrap_or(self.received)
+    }
+
+    /// Where its file is, from its manifest's folder on.
+    pub fn path(&self) -> Cow<'_, str> {
+        match self.hour {
+            Some(hour) => Cow::Owned(format!("{hour:02}/{}", self.name)),
+            None => Cow::Borrowed(self.name.as_str()),
         }
     }
 
@@ -142,6 +169,7 @@ impl Record {
             modified: fields.modified_unix_ns.map(UnixNanos),
             run: fields.run.map(|run| run.parse()).transpose()?,
             sender: fields.sender.map(Cow::into_owned),
+            hour: fields.folder.map(|folder| parse_hour(&folder)).transpose()?,
         })
     }
 
@@ -163,10 +191,18 @@ impl Record {
             modified_unix_ns: self.modified.map(|time| time.0),
             run: self.run.map(|run| Cow::Owned(run.to_string())),
             sender: self.sender.as_deref().map(Cow::Borrowed),
+            folder: self.hour.map(|hour| Cow::Owned(format!("{hour:02}"))),
         };
         serde_json::to_writer(&mut *out, &fields).expect("plain fields serialise into memory");
         out.push(b'\n');
     }
+}
+
+/// Two digits, of an hour that there is.
+fn parse_hour(text: &str) -> Result<u8, RecordError> {
+    let is_hour = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let hour = text.parse().ok().filter(|hour| is_hour && *hour < 24);
+    hour.ok_or(RecordError::Folder)
 }
 
 #[cfg(test)]
@@ -192,6 +228,7 @@ pub(crate) mod tests {
             modified: None,
             run: Some(RunId([0x5a; 16])),
             sender: Some("sha256:ab".to_owned()),
+            hour: None,
         }
     }
 
@@ -236,6 +273,9 @@ pub(crate) mod tests {
             ("\"bytes\":3", "\"bytes\":-5"),
             ("\"bytes\":3", "\"bytes\":3,\"bytes\":6"),
             ("image/jpeg", "image"),
+            ("\"bytes\":3", "\"bytes\":3,\"folder\":\"..\""),
+            ("\"bytes\":3", "\"bytes\":3,\"folder\":\"24\""),
+            ("\"bytes\":3", "\"bytes\":3,\"folder\":\"+1\""),
             ("{", ""),
         ] {
             let line = good.replacen(from, to, 1);
@@ -256,6 +296,7 @@ pub(crate) mod tests {
             record.bytes = bytes;
             record.captured = captured.map(UnixNanos);
             record.modified = modified.map(UnixNanos);
+            record.hour = bytes.is_multiple_of(2).then_some((bytes % 24) as u8);
             let mut line = Vec::new();
             record.write_line(&mut line);
             prop_assert!(line.len() <= MAX_LINE_BYTES);

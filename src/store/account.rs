@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::contract::Opener;
 use crate::frame::{RunId, Sequence};
-use crate::manifest::{Earlier, Entry, Range, Ranges, Record};
+use crate::manifest::{Earlier, Entry, Range, Ranges, Record, Summary};
 
 /// Runs that have not ended are remembered up to this many: one for each crash of a sender, at most. Of older ones
 /// nothing is forgotten but that they may be continued.
@@ -35,6 +35,14 @@ struct OpenRun {
     declared: Ranges,
     /// Frames of earlier runs that this one has as well, by the places they have there.
     again: Vec<(RunId, Ranges)>,
+}
+
+/// A run that goes on, and what there was of it.
+#[derive(Debug, Clone)]
+pub(super) struct LeftBehind {
+    began: Entry,
+    run: RunId,
+    had: Ranges,
 }
 
 /// What the ledger says of a frame of `run`, by its sequence there, that has an earlier run's line.
@@ -108,7 +116,16 @@ impl Account {
             Entry::Ended { run, .. } | Entry::ResumedBy { run, .. } => {
                 self.runs.retain(|open| open.id != *run);
             }
-            Entry::Expired { .. } => {}
+            Entry::Expired { .. } | Entry::DayExpired { .. } => {}
+        }
+    }
+
+    /// Takes in what the lines of a manifest come to.
+    pub(super) fn brought_all(&mut self, summary: &Summary) {
+        for open in &mut self.runs {
+            if let Some(brought) = summary.runs.get(&open.id) {
+                open.brought.extend(brought);
+            }
         }
     }
 
@@ -150,15 +167,33 @@ impl Account {
     }
 
     /// What a new ledger has to say of the runs that go on, where the folder was taken away from under them.
-    pub(super) fn left_behind(&self) -> Vec<Entry> {
+    pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
+        let of = |open: &OpenRun| {
+            let mut had = open.brought.clone();
+            had.extend(&open.declared);
+            LeftBehind { began: open.began.clone(), run: open.id, had }
+        };
+        self.runs.iter().map(of).collect()
+    }
+
+    /// What the ledger has to say, of what the account had before, so that nothing is unaccounted for here.
+    pub(super) fn taken_away(&self, left_behind: &[LeftBehind]) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for open in &self.runs {
-            entries.push(open.began.clone());
-            let (run, mut gone) = (open.id, open.brought.clone());
-            gone.extend(&open.declared);
+        for LeftBehind { began, run, had } in left_behind {
+            let mut here = Ranges::default();
+            match self.runs.iter().find(|open| open.id == *run) {
+                Some(open) => {
+                    here.extend(&open.brought);
+                    here.extend(&open.declared);
+                }
+                None => entries.push(began.clone()),
+            }
+            let gone = had.iter().flat_map(|(first, last)| here.gaps(first, last));
             entries.extend(
-                gone.iter()
-                    .map(|(first, last)| Entry::TakenAway { run, range: Range { first, last } }),
+                gone.map(|(first, last)| Entry::TakenAway {
+                    run: *run,
+                    range: Range { first, last },
+                }),
             );
         }
         entries

@@ -1,16 +1,19 @@
 //! Frames that are stored together: checked, written, named, and then given their lines.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::account::stored_before;
 use super::contract::{Outcome, ReceivedFrame};
 use super::directory::{Directory, Kind, Look};
-use super::error::{FrameError, Taken};
+use super::error::{FrameError, StoreError, Taken};
 use super::footing::{CAN_SYNC_TOGETHER, Footing};
+use super::layout::{Part, Spot};
 use super::options::StoreOptions;
 use super::standing::{Names, Standing};
+use super::volumes::Found;
 use super::within::{make_within, within};
 use crate::frame::{ContentHash, FrameName, SourceName};
 use crate::manifest::{Entry, Record};
@@ -26,6 +29,9 @@ const PART_ATTEMPTS: usize = 10_000;
 pub(super) struct Batch<'a> {
     names: Names<'a>,
     options: StoreOptions,
+    /// The part of the source that frames are stored in just now, and its folder.
+    part: Part,
+    top: Option<Arc<Directory>>,
 }
 
 /// A frame on its way through.
@@ -47,41 +53,98 @@ enum Step {
     },
 }
 
+/// A frame to be stored with others of its part of the source.
+struct Work<'a> {
+    /// Its place in the batch.
+    at: usize,
+    received: &'a ReceivedFrame,
+    spot: Spot,
+    /// Its line, where it has one.
+    found: Option<Found>,
+}
+
 impl<'a> Batch<'a> {
     pub(super) fn on(
         footing: &'a mut Footing,
         source: &'a SourceName,
         options: StoreOptions,
     ) -> Self {
-        Self { names: Names { footing, source }, options }
+        Self { names: Names { footing, source }, options, part: Part::Whole, top: None }
     }
 
     /// Stores the frames and says what became of each, in their order.
     pub(super) fn store(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
-        let mut outcomes = Vec::with_capacity(frames.len());
-        let mut rest = frames;
+        let mut outcomes: Vec<Option<Outcome>> = frames.iter().map(|_| None).collect();
+        let mut rest: Vec<usize> = (0..frames.len()).collect();
         while !rest.is_empty() {
-            let (some, later) = rest.split_at(without_repeats(rest));
-            outcomes.extend(self.store_some(some));
+            let (some, later) = self.together(frames, &rest, &mut outcomes);
+            let places: Vec<usize> = some.iter().map(|work| work.at).collect();
+            for (at, outcome) in places.into_iter().zip(self.store_some(some)) {
+                outcomes[at] = Some(outcome);
+            }
             rest = later;
         }
-        outcomes
+        outcomes.into_iter().flatten().collect()
     }
 
-    /// Stores at most [`RUN_FRAMES`] frames of different names.
-    fn store_some(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+    /// Frames from the front that can be stored together: of one part of the source, each name once, so that the
+    /// second frame of a name meets the first one stored. And those that are left.
+    fn together<'f>(
+        &mut self,
+        frames: &'f [ReceivedFrame],
+        rest: &[usize],
+        outcomes: &mut [Option<Outcome>],
+    ) -> (Vec<Work<'f>>, Vec<usize>) {
+        let (mut some, mut later): (Vec<Work<'f>>, _) = (Vec::new(), Vec::new());
+        let mut names = HashSet::new();
+        for &at in rest {
+            let received = &frames[at];
+            if some.len() >= RUN_FRAMES || !names.insert(&received.frame.meta.name) {
+                later.push(at);
+                continue;
+            }
+            match self.names.spot(received, self.options.layout) {
+                Ok((spot, found)) => match some.first() {
+                    Some(first) if first.spot.part != spot.part => later.push(at),
+                    _ => some.push(Work { at, received, spot, found }),
+                },
+                Err(error) => outcomes[at] = Some(Outcome::Failed(error)),
+            }
+        }
+        (some, later)
+    }
+
+    /// Stores at most [`RUN_FRAMES`] frames of different names and of one part of the source.
+    fn store_some(&mut self, some: Vec<Work<'_>>) -> Vec<Outcome> {
+        let Some(first) = some.first() else { return Vec::new() };
+        self.part = first.spot.part;
+        let (frames, (spots, found)): (Vec<_>, (Vec<_>, Vec<_>)) =
+            some.into_iter().map(|work| (work.received, (work.spot, work.found))).unzip();
+        match self.open_part() {
+            Ok(top) => self.top = Some(top),
+            Err(error) => {
+                let failed = |received: &&ReceivedFrame| {
+                    let frame = self.names.frame(&received.frame.meta.name);
+                    Outcome::Failed(FrameError::from_source(frame, &error))
+                };
+                return frames.iter().map(failed).collect();
+            }
+        }
         // One file is synced by itself; for more, one wait for the file system replaces many.
         let sync_each = self.options.durable && (frames.len() == 1 || !CAN_SYNC_TOGETHER);
         let mut before = Vec::new();
-        let mut steps: Vec<Step> =
-            frames.iter().map(|frame| settle(self.write(frame, sync_each, &mut before))).collect();
+        let mut steps: Vec<Step> = frames
+            .iter()
+            .zip(found)
+            .map(|(frame, found)| settle(self.write(frame, found, sync_each, &mut before)))
+            .collect();
         if self.options.durable && !sync_each {
-            self.sync_written(frames, &mut steps);
+            self.sync_written(&frames, &mut steps);
         }
-        for (frame, step) in frames.iter().zip(&mut steps) {
+        for ((frame, spot), step) in frames.iter().zip(spots).zip(&mut steps) {
             if let Step::Written { part, hash, earlier } = step {
                 let earlier = earlier.take();
-                *step = settle(self.place(frame, part, *hash, earlier));
+                *step = settle(self.place(frame, spot.hour, part, *hash, earlier));
             }
         }
         // Frames of this run that were stored before count for it as well.
@@ -94,13 +157,31 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        self.record(frames, steps)
+        self.record(&frames, steps)
+    }
+
+    /// The folder of the part of the source that the frames go to, made where it is missing.
+    fn open_part(&mut self) -> Result<Arc<Directory>, StoreError> {
+        let Footing { volumes, folder, .. } = &mut *self.names.footing;
+        let volume = volumes.volume(folder, self.part, true)?;
+        let gone = || StoreError::Io {
+            doing: "open",
+            path: self.part.to_string().into(),
+            cause: Errno::NOENT,
+        };
+        volume.map(|volume| volume.folder.clone()).ok_or_else(gone)
+    }
+
+    /// The folder that the frames' files, and folders with them, are in.
+    fn top(&self) -> &Directory {
+        self.top.as_deref().unwrap_or(&self.names.footing.folder)
     }
 
     /// Checks a frame and writes it under a temporary name, unless it need not or must not be.
     fn write(
         &mut self,
         received: &ReceivedFrame,
+        found: Option<Found>,
         sync: bool,
         before: &mut Vec<Entry>,
     ) -> Result<Step, FrameError> {
@@ -111,7 +192,7 @@ impl<'a> Batch<'a> {
         }
         let hash = received.checked_hash(self.names.source)?;
         let mut earlier = None;
-        match self.names.standing(name)? {
+        match self.names.standing_of(name, found)? {
             Standing::Stored(record) if record.blake3 == hash => {
                 let (run, sequence) = (received.from.run, received.frame.meta.sequence.0);
                 before.extend(stored_before(run, &record, sequence));
@@ -143,7 +224,7 @@ impl<'a> Batch<'a> {
 
     /// Waits for all temporary files at once. None is given its name if that fails, because
     /// nothing says which of them it was.
-    fn sync_written(&self, frames: &[ReceivedFrame], steps: &mut [Step]) {
+    fn sync_written(&self, frames: &[&ReceivedFrame], steps: &mut [Step]) {
         let Err(cause) = self.names.footing.sync_together() else { return };
         for (frame, step) in frames.iter().zip(steps) {
             if let Step::Written { part, .. } = step {
@@ -158,11 +239,12 @@ impl<'a> Batch<'a> {
     fn place(
         &mut self,
         received: &ReceivedFrame,
+        hour: Option<u8>,
         part: &str,
         hash: ContentHash,
         earlier: Option<Box<Record>>,
     ) -> Result<Step, FrameError> {
-        let renamed = self.rename(received, part, hash);
+        let renamed = self.rename(received, hour, part, hash);
         if !matches!(renamed, Ok(true)) {
             // It may have been renamed over the other file; otherwise it is of no more use.
             let _ = self.names.footing.folder.remove(part);
@@ -172,6 +254,7 @@ impl<'a> Batch<'a> {
         let mut record = Record::new(&received.frame.meta, hash, received.received, stored);
         record.run = received.from.run;
         record.sender = received.from.pin.as_deref().map(str::to_owned);
+        record.hour = hour;
         Ok(Step::Placed { record: Box::new(record), made, earlier })
     }
 
@@ -179,23 +262,23 @@ impl<'a> Batch<'a> {
     fn rename(
         &mut self,
         received: &ReceivedFrame,
+        hour: Option<u8>,
         part: &str,
         hash: ContentHash,
     ) -> Result<bool, FrameError> {
         let name = &received.frame.meta.name;
-        let top = &self.names.footing.folder;
-        let folder = make_within(top, name, self.options.durable);
+        let folder = make_within(self.top(), hour, name, self.options.durable);
         let folder = folder.map_err(|(folder, cause)| self.no_folder(name, &folder, cause))?;
-        let renamed = top.rename_new(part, &folder, name.file_name());
+        let renamed = self.names.footing.folder.rename_new(part, &folder, name.file_name());
         drop(folder);
         match renamed {
             Ok(()) => {
-                self.sync_folder(name)?;
+                self.sync_folder(hour, name)?;
                 Ok(true)
             }
             Err(Errno::EXIST) => {
-                self.place_over(received, part, hash)?;
-                self.sync_folder(name)?;
+                self.place_over(received, hour, part, hash)?;
+                self.sync_folder(hour, name)?;
                 Ok(false)
             }
             Err(cause) => Err(self.names.system(name, "name its file", cause)),
@@ -212,13 +295,13 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The names in the source's own folder are synced once for all frames; in folders below it, for each.
-    fn sync_folder(&self, name: &FrameName) -> Result<(), FrameError> {
-        if !self.options.durable || name.folder().is_none() {
+    /// The names in the manifest's own folder are synced once for all frames; in folders below it, for each.
+    fn sync_folder(&self, hour: Option<u8>, name: &FrameName) -> Result<(), FrameError> {
+        if !self.options.durable || hour.is_none() && name.folder().is_none() {
             return Ok(());
         }
         let failed = |cause| self.names.system(name, "sync its folder", cause);
-        match within(&self.names.footing.folder, name) {
+        match within(self.top(), hour, name) {
             Ok(Some(folder)) => folder.sync_names().map_err(failed),
             Ok(None) => Err(failed(Errno::NOENT)),
             Err((_, cause)) => Err(failed(cause)),
@@ -230,11 +313,12 @@ impl<'a> Batch<'a> {
     fn place_over(
         &mut self,
         received: &ReceivedFrame,
+        hour: Option<u8>,
         part: &str,
         hash: ContentHash,
     ) -> Result<(), FrameError> {
         let name = &received.frame.meta.name;
-        let folder = self.open_again(name)?;
+        let folder = self.open_again(hour, name)?;
         let found = folder.look(name.file_name());
         let found = found.map_err(|cause| self.names.system(name, "look at its file", cause))?;
         let Some(file) = found else {
@@ -248,11 +332,13 @@ impl<'a> Batch<'a> {
             let other = format!("{part}, which is the store's own");
             return Err(FrameError::Folded { frame: self.names.frame(name), other });
         }
-        if let Some(other) = self.names.owner_of_file(name, &folder, file.id)? {
+        if let Some(other) = self.names.owner_of_file(name, self.part, &folder, file.id)? {
             return Err(FrameError::Folded { frame: self.names.frame(name), other });
         }
-        if length == received.frame.meta.bytes && self.names.has_content(name, &file, hash)? {
-            return self.sync_adopted(name);
+        if length == received.frame.meta.bytes
+            && self.names.has_content(name, &folder, &file, hash)?
+        {
+            return self.sync_adopted(hour, name);
         }
         if length > 0 && !received.replace {
             let taken = self.names.taken(name)?;
@@ -263,9 +349,9 @@ impl<'a> Batch<'a> {
     }
 
     /// The frame's folder, which is there. A handle of its own.
-    fn open_again(&self, name: &FrameName) -> Result<Directory, FrameError> {
+    fn open_again(&self, hour: Option<u8>, name: &FrameName) -> Result<Directory, FrameError> {
         let failed = |cause| self.names.system(name, "open its folder", cause);
-        match within(&self.names.footing.folder, name) {
+        match within(self.top(), hour, name) {
             Ok(Some(folder)) => folder.again().map_err(failed),
             Ok(None) => Err(failed(Errno::NOENT)),
             Err((_, cause)) => Err(failed(cause)),
@@ -273,24 +359,24 @@ impl<'a> Batch<'a> {
     }
 
     /// A file that was there already is on the medium before it counts, in durable mode.
-    fn sync_adopted(&self, name: &FrameName) -> Result<(), FrameError> {
+    fn sync_adopted(&self, hour: Option<u8>, name: &FrameName) -> Result<(), FrameError> {
         if !self.options.durable {
             return Ok(());
         }
         let failed = |cause| self.names.system(name, "sync the file of its name", cause);
-        let file = self.open_again(name)?.open_file(name.file_name()).map_err(failed)?;
+        let file = self.open_again(hour, name)?.open_file(name.file_name()).map_err(failed)?;
         file.sync_all().map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
     }
 
     /// Appends the lines of the placed frames; takes their files back if that fails.
-    fn record(&mut self, frames: &[ReceivedFrame], steps: Vec<Step>) -> Vec<Outcome> {
+    fn record(&mut self, frames: &[&ReceivedFrame], steps: Vec<Step>) -> Vec<Outcome> {
         let placed = |step: &Step| match step {
             Step::Placed { record, .. } => Some(Record::clone(record)),
             _ => None,
         };
         let records: Vec<Record> = steps.iter().filter_map(placed).collect();
         let appended = if records.is_empty() { Ok(()) } else { self.append(&records) };
-        let settle = |(received, step): (&ReceivedFrame, Step)| match (step, &appended) {
+        let settle = |(received, step): (&&ReceivedFrame, Step)| match (step, &appended) {
             (Step::Settled(outcome), _) => outcome,
             (Step::Placed { record, earlier, .. }, Ok(())) => {
                 let account = &mut self.names.footing.account;
@@ -303,8 +389,8 @@ impl<'a> Batch<'a> {
             (Step::Written { .. }, Ok(())) => Outcome::Stored,
             (step, Err((doing, cause))) => {
                 let name = &received.frame.meta.name;
-                if matches!(step, Step::Placed { made: true, .. })
-                    && let Ok(folder) = self.open_again(name)
+                if let Step::Placed { made: true, record, .. } = &step
+                    && let Ok(folder) = self.open_again(record.hour, name)
                 {
                     let _ = folder.remove(name.file_name());
                 }
@@ -315,26 +401,19 @@ impl<'a> Batch<'a> {
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), (&'static str, Errno)> {
-        let footing = &mut *self.names.footing;
         if self.options.durable {
             // The names before the lines: a line must never be the only thing that survives.
-            footing.folder.sync_names().map_err(|cause| ("sync its folder", cause))?;
+            self.top().sync_names().map_err(|cause| ("sync its folder", cause))?;
         }
-        footing
-            .manifest
-            .append(records, self.options.durable)
-            .map_err(|error| ("append its line to the manifest", error.cause))
+        let doing = "append its line to the manifest";
+        let Footing { volumes, folder, .. } = &mut *self.names.footing;
+        let volume = volumes.volume(folder, self.part, false);
+        let volume = volume.map_err(|error| (doing, error.cause().unwrap_or(Errno::IO)))?;
+        let volume = volume.ok_or((doing, Errno::NOENT))?;
+        volume.manifest.append(records, self.options.durable).map_err(|error| (doing, error.cause))
     }
 }
 
 fn settle(step: Result<Step, FrameError>) -> Step {
     step.unwrap_or_else(|error| Step::Settled(Outcome::Failed(error)))
-}
-
-/// How many frames from the front can be stored together: each name once, so that the second frame
-/// of a name meets the first one stored.
-fn without_repeats(frames: &[ReceivedFrame]) -> usize {
-    let mut names = HashSet::new();
-    let some = frames.iter().take(RUN_FRAMES);
-    some.map(|frame| &frame.frame.meta.name).take_while(|&name| names.insert(name)).count()
 }

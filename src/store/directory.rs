@@ -298,6 +298,12 @@ fn modified_at(UnixNanos(nanos): UnixNanos) -> Timestamps {
     }
 }
 
+impl From<Directory> for OwnedFd {
+    fn from(folder: Directory) -> Self {
+        folder.fd
+    }
+}
+
 impl AsFd for Directory {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

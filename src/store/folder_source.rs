@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::account::stored_before;
+use super::account::{LeftBehind, stored_before};
 use super::batch::Batch;
 use super::belief::StoredInfo;
 use super::contract::{Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame};
@@ -32,7 +32,7 @@ pub struct FolderSource {
     /// `None` after something could not be opened anew.
     footing: Option<Box<Footing>>,
     /// What the next ledger has to say of the runs that go on.
-    left_behind: Vec<Entry>,
+    left_behind: Vec<LeftBehind>,
     said: Said,
 }
 
@@ -54,7 +54,7 @@ impl FolderSource {
 
     /// How many frames have a line in the manifest.
     pub fn frames(&self) -> u64 {
-        self.footing.as_ref().map_or(0, |footing| footing.manifest.frames())
+        self.footing.as_ref().map_or(0, |footing| footing.volumes.frames())
     }
 
     /// What is stored under `name`; `None` if the frame has to be sent. Fastest in the order in
@@ -141,14 +141,9 @@ impl FolderSource {
 
     fn stand_anew(&mut self) -> Result<Footing, StoreError> {
         let mut footing = Footing::open(&self.root, &self.source, self.options)?;
-        // Where only a file was replaced, the ledger may say it all already.
-        let is_new = |entry: &Entry| match entry {
-            Entry::Began { run, .. } | Entry::TakenAway { run, .. } => !footing.account.knows(*run),
-            _ => true,
-        };
-        let left_behind: Vec<_> =
-            self.left_behind.iter().filter(|entry| is_new(entry)).cloned().collect();
-        footing.note(&left_behind)?;
+        // Where only a day or a file was taken away, the ledger is there and says the rest already.
+        let entries = footing.account.taken_away(&self.left_behind);
+        footing.note(&entries)?;
         self.left_behind.clear();
         Ok(footing)
     }
@@ -274,7 +269,7 @@ impl OpenSource for FolderSource {
 
     fn last_sequence(&mut self) -> Option<Sequence> {
         let footing = self.footing.as_ref()?;
-        footing.manifest.last_sequence().max(footing.account.last_sequence())
+        footing.volumes.last_sequence().max(footing.account.last_sequence())
     }
 }
 

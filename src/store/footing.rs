@@ -1,6 +1,5 @@
-//! What an open source stands on: its folder, its manifest and its ledger, each known to be the one at its path.
+//! What an open source stands on: its folder, its manifests and its ledger, each known to be the one at its path.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,8 +13,9 @@ use super::lock::Locked;
 use super::options::StoreOptions;
 use super::remembered::Remembered;
 use super::root::Root;
+use super::volumes::{Volumes, open_record};
 use crate::frame::{RESERVED_PREFIX, SourceName};
-use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME, Ledger, Manifest, ManifestError, Opened};
+use crate::manifest::{Entry, FILE_NAME, INDEX_NAME, LEDGER_NAME, Ledger, ManifestError, Opened};
 
 /// A temporary file's name ends in this.
 const PART_SUFFIX: &str = ".part";
@@ -33,7 +33,7 @@ pub(super) struct Footing {
     /// Keeps the store locked.
     out: Arc<Locked>,
     pub(super) folder: Locked,
-    pub(super) manifest: Manifest,
+    pub(super) volumes: Volumes,
     ledger: Ledger,
     pub(super) account: Account,
     /// What was found, and put right, when it was opened.
@@ -43,7 +43,6 @@ pub(super) struct Footing {
     pub(super) remembered: Remembered,
     source: SourceName,
     folder_id: FileId,
-    manifest_id: FileId,
     ledger_id: FileId,
     options: StoreOptions,
     parts: u64,
@@ -63,26 +62,24 @@ impl Footing {
         remove_parts(&folder).map_err(|cause| failed("remove temporary files from", cause))?;
         let folder_id = folder.id().map_err(|cause| failed("look at", cause))?;
         let ledger_file = open_record(&path, LEDGER_NAME, || folder.open_to_write(LEDGER_NAME))?;
-        let manifest_file = open_record(&path, FILE_NAME, || folder.open_to_append(FILE_NAME))?;
         if options.durable {
             // What an earlier receiver stored without syncing is confirmed from now on, too.
             folder.sync_names().map_err(|cause| failed("sync", cause))?;
             sync_together(&folder).map_err(|cause| failed("sync", cause))?;
         }
-        let id = |file: &File| Look::of_file(file).map_err(|cause| failed("look into", cause));
-        let (ledger_id, manifest_id) = (id(&ledger_file)?.id, id(&manifest_file)?.id);
+        let ledger_id = Look::of_file(&ledger_file).map_err(|cause| failed("look into", cause))?.id;
         let mut account = Account::default();
         let (ledger, _) = Ledger::open(ledger_file, &path.join(LEDGER_NAME), &mut |entry| {
             account.learn(&entry);
         })?;
+        let (volumes, opened) = Volumes::open(&folder, &path, options)?;
         let mut first_sender = None;
-        let (manifest, opened) =
-            Manifest::open(manifest_file, &path.join(FILE_NAME), &mut |record| {
-                account.brought(record);
-                if first_sender.is_none() {
-                    first_sender.clone_from(&record.sender);
-                }
-            })?;
+        for (_, summary) in volumes.summaries() {
+            account.brought_all(summary);
+            if first_sender.is_none() {
+                first_sender.clone_from(&summary.first_sender);
+            }
+        }
         if let (None, Some(sender)) = (account.owner(), &first_sender) {
             account.set_owner(sender, None);
         }
@@ -91,7 +88,7 @@ impl Footing {
         Ok(Self {
             out,
             folder,
-            manifest,
+            volumes,
             ledger,
             account,
             opened,
@@ -99,28 +96,33 @@ impl Footing {
             remembered: Remembered::default(),
             source: source.clone(),
             folder_id,
-            manifest_id,
             ledger_id,
             options,
             parts: 0,
         })
     }
 
-    /// Whether the store's folder, the source's, its manifest and its ledger are the ones at their paths.
+    /// Whether the store's folder, the source's, its ledger and the manifests that are open are the ones at their
+    /// paths.
     pub(super) fn is_in_place(&self, root: &Root) -> bool {
         let is = |folder: &Directory, name: &str, id| {
             folder.look(name).is_ok_and(|found| found.is_some_and(|found| found.id == id))
         };
         root.is_at_its_path(&self.out)
             && is(&self.out, self.source.as_str(), self.folder_id)
-            && is(&self.folder, FILE_NAME, self.manifest_id)
             && is(&self.folder, LEDGER_NAME, self.ledger_id)
+            && self.volumes.are_in_place(&self.folder)
     }
 
-    /// The store's own file that this one is, by what it is and not by its name.
-    pub(super) fn own_file(&self, id: FileId) -> Option<&'static str> {
-        let own = [(self.manifest_id, FILE_NAME), (self.ledger_id, LEDGER_NAME)];
-        own.into_iter().find(|(own, _)| *own == id).map(|(_, name)| name)
+    /// The store's own file that this one in `folder` is, by what it is and not by its name.
+    pub(super) fn own_file(&self, folder: &Directory, id: FileId) -> Option<&'static str> {
+        if self.ledger_id == id {
+            return Some(LEDGER_NAME);
+        }
+        let is_it = |name: &&str| {
+            folder.look(name).is_ok_and(|found| found.is_some_and(|found| found.id == id))
+        };
+        [FILE_NAME, INDEX_NAME].into_iter().find(is_it)
     }
 
     /// Lets a sender in, whose the source becomes where it is nobody's yet.
@@ -190,20 +192,6 @@ fn open_folder(
     Locked::take(folder).map_err(|cause| match cause {
         Errno::WOULDBLOCK => StoreError::SourceInUse { path: path.to_owned() },
         cause => failed("lock", cause),
-    })
-}
-
-fn open_record(
-    path: &Path,
-    name: &str,
-    open: impl FnOnce() -> Result<File, Errno>,
-) -> Result<File, StoreError> {
-    let path = path.join(name);
-    open().map_err(|cause| match cause {
-        Errno::LOOP | Errno::MLINK | Errno::INVAL | Errno::ISDIR | Errno::NXIO => {
-            StoreError::ManifestNotAFile { path }
-        }
-        cause => StoreError::Io { doing: "open", path, cause },
     })
 }
 

@@ -54,6 +54,7 @@ mod folder;
 mod folder_source;
 mod folders;
 mod footing;
+mod layout;
 mod lock;
 #[cfg(test)]
 mod model;
@@ -63,6 +64,7 @@ mod root;
 mod said;
 mod standing;
 mod template;
+mod volumes;
 mod within;
 
 pub use crate::manifest::Place;
@@ -76,8 +78,10 @@ pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;
 pub use folders::FolderStores;
+pub use layout::Layout;
 pub use options::StoreOptions;
 pub use template::{FolderTemplate, TemplateError};
+pub(crate) use volumes::days;
 pub(crate) use within::within;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How a folder store stores.
 
+use super::layout::Layout;
 use crate::frame::UnixNanos;
 
 /// How frames are stored.
@@ -10,10 +11,12 @@ pub struct StoreOptions {
     pub durable: bool,
     /// The clock that `stored_unix_ns` is read from.
     pub clock: fn() -> UnixNanos,
+    /// How frames are put into folders.
+    pub layout: Layout,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { durable: false, clock: UnixNanos::now }
+        Self { durable: false, clock: UnixNanos::now, layout: Layout::Flat }
     }
 }

@@ -3,14 +3,16 @@
 use rustix::io::Errno;
 
 use super::content::hash_file;
-use super::contract::Reading;
+use super::contract::{Reading, ReceivedFrame};
 use super::directory::{Directory, FileId, Kind, Look};
-use super::error::{FrameError, Taken};
+use super::error::{FrameError, StoreError, Taken};
 use super::footing::{Footing, folds};
+use super::layout::{Layout, Part, Spot};
 use super::remembered::Seen;
+use super::volumes::Found;
 use super::within::within;
 use crate::frame::{ContentHash, FrameName, SourceName, UnixNanos};
-use crate::manifest::{ManifestError, Record, Text};
+use crate::manifest::{Record, Text};
 
 /// By so many ns the time of a file may be early: the kernel takes it from its tick, of 10 ms at most.
 /// Where a file system keeps whole seconds, files are read again more often than they had to be.
@@ -33,15 +35,43 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
-    pub(super) fn standing(&mut self, name: &FrameName) -> Result<Standing, FrameError> {
-        let record = match self.footing.manifest.find(name) {
-            Ok(Some(record)) => record,
-            Ok(None) => return Ok(Standing::Open),
-            Err(ManifestError { cause, .. }) => {
-                return Err(self.system(name, "read the manifest", cause));
-            }
+    /// The line of a name, and where it is.
+    pub(super) fn find(&mut self, name: &FrameName) -> Result<Option<Found>, FrameError> {
+        let Footing { volumes, folder, .. } = &mut *self.footing;
+        volumes.find(folder, name).map_err(|error| match error {
+            StoreError::Manifest(error) => self.system(name, "read the manifest", error.cause),
+            error => FrameError::from_source(self.frame(name), &error),
+        })
+    }
+
+    /// Where a frame's file goes, and its line, where it has one: it stays where that is.
+    pub(super) fn spot(
+        &mut self,
+        received: &ReceivedFrame,
+        layout: Layout,
+    ) -> Result<(Spot, Option<Found>), FrameError> {
+        let meta = &received.frame.meta;
+        let found = self.find(&meta.name)?;
+        let spot = match &found {
+            Some(found) => Spot { part: found.part, hour: found.record.hour },
+            None => layout.spot(meta.captured.map_or(received.received, |captured| captured.at)),
         };
-        let folder = match within(&self.footing.folder, name) {
+        Ok((spot, found))
+    }
+
+    pub(super) fn standing(&mut self, name: &FrameName) -> Result<Standing, FrameError> {
+        let found = self.find(name)?;
+        self.standing_of(name, found)
+    }
+
+    /// The same where its line was found before.
+    pub(super) fn standing_of(
+        &mut self,
+        name: &FrameName,
+        found: Option<Found>,
+    ) -> Result<Standing, FrameError> {
+        let Some(Found { folder: top, record, .. }) = found else { return Ok(Standing::Open) };
+        let folder = match within(&top, record.hour, name) {
             Ok(Some(folder)) => folder,
             // Without its folder, or with something in its place, there is no file.
             Ok(None) | Err((_, Errno::NOTDIR)) => return Ok(Standing::Open),
@@ -56,8 +86,7 @@ impl Names<'_> {
         // Most files are the line's by their time, and need not be read. Where names are folded, a file may be
         // another frame's that came after it was deleted.
         let is_by_time = wrote(&record, file.changed) && !self.footing.folds;
-        drop(folder);
-        match is_by_time || self.has_content(name, &file, record.blake3)? {
+        match is_by_time || self.has_content(name, &folder, &file, record.blake3)? {
             true => Ok(Standing::Stored(Box::new(record))),
             false => Ok(Standing::Altered),
         }
@@ -71,11 +100,12 @@ impl Names<'_> {
         })
     }
 
-    /// Whether the file of that name, which looks like `seen`, has this content. It is read once, and again only
-    /// when it has changed.
+    /// Whether the file of that name in its folder, which looks like `seen`, has this content. It is read once, and
+    /// again only when it has changed.
     pub(super) fn has_content(
         &mut self,
         name: &FrameName,
+        folder: &Directory,
         seen: &Look,
         wanted: ContentHash,
     ) -> Result<bool, FrameError> {
@@ -83,17 +113,15 @@ impl Names<'_> {
             return Ok(known);
         }
         let failed = |cause| self.system(name, "read the file of its name", cause);
-        let folder = within(&self.footing.folder, name).map_err(|(_, cause)| failed(cause))?;
-        let folder = folder.ok_or_else(|| failed(Errno::NOENT))?;
-        let (is_same, seen) = read(&folder, name.file_name(), wanted).map_err(failed)?;
+        let (is_same, seen) = read(folder, name.file_name(), wanted).map_err(failed)?;
         seen.into_iter().for_each(|seen| self.footing.remembered.take(seen));
         Ok(is_same)
     }
 
     /// What has to be read to tell whether a frame of so many bytes is stored, if anything has.
     pub(super) fn unread(&mut self, name: &FrameName, bytes: u64) -> Option<Reading> {
-        let record = self.footing.manifest.find(name).ok()??;
-        let folder = within(&self.footing.folder, name).ok()??;
+        let Found { folder: top, record, .. } = self.find(name).ok()??;
+        let folder = within(&top, record.hour, name).ok()??;
         let file = folder.look(name.file_name()).ok()??;
         let is_candidate = file.kind == Kind::File(record.bytes) && record.bytes == bytes;
         if !is_candidate
@@ -108,25 +136,29 @@ impl Names<'_> {
 
     /// The frame, or the store's own file, whose file is found under a name without a line of its own: where the
     /// file system takes the two names for one. Known by looking at what is there, never by the names: every
-    /// frame's file is looked at, where the file system is one that folds names at all.
+    /// frame's file in that part of the source is looked at, where the file system is one that folds names at all.
     pub(super) fn owner_of_file(
         &mut self,
         name: &FrameName,
+        part: Part,
         folder: &Directory,
         id: FileId,
     ) -> Result<Option<String>, FrameError> {
-        if let Some(own) = self.footing.own_file(id) {
+        if let Some(own) = self.footing.own_file(folder, id) {
             return Ok(Some(format!("{own}, which is the store's own")));
         }
-        let listed = self.footing.manifest.find(name);
-        let failed = |cause| self.system(name, "read the manifest", cause);
-        let is_listed = listed.map_err(|error| failed(error.cause))?.is_some();
-        if is_listed || !folds(folder) {
+        if self.find(name)?.is_some() || !folds(folder) {
             return Ok(None);
         }
         // As long as it is open, no other file can be given its number.
         let _held = folder.open_file(name.file_name());
-        let mut lines = self.footing.manifest.lines().map_err(|error| failed(error.cause))?;
+        let frame = self.frame(name);
+        let failed = |cause| FrameError::from_system(frame.clone(), "read the manifest", cause);
+        let Footing { volumes, folder: top, .. } = &mut *self.footing;
+        let volume = volumes.volume(top, part, false);
+        let volume = volume.map_err(|error| FrameError::from_source(frame.clone(), &error))?;
+        let Some(volume) = volume else { return Ok(None) };
+        let mut lines = volume.manifest.lines().map_err(|error| failed(error.cause))?;
         loop {
             let line = lines
                 .next_line()
@@ -134,7 +166,7 @@ impl Names<'_> {
             let Some(line) = line else { return Ok(None) };
             let Text::Whole(text) = line.text else { continue };
             let Ok(record) = Record::parse(text) else { continue };
-            let other = within(&self.footing.folder, &record.name).ok().flatten();
+            let other = within(&volume.folder, record.hour, &record.name).ok().flatten();
             let found = other.and_then(|other| other.look(record.name.file_name()).ok().flatten());
             if record.name != *name && found.is_some_and(|found| found.id == id) {
                 return Ok(Some(format!("{}/{}", self.source, record.name)));

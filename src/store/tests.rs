@@ -32,7 +32,7 @@ pub(super) fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
 }
 
 pub(super) fn open(out: &Path) -> FolderSource {
-    let options = StoreOptions { durable: false, clock: || UnixNanos(4) };
+    let options = StoreOptions { clock: || UnixNanos(4), ..StoreOptions::default() };
     FolderStore::open(out, options).unwrap().source(&source(), &Opener::default()).unwrap()
 }
 
@@ -69,7 +69,7 @@ fn frames_are_stored_under_their_names_with_a_line_each() {
     for durable in [false, true] {
         let out = TempDir::new().unwrap();
         let path = out.path().join("new/store");
-        let options = StoreOptions { durable, clock: || UnixNanos(4) };
+        let options = StoreOptions { durable, clock: || UnixNanos(4), ..StoreOptions::default() };
         let mut store = FolderStore::open(&path, options)
             .unwrap()
             .source(&source(), &Opener::default())

@@ -18,6 +18,7 @@ mod report;
 mod runs;
 mod sequences;
 mod source;
+mod unknown;
 
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,9 @@ pub use report::{Alteration, Altered, Progress, SourceReport, VerifyReport};
 pub use runs::{Account, Drops, Gap, RunReport, State};
 pub use sequences::{SequenceGap, Sequences};
 
-use crate::manifest::{FILE_NAME, Listed, ManifestError};
-use crate::store::{Directory, Kind};
+use crate::frame::UnixNanos;
+use crate::manifest::{FILE_NAME, LEDGER_NAME, Listed, ManifestError};
+use crate::store::{Directory, Kind, days};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,8 @@ pub struct VerifyOptions {
     pub threads: usize,
     /// How many findings of a kind are named for each source; all are counted.
     pub named: usize,
+    /// The files of frames that were stored before are not read.
+    pub since: Option<UnixNanos>,
 }
 
 /// Why a store could not be verified.
@@ -85,7 +89,7 @@ pub enum VerifyError {
 impl Default for VerifyOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { threads, named: 10_000 }
+        Self { threads, named: 10_000, since: None }
     }
 }
 
@@ -113,7 +117,7 @@ pub fn verify(
         sources: Vec::new(),
         unknown: Listed::new(options.named),
     };
-    if has_manifest(&folder).map_err(failed)? {
+    if is_source(&folder).map_err(failed)? {
         let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = full.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         report.sources.push(source::verify_source(&folder, path, name, options, progress)?);
@@ -198,7 +202,7 @@ fn what_is(store: &Directory, name: &str) -> Result<Within, Errno> {
         return Ok(Within::Unknown);
     }
     let is_own = name == LOST_AND_FOUND;
-    match store.folder(name).and_then(|folder| has_manifest(&folder)) {
+    match store.folder(name).and_then(|folder| is_source(&folder)) {
         Ok(true) => Ok(Within::Source),
         Ok(false) if !is_own => Ok(Within::Unknown),
         Err(cause) if !is_own || cause != Errno::ACCESS => Err(cause),
@@ -206,9 +210,13 @@ fn what_is(store: &Directory, name: &str) -> Result<Within, Errno> {
     }
 }
 
-fn has_manifest(folder: &Directory) -> Result<bool, Errno> {
-    Ok(matches!(folder.kind(FILE_NAME)?, Some(Kind::File(_))))
+/// A source has a manifest or, where it has days instead, a ledger.
+fn is_source(folder: &Directory) -> Result<bool, Errno> {
+    let has = |name| Ok(matches!(folder.kind(name)?, Some(Kind::File(_))));
+    Ok(has(FILE_NAME)? || has(LEDGER_NAME)? || !days(folder)?.is_empty())
 }
 
+#[cfg(test)]
+mod layout_tests;
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,8 @@ pub struct SourceReport {
     pub verified_bytes: u64,
     /// Frames without a file that were removed because they were old enough.
     pub expired: u64,
+    /// Frames whose files were not read, because they were stored before the time from which on they were to be.
+    pub skipped: u64,
     /// Frames with a line but no file.
     pub missing: Listed<String>,
     /// Frames whose file is not what its line says.
@@ -97,7 +99,7 @@ pub struct Progress<'a> {
     pub source: &'a str,
     /// Its frames that have been looked at.
     pub frames: u64,
-    /// Its frames altogether.
+    /// Its frames altogether, as far as that is known yet.
     pub of_frames: u64,
     /// Bytes hashed in this source.
     pub bytes: u64,
@@ -115,7 +117,7 @@ impl VerifyReport {
 impl SourceReport {
     /// As [`VerifyReport::is_proven`], for one source.
     pub fn is_proven(&self) -> bool {
-        self.verified + self.expired == self.frames
+        self.verified + self.expired + self.skipped == self.frames
             && matches!(self.account.state, State::Complete | State::Undeclared)
             && self.bad_ledger_lines.is_empty()
             && self.missing.is_empty()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::Serialize;
 
 use crate::frame::{DropReason, RunId, UnixNanos};
-use crate::manifest::{Entry, Listed, Place, Ranges, Record};
+use crate::manifest::{Day, Entry, Listed, Place, Ranges, Record, Summary};
 
 /// Ranges kept of a run, at some 40 bytes each: hours of a camera that drops every other frame.
 const MAX_RANGES: usize = 4_000_000;
@@ -105,6 +105,7 @@ pub(super) struct Accounts {
     order: Vec<RunId>,
     owner: Option<String>,
     owner_name: Option<String>,
+    days: HashMap<Day, UnixNanos>,
 }
 
 #[derive(Debug)]
@@ -165,6 +166,9 @@ impl Accounts {
             Entry::Expired { run, range, .. } => {
                 self.run(run).expired.insert(range.first, range.last);
             }
+            Entry::DayExpired { day, at, .. } => {
+                self.days.insert(day, at);
+            }
             Entry::Ended { run, at, captured } => self.run(run).ended = Some((at, captured)),
             Entry::ResumedBy { run, by } => self.run(run).resumed_by = Some(by),
         }
@@ -182,6 +186,18 @@ impl Accounts {
     pub(super) fn expired(&self) -> HashMap<RunId, Ranges> {
         let expired = self.runs.iter().filter(|(_, run)| run.expired.count() > 0);
         expired.map(|(&id, run)| (id, run.expired.clone())).collect()
+    }
+
+    /// Takes in what the lines of a manifest come to.
+    pub(super) fn stored_all(&mut self, summary: &Summary) {
+        for (run, stored) in &summary.runs {
+            self.run(*run).stored.extend(stored);
+        }
+    }
+
+    /// The days of which everything stored before a time was removed because it was old enough.
+    pub(super) fn expired_days(&self) -> HashMap<Day, UnixNanos> {
+        self.days.clone()
     }
 
     fn run(&mut self, id: RunId) -> &mut Run {
@@ -233,6 +249,14 @@ impl Accounts {
         };
         account.drops = drops.into_iter().filter(|(_, frames)| *frames > 0).map(named).collect();
         account
+    }
+}
+
+impl Account {
+    /// Says nothing of runs: there is no ledger that could.
+    pub(super) fn declares_nothing(&mut self) {
+        self.state = State::Undeclared;
+        self.runs.first.iter_mut().for_each(|run| run.state = State::Undeclared);
     }
 }
 

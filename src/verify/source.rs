@@ -1,7 +1,7 @@
 //! Verifies the folder of one source, with several threads reading from one manifest.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
@@ -9,24 +9,38 @@ use rustix::io::Errno;
 use super::report::{Alteration, Altered, Progress, SourceReport};
 use super::runs::Accounts;
 use super::sequences::Places;
+use super::unknown;
 use super::{VerifyError, VerifyOptions};
-use crate::frame::{FrameName, MAX_FRAME_NAME_PARTS, RunId};
+use crate::frame::{RunId, UnixNanos};
 use crate::manifest::{
-    BadLine, FILE_NAME, LEDGER_NAME, Ledger, Lines, Listed, Manifest, ManifestError, Ranges,
-    Record, Text,
+    BadLine, Day, FILE_NAME, LEDGER_NAME, Ledger, Lines, Listed, Manifest, ManifestError, Ranges,
+    Record, Resting, Text,
 };
-use crate::store::{Directory, Kind, hash_file, within};
+use crate::store::{Directory, Kind, days, hash_file, within};
 
+/// A line of the manifest takes about so much, where nothing tells how many there are.
+const LINE_BYTES: u64 = 400;
 /// What a thread takes on at a time: enough that threads seldom wait for one another, little
 /// enough that progress is seen and no thread is left alone with the rest.
 const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// A part of the source with a manifest: all of it, or a day.
+struct Part {
+    day: Option<Day>,
+    folder: Directory,
+    path: PathBuf,
+    /// What its index says, where that speaks of all of it.
+    resting: Option<Resting>,
+}
 
 /// Hands out the records that count, in the manifest's order.
 struct Feed<'m> {
     manifest: &'m Manifest,
     path: &'m Path,
     lines: Lines<'m>,
+    since: Option<UnixNanos>,
+    skipped: u64,
     places: Places,
     accounts: Accounts,
     /// Ends the work of every thread.
@@ -36,6 +50,9 @@ struct Feed<'m> {
 /// Gathers what the threads find.
 struct Tally<'p> {
     report: SourceReport,
+    /// The folder of the part, before names of frames.
+    below: String,
+    of_frames: u64,
     bytes_read: u64,
     checked: u64,
     progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
@@ -50,6 +67,21 @@ enum Finding {
     Altered(Alteration),
 }
 
+/// What was declared to have been removed because it was old enough.
+struct Expired {
+    runs: HashMap<RunId, Ranges>,
+    days: HashMap<Day, UnixNanos>,
+}
+
+impl Expired {
+    fn has(&self, day: Option<Day>, record: &Record) -> bool {
+        let of_run = record.run.and_then(|run| self.runs.get(&run));
+        let of_day = self.days.get(&day.unwrap_or_else(|| record.day()));
+        of_run.is_some_and(|of_run| of_run.contains(record.sequence.0))
+            || of_day.is_some_and(|at| record.stored <= *at)
+    }
+}
+
 pub(super) fn verify_source(
     folder: &Directory,
     path: &Path,
@@ -57,61 +89,133 @@ pub(super) fn verify_source(
     options: VerifyOptions,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<SourceReport, VerifyError> {
-    let manifest_path = path.join(FILE_NAME);
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
-    let file = folder
-        .open_file(FILE_NAME)
-        .map_err(|cause| VerifyError::Io { path: manifest_path.clone(), cause })?;
     let mut accounts = Accounts::default();
-    // Before the manifest: of a source that is being written, the ledger must not say more than that.
+    // Before the manifests: of a source that is being written, the ledger must not say more than those.
     let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
-    let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
-    let expired = accounts.expired();
+    let expired = Expired { runs: accounts.expired(), days: accounts.expired_days() };
+    let parts = parts(folder, path).map_err(failed)?;
+    let named = || Listed::new(options.named);
     let mut report = SourceReport {
         source,
         path: path.to_owned(),
-        frames: manifest.frames(),
+        frames: 0,
         verified: 0,
         verified_bytes: 0,
         expired: 0,
-        missing: Listed::new(options.named),
+        skipped: 0,
+        missing: named(),
         altered: Listed::new(options.named),
-        unknown: Listed::new(options.named),
-        bad_lines: opened.bad_lines,
+        unknown: named(),
+        bad_lines: Listed::new(options.named),
         bad_ledger_lines,
         account: Accounts::default().finish(0),
         sequences: Places::default().finish(0),
     };
-    find_unknown(folder, "", &mut manifest, &mut report.unknown)?.map_err(failed)?;
-    let feed = Mutex::new(Feed {
-        manifest: &manifest,
-        path: &manifest_path,
-        lines: manifest.lines()?,
-        places: Places::default(),
-        accounts,
-        failed: None,
-    });
-    let tally = Mutex::new(Tally { report, bytes_read: 0, checked: 0, progress });
-    std::thread::scope(|scope| {
-        for _ in 1..options.threads {
-            // Where the system gives no more threads, those that there are do it all.
-            let helper = std::thread::Builder::new();
-            if helper.spawn_scoped(scope, || check_frames(folder, &expired, &feed, &tally)).is_err()
-            {
-                break;
-            }
-        }
-        check_frames(folder, &expired, &feed, &tally);
-    });
-    let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if !parts.iter().any(|part| part.day.is_none()) {
+        unknown::beside_days(folder, &mut report.unknown).map_err(failed)?;
+    }
+    let of_frames = parts.iter().map(Part::about).sum();
+    let (below, bytes_read, checked) = (String::new(), 0, 0);
+    let tally = Mutex::new(Tally { report, below, of_frames, bytes_read, checked, progress });
+    let mut places = Places::default();
+    for part in &parts {
+        (places, accounts) = verify_part(part, &expired, options, places, accounts, &tally)?;
+    }
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
-    report.sequences = feed.places.finish(options.named);
-    report.account = feed.accounts.finish(options.named);
+    report.sequences = places.finish(options.named);
+    report.account = accounts.finish(options.named);
+    if report.source.parse::<Day>().is_ok() && folder.kind(LEDGER_NAME).map_err(failed)?.is_none() {
+        // A day that was taken away: the ledger with its runs is where it came from.
+        report.account.declares_nothing();
+    }
     // Threads and folders have no order of their own; equal stores shall have equal reports.
     report.missing.first.sort();
     report.altered.first.sort_by(|one, other| one.name.cmp(&other.name));
     report.unknown.first.sort();
-    feed.failed.map_or(Ok(report), |error| Err(error.into()))
+    Ok(report)
+}
+
+/// Holds the files of one manifest against it.
+fn verify_part(
+    part: &Part,
+    expired: &Expired,
+    options: VerifyOptions,
+    places: Places,
+    mut accounts: Accounts,
+    tally: &Mutex<Tally<'_>>,
+) -> Result<(Places, Accounts), VerifyError> {
+    if let (Some(since), Some(resting)) = (options.since, &part.resting)
+        && resting.summary().last_stored() < since
+    {
+        accounts.stored_all(resting.summary());
+        locked(tally).skip(resting.summary().frames);
+        return Ok((places, accounts));
+    }
+    let manifest_path = part.path.join(FILE_NAME);
+    let failed = |cause| VerifyError::Io { path: part.path.clone(), cause };
+    let file = part
+        .folder
+        .open_file(FILE_NAME)
+        .map_err(|cause| VerifyError::Io { path: manifest_path.clone(), cause })?;
+    let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
+    let mut unknown = locked(tally).begin(part, manifest.frames(), opened.bad_lines);
+    unknown::find(&part.folder, part.day.is_none(), &mut manifest, &mut unknown)?
+        .map_err(failed)?;
+    locked(tally).found_unknown(unknown);
+    let feed = Mutex::new(Feed {
+        manifest: &manifest,
+        path: &manifest_path,
+        lines: manifest.lines()?,
+        since: options.since,
+        skipped: 0,
+        places,
+        accounts,
+        failed: None,
+    });
+    std::thread::scope(|scope| {
+        for _ in 1..options.threads {
+            // Where the system gives no more threads, those that there are do it all.
+            let helper = std::thread::Builder::new();
+            if helper.spawn_scoped(scope, || check_frames(part, expired, &feed, tally)).is_err() {
+                break;
+            }
+        }
+        check_frames(part, expired, &feed, tally);
+    });
+    let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    locked(tally).report.skipped += feed.skipped;
+    feed.failed.map_or(Ok((feed.places, feed.accounts)), |error| Err(error.into()))
+}
+
+/// The parts of a source that have a manifest: its own folder, and the days in it.
+fn parts(folder: &Directory, path: &Path) -> Result<Vec<Part>, Errno> {
+    let mut parts = Vec::new();
+    if folder.kind(FILE_NAME)?.is_some() {
+        parts.push(Part::of(None, folder.again()?, path.to_owned()));
+    }
+    for day in days(folder)? {
+        let name = day.to_string();
+        parts.push(Part::of(Some(day), folder.folder(&name)?, path.join(name)));
+    }
+    Ok(parts)
+}
+
+impl Part {
+    fn of(day: Option<Day>, folder: Directory, path: PathBuf) -> Self {
+        let file = folder.open_file(FILE_NAME).ok();
+        let resting = file.and_then(|file| Resting::load(&folder, &file));
+        Self { day, folder, path, resting }
+    }
+
+    /// About how many frames it has.
+    fn about(&self) -> u64 {
+        let by_length = || match self.folder.kind(FILE_NAME) {
+            Ok(Some(Kind::File(bytes))) => bytes / LINE_BYTES,
+            _ => 0,
+        };
+        self.resting.as_ref().map_or_else(by_length, |resting| resting.summary().frames)
+    }
 }
 
 /// Takes the ledger in, where there is one: earlier versions wrote none.
@@ -129,90 +233,16 @@ fn read_ledger(
     }
 }
 
-/// Lists what is in the folder, and in folders below it, without a line: a folder of which nothing has one as a
-/// whole. The outer error is the manifest's, the inner one the folder's. Whether anything has a line.
-fn find_unknown(
-    folder: &Directory,
-    below: &str,
-    manifest: &mut Manifest,
-    unknown: &mut Listed<String>,
-) -> Result<Result<bool, Errno>, ManifestError> {
-    let (mut failed, mut any) = (None, false);
-    let visited = folder.for_each_name(|name| {
-        if below.is_empty() && [FILE_NAME.as_bytes(), LEDGER_NAME.as_bytes()].contains(&name) {
-            return Ok(());
-        }
-        let shown = format!("{below}{}", String::from_utf8_lossy(name));
-        let found = match std::str::from_utf8(name) {
-            Ok(name) => is_known(folder, name, &shown, manifest, unknown),
-            Err(_) => Ok(Ok(false)),
-        };
-        match found {
-            Ok(Ok(true)) => any = true,
-            Ok(Ok(false)) => unknown.push(shown),
-            Ok(Err(cause)) => return Err(cause),
-            Err(error) => {
-                let cause = error.cause;
-                failed = Some(error);
-                return Err(cause);
-            }
-        }
-        Ok(())
-    });
-    failed.map_or(Ok(visited.map(|()| any)), Err)
-}
-
-/// Whether what is in a folder has a line, or anything in it has: then what has none there is listed.
-fn is_known(
-    folder: &Directory,
-    name: &str,
-    shown: &str,
-    manifest: &mut Manifest,
-    unknown: &mut Listed<String>,
-) -> Result<Result<bool, Errno>, ManifestError> {
-    if let Ok(frame) = FrameName::parse(shown)
-        && manifest.find(&frame)?.is_some()
-    {
-        return Ok(Ok(true));
-    }
-    match folder.kind(name) {
-        Ok(Some(Kind::Folder)) if shown.split('/').count() < MAX_FRAME_NAME_PARTS => {}
-        Ok(_) => return Ok(Ok(false)),
-        Err(cause) => return Ok(Err(cause)),
-    }
-    let inner = match folder.folder(name) {
-        Ok(inner) => inner,
-        // What cannot be looked into has no frame that could be read either.
-        Err(Errno::ACCESS) => return Ok(Ok(false)),
-        Err(cause) => return Ok(Err(cause)),
-    };
-    let mut inside = unknown.alike();
-    let found = find_unknown(&inner, &format!("{shown}/"), manifest, &mut inside)?;
-    if found == Ok(true) {
-        unknown.append(inside);
-    }
-    Ok(found)
-}
-
 /// One thread's work: until nothing is left, takes some records and checks their files.
-fn check_frames(
-    folder: &Directory,
-    expired: &HashMap<RunId, Ranges>,
-    feed: &Mutex<Feed<'_>>,
-    tally: &Mutex<Tally<'_>>,
-) {
-    let is_expired = |record: &Record| {
-        let expired = record.run.and_then(|run| expired.get(&run));
-        expired.is_some_and(|expired| expired.contains(record.sequence.0))
-    };
+fn check_frames(part: &Part, expired: &Expired, feed: &Mutex<Feed<'_>>, tally: &Mutex<Tally<'_>>) {
     let mut buffer = Vec::new();
     loop {
         let batch = locked(feed).take();
         if batch.is_empty() {
             return;
         }
-        let check = |record: Record| match check(folder, &record, &mut buffer) {
-            Finding::Missing if is_expired(&record) => (Finding::Expired, record),
+        let check = |record: Record| match check(&part.folder, &record, &mut buffer) {
+            Finding::Missing if expired.has(part.day, &record) => (Finding::Expired, record),
             found => (found, record),
         };
         let checked: Vec<_> = batch.into_iter().map(check).collect();
@@ -246,6 +276,10 @@ impl Feed<'_> {
             self.accounts.stored(&record);
             // Lines that a later line of the same name has replaced claim nothing any more.
             if self.manifest.is_current(&record.name, line.offset) {
+                if self.since.is_some_and(|since| record.stored < since) {
+                    self.skipped += 1;
+                    continue;
+                }
                 bytes = bytes.saturating_add(record.bytes);
                 if record.run.is_none() {
                     self.places.insert(record.sequence);
@@ -258,9 +292,38 @@ impl Feed<'_> {
 }
 
 impl Tally<'_> {
+    /// Begins a part, and gives a list for what is unknown in it.
+    fn begin(&mut self, part: &Part, frames: u64, bad_lines: Listed<BadLine>) -> Listed<String> {
+        self.of_frames = (self.of_frames + frames).saturating_sub(part.about());
+        self.report.frames += frames;
+        self.below = part.day.map_or_else(String::new, |day| format!("{day}/"));
+        let mut bad = self.report.bad_lines.alike();
+        bad.count = bad_lines.count;
+        bad.first = bad_lines.first;
+        if let Some(day) = part.day {
+            bad.first
+                .iter_mut()
+                .for_each(|line| line.reason = format!("in {day}: {}", line.reason));
+        }
+        self.report.bad_lines.append(bad);
+        self.report.unknown.alike()
+    }
+
+    fn found_unknown(&mut self, mut unknown: Listed<String>) {
+        unknown.first.iter_mut().for_each(|name| name.insert_str(0, &self.below));
+        self.report.unknown.append(unknown);
+    }
+
+    /// Counts a part that was not looked at.
+    fn skip(&mut self, frames: u64) {
+        self.report.frames += frames;
+        self.report.skipped += frames;
+        self.checked += frames;
+    }
+
     fn add(&mut self, checked: Vec<(Finding, Record)>) {
         for (finding, record) in checked {
-            let name = record.name.as_str().to_owned();
+            let name = format!("{}{}", self.below, record.path());
             self.checked += 1;
             self.bytes_read += record.bytes;
             match finding {
@@ -276,7 +339,7 @@ impl Tally<'_> {
         (self.progress)(Progress {
             source: &self.report.source,
             frames: self.checked,
-            of_frames: self.report.frames,
+            of_frames: self.of_frames.max(self.checked),
             bytes: self.bytes_read,
         });
     }
@@ -284,7 +347,7 @@ impl Tally<'_> {
 
 fn check(folder: &Directory, record: &Record, buffer: &mut Vec<u8>) -> Finding {
     let unreadable = |cause: String| Finding::Altered(Alteration::Unreadable { cause });
-    let folder = match within(folder, &record.name) {
+    let folder = match within(folder, record.hour, &record.name) {
         Ok(Some(folder)) => folder,
         Ok(None) => return Finding::Missing,
         Err((_, Errno::NOTDIR)) => return Finding::Altered(Alteration::NotAFile),

@@ -42,7 +42,7 @@ fn frame(sequence: u64, replace: bool) -> ReceivedFrame {
 }
 
 fn check(path: &Path) -> VerifyReport {
-    let options = VerifyOptions { threads: 3, named: 100 };
+    let options = VerifyOptions { threads: 3, named: 100, since: None };
     verify(path, options, &mut |_| {}).unwrap()
 }
 
@@ -363,6 +363,7 @@ fn the_report_as_json() {
             "altered": { "count": 1, "first": [
                 { "name": "001.jpg", "how": "length", "expected": 15, "found": 5 } ] },
             "expired": 0,
+            "skipped": 0,
             "unknown": { "count": 0, "first": [] },
             "bad_lines": { "count": 0, "first": [] },
             "bad_ledger_lines": { "count": 0, "first": [] },

@@ -1,0 +1,356 @@
+//! The frames of a source as they are stored, in order, whatever its layout: for who looks at a store that another
+//! process may be writing to. Nothing is locked, nothing changed, and no link followed.
+//!
+//! ```no_run
+//! use framelane::manifest::Reel;
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut reel = Reel::open("received/visible".as_ref())?;
+//! while let Some(stored) = reel.next_frame()? {
+//!     println!("{} {}", stored.record.sequence, stored.path.display());
+//! }
+//! // Later there may be more.
+//! # Ok(())
+//! # }
+//! ```
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::FILE_NAME;
+use super::day::Day;
+use super::lines::MAX_LINE_BYTES;
+use super::record::Record;
+use super::settled::Settled;
+use crate::frame::UnixNanos;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Reads the frames of one source, each once, as they are stored.
+///
+/// The parts of a source come one behind the other: its own folder, and then its days from the first on; in each part
+/// in the order stored. At the end it can be asked again, and gives what has been stored meanwhile, in whichever
+/// part. A part that was taken away and came back anew is read from its beginning.
+#[derive(Debug)]
+pub struct Reel {
+    folder: PathBuf,
+    parts: BTreeMap<Option<Day>, Place>,
+    /// What is being read.
+    open: Option<Open>,
+    since: Option<UnixNanos>,
+}
+
+/// A stored frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its line.
+    pub record: Record,
+    /// Its file: the reel's folder, and what is below.
+    pub path: PathBuf,
+}
+
+/// How far a part was read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    inode: u64,
+    offset: u64,
+    /// The end of the file then: up to there, there is no more than the beginning of a line.
+    seen: u64,
+}
+
+/// A manifest that is being read.
+#[derive(Debug)]
+struct Open {
+    day: Option<Day>,
+    file: File,
+    inode: u64,
+    /// Where `text` begins.
+    offset: u64,
+    text: Vec<u8>,
+    /// Where the next line begins in it.
+    next: usize,
+}
+
+impl Reel {
+    /// The frames of the source in a folder, from the first.
+    ///
+    /// # Errors
+    /// Where there is no such folder.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        if !fs::metadata(folder)?.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
+        }
+        Ok(Self { folder: folder.to_owned(), parts: BTreeMap::new(), open: None, since: None })
+    }
+
+    /// Leaves out what was stored before a time. Days that are over by then are not read at all.
+    #[must_use]
+    pub fn since(mut self, time: UnixNanos) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Goes to the end: what is stored from now on comes next.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn skip_to_end(&mut self) -> io::Result<()> {
+        self.open = None;
+        for day in self.days()? {
+            if let Ok((_, place, length)) = self.open_part(day) {
+                // In the middle of a line, the rest of it is none, and is skipped.
+                self.parts.insert(day, Place { offset: length, seen: length, ..place });
+            }
+        }
+        Ok(())
+    }
+
+    /// The next frame; `None` where there is none yet. A line of a name that a later one replaces comes as well.
+    /// Lines that cannot be read are skipped.
+    ///
+    /// # Errors
+    /// From reading; it goes on where it was.
+    pub fn next_frame(&mut self) -> io::Result<Option<Stored>> {
+        loop {
+            let Some(open) = &mut self.open else {
+                if !self.open_next()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let Some(line) = open.line()? else {
+                let (day, inode) = (open.day, open.inode);
+                let (offset, seen) = (open.offset + open.next as u64, open.end());
+                self.parts.insert(day, Place { inode, offset, seen });
+                self.open = None;
+                continue;
+            };
+            let Ok(record) = Record::parse(line) else { continue };
+            if self.since.is_some_and(|since| record.stored < since) {
+                continue;
+            }
+            let mut path = self.folder.clone();
+            path.extend(open.day.map(|day| day.to_string()));
+            path.push(&*record.path());
+            return Ok(Some(Stored { record, path }));
+        }
+    }
+
+    /// The last frame that was stored, by the order of lines in the last part; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where the folder cannot be read.
+    pub fn last(&self) -> io::Result<Option<Stored>> {
+        for day in self.days()?.into_iter().rev() {
+            let Ok((file, _, length)) = self.open_part(day) else { continue };
+            let begin = length.saturating_sub(4 * MAX_LINE_BYTES as u64);
+            let mut text = vec![0; (length - begin) as usize];
+            file.read_exact_at(&mut text, begin)?;
+            let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+            let mut lines = text[..end].rsplit(|byte| *byte == b'\n');
+            if let Some(record) = lines.find_map(|line| Record::parse(line).ok()) {
+                let mut path = self.folder.clone();
+                path.extend(day.map(|day| day.to_string()));
+                path.push(&*record.path());
+                return Ok(Some(Stored { record, path }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The parts of the source in order: itself, and its days.
+    fn days(&self) -> io::Result<Vec<Option<Day>>> {
+        let mut days = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            if name == FILE_NAME {
+                days.push(None);
+            } else if let Some(day) = name.to_str().and_then(|name| name.parse().ok()) {
+                days.push(Some(day));
+            }
+        }
+        days.sort_unstable();
+        Ok(days)
+    }
+
+    /// Opens the first part in which there is more.
+    fn open_next(&mut self) -> io::Result<bool> {
+        for day in self.days()? {
+            let Ok((file, found, length)) = self.open_part(day) else { continue };
+            let place = match self.parts.entry(day) {
+                Entry::Occupied(mut known) => {
+                    // Another file, or one that was cut.
+                    if known.get().inode != found.inode || known.get().offset > length {
+                        known.insert(found);
+                    }
+                    *known.get()
+                }
+                Entry::Vacant(new) => {
+                    let begin =
+                        self.since.map_or(0, |since| begin_of(&self.folder, day, &file, since));
+                    *new.insert(Place { offset: begin, seen: begin, ..found })
+                }
+            };
+            if place.seen < length {
+                let Place { inode, offset, .. } = place;
+                let mut open = Open { day, file, inode, offset, text: Vec::new(), next: 0 };
+                if open.fill()? {
+                    self.open = Some(open);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// A part's manifest, which one it is, and its length.
+    fn open_part(&self, day: Option<Day>) -> io::Result<(File, Place, u64)> {
+        let mut path = self.folder.clone();
+        path.extend(day.map(|day| day.to_string()));
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).custom_flags(flags.bits().cast_signed());
+        let file = options.open(path.join(FILE_NAME))?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        Ok((file, Place { inode: found.ino(), offset: 0, seen: 0 }, found.len()))
+    }
+}
+
+/// Where to begin reading for what was stored since a time: behind all that the index knows, where that is older.
+fn begin_of(folder: &Path, day: Option<Day>, file: &File, since: UnixNanos) -> u64 {
+    let mut path = folder.to_owned();
+    path.extend(day.map(|day| day.to_string()));
+    let Ok(folder) = File::open(path) else { return 0 };
+    match Settled::load_summary(&folder, file) {
+        Ok(Some((covered, summary))) if summary.last_stored() < since => covered,
+        _ => 0,
+    }
+}
+
+impl Open {
+    /// Up to where it was read.
+    fn end(&self) -> u64 {
+        self.offset + self.text.len() as u64
+    }
+
+    /// The next line, without its line feed; `None` where no whole one is there.
+    fn line(&mut self) -> io::Result<Option<&[u8]>> {
+        loop {
+            let rest = &self.text[self.next..];
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let begin = self.next;
+                self.next += length + 1;
+                return Ok(Some(&self.text[begin..begin + length]));
+            }
+            if rest.len() > MAX_LINE_BYTES {
+                // No line is so long: what follows its line feed may be one.
+                self.next = self.text.len();
+            }
+            if !self.fill()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads on; whether there was anything.
+    fn fill(&mut self) -> io::Result<bool> {
+        self.text.drain(..self.next);
+        self.offset += self.next as u64;
+        self.next = 0;
+        let had = self.text.len();
+        self.text.resize(had + READ_BYTES, 0);
+        let read = self.file.read_at(&mut self.text[had..], self.offset + had as u64);
+        self.text.truncate(had + *read.as_ref().unwrap_or(&0));
+        Ok(read? > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::super::record::tests::sample;
+    use super::*;
+
+    fn append(folder: &Path, name: &str, sequence: u64) {
+        fs::create_dir_all(folder).unwrap();
+        let mut line = Vec::new();
+        sample(sequence, name).write_line(&mut line);
+        let path = folder.join(FILE_NAME);
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        file.write_all(&line).unwrap();
+    }
+
+    fn names(reel: &mut Reel) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(stored) = reel.next_frame().unwrap() {
+            names.push(stored.path.strip_prefix(&reel.folder).unwrap().display().to_string());
+        }
+        names
+    }
+
+    #[test]
+    fn each_frame_comes_once_from_whichever_part() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        append(&folder.join("2026-11-30"), "3.jpg", 3);
+        append(&folder.join("2026-11-29"), "1.jpg", 1);
+        append(folder, "0.jpg", 0);
+        append(&folder.join("2026-11-29"), "2.jpg", 2);
+        append(&folder.join("not a day"), "x.jpg", 2);
+        let mut reel = Reel::open(folder).unwrap();
+        assert_eq!(reel.last().unwrap().unwrap().record.sequence.0, 3);
+        let all = ["0.jpg", "2026-11-29/1.jpg", "2026-11-29/2.jpg", "2026-11-30/3.jpg"];
+        assert_eq!(names(&mut reel), all);
+        assert!(names(&mut reel).is_empty());
+        append(&folder.join("2026-11-29"), "late.jpg", 4);
+        append(&folder.join("2026-12-01"), "new.jpg", 5);
+        assert_eq!(names(&mut reel), ["2026-11-29/late.jpg", "2026-12-01/new.jpg"]);
+        // A day that was taken away, and one that came in its place.
+        fs::rename(folder.join("2026-11-29"), folder.join("away")).unwrap();
+        append(&folder.join("2026-11-29"), "again.jpg", 6);
+        assert_eq!(names(&mut reel), ["2026-11-29/again.jpg"]);
+        let mut end = Reel::open(folder).unwrap();
+        end.skip_to_end().unwrap();
+        assert!(names(&mut end).is_empty());
+        append(folder, "last.jpg", 7);
+        assert_eq!(names(&mut end), ["last.jpg"]);
+    }
+
+    #[test]
+    fn a_line_that_is_being_written_comes_when_it_is_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join(FILE_NAME);
+        let mut line = Vec::new();
+        sample(0, "0.jpg").write_line(&mut line);
+        let mut text = vec![b'x'; 3 * READ_BYTES];
+        text.push(b'\n');
+        text.extend(&line[..20]);
+        fs::write(&path, &text).unwrap();
+        let mut reel = Reel::open(place.path()).unwrap();
+        assert!(names(&mut reel).is_empty());
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&line[20..]).unwrap();
+        assert_eq!(names(&mut reel), ["0.jpg"]);
+    }
+
+    #[test]
+    fn what_was_stored_before_is_left_out() {
+        let place = tempfile::tempdir().unwrap();
+        append(place.path(), "0.jpg", 0);
+        let stored = sample(0, "0.jpg").stored;
+        let since = |at| Reel::open(place.path()).unwrap().since(UnixNanos(at));
+        assert_eq!(names(&mut since(stored.0)), ["0.jpg"]);
+        assert!(names(&mut since(stored.0 + 1)).is_empty());
+    }
+}

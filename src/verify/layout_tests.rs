@@ -1,0 +1,253 @@
+//! Folders by capture time: what holds for one folder holds for many.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{State, VerifyOptions, VerifyReport, verify};
+use crate::frame::{
+    Captured, Clock, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
+};
+use crate::manifest::{FILE_NAME, INDEX_NAME, LEDGER_NAME, Reel};
+use crate::store::{
+    FolderSource, FolderStore, FrameError, Layout, Note, OpenSource, Opener, Outcome,
+    ReceivedFrame, StoreOptions, Taken,
+};
+
+const HOUR: u64 = 3_600_000_000_000;
+const DAY: u64 = 24 * HOUR;
+/// 2026-11-29, 23:59:59 UTC.
+const EVENING: u64 = 20_786 * DAY + DAY - 1_000_000_000;
+const RUN: RunId = RunId([7; 16]);
+
+fn open(out: &Path, layout: Layout) -> FolderSource {
+    let options = StoreOptions { layout, clock: || UnixNanos(EVENING), ..StoreOptions::default() };
+    let opener = Opener::with_pin(Some("sha256:aa"));
+    let source = SourceName::parse("visible").unwrap();
+    FolderStore::open(out, options).unwrap().source(&source, &opener).unwrap()
+}
+
+fn frame(sequence: u64, name: &str, body: &[u8]) -> ReceivedFrame {
+    let name = FrameName::parse(name).unwrap();
+    let meta = FrameMeta {
+        sequence: Sequence(sequence),
+        media: name.media_type(),
+        name,
+        bytes: body.len() as u64,
+        hash: None,
+        captured: None,
+        due: None,
+        modified: None,
+    };
+    let frame = Frame { meta, body: bytes::Bytes::copy_from_slice(body) };
+    let received = UnixNanos(EVENING - 1);
+    ReceivedFrame { frame, from: Opener::default().into(), received, replace: false }
+}
+
+/// A frame of the run, captured so long after the evening.
+fn at(sequence: u64, name: &str, after: u64) -> ReceivedFrame {
+    let mut frame = frame(sequence, name, name.as_bytes());
+    let at = UnixNanos(EVENING + after);
+    frame.frame.meta.captured = Some(Captured { at, clock: Clock::Read, uncertainty: None });
+    let mut from = Opener::with_pin(Some("sha256:aa"));
+    from.run = Some(RUN);
+    frame.from = from.into();
+    frame
+}
+
+/// Files below the source's folder, without records.
+fn files(out: &Path) -> Vec<String> {
+    fn walk(folder: &Path, below: &str, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                walk(&entry.path(), &format!("{below}{name}/"), found);
+            } else if ![FILE_NAME, LEDGER_NAME, INDEX_NAME].contains(&name.as_str()) {
+                found.push(format!("{below}{name}"));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&out.join("visible"), "", &mut found);
+    found.sort();
+    found
+}
+
+fn began() -> Note {
+    Note::Began { run: RUN, at: UnixNanos(1), endless: false, live: false }
+}
+
+fn ended(captured: u64) -> Note {
+    Note::Ended { run: RUN, at: UnixNanos(9), captured }
+}
+
+fn verified(out: &Path) -> VerifyReport {
+    verify(out, VerifyOptions::default(), &mut |_| {}).unwrap()
+}
+
+fn stored(store: &mut FolderSource, frames: &[ReceivedFrame]) {
+    assert_eq!(store.store_batch(frames), vec![Outcome::Stored; frames.len()]);
+}
+
+#[test]
+fn a_run_over_midnight_is_in_two_folders_and_complete() {
+    for (layout, expected) in [
+        (Layout::Flat, ["0.jpg", "1.jpg", "2.jpg", "sub/3.jpg"]),
+        (
+            Layout::Day,
+            ["2026-11-29/0.jpg", "2026-11-29/2.jpg", "2026-11-30/1.jpg", "2026-12-01/sub/3.jpg"],
+        ),
+        (
+            Layout::Hour,
+            [
+                "2026-11-29/23/0.jpg",
+                "2026-11-29/23/2.jpg",
+                "2026-11-30/00/1.jpg",
+                "2026-12-01/01/sub/3.jpg",
+            ],
+        ),
+    ] {
+        let out = TempDir::new().unwrap();
+        let mut store = open(out.path(), layout);
+        let from = Opener::with_pin(Some("sha256:aa"));
+        store.note(&from, &[began()]).unwrap();
+        // Two in one batch of two days, one that comes late for the day before, and one in a folder of its own.
+        stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 1_000_000_000), at(2, "2.jpg", 5)]);
+        stored(&mut store, &[at(3, "sub/3.jpg", DAY + HOUR + 1_000_000_000)]);
+        store.note(&from, &[ended(4)]).unwrap();
+        assert_eq!(files(out.path()), expected, "{layout}");
+        assert_eq!(store.frames(), 4);
+        let mut reel = Reel::open(&out.path().join("visible")).unwrap();
+        while let Some(stored) = reel.next_frame().unwrap() {
+            assert_eq!(fs::read(&stored.path).unwrap(), stored.record.name.as_str().as_bytes());
+        }
+        let report = verified(out.path());
+        assert!(report.proven, "{layout}: {report:?}");
+        let source = &report.sources[0];
+        assert_eq!((source.frames, source.verified, source.unknown.count), (4, 4, 0), "{layout}");
+        assert_eq!(source.account.state, State::Complete);
+        // Again, by another receiver, by whatever layout: nothing twice.
+        drop(store);
+        for layout in [layout, Layout::Day, Layout::Flat, Layout::Hour] {
+            let mut store = open(out.path(), layout);
+            assert_eq!(store.frames(), 4);
+            let again = [at(0, "0.jpg", 0), at(3, "sub/3.jpg", 3 * DAY), at(2, "2.jpg", 0)];
+            assert_eq!(store.store_batch(&again), vec![Outcome::AlreadyStored; 3], "{layout}");
+            assert_eq!(store.last_sequence().unwrap().0, 3);
+        }
+        assert_eq!(files(out.path()), expected, "{layout}");
+        // What is missing or unknown is named with its folder.
+        let first = out.path().join("visible").join(expected[0]);
+        fs::rename(&first, first.with_extension("moved")).unwrap();
+        let report = verified(out.path());
+        assert_eq!(report.sources[0].missing.first, [expected[0]], "{layout}");
+        assert_eq!(report.sources[0].unknown.first, [expected[0].replace("jpg", "moved")]);
+    }
+}
+
+#[test]
+fn a_name_stays_on_its_day_and_is_never_in_two() {
+    let out = TempDir::new().unwrap();
+    let mut store = open(out.path(), Layout::Day);
+    stored(&mut store, &[at(0, "0.jpg", 0)]);
+    let mut other = at(1, "0.jpg", 2 * DAY);
+    other.frame.meta.hash = Some(blake3::hash(b"other"));
+    other.frame.meta.bytes = 5;
+    other.frame.body = bytes::Bytes::from_static(b"other");
+    let refused = store.store_batch(std::slice::from_ref(&other));
+    let conflict = FrameError::Conflict { frame: "visible/0.jpg".into(), taken: Taken::Stored };
+    assert_eq!(refused, [Outcome::Failed(conflict)]);
+    other.replace = true;
+    stored(&mut store, &[other]);
+    assert_eq!(files(out.path()), ["2026-11-29/0.jpg"]);
+    assert_eq!(fs::read(out.path().join("visible/2026-11-29/0.jpg")).unwrap(), b"other");
+    assert_eq!(store.frames(), 1);
+}
+
+#[test]
+fn a_layout_that_is_changed_leaves_what_is_stored_where_it_is() {
+    let out = TempDir::new().unwrap();
+    stored(&mut open(out.path(), Layout::Flat), &[at(0, "0.jpg", 0)]);
+    stored(&mut open(out.path(), Layout::Hour), &[at(1, "1.jpg", 0)]);
+    stored(&mut open(out.path(), Layout::Day), &[at(2, "2.jpg", 0)]);
+    stored(&mut open(out.path(), Layout::Flat), &[at(3, "3.jpg", 0)]);
+    let all = ["0.jpg", "2026-11-29/2.jpg", "2026-11-29/23/1.jpg", "3.jpg"];
+    assert_eq!(files(out.path()), all);
+    let report = verified(out.path());
+    let source = &report.sources[0];
+    assert_eq!((source.verified, source.unknown.count), (4, 0), "{source:?}");
+    let mut store = open(out.path(), Layout::Flat);
+    for (sequence, name) in ["0.jpg", "1.jpg", "2.jpg", "3.jpg"].into_iter().enumerate() {
+        let again = at(sequence as u64, name, 0);
+        assert_eq!(store.store_batch(&[again]), [Outcome::AlreadyStored], "{name}");
+    }
+}
+
+#[test]
+fn a_day_that_is_taken_away_is_gone_and_said_to_be() {
+    let out = TempDir::new().unwrap();
+    let mut store = open(out.path(), Layout::Day);
+    let from = Opener::with_pin(Some("sha256:aa"));
+    store.note(&from, &[began()]).unwrap();
+    stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 0), at(2, "2.jpg", DAY)]);
+    let day = out.path().join("visible/2026-11-29");
+    let away = TempDir::new().unwrap();
+    let moved = away.path().join("2026-11-29");
+    fs::rename(&day, &moved).unwrap();
+    stored(&mut store, &[at(3, "3.jpg", DAY)]);
+    store.note(&from, &[ended(4)]).unwrap();
+    assert_eq!(files(out.path()), ["2026-11-30/2.jpg", "2026-11-30/3.jpg"]);
+    let report = verified(out.path());
+    let account = &report.sources[0].account;
+    let gaps: Vec<_> =
+        account.gaps.first.iter().map(|gap| (gap.from, gap.to, gap.taken_away)).collect();
+    assert_eq!((account.state, gaps), (State::Gap, vec![(0, 1, true)]));
+    // By itself it proves its files, and says nothing of runs.
+    let alone = verified(&moved);
+    assert_eq!((alone.proven, alone.sources[0].verified), (true, 2));
+    assert_eq!(alone.sources[0].account.state, State::Undeclared);
+    // It is stored again where it is sent again.
+    stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 0)]);
+    assert!(verified(out.path()).proven);
+    // One that is at rest when it is taken away.
+    drop(store);
+    let mut store = open(out.path(), Layout::Day);
+    fs::remove_dir_all(&day).unwrap();
+    stored(&mut store, &[at(0, "0.jpg", 0)]);
+}
+
+#[test]
+fn more_days_than_are_open_at_once_lose_nothing() {
+    let out = TempDir::new().unwrap();
+    let mut store = open(out.path(), Layout::Day);
+    let frames: Vec<_> = (0..60).map(|n| at(n, &format!("{n}.jpg"), n % 20 * DAY)).collect();
+    stored(&mut store, &frames);
+    stored(&mut store, &[at(60, "60.jpg", 3 * DAY)]);
+    assert_eq!(store.store_batch(&frames), vec![Outcome::AlreadyStored; 60]);
+    for n in (0..60).rev() {
+        let name = FrameName::parse(&format!("{n}.jpg")).unwrap();
+        assert_eq!(store.lookup(&name).unwrap().unwrap().sequence.0, n);
+    }
+    let absent = FrameName::parse("30.png").unwrap();
+    assert_eq!(store.lookup(&absent).unwrap(), None);
+    drop(store);
+    let store = open(out.path(), Layout::Day);
+    assert_eq!(store.frames(), 61);
+    assert_eq!(verified(out.path()).sources[0].verified, 61);
+}
+
+#[test]
+fn a_link_in_the_place_of_a_day_is_not_followed() {
+    let (out, elsewhere) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut store = open(out.path(), Layout::Day);
+    std::os::unix::fs::symlink(elsewhere.path(), out.path().join("visible/2026-11-29")).unwrap();
+    let outcomes = store.store_batch(&[at(0, "0.jpg", 0), at(1, "1.jpg", DAY)]);
+    assert!(
+        matches!(&outcomes[0], Outcome::Failed(error) if error.to_string().contains("2026-11-29")),
+        "{outcomes:?}"
+    );
+    assert_eq!(outcomes[1], Outcome::Stored);
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
