@@ -6,12 +6,14 @@
 mod address;
 mod certs;
 mod compare;
+mod config;
 mod demo;
 mod log;
 mod output;
 mod process;
 mod receive;
 mod send;
+mod service;
 mod signals;
 mod sources;
 mod trust;
@@ -20,7 +22,7 @@ mod verify;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::sync::watch;
 
 /// Everything is stored and confirmed.
@@ -93,25 +95,44 @@ pub fn main(has_stdout: bool) -> ExitCode {
         output::stdout_is_closed();
     }
     process::tell_panics();
-    let status = match Cli::try_parse() {
-        // What the hook has said of a panic is all that there is to say.
-        Ok(cli) => catch_unwind(AssertUnwindSafe(|| run(cli))).unwrap_or(INCOMPLETE),
-        Err(error) => say_usage(&error),
-    };
+    // What the hook has said of a panic is all that there is to say.
+    let status = catch_unwind(AssertUnwindSafe(begin)).unwrap_or(INCOMPLETE);
     log::end();
     let Some(why) = output::unwritten() else { return ExitCode::from(status) };
     output::note(&format!("framelane: cannot write the result to standard output: {why}"));
     ExitCode::from(if status == COMPLETE { INCOMPLETE } else { status })
 }
 
-fn run(Cli { command, talk }: Cli) -> u8 {
+/// Parses what was asked for, wherever it was, and does it.
+fn begin() -> u8 {
+    let argv: Vec<_> = std::env::args_os().collect();
+    let resolved = match config::resolve(Cli::command(), &argv, &config::Surroundings::of_process())
+    {
+        Ok(resolved) => resolved,
+        Err(config::Refused::Clap(error, notes)) => return say_usage(&error, &notes),
+        Err(config::Refused::Config(error)) => {
+            output::say_error(&error);
+            return USAGE;
+        }
+    };
+    if let Some(text) = config::printed(Cli::command(), &resolved) {
+        output::result(&text);
+        return COMPLETE;
+    }
+    match Cli::from_arg_matches(&resolved.matches) {
+        Ok(cli) => run(cli, config::Loaded::new(argv, resolved.effective)),
+        Err(error) => say_usage(&error, &[]),
+    }
+}
+
+fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
     log::start(talk, matches!(command, Command::Compare(_)));
     signals::survive_long_files();
     process::raise_file_limit();
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, talk),
         Command::Certs(args) => certs::run(&args),
-        Command::Receive(args) => receive::run(&args, talk),
+        Command::Receive(args) => receive::run(&args, talk, loaded),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Compare(args) => compare::run(&args, talk),
@@ -122,11 +143,13 @@ fn run(Cli { command, talk }: Cli) -> u8 {
     })
 }
 
-/// Prints help and the version as the results that they are, and wrong usage as an error.
-fn say_usage(error: &clap::Error) -> u8 {
+/// Prints help and the version as the results that they are, and wrong usage as an error; with what to know of values
+/// that do not stand on the command line.
+fn say_usage(error: &clap::Error, notes: &[String]) -> u8 {
     if error.use_stderr() {
         // Where stderr is closed there is nobody to tell.
         let _ = error.print();
+        notes.iter().for_each(|note| output::note(&format!("framelane: {note}")));
         return USAGE;
     }
     output::help(error);

@@ -1,29 +1,32 @@
 //! `framelane receive`: store what senders send.
 
+mod policy;
 mod summary;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
+use super::config::{ConfigArgs, Loaded};
 use super::output::Bar;
+use super::service::{Heart, Manager};
 use super::signals::{self, Wish};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, process, trust,
 };
 use crate::door::{self, OnceEnd, Place, Receiver, ReceiverBuilder, Serving};
 use crate::frame::{ByteSize, Span};
-use crate::identity::{
-    Allow, AllowFile, AllowFileNews, Pin, SenderList, SenderPolicy, SharedPolicy,
-};
+use crate::identity::{Allow, Pin, SenderPolicy, SharedPolicy};
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
 use crate::report::Versioned;
 use crate::store::Layout;
 use crate::transport::{self, Transport};
+use policy::Followed;
 use summary::Summary;
 
 const AFTER_HELP: &str = "\
@@ -93,6 +96,8 @@ pub(super) struct ReceiveArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// A transport, and where it listens if not where the others do.
@@ -136,71 +141,6 @@ fn parse_stall(text: &str) -> Result<Span, String> {
     }
 }
 
-/// Who may send: what the arguments say, and the file to follow where one is named.
-fn policy(args: &ReceiveArgs) -> Result<(SenderPolicy, Option<AllowFile>), Failure> {
-    let policy = SenderPolicy::new(args.allow.iter().cloned()).map_err(Failure::usage)?;
-    let Some(path) = &args.allow_file else { return Ok((policy, None)) };
-    let beside = match policy {
-        SenderPolicy::Any => {
-            return Err(Failure::usage(anyhow!(
-                "--allow any lets every sender in, whoever is in --allow-file; say one of the two"
-            )));
-        }
-        SenderPolicy::Local => SenderList::default(),
-        SenderPolicy::Only(list) => list,
-    };
-    let mut file = AllowFile::new(path.clone(), beside);
-    let policy = file.read().map_err(|error| Failure::usage(anyhow!("--allow-file {error}")))?;
-    if matches!(&policy, SenderPolicy::Only(list) if list.is_empty()) {
-        output::note(&format!("nobody may send: {} lists no sender", path.display()));
-    }
-    Ok((policy, Some(file)))
-}
-
-/// Keeps the policy as the file says, which is also read on SIGHUP, and tells what changed.
-fn follow(file: AllowFile, policy: SharedPolicy) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
-    let path = file.path().display().to_string();
-    let (ask, asked) = mpsc::channel(1);
-    let (tell, mut news) = mpsc::channel(1);
-    tokio::spawn(file.follow(policy.clone(), asked, tell));
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                Some(()) = hangup.recv() => {
-                    // One that is asked for already will do for both.
-                    let _ = ask.try_send(());
-                }
-                Some(news) = news.recv() => say_news(&path, &policy, news),
-                else => break,
-            }
-        }
-    });
-    Ok(())
-}
-
-fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
-    let (change, senders) = match news {
-        AllowFileNews::Read { change, senders } => (change, senders),
-        AllowFileNews::Kept(error) => {
-            return tracing::warn!("the list of senders stays as it was: {error}");
-        }
-    };
-    let policy = policy.current();
-    let say = |pins: &[Pin], what: &str| {
-        for pin in pins {
-            let name = policy.name_of(*pin).map_or_else(String::new, |name| format!("{name}, "));
-            output::note(&format!("{path}: {name}{pin} {what}"));
-        }
-    };
-    say(&change.removed, "may not send any more");
-    say(&change.added, "may send from now on");
-    say(&change.renamed, "has another name from its next session on");
-    let senders = if senders == 1 { "1 sender".to_owned() } else { format!("{senders} senders") };
-    output::note(&format!("read {path} again: {senders} may send"));
-}
-
 /// The receiver that the arguments ask for. All of it is checked before anything is made.
 fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder, Failure> {
     let limits = ReceiveLimits {
@@ -228,22 +168,27 @@ fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder
     Ok(receiver)
 }
 
-pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
-    let (policy, allow_file) = policy(args)?;
+pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
+    let (policy, allow_file) = policy::of(args)?;
     let shared = SharedPolicy::from(policy.clone());
     let receiver = receiver(args, &shared)?;
+    let manager = Arc::new(Manager::of_process()?);
     let identity = trust::identity(&args.certs)?;
     process::runtime()?.block_on(async {
-        // One that has a list of senders to read again goes on.
-        let wish = signals::follow(allow_file.is_none(), || {})?;
+        // One that has something to read again goes on.
+        let reads_again = allow_file.is_some() || loaded.file().is_some();
+        let wish = signals::follow(!reads_again, || {})?;
         let (stop, stopping) = watch::channel(false);
-        if let Some(file) = allow_file {
-            follow(file, shared)?;
+        if reads_again {
+            Followed::start(allow_file, shared, loaded, manager.clone())?;
         }
         let mut serving = receiver.identity(identity).serve(stopping)?;
         announce(&serving.places, serving.pin, &policy, talk);
+        let places: Vec<_> = serving.places.iter().map(|place| place.address.to_string()).collect();
+        manager.ready(&format!("listening on {}", places.join(", ")));
         let bar = output::bar(talk, None);
-        let served = serve(&mut serving, args.once, wish, stop, (&bar, talk)).await;
+        let told = Told { bar: &bar, talk, heart: Heart::new(manager.clone()) };
+        let served = serve(&mut serving, args.once, wish, (stop, &manager), told).await;
         drop(bar);
         let (summary, wish) = served?;
         if args.json {
@@ -257,6 +202,13 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk) -> Outcome {
             (Wish::None, false) => INCOMPLETE,
         })
     })
+}
+
+/// Where it is told how the receiver stands.
+struct Told<'a> {
+    bar: &'a Bar,
+    talk: Talk,
+    heart: Heart,
 }
 
 /// One line on stdout for each address, and on stderr what to paste at the other end.
@@ -353,9 +305,10 @@ async fn serve(
     serving: &mut Serving,
     once: bool,
     mut wish: watch::Receiver<Wish>,
-    stop: watch::Sender<bool>,
-    (bar, talk): (&Bar, Talk),
+    (stop, manager): (watch::Sender<bool>, &Manager),
+    told: Told<'_>,
 ) -> anyhow::Result<(Summary, Wish)> {
+    let Told { bar, talk, mut heart } = told;
     let mut summary = Summary::default();
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let mut end = OnceEnd::default();
@@ -380,6 +333,7 @@ async fn serve(
                 let sessions = serving.progress.sessions();
                 bar.set_message(state(&serving.progress, started.elapsed()));
                 bar.tick();
+                heart.beat(|| state(&serving.progress, started.elapsed()), serving.busy.longest());
                 watch.look(&serving.progress, Instant::now());
                 if once && sessions == 0 && end.has_come(Instant::now()) {
                     break Wish::None;
@@ -387,6 +341,7 @@ async fn serve(
             }
         }
     };
+    manager.stopping("storing what has arrived");
     stop.send_replace(true);
     (&mut serving.task).await??;
     while let Ok(session) = serving.reports.try_recv() {

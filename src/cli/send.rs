@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::anyhow;
 use tokio::sync::watch;
 
+use super::config::ConfigArgs;
+use super::service::{Beating, Manager};
 use super::signals::{self, Wish};
 use super::sources::{Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, WeightArg};
 use super::trust::TrustArgs;
@@ -107,6 +109,8 @@ pub(super) struct SendArgs {
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 pub(super) fn parse_fps(text: &str) -> Result<f64, String> {
@@ -150,6 +154,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
 }
 
 async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
+    let manager = Arc::new(Manager::of_process()?);
     // From here on a signal ends what was started.
     let Ending(live) = &Ending::default();
     let ending = live.clone();
@@ -198,7 +203,12 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         }
     };
     let showing = tokio::spawn(show_progress(sender.progress(), talk));
+    manager.ready("sending");
+    let progress = sender.progress();
+    let beating = Beating::start(&manager, move || state(&progress));
     let report = sender.finish().await;
+    drop(beating);
+    manager.stopping("at the end");
     showing.abort();
     let _ = showing.await;
     tell(&report, args.json)?;
@@ -320,6 +330,19 @@ impl FromStr for LiveArg {
         }
         Ok(Self { source, age })
     }
+}
+
+/// How a sender stands, for a service manager.
+fn state(progress: &Progress) -> String {
+    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
+        progress.sources.iter().map(count).sum()
+    };
+    let (frames, bytes) = (
+        sum(|source| source.settled.load(Ordering::Relaxed)),
+        sum(|source| source.bytes.load(Ordering::Relaxed)),
+    );
+    let connected = if progress.is_connected() { "connected" } else { "connecting" };
+    format!("{connected}, {} settled, {}", output::frames(frames), ByteSize(bytes))
 }
 
 /// Draws progress until it is aborted; what goes wrong is told in any case.

@@ -7,7 +7,9 @@ use tokio::task::JoinHandle;
 
 use super::places::Place;
 use crate::identity::Pin;
-use crate::receiver::{self, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources};
+use crate::receiver::{
+    self, Busy, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources,
+};
 use crate::transport::Listener;
 
 /// A receiver that runs in a task of its own and hands out no frames; see
@@ -21,6 +23,8 @@ pub struct Serving {
     pub pin: Pin,
     /// What is going on.
     pub progress: Arc<ReceiveProgress>,
+    /// How long the store has been at what it does.
+    pub busy: Busy,
     /// The report of each session when it has ended.
     pub reports: mpsc::UnboundedReceiver<SessionReport>,
     /// Ends when it was told to stop and everything that had arrived is stored, or when it cannot go on.
@@ -40,6 +44,7 @@ pub(super) fn serve(
     let places = listeners.iter().map(place).collect();
     let progress = Arc::new(ReceiveProgress::default());
     let (report, reports) = mpsc::unbounded_channel();
+    let busy = sources.busy();
     let serving = receiver::run(listeners, sources, limits, progress.clone(), report, stop);
-    Serving { places, pin, progress, reports, task: tokio::spawn(serving) }
+    Serving { places, pin, progress, busy, reports, task: tokio::spawn(serving) }
 }

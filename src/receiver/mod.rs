@@ -1,5 +1,6 @@
 //! The receiving end: sessions from many senders, one store, and a receipt for every stored frame.
 
+mod busy;
 mod hashing;
 mod limits;
 mod progress;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use busy::Busy;
 pub use limits::ReceiveLimits;
 use progress::Presence;
 pub use progress::ReceiveProgress;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::busy::Busy;
 use super::hashing::{Hashing, Job};
 use super::work::{Admitted, Done, Question, Reply, Settled, Ticket, Work};
 use crate::frame::UnixNanos;
@@ -25,9 +26,11 @@ pub(super) fn work(
     mut queue: mpsc::UnboundedReceiver<Work>,
     again: &mpsc::WeakUnboundedSender<Work>,
     hashing: &Hashing,
+    busy: &Busy,
 ) {
     let mut batch = Batch::default();
     while let Some(mut next) = queue.blocking_recv() {
+        let _working = busy.begin();
         loop {
             match next {
                 Work::Admit { opener, reply } => {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::busy::Busy;
 use super::hashing::Hashing;
 use super::source_thread::work;
 use super::work::{Admitted, SourceThread, Work};
@@ -40,6 +41,7 @@ pub struct Sources {
     store: Arc<dyn Store>,
     list: Arc<Mutex<List>>,
     hashing: Hashing,
+    busy: Busy,
     on_thread_start: Arc<OnThreadStart>,
 }
 
@@ -98,13 +100,18 @@ impl Sources {
     pub fn shared(store: Arc<dyn Store>) -> Self {
         let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
         let (list, hashing) = (Arc::default(), Hashing::default());
-        Self { store, list, hashing, on_thread_start }
+        Self { store, list, hashing, busy: Busy::default(), on_thread_start }
     }
 
     /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
     /// on the thread when it ends. For whoever counts what storing costs.
     pub fn on_thread_start(self, hook: impl Fn() -> Box<dyn Send> + Send + Sync + 'static) -> Self {
         Self { on_thread_start: Arc::new(hook), ..self }
+    }
+
+    /// What the sources' threads are at.
+    pub fn busy(&self) -> Busy {
+        self.busy.clone()
     }
 
     /// Whether frames are on the medium before they are confirmed.
@@ -188,6 +195,7 @@ impl Sources {
             // The list has the way into the queue, and must not be kept by its end.
             list: Arc::downgrade(&self.list),
             hashing: self.hashing.clone(),
+            busy: self.busy.clone(),
             again: thread.downgrade(),
             failure: Failure::default(),
         };
@@ -228,14 +236,18 @@ struct Running {
     store: Arc<dyn Store>,
     list: Weak<Mutex<List>>,
     hashing: Hashing,
+    busy: Busy,
     again: mpsc::WeakUnboundedSender<Work>,
     failure: Failure,
 }
 
 impl Running {
     fn run(&self, opener: &Opener, queue: mpsc::UnboundedReceiver<Work>) {
-        match self.open(opener) {
-            Ok(store) => work(store, queue, &self.again, &self.hashing),
+        let opening = self.busy.begin();
+        let opened = self.open(opener);
+        drop(opening);
+        match opened {
+            Ok(store) => work(store, queue, &self.again, &self.hashing, &self.busy),
             Err(error) => {
                 // Who has asked finds it when the question is dropped; who asks later has it tried anew.
                 let _ = self.failure.set(error);

@@ -21,6 +21,7 @@ mod owners;
 mod paths;
 mod reach;
 mod resume;
+mod service;
 mod store_trouble;
 mod support;
 mod trust;

@@ -81,7 +81,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_framelane"));
         command.current_dir(self.dir.path()).args(args);
         command.env("XDG_CONFIG_HOME", self.path("config")).env("HOME", self.path("home"));
-        for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE"] {
+        for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
             command.env_remove(name);
         }
         command
