@@ -6,9 +6,12 @@
 mod address;
 mod certs;
 mod compare;
+mod completions;
 mod config;
 mod demo;
+mod help;
 mod log;
+mod man;
 mod output;
 mod process;
 mod receive;
@@ -63,6 +66,9 @@ enum Command {
     Send(send::SendArgs),
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
+    Completions(completions::CompletionsArgs),
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// An error that ends a subcommand, with its exit status.
@@ -103,11 +109,15 @@ pub fn main(has_stdout: bool) -> ExitCode {
     ExitCode::from(if status == COMPLETE { INCOMPLETE } else { status })
 }
 
+/// The whole command line.
+fn command() -> clap::Command {
+    help::arranged(Cli::command())
+}
+
 /// Parses what was asked for, wherever it was, and does it.
 fn begin() -> u8 {
     let argv: Vec<_> = std::env::args_os().collect();
-    let resolved = match config::resolve(Cli::command(), &argv, &config::Surroundings::of_process())
-    {
+    let resolved = match config::resolve(command(), &argv, &config::Surroundings::of_process()) {
         Ok(resolved) => resolved,
         Err(config::Refused::Clap(error, notes)) => return say_usage(&error, &notes),
         Err(config::Refused::Config(error)) => {
@@ -115,7 +125,7 @@ fn begin() -> u8 {
             return USAGE;
         }
     };
-    if let Some(text) = config::printed(Cli::command(), &resolved) {
+    if let Some(text) = config::printed(command(), &resolved) {
         output::result(&text);
         return COMPLETE;
     }
@@ -136,6 +146,8 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Compare(args) => compare::run(&args, talk),
+        Command::Completions(args) => completions::run(&args, self::command()),
+        Command::Man(args) => man::run(&args, self::command()),
     };
     outcome.unwrap_or_else(|failure| {
         output::say_error(&failure.error);

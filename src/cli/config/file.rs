@@ -17,7 +17,7 @@ use super::option::{self, Kind};
 const MAX_BYTES: u64 = 1024 * 1024;
 
 /// How alike a name has to be to one that there is to be taken for it.
-const ALIKE: f64 = 0.75;
+const ALIKE: f64 = 0.65;
 
 /// A file that was read, and found to name nothing but options that there are.
 #[derive(Debug, Default)]
@@ -159,7 +159,7 @@ fn no_key(name: &str, role: &Command, command: &Command, roles: &[&str]) -> Stri
         return format!("{name:?} is an option of {other}, not of {here}; move it to [{other}]");
     }
     let names = option::settable(role).filter_map(option::name);
-    let alike = names.map(|known| (strsim::jaro_winkler(name, &known), known));
+    let alike = names.map(|known| (likeness(name, &known), known));
     match alike.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((likeness, nearest)) if likeness >= ALIKE => {
             format!("there is no {name:?} in [{here}]; did you mean {nearest}?")
@@ -168,6 +168,11 @@ fn no_key(name: &str, role: &Command, command: &Command, roles: &[&str]) -> Stri
             "there is no {name:?} in [{here}]; `framelane {here} --help` has all that there is"
         ),
     }
+}
+
+/// From 0 to 1: as people mistype, by a letter or two, or by a beginning that is right.
+fn likeness(one: &str, other: &str) -> f64 {
+    strsim::jaro_winkler(one, other).max(strsim::normalized_damerau_levenshtein(one, other))
 }
 
 /// A value whose kind fits, or what would.

@@ -381,7 +381,10 @@ impl<'a> Gathered<'a> {
                 Value::Times(times) => (vec![times.to_string().into()], None),
                 Value::Texts(texts) => (texts.iter().map(OsString::from).collect(), None),
             };
-            self.push(option, &value);
+            // What is so anyway may stand beside everything, as in a file that was printed.
+            if !option.get_default_values().iter().eq(value.iter()) {
+                self.push(option, &value);
+            }
             self.origins.insert(name, Origin::File { path, line, reference });
         }
         Ok(())

@@ -13,6 +13,8 @@ use super::super::Cli;
 use super::option::{self, Kind};
 use super::{ROLES, Refused, Resolved, Surroundings, printed, resolve, values};
 
+const PIN: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 /// Values that one option or another takes. An option that takes none of them needs one here.
 const VALUES: [&str; 26] = [
     "30s",
@@ -20,7 +22,7 @@ const VALUES: [&str; 26] = [
     "64MiB",
     "256MiB",
     "127.0.0.1:4433",
-    "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    PIN,
     "tcp",
     "length",
     "visible=3",
@@ -301,7 +303,7 @@ fn found_one(found: &Resolved, id: &str) -> PathBuf {
 
 #[test]
 fn what_excludes_another_option_takes_its_place() {
-    let pin = VALUES[3];
+    let pin = PIN;
     let (_folder, path) = config(&format!("[send]\npin = \"{pin}\"\nverbose = 2\n"));
     let line = ["send", "--config", &path, "h:1", "v=./v", "--ca", "ca.pem", "-q"];
     let found = resolved(&line, &[]).expect("the file gives way");
@@ -366,7 +368,7 @@ fn what_is_wrong_with_a_file_is_named_with_its_line() {
 
 #[test]
 fn values_may_be_elsewhere_and_are_printed_as_that() {
-    let pin = VALUES[3];
+    let pin = PIN;
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     fs::write(path("pin"), format!("{pin}\n")).expect("a file");
