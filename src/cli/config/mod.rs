@@ -49,10 +49,13 @@ pub(super) struct ConfigArgs {
     pub(super) print_config: bool,
 }
 
+/// Gives a variable's value.
+type Variable = dyn Fn(&str) -> Option<OsString> + Send + Sync;
+
 /// What there is around a command line.
 pub(super) struct Surroundings {
     /// Gives a variable of the environment.
-    pub(super) variable: Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>,
+    pub(super) variable: Box<Variable>,
 }
 
 impl Surroundings {
