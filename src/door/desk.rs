@@ -74,7 +74,12 @@ impl Desk {
     pub(super) fn take(&self) -> Taken {
         let mut state = self.state();
         let Some(number) = state.turn.pop_front() else {
-            return if state.ended || state.closed { Taken::End } else { Taken::NothingYet };
+            if !state.ended && !state.closed {
+                return Taken::NothingYet;
+            }
+            // Whoever else waits is to know as well.
+            self.news.notify_one();
+            return Taken::End;
         };
         let frames = state.lying.get_mut(&number);
         let frame = frames.and_then(VecDeque::pop_front);
@@ -88,6 +93,18 @@ impl Desk {
         drop(state);
         self.room.notify_all();
         Taken::Frame(Box::new(frame))
+    }
+
+    /// True where there is something to take, or nothing will come.
+    pub(super) fn has_news(&self) -> bool {
+        let state = self.state();
+        !state.turn.is_empty() || state.ended || state.closed
+    }
+
+    /// True where nothing is left to take, and nothing will come.
+    pub(super) fn has_ended(&self) -> bool {
+        let state = self.state();
+        state.turn.is_empty() && (state.ended || state.closed)
     }
 
     /// Waits until there may be something to take. For one who waits; cancel safe.

@@ -1,5 +1,6 @@
 //! A frame that a program has made.
 
+use std::borrow::Cow;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
@@ -20,7 +21,7 @@ pub struct Frame {
 #[derive(Debug, Clone)]
 pub(super) enum Name {
     /// After the time of its capture, with this extension.
-    OfTime(&'static str),
+    OfTime(Cow<'static, str>),
     /// As the program says.
     Given(Result<FrameName, NameError>),
 }
@@ -44,6 +45,17 @@ impl Frame {
     /// Bytes of any kind.
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self::of_kind("bin", bytes.into())
+    }
+
+    /// A numpy array in an NPY file: raw pixels that say their own shape and type.
+    pub fn npy(bytes: impl Into<Bytes>) -> Self {
+        Self::of_kind("npy", bytes.into())
+    }
+
+    /// Bytes of any kind, in a file with this extension (`webp`), without a dot in front. One that a name cannot end
+    /// in is an error when the frame is pushed.
+    pub fn with_extension(extension: impl Into<String>, bytes: impl Into<Bytes>) -> Self {
+        Self { name: Name::OfTime(Cow::Owned(extension.into())), ..Self::raw(bytes) }
     }
 
     /// Bytes of any kind under a name of their own, instead of one made of the capture time:
@@ -70,7 +82,7 @@ impl Frame {
     }
 
     fn of_kind(extension: &'static str, bytes: Bytes) -> Self {
-        Self { bytes, name: Name::OfTime(extension), captured: None, at: None }
+        Self { bytes, name: Name::OfTime(Cow::Borrowed(extension)), captured: None, at: None }
     }
 }
 

@@ -1,27 +1,17 @@
 //! The stores of a receiver that hands its frames to a program: one above a folder, and one that is none.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::desk::{Desk, Seat};
 use super::received::Received;
 use super::remembered::Remembered;
+use super::wants::{Want, Wants};
 use crate::frame::{ContentHash, Sequence, SourceName};
 use crate::store::{
     FrameError, Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store,
     StoreError,
 };
-
-/// Which frames of a source the program gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Want {
-    /// Each of them.
-    #[default]
-    Every,
-    /// Always the newest; those that the program is too slow for are skipped.
-    Latest,
-}
 
 /// Hands out what it has stored, or what it has not stored.
 #[derive(Debug)]
@@ -29,7 +19,7 @@ pub(super) struct Handing {
     /// Where frames are stored first, if anywhere.
     pub(super) below: Option<Arc<dyn Store>>,
     pub(super) desk: Arc<Desk>,
-    pub(super) wants: HashMap<SourceName, Want>,
+    pub(super) wants: Arc<Wants>,
 }
 
 impl Store for Handing {
@@ -38,8 +28,8 @@ impl Store for Handing {
         source: &SourceName,
         opener: &Opener,
     ) -> Result<Box<dyn OpenSource>, StoreError> {
-        let want = self.wants.get(source).copied().unwrap_or_default();
-        let hand = Hand { source: source.clone(), seat: self.desk.seat(), want };
+        let wants = self.wants.clone();
+        let hand = Hand { source: source.clone(), seat: self.desk.seat(), wants };
         Ok(match &self.below {
             Some(below) => Box::new(Stored { below: below.open(source, opener)?, hand }),
             None => Box::new(Passing { hand, taken: Remembered::default(), last: None }),
@@ -66,14 +56,18 @@ impl Store for Handing {
 struct Hand {
     source: SourceName,
     seat: Seat,
-    want: Want,
+    wants: Arc<Wants>,
 }
 
 impl Hand {
+    fn want(&self) -> Want {
+        self.wants.of(&self.source)
+    }
+
     /// False where the program takes no more.
     fn out(&self, frame: &ReceivedFrame) -> bool {
         let frame = Received::new(&self.source, frame);
-        match self.want {
+        match self.want() {
             Want::Every => self.seat.lay(frame),
             Want::Latest => self.seat.replace(frame),
         }
@@ -163,7 +157,7 @@ impl OpenSource for Passing {
             let step = self.lay(frame, frames, &steps);
             steps.push(step);
         }
-        let not_taken = match self.hand.want {
+        let not_taken = match self.hand.want() {
             Want::Every => self.hand.seat.wait_until_taken(),
             // The newest may lie there for as long as it likes.
             Want::Latest => 0,

@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ fn source(name: &str) -> SourceName {
 /// A store that hands out up to `queue` bytes, and nothing but that; of the source `new` the latest frame.
 fn handing(queue: u64) -> (Handing, Arc<Desk>) {
     let desk = Desk::new(queue);
-    let wants = HashMap::from([(source("new"), Want::Latest)]);
+    let wants = Arc::new(Wants::new(HashMap::from([(source("new"), Want::Latest)])));
     (Handing { below: None, desk: desk.clone(), wants }, desk)
 }
 
@@ -132,6 +133,21 @@ fn of_a_latest_source_the_newest_lies_there() {
     assert!(matches!(desk.take(), Taken::NothingYet));
     assert_eq!(open.store(&[frame(3, "3", b"3")]), [Outcome::Stored]);
     assert_eq!(take(&desk).sequence, Sequence(3));
+}
+
+#[test]
+fn the_program_may_change_its_mind() {
+    let (store, desk) = handing(1 << 20);
+    let mut open = store.open(&source("a"), &Opener::default()).unwrap();
+    store.wants.set(None, Want::Latest);
+    assert_eq!(open.store(&[frame(0, "0", b"0"), frame(1, "1", b"1")]).len(), 2);
+    assert_eq!(take(&desk).sequence, Sequence(1));
+    store.wants.set(Some(source("a")), Want::Every);
+    assert!(!desk.has_news());
+    let storing = thread::spawn(move || open.store(&[frame(2, "2", b"2"), frame(3, "3", b"3")]));
+    assert_eq!(take(&desk).sequence, Sequence(2));
+    assert_eq!(take(&desk).sequence, Sequence(3));
+    assert_eq!(storing.join().unwrap(), [Outcome::Stored, Outcome::Stored]);
 }
 
 /// A source that always has more does not keep another's single frame waiting.

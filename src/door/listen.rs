@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use super::address::parse_listen;
 use super::desk::Desk;
 use super::error::ListenError;
-use super::handing::{Handing, Want};
+use super::handing::Handing;
 use super::places::{self, Asked, Common, Place};
-use super::receiver::Receiver;
+use super::receiver::{Handed, Receiver};
 use super::serving::{self, Serving};
+use super::wants::{Want, Wants};
 use crate::congestion::{Congestion, SharedFactory};
 use crate::frame::{ByteSize, SourceName};
 use crate::identity::{
@@ -244,12 +245,13 @@ impl ReceiverBuilder {
         let checked = self.checked()?;
         let below = self.open_store(checked.out.clone())?;
         let desk = Desk::new(self.queue.0);
-        let wants = checked.wants.clone();
-        let sources = Sources::new(Handing { below, desk: desk.clone(), wants });
+        let wants = Arc::new(Wants::new(checked.wants.clone()));
+        let handing = Handing { below, desk: desk.clone(), wants: wants.clone() };
+        let sources = Sources::new(handing);
         let (stop, stopping) = watch::channel(false);
         let once = self.once;
         let serving = self.run(checked, sources, stopping)?;
-        Ok(Receiver::run(serving, desk, stop, once))
+        Ok(Receiver::run(serving, Handed { desk, wants }, stop, once))
     }
 
     /// The same for whoever wants no frames, only to have them stored, and the report of each session when it

@@ -20,6 +20,7 @@ mod receiver;
 mod remembered;
 mod sender;
 mod serving;
+mod wants;
 
 pub use address::parse_listen;
 pub use builder::{SenderBuilder, check_name};

@@ -63,7 +63,7 @@ impl Pushed {
         let at = frame.captured.unwrap_or_else(UnixNanos::now);
         let name = match frame.name {
             Name::Given(name) => name?,
-            Name::OfTime(extension) => state.name_of(at, extension)?,
+            Name::OfTime(extension) => state.name_of(at, &extension)?,
         };
         let (told, fate) = oneshot::channel();
         let kept = Kept {
@@ -79,6 +79,11 @@ impl Pushed {
         state.frames += 1;
         state.ring();
         Ok(Some(fate))
+    }
+
+    /// Frames that are not settled.
+    pub(super) fn pending(&self) -> usize {
+        self.state().kept.len()
     }
 
     /// No more frames will be pushed.

@@ -12,6 +12,8 @@ use super::once::OnceEnd;
 use super::places::Place;
 use super::received::Received;
 use super::serving::Serving;
+use super::wants::{Want, Wants};
+use crate::frame::{NameError, SourceName};
 use crate::identity::Pin;
 use crate::receiver::{ReceiveError, ReceiveProgress, ReceiveReport};
 
@@ -40,23 +42,31 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Receiver {
     task: JoinHandle<(ReceiveReport, Result<(), ReceiveError>)>,
     desk: Arc<Desk>,
+    wants: Arc<Wants>,
     stop: watch::Sender<bool>,
     places: Vec<Place>,
     pin: Pin,
     progress: Arc<ReceiveProgress>,
 }
 
+/// Where frames are handed to the program, and which of them.
+pub(super) struct Handed {
+    pub(super) desk: Arc<Desk>,
+    pub(super) wants: Arc<Wants>,
+}
+
 impl Receiver {
     pub(super) fn run(
         serving: Serving,
-        desk: Arc<Desk>,
+        handed: Handed,
         stop: watch::Sender<bool>,
         once: bool,
     ) -> Self {
+        let Handed { desk, wants } = handed;
         let (places, pin) = (serving.places.clone(), serving.pin);
         let progress = serving.progress.clone();
         let task = tokio::spawn(attend(serving, desk.clone(), stop.clone(), once));
-        Self { task, desk, stop, places, pin, progress }
+        Self { task, desk, wants, stop, places, pin, progress }
     }
 
     /// The next frame: of each source in turn, and of one source in the order in which its frames came. `None` when
@@ -68,9 +78,52 @@ impl Receiver {
             match self.desk.take() {
                 Taken::Frame(frame) => return Some(*frame),
                 Taken::End => return None,
-                Taken::NothingYet => self.desk.news().await,
+                Taken::NothingYet => self.ready().await,
             }
         }
+    }
+
+    /// The next frame, where one is there already. With [`ready`](Self::ready) several tasks can take frames.
+    pub fn try_next(&self) -> Option<Received> {
+        match self.desk.take() {
+            Taken::Frame(frame) => Some(*frame),
+            Taken::End | Taken::NothingYet => None,
+        }
+    }
+
+    /// Waits until there is a frame to take, or there will be none. It takes nothing, so whoever gives up waiting
+    /// loses nothing. Cancel safe.
+    pub async fn ready(&self) {
+        while !self.desk.has_news() {
+            self.desk.news().await;
+        }
+    }
+
+    /// True when no frame is left, and none will come.
+    pub fn has_ended(&self) -> bool {
+        self.desk.has_ended()
+    }
+
+    /// From now on, the newest frame of this source, or of all where none is named, as
+    /// [`latest`](super::ReceiverBuilder::latest) says it beforehand.
+    ///
+    /// # Errors
+    /// [`NameError`] where no source can have that name.
+    pub fn want_latest(&self, source: Option<&str>) -> Result<(), NameError> {
+        self.want(source, Want::Latest)
+    }
+
+    /// From now on, each frame of this source, or of all where none is named.
+    ///
+    /// # Errors
+    /// [`NameError`] where no source can have that name.
+    pub fn want_every(&self, source: Option<&str>) -> Result<(), NameError> {
+        self.want(source, Want::Every)
+    }
+
+    fn want(&self, source: Option<&str>, want: Want) -> Result<(), NameError> {
+        self.wants.set(source.map(SourceName::parse).transpose()?, want);
+        Ok(())
     }
 
     /// Calls `callback` with each frame until the receiver has ended. Cancel safe: each frame was given to the

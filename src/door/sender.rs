@@ -83,6 +83,11 @@ impl Sender {
         pushed.push(frame, room)?.map(Receipt).ok_or(PushError::Ended)
     }
 
+    /// Frames that were pushed and are not settled.
+    pub fn pending(&self) -> usize {
+        self.pushed.iter().map(|source| source.pending()).sum()
+    }
+
     /// What is going on, to be looked at from anywhere.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()

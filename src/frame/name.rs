@@ -153,6 +153,7 @@ impl FrameName {
             "webp" => "image/webp",
             "jxl" => "image/jxl",
             "pgm" | "ppm" | "pnm" => "image/x-portable-anymap",
+            "npy" => "application/x-npy",
             _ => "application/octet-stream",
         };
         MediaType(media.to_owned())

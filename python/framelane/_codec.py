@@ -1,0 +1,205 @@
+"""Arrays as the bytes of frames, and back.
+
+| ``encode`` | what travels and is stored | loses anything |
+|---|---|---|
+| ``"png"`` | PNG, 8 or 16 bits a sample | no |
+| ``"raw"`` | NPY: numpy's own file, ``numpy.load`` reads it | no |
+| ``"jpeg:90"`` | JPEG of that quality, 1 to 100; uint8 only | yes |
+
+PNG and JPEG have red first; OpenCV's arrays have blue first. ``color`` says which an array has: ``"bgr"`` (as OpenCV; the
+default at both ends) or ``"rgb"`` (as Pillow, imageio, PyTorch). Raw frames are never touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Any, Tuple, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _native
+from .errors import DecodeError, EncodeError
+
+Image = Union["npt.NDArray[Any]", bytes, bytearray, memoryview]
+"""An array of shape (H, W) or (H, W, 3), or the bytes of an encoded image."""
+
+MAX_DECODED = 1 << 29
+"""A frame that would decode to more than these bytes (512 MiB) is refused: a few kilobytes of PNG can ask for gigabytes."""
+
+_KINDS = (
+    (b"\xff\xd8\xff", "jpg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\x93NUMPY", "npy"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"BM", "bmp"),
+    (b"\xff\x0a", "jxl"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
+    (b"P5", "pgm"),
+    (b"P6", "ppm"),
+)
+
+
+def extension_of(head: bytes) -> str:
+    """The extension for bytes that begin like this; ``bin`` where they are no image that is known."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    return next((extension for magic, extension in _KINDS if head.startswith(magic)), "bin")
+
+
+@functools.lru_cache(maxsize=64)
+def parse_encode(encode: str) -> Tuple[str, int]:
+    """The kind and the quality."""
+    kind, colon, quality = encode.partition(":")
+    if (kind in ("png", "raw") and not colon):
+        return kind, 0
+    if kind in ("jpeg", "jpg") and quality.isdigit() and 1 <= int(quality) <= 100:
+        return "jpeg", int(quality)
+    if kind in ("jpeg", "jpg"):
+        raise ValueError(f'encode={encode!r}: JPEG loses detail, so say how much: "jpeg:90", from 1 to 100')
+    raise ValueError(f'encode={encode!r}: there are "png" and "raw" (without loss) and "jpeg:90" (with loss)')
+
+
+def is_bgr(color: str) -> bool:
+    if color not in ("bgr", "rgb"):
+        raise ValueError(f'color={color!r}: "bgr" as OpenCV has it, or "rgb" as Pillow and imageio have it')
+    return color == "bgr"
+
+
+def encoded(image: Any, encode: str, color: str) -> Tuple["_native.Body", str]:
+    """A frame's bytes and its extension. ``bytes`` are sent as they are and are not copied."""
+    if isinstance(image, bytes):
+        return _native.Body(image), extension_of(image[:16])
+    if isinstance(image, (bytearray, memoryview)):
+        copied = bytes(image)
+        return _native.Body(copied), extension_of(copied[:16])
+    kind, quality = parse_encode(encode)
+    array = np.asarray(image)
+    if kind == "raw":
+        return raw(array), "npy"
+    shape = _shape(array, kind)
+    flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(-1)
+    bgr = is_bgr(color)
+    if kind == "jpeg":
+        if array.dtype != np.uint8:
+            raise EncodeError(
+                f"JPEG has 8 bits a sample, and this array has {array.dtype}: say encode=\"png\" or encode=\"raw\", or scale it"
+            )
+        return _native.encode_jpeg(flat, shape, bgr, quality), "jpg"
+    if array.dtype == np.uint8:
+        return _native.encode_png_u8(flat, shape, bgr), "png"
+    return _native.encode_png_u16(flat, shape, bgr), "png"
+
+
+def _shape(array: "npt.NDArray[Any]", kind: str) -> Tuple[int, int, int]:
+    if array.dtype not in (np.uint8, np.uint16):
+        raise EncodeError(
+            f"{kind} is for arrays of uint8 and uint16, and this one has {array.dtype}: say encode=\"raw\", which takes every type"
+        )
+    if array.ndim == 2:
+        return array.shape[0], array.shape[1], 1
+    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+        return array.shape[0], array.shape[1], array.shape[2]
+    raise EncodeError(
+        f"{kind} is for arrays of shape (H, W) or (H, W, 3), and this one has {array.shape}: say encode=\"raw\", which takes every shape"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _npy_head(dtype: "np.dtype[Any]", shape: Tuple[int, ...], fortran: bool) -> bytes:
+    out = io.BytesIO()
+    description = {
+        "descr": np.lib.format.dtype_to_descr(dtype),
+        "fortran_order": fortran,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(out, description)
+    return out.getvalue()
+
+
+def raw(array: "npt.NDArray[Any]") -> "_native.Body":
+    """An NPY file of an array of any shape and type. It is copied once."""
+    if array.dtype.hasobject:
+        raise EncodeError(f"an array of {array.dtype} holds Python objects, which do not travel")
+    contiguous = np.ascontiguousarray(array)
+    head = _npy_head(array.dtype, array.shape, False)
+    flat = contiguous.reshape(-1).view(np.uint8) if contiguous.size else np.empty(0, np.uint8)
+    return _native.joined(head, flat)
+
+
+@functools.lru_cache(maxsize=64)
+def _read_npy_head(head: bytes) -> Tuple[int, Tuple[int, ...], bool, "np.dtype[Any]"]:
+    stream = io.BytesIO(head)
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    else:
+        raise DecodeError(f"an NPY file of version {version}, which is not known here")
+    if dtype.hasobject:
+        raise DecodeError("an NPY file of Python objects, which are not loaded")
+    return stream.tell(), shape, fortran, dtype
+
+
+def npy_head_length(body: "_native.Body") -> int:
+    start = body.head(12)
+    if start[6:7] == b"\x01":
+        return 10 + int.from_bytes(start[8:10], "little")
+    return 12 + int.from_bytes(start[8:12], "little")
+
+
+def npy(body: "_native.Body") -> "npt.NDArray[Any]":
+    """The array in an NPY file: a read-only view of the frame's bytes, not a copy."""
+    head = body.head(min(npy_head_length(body), 1 << 16))
+    try:
+        offset, shape, fortran, dtype = _read_npy_head(head)
+    except DecodeError:
+        raise
+    except Exception as error:  # numpy raises whatever its parser of the header does
+        raise DecodeError(f"the NPY file's header cannot be read: {error}") from None
+    count = 1
+    for side in shape:
+        count *= side
+    if count * dtype.itemsize > len(body) - offset:
+        raise DecodeError(f"the NPY file says {shape} of {dtype}, and has fewer bytes")
+    if count == 0:
+        return np.empty(shape, dtype)
+    flat = np.asarray(body)[offset : offset + count * dtype.itemsize].view(dtype)
+    return flat.reshape(shape[::-1]).transpose() if fortran else flat.reshape(shape)
+
+
+def decoded(body: "_native.Body", color: str) -> "npt.NDArray[Any]":
+    """The array of a frame: NPY, PNG and JPEG by itself, other kinds with OpenCV or Pillow where one is installed."""
+    bgr = is_bgr(color)
+    head = body.head(16)
+    if head.startswith(b"\x93NUMPY"):
+        return npy(body)
+    array = _native.decode(body, bgr, MAX_DECODED)
+    if array is not None:
+        return array
+    return _elsewhere(body, bgr, extension_of(head))
+
+
+def _elsewhere(body: "_native.Body", bgr: bool, kind: str) -> "npt.NDArray[Any]":
+    try:
+        import cv2
+    except ImportError:
+        pass
+    else:
+        array = cv2.imdecode(np.asarray(body), cv2.IMREAD_UNCHANGED)
+        if array is not None:
+            return array if bgr or array.ndim == 2 else array[:, :, ::-1]
+    try:
+        from PIL import Image as Pillow
+    except ImportError:
+        raise DecodeError(
+            f"a frame of the kind {kind!r} is decoded by OpenCV or Pillow, and neither can: pip install opencv-python-headless"
+        ) from None
+    try:
+        array = np.asarray(Pillow.open(io.BytesIO(body.tobytes())))
+    except Exception as error:  # Pillow raises many kinds
+        raise DecodeError(f"the frame cannot be decoded: {error}") from None
+    return array[:, :, ::-1] if bgr and array.ndim == 3 else array

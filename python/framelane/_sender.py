@@ -1,0 +1,322 @@
+"""Sending what a program makes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import TracebackType
+from typing import Any, Dict, Generator, Iterable, Mapping, Sequence, Tuple, Type, Union
+
+from . import _codec, _native, _units
+from ._codec import Image
+from ._native import Body
+from ._report import SendReport
+from ._units import Moment, Size, Span
+from .errors import Incomplete
+
+Pins = Union[str, Iterable[str], None]
+PerSource = Union[Span, Mapping[str, Span], None]
+
+DRAIN = 10.0
+"""Seconds for which frames are still sent when a ``with`` block ends by an exception, as the command line's ``--drain``."""
+
+
+def as_list(given: Pins) -> list[str]:
+    if given is None:
+        return []
+    return [given] if isinstance(given, str) else list(given)
+
+
+class Receipt:
+    """What becomes of one frame. Whoever does not want to know drops it."""
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: "_native.Receipt") -> None:
+        self._native = native
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Waits until the receiver has stored the frame (without ``out`` there: until its program has taken it).
+
+        :param timeout: seconds; ``None`` waits for as long as the sender goes on trying.
+        :raises TimeoutError: no receipt has come in time. The frame is still on its way.
+        :raises FrameLost: it was given up: too late for its deadline, or refused.
+        :raises RunEnded: the sender has ended before.
+        """
+        self._native.wait(timeout)
+
+    @property
+    def stored(self) -> bool | None:
+        """True where the frame is stored, False where it will not be, ``None`` where that is not known yet. Does not wait."""
+        return self._native.stored
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """The same as :meth:`wait`, in asyncio."""
+        return self._native.promise().__await__()
+
+    def __repr__(self) -> str:
+        words = {True: "stored", False: "not stored", None: "under way"}
+        return f"<Receipt: {words[self.stored]}>"
+
+
+class _Sending:
+    """What both kinds of senders have."""
+
+    _native: "_native.Sender"
+
+    def __init__(
+        self,
+        receiver: str,
+        *,
+        pin: Pins = None,
+        sources: Union[str, Sequence[str]] = (),
+        folders: Mapping[str, "str | os.PathLike[str]"] | None = None,
+        encode: str = "png",
+        color: str = "bgr",
+        deadline: PerSource = None,
+        weight: Mapping[str, int] | None = None,
+        memory: Size = "64MiB",
+        retry_for: Span = 30.0,
+        transport: str = "quic",
+        repair: str = "auto",
+        authority: "str | os.PathLike[str] | None" = None,
+        certs: "str | os.PathLike[str]" = "certs",
+    ) -> None:
+        names = [sources] if isinstance(sources, str) else list(sources)
+        _codec.parse_encode(encode)
+        _codec.is_bgr(color)
+        self._encode, self._color = encode, color
+        self._names = names
+        if deadline is None:
+            deadlines: Dict[str, Span] = {}
+        elif isinstance(deadline, Mapping):
+            deadlines = dict(deadline)
+        else:
+            deadlines = {name: deadline for name in names}
+        places = {name: _units.path(path) for name, path in (folders or {}).items()}
+        self._native = _native.Sender(
+            {
+                "receiver": receiver,
+                "pins": as_list(pin),
+                "authority": None if authority is None else _units.path(authority),
+                "certs": _units.path(certs),
+                "sources": names,
+                "folders": list(places.items()),
+                "weights": list((weight or {}).items()),
+                "deadlines": [(name, _units.seconds(age)) for name, age in deadlines.items()],
+                "transport": transport,
+                "repair": repair,
+                "memory": _units.size(memory),
+                "retry_for": _units.seconds(retry_for),
+            }
+        )
+        self._report: SendReport | None = None
+
+    @property
+    def pin(self) -> str:
+        """This machine's pin, ``sha256:`` and 64 hex digits, by which receivers allow it."""
+        return self._native.pin
+
+    @property
+    def connected(self) -> bool:
+        """True while there is a session with the receiver."""
+        return self._native.connected
+
+    @property
+    def trouble(self) -> str | None:
+        """What went wrong since this was last asked, and is tried again; in words, with advice."""
+        return self._native.trouble()
+
+    @property
+    def pending(self) -> int | None:
+        """Frames that were sent and of which it is not known yet what becomes of them; ``None`` once it was told to finish."""
+        return self._native.pending
+
+    @property
+    def report(self) -> SendReport | None:
+        """What became of everything, once it has finished."""
+        return self._report
+
+    def stop(self) -> None:
+        """Ends at once: what is not confirmed by now is missing in the report. Does not wait."""
+        self._native.stop()
+
+    def _encoded(self, image: Image, encode: str | None, color: str | None) -> Tuple[Body, str]:
+        return _codec.encoded(image, encode or self._encode, color or self._color)
+
+    def _ended(self, text: str) -> SendReport:
+        self._report = SendReport.read(text)
+        return self._report
+
+
+class Sender(_Sending):
+    """Sends frames to a receiver: each leaves at once, and lost connections are made again.
+
+    ::
+
+        with framelane.Sender("host:4433", pin="sha256:...", sources=["visible", "infrared"]) as sender:
+            receipt = sender.send("visible", image)
+            receipt.wait(timeout=1.0)  # optional
+
+    The end of the ``with`` block waits until every frame is stored, and raises :class:`~framelane.Incomplete` where one
+    is not. Where the block ends by an exception, Ctrl-C included, frames go on being sent for up to 10 s while there is
+    a connection; another Ctrl-C ends that as well.
+
+    May be used by several threads. Waits let other threads run, and end at once when a signal's handler raises.
+
+    :param receiver: ``HOST:PORT``.
+    :param pin: the receiver's pin, or several. Without one, receivers in ``~/.config/framelane/known_receivers`` are
+        trusted; one that is neither is refused, with its pin in :attr:`trouble` and in the report.
+    :param sources: names of the sources, each a folder at the receiver; at most 64.
+    :param folders: folders whose files are sent beside, by the names of their sources.
+    :param encode: how arrays travel: ``"png"`` or ``"raw"`` (without loss), ``"jpeg:90"`` (with).
+    :param color: the order of colours in arrays, ``"bgr"`` as OpenCV or ``"rgb"``.
+    :param deadline: how old a frame may be when it arrives, for all sources or by name: one that would be older is
+        dropped and declared. Without it every frame is sent, however late.
+    :param weight: shares of the link, 1 to 100 by the names of sources.
+    :param memory: memory for frames that are not settled; :meth:`send` waits while it is full.
+    :param retry_for: how long to go on without a receiver; a program that is to run for days says ``"1d"``.
+    :param transport: ``"quic"``, ``"tcp"``, ...; the receiver has to serve it.
+    :param repair: spare data behind live frames on lossy links: ``"auto"``, ``"off"`` or a share, ``"10%"``.
+    :param authority: a file of certificate authorities (PEM) by which the receiver is trusted.
+    :param certs: the folder of this machine's certificate and key, which are made where they are missing.
+    :raises StartError: something of these cannot be.
+    """
+
+    def send(
+        self,
+        source: str,
+        image: Image,
+        *,
+        captured: Moment = None,
+        name: str | None = None,
+        encode: str | None = None,
+        color: str | None = None,
+        timeout: float | None = None,
+    ) -> Receipt:
+        """Sends a frame, and returns when it is encoded and handed over; it waits only while the memory is full.
+
+        The array may be changed as soon as this returns. ``bytes`` are not copied.
+
+        :param source: one of the sources.
+        :param image: an array of shape (H, W), (H, W, 3) or (H, W, 4) in uint8 or uint16 (``encode="raw"``: any shape and
+            type), or the bytes of an encoded image (JPEG, PNG, TIFF, ...), which travel as they are.
+        :param captured: when it was captured: a ``datetime`` with its zone, ``time.time_ns()``, ``time.time()``; now, if nothing is said.
+        :param name: its file's name at the receiver, instead of one made of the time.
+        :param encode: for this frame instead of the sender's.
+        :param color: for this frame instead of the sender's.
+        :param timeout: seconds to wait for memory, then :class:`TimeoutError`; the frame was not taken then.
+        :raises EncodeError: the array cannot be encoded so.
+        :raises PushError: there is no such source, or a name that cannot be.
+        :raises RunEnded: the sender has ended; :meth:`finish` says why.
+        """
+        moment = _units.nanoseconds(captured)
+        body, extension = self._encoded(image, encode, color)
+        return Receipt(self._native.push((source, body, extension, name, moment), timeout))
+
+    def finish(self, timeout: float | None = None) -> SendReport:
+        """Takes no more frames, waits until every one is settled, and says what became of them. May be called again.
+
+        :param timeout: seconds, then :class:`TimeoutError`; frames are still being sent then.
+        """
+        text = self._native.finish(timeout)
+        if text is None:
+            raise TimeoutError("frames are not settled within the timeout, and are still being sent")
+        return self._ended(text)
+
+    def close(self) -> SendReport:
+        """Stops at once, and says what became of everything."""
+        self.stop()
+        return self.finish()
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(
+        self,
+        kind: Type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            report = self.finish()
+            if not report.complete:
+                raise Incomplete(report.words(), report)
+            return
+        try:
+            self._drain()
+        finally:
+            self.stop()
+            self.finish(timeout=5.0)
+
+    def _drain(self) -> None:
+        left = DRAIN
+        while left > 0 and self.connected and self._native.finish(0.1) is None:
+            left -= 0.1
+
+
+class AsyncSender(_Sending):
+    """:class:`Sender` for asyncio: ``async with``, ``await sender.send(...)``, ``await receipt``.
+
+    PNG and JPEG are encoded in a thread of the loop's executor; the loop is not held up.
+    """
+
+    __doc__ = (__doc__ or "") + "\n" + (Sender.__doc__ or "")[(Sender.__doc__ or "").find("    :param receiver") :]
+
+    async def send(
+        self,
+        source: str,
+        image: Image,
+        *,
+        captured: Moment = None,
+        name: str | None = None,
+        encode: str | None = None,
+        color: str | None = None,
+    ) -> Receipt:
+        """As :meth:`Sender.send`. Cancelled while it waits for memory, it has not taken the frame."""
+        moment = _units.nanoseconds(captured)
+        if moment is None:
+            import time
+
+            moment = time.time_ns()
+        how = encode or self._encode
+        if isinstance(image, (bytes, bytearray, memoryview)) or how == "raw":
+            body, extension = self._encoded(image, encode, color)
+        else:
+            loop = asyncio.get_running_loop()
+            body, extension = await loop.run_in_executor(None, self._encoded, image, encode, color)
+        pushed = self._native.push_soon((source, body, extension, name, moment))
+        if isinstance(pushed, _native.Receipt):
+            return Receipt(pushed)
+        return Receipt(await pushed)
+
+    async def finish(self) -> SendReport:
+        """As :meth:`Sender.finish`; ``asyncio.timeout`` bounds it."""
+        return self._ended(await self._native.finish_soon())
+
+    async def close(self) -> SendReport:
+        """Stops at once, and says what became of everything."""
+        self.stop()
+        return await self.finish()
+
+    async def __aenter__(self) -> "AsyncSender":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: Type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            report = await self.finish()
+            if not report.complete:
+                raise Incomplete(report.words(), report)
+            return
+        try:
+            if self.connected:
+                await asyncio.wait_for(self.finish(), DRAIN)
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            self.stop()

@@ -1,0 +1,423 @@
+"""Reading what a receiver has stored."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple, Union, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _codec, _native, _units
+from ._units import Span
+from .errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+
+_TIMES = ("captured", "due", "received", "stored")
+_NUMBERS = ("sequence", "bytes")
+_WORDS = ("clock", "media", "run", "sender")
+MANIFEST = "manifest.jsonl"
+
+
+class StoredFrame:
+    """A frame in a store."""
+
+    __slots__ = ("_of", "index")
+
+    def __init__(self, of: "Source", index: int) -> None:
+        self._of = of
+        self.index = index
+        """Its place in the :class:`Source`."""
+
+    @property
+    def source(self) -> str:
+        """The name of its source."""
+        return self._of.name
+
+    @property
+    def name(self) -> str:
+        """Its file's name, with the folders below its source's."""
+        return self._of.names[self.index]
+
+    @property
+    def path(self) -> str:
+        """Its file."""
+        return self._of.path(self.index)
+
+    @property
+    def sequence(self) -> int:
+        """Its place in its run."""
+        return int(self._of.sequence[self.index])
+
+    @property
+    def captured(self) -> datetime.datetime | None:
+        """When it was captured, in UTC, to the microsecond; ``None`` where nobody knows."""
+        return _units.moment(self.captured_ns)
+
+    @property
+    def captured_ns(self) -> int | None:
+        """The same in nanoseconds since 1970."""
+        time = self._of.captured[self.index]
+        return None if np.isnat(time) else int(time.astype(np.int64))
+
+    @property
+    def bytes(self) -> bytes:
+        """Its file's content."""
+        with open(self.path, "rb") as file:
+            return file.read()
+
+    def array(self, *, color: str = "bgr") -> "npt.NDArray[Any]":
+        """The image, as :meth:`framelane.Frame.array` has it."""
+        return _codec.decoded(_native.Body(self.bytes), color)
+
+    def __repr__(self) -> str:
+        return f"<StoredFrame {self.source}/{self.name}: sequence {self.sequence}, captured {self.captured}>"
+
+
+class Source(Sequence[StoredFrame]):
+    """The frames of a source, in the order of their capture times; frames without one come last, in the order stored.
+
+    Columns are arrays with an entry a frame: :attr:`captured`, :attr:`received`, :attr:`stored` and :attr:`due`
+    (``datetime64[ns]`` in UTC, ``NaT`` where unknown), :attr:`sequence` and :attr:`size` (``uint64``), and the lists
+    :attr:`names` and :attr:`blake3`.
+    """
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder = folder
+        """Where it is."""
+        self.name = name
+        """What it is called."""
+        columns = _native.read_manifest(folder)
+        captured = columns.times("captured")
+        late = np.where(captured == np.iinfo(np.int64).min, np.iinfo(np.int64).max, captured)
+        order = np.argsort(late, kind="stable")
+        names, hashes = columns.names, columns.hashes
+        self.names: List[str] = [names[at] for at in order]
+        """The frames' files, beside the manifest or in folders there."""
+        self.blake3: List[str] = [hashes[at] for at in order]
+        """The hashes of their contents, in hex."""
+        self._times: Dict[str, npt.NDArray[np.datetime64]] = {
+            column: columns.times(column)[order].view("datetime64[ns]") for column in _TIMES
+        }
+        self._numbers = {column: columns.numbers(column)[order] for column in _NUMBERS}
+        self._words: Dict[str, Tuple[List[str | None], npt.NDArray[np.uint32]]] = {}
+        for column in _WORDS:
+            words, places = columns.words(column)
+            self._words[column] = (words, places[order])
+        self.bad_lines: int = columns.bad_lines
+        """Lines of the manifest that cannot be read."""
+
+    @property
+    def captured(self) -> "npt.NDArray[np.datetime64]":
+        """When each frame was captured, by its sender's clock."""
+        return self._times["captured"]
+
+    @property
+    def received(self) -> "npt.NDArray[np.datetime64]":
+        """When each frame's last byte had arrived, by the receiver's clock."""
+        return self._times["received"]
+
+    @property
+    def stored(self) -> "npt.NDArray[np.datetime64]":
+        """When each frame's file had its name."""
+        return self._times["stored"]
+
+    @property
+    def due(self) -> "npt.NDArray[np.datetime64]":
+        """When each frame was due, where it was sent at a pace."""
+        return self._times["due"]
+
+    @property
+    def sequence(self) -> "npt.NDArray[np.uint64]":
+        """Each frame's place in its run."""
+        return self._numbers["sequence"]
+
+    @property
+    def size(self) -> "npt.NDArray[np.uint64]":
+        """Each frame's length in bytes."""
+        return self._numbers["bytes"]
+
+    def column(self, name: str) -> List[str | None]:
+        """``clock``, ``media``, ``run`` or ``sender`` of each frame."""
+        words, places = self._words[name]
+        return [words[place] for place in places]
+
+    def path(self, index: int) -> str:
+        """A frame's file."""
+        return os.path.join(self.folder, *self.names[index].split("/"))
+
+    def drops(self) -> "List[Drop]":
+        """Frames that were declared dropped, with the reasons."""
+        return [Drop(*drop) for drop in _native.read_drops(self.folder)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> StoredFrame: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> List[StoredFrame]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[StoredFrame, List[StoredFrame]]:
+        if isinstance(index, slice):
+            return [StoredFrame(self, at) for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(f"{self.name} has {len(self)} frames, and none at {index}")
+        return StoredFrame(self, int(at))
+
+    def __iter__(self) -> Iterator[StoredFrame]:
+        return (StoredFrame(self, at) for at in range(len(self)))
+
+    def columns(self) -> Dict[str, Any]:
+        """All columns by name, as arrays and lists."""
+        return {
+            "sequence": self.sequence,
+            "name": self.names,
+            "bytes": self.size,
+            "captured": self.captured,
+            "due": self.due,
+            "received": self.received,
+            "stored": self.stored,
+            **{word: self.column(word) for word in _WORDS},
+            "blake3": self.blake3,
+        }
+
+    def to_numpy(self) -> "npt.NDArray[Any]":
+        """A structured array, with an entry a frame: sequence, bytes and times; names as fixed-width text."""
+        columns = self.columns()
+        names = np.array(self.names, dtype=np.str_) if self.names else np.empty(0, "U1")
+        fields = [("sequence", np.uint64), ("bytes", np.uint64), ("name", names.dtype)]
+        table = np.empty(len(self), dtype=fields + [(time, "datetime64[ns]") for time in _TIMES])
+        for column in table.dtype.names or ():
+            table[column] = names if column == "name" else columns[column]
+        return table
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row a frame; times with UTC as their zone. Needs pandas."""
+        import pandas
+
+        table = pandas.DataFrame(self.columns())
+        for time in _TIMES:
+            table[time] = table[time].dt.tz_localize("UTC")
+        return table
+
+    def to_polars(self) -> "polars.DataFrame":
+        """A row a frame; times with UTC as their zone. Needs polars."""
+        import polars
+
+        table = polars.DataFrame(self.columns())
+        return table.with_columns([polars.col(time).dt.replace_time_zone("UTC") for time in _TIMES])
+
+    def __repr__(self) -> str:
+        return f"<Source {self.name}: {len(self)} frames>"
+
+
+class Drop:
+    """Frames in a row that were declared dropped."""
+
+    __slots__ = ("captured_ns", "first", "last", "reason", "run", "where")
+
+    def __init__(
+        self,
+        run: str,
+        first: int,
+        last: int,
+        reason: str | None,
+        where: str,
+        captured_ns: Tuple[int, int] | None,
+    ) -> None:
+        self.run, self.first, self.last = run, first, last
+        self.reason, self.where, self.captured_ns = reason, where, captured_ns
+
+    def __repr__(self) -> str:
+        return f"<Drop of {self.first} to {self.last}: {self.reason}, {self.where}>"
+
+
+class Pairs:
+    """Frames of two sources that belong together, in the order of the first source.
+
+    ``pairs[i]`` is the two frames and the skew; ``first`` and ``second`` are the frames' places in their sources, ``skew`` is how
+    much later the second was captured, in nanoseconds. :meth:`alone` names what has no partner, and why.
+    """
+
+    def __init__(
+        self,
+        sources: Tuple[Source, Source],
+        places: Tuple["npt.NDArray[np.int64]", "npt.NDArray[np.int64]"],
+        within_ns: int,
+    ) -> None:
+        self._sources = sources
+        self.first, self.second = places
+        self.within_ns = within_ns
+        times = [source.captured.view(np.int64) for source in sources]
+        self.skew: npt.NDArray[np.int64] = times[1][self.second] - times[0][self.first]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, index: int) -> Tuple[StoredFrame, StoredFrame, datetime.timedelta]:
+        first, second = self._sources
+        skew = datetime.timedelta(microseconds=int(self.skew[index]) / 1_000)
+        return first[int(self.first[index])], second[int(self.second[index])], skew
+
+    def __iter__(self) -> Iterator[Tuple[StoredFrame, StoredFrame, datetime.timedelta]]:
+        return (self[at] for at in range(len(self)))
+
+    def alone(self) -> List[Tuple[StoredFrame, str]]:
+        """Frames without a partner, of the first source and then of the second, each with the reason."""
+        return self._alone(0) + self._alone(1)
+
+    def _alone(self, which: int) -> List[Tuple[StoredFrame, str]]:
+        own, other = self._sources[which], self._sources[1 - which]
+        own_places, other_places = (self.first, self.second) if which == 0 else (self.second, self.first)
+        lonely = np.ones(len(own), dtype=bool)
+        lonely[own_places] = False
+        places = np.flatnonzero(lonely)
+        if not len(places):
+            return []
+        partner_of = np.full(len(other), -1, dtype=np.int64)
+        partner_of[other_places] = own_places
+        known = ~np.isnat(other.captured)
+        times = other.captured.view(np.int64)[known]
+        drops = [drop for drop in other.drops() if drop.captured_ns is not None]
+        return [(own[int(at)], self._reason(own, other, int(at), times, partner_of, drops)) for at in places]
+
+    def _reason(
+        self,
+        own: Source,
+        other: Source,
+        at: int,
+        times: "npt.NDArray[np.int64]",
+        partner_of: "npt.NDArray[np.int64]",
+        drops: List[Drop],
+    ) -> str:
+        if np.isnat(own.captured[at]):
+            return "it has no capture time"
+        time = int(own.captured[at].astype(np.int64))
+        for drop in drops:
+            assert drop.captured_ns is not None
+            if drop.captured_ns[0] - self.within_ns <= time <= drop.captured_ns[1] + self.within_ns:
+                return (
+                    f"{other.name} declared frames {drop.first} to {drop.last} dropped around then: "
+                    f"{drop.reason or 'for a reason that is not known here'}, at the {drop.where}"
+                )
+        if not len(times):
+            return f"{other.name} has no frame with a capture time"
+        # Frames with a time come first in a source, in its order, so places in `times` are places in the source.
+        behind = int(np.searchsorted(times, time))
+        near = min((place for place in (behind - 1, behind) if 0 <= place < len(times)), key=lambda place: abs(int(times[place]) - time))
+        gap = abs(int(times[near]) - time)
+        if gap > self.within_ns:
+            return f"the nearest frame of {other.name}, {other.names[near]}, is {_words(gap)} away"
+        partner = int(partner_of[near])
+        return f"the nearest frame of {other.name}, {other.names[near]}, is closer to {own.names[partner]}"
+
+    def columns(self) -> Dict[str, Any]:
+        """Names, capture times and skews (``timedelta64[ns]``) of all pairs."""
+        first, second = self._sources
+        a, b = first.name, second.name
+        if a == b:
+            a, b = f"{a}_1", f"{b}_2"
+        return {
+            a: [first.names[at] for at in self.first],
+            b: [second.names[at] for at in self.second],
+            f"{a}_captured": first.captured[self.first],
+            f"{b}_captured": second.captured[self.second],
+            "skew": self.skew.view("timedelta64[ns]"),
+        }
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A row a pair. Needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.columns())
+
+    def to_polars(self) -> "polars.DataFrame":
+        """A row a pair. Needs polars."""
+        import polars
+
+        return polars.DataFrame(self.columns())
+
+    def __repr__(self) -> str:
+        first, second = self._sources
+        return f"<Pairs of {first.name} and {second.name}: {len(self)}, {len(first) - len(self)} and {len(second) - len(self)} alone>"
+
+
+def _words(nanos: int) -> str:
+    return f"{nanos / 1e6:.1f} ms" if nanos < 1_000_000_000 else f"{nanos / 1e9:.1f} s"
+
+
+class Store:
+    """A store, as ``receive --out`` or ``Receiver(out=...)`` makes it. It is only read, at any time, a receiver at work included.
+
+    ::
+
+        store = framelane.Store("received")
+        for visible, infrared, skew in store.pairs("visible", "infrared", within="20ms"):
+            ...
+
+    Sources are read when they are first asked for, about 2 µs a frame, and kept; :meth:`refresh` forgets them.
+
+    :raises StoreError: there is no such folder.
+    """
+
+    def __init__(self, folder: "str | os.PathLike[str]") -> None:
+        self.folder = _units.path(folder)
+        if not os.path.isdir(self.folder):
+            raise StoreError(f"there is no store at {self.folder}")
+        self._read: Dict[str, Source] = {}
+
+    @property
+    def sources(self) -> List[str]:
+        """The names of the sources that have frames."""
+        with os.scandir(self.folder) as entries:
+            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in found if os.path.isfile(os.path.join(self.folder, name, MANIFEST)))
+
+    def __getitem__(self, source: str) -> Source:
+        if source not in self._read:
+            folder = os.path.join(self.folder, source)
+            if source in ("", ".", "..") or os.sep in source or not os.path.isdir(folder):
+                known = ", ".join(self.sources) or "none"
+                raise KeyError(f"there is no source {source!r} in {self.folder}; there are {known}")
+            self._read[source] = Source(folder, source)
+        return self._read[source]
+
+    def __contains__(self, source: object) -> bool:
+        return source in self.sources
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def refresh(self) -> None:
+        """Has sources read anew when they are next asked for."""
+        self._read.clear()
+
+    def pairs(self, first: str, second: str, within: Span = "20ms") -> Pairs:
+        """Frames of two sources that were captured together.
+
+        The closest first: of all frames that are left, the two whose capture times are closest are a pair, as long as they
+        are no further apart than ``within``. Each frame has one partner at most.
+
+        :param within: seconds, or with a unit: ``"20ms"``.
+        """
+        within_ns = round(_units.seconds(within) * 1e9)
+        sources = (self[first], self[second])
+        times = []
+        for source in sources:
+            known = int(np.count_nonzero(~np.isnat(source.captured)))
+            times.append(np.ascontiguousarray(source.captured.view(np.int64)[:known]))
+        places = _native.closest_pairs(times[0], times[1], within_ns)
+        return Pairs(sources, places, within_ns)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.folder}: {', '.join(self.sources) or 'no sources'}>"

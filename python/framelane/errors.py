@@ -1,0 +1,76 @@
+"""What can go wrong. Messages are those of the command line: what failed, where, and what to do next.
+
+Waits that take longer than their ``timeout`` raise Python's own :class:`TimeoutError`; what cannot be meant (an array of
+strings, a weight of 0) raises :class:`ValueError` or :class:`TypeError`, as in Python everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._report import SendReport
+
+
+class FramelaneError(Exception):
+    """All of the following."""
+
+
+class StartError(FramelaneError):
+    """A sender cannot start: an address, a pin, a source or a certificate that cannot be used."""
+
+
+class ListenError(FramelaneError):
+    """A receiver cannot start: an address in use, nobody who may send, a store that cannot be opened."""
+
+
+class IdentityError(StartError, ListenError):
+    """The certificate and key of this machine cannot be read or made."""
+
+
+class PushError(FramelaneError):
+    """A frame was not taken: no such source, or a name that cannot travel."""
+
+
+class NotStored(FramelaneError):
+    """A frame that was sent is not stored at the receiver."""
+
+
+class FrameLost(NotStored):
+    """It was given up: too late for its deadline, or refused by the receiver."""
+
+
+class RunEnded(NotStored, PushError):
+    """The sender has ended before: it was finished or stopped, or there was no receiver for as long as ``retry_for``."""
+
+
+class Incomplete(FramelaneError):
+    """A sender has finished, and not every frame is stored. ``report`` says which, and why."""
+
+    def __init__(self, message: str, report: "SendReport | None" = None) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class ReceiveError(FramelaneError):
+    """A receiver has ended by itself, or cannot go on."""
+
+
+class Closed(FramelaneError):
+    """No frame will come any more: the receiver was closed, or has ended."""
+
+
+class EncodeError(FramelaneError, ValueError):
+    """An array cannot be encoded in this way."""
+
+
+class DecodeError(FramelaneError, ValueError):
+    """A frame's bytes are no image that can be decoded."""
+
+
+class StoreError(FramelaneError):
+    """A store on disk cannot be read."""
+
+
+class ForkedError(FramelaneError):
+    """Something was made before the process was forked, and is of no use in the child."""

@@ -1,0 +1,49 @@
+//! Errors of the library as exceptions of the package, with the same words.
+
+use pyo3::prelude::*;
+
+/// The kinds of exceptions; the names of the classes in `framelane.errors`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Start,
+    Listen,
+    Push,
+    Lost,
+    Ended,
+    Receive,
+    Identity,
+    Encode,
+    Decode,
+    Store,
+    Forked,
+}
+
+impl Kind {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Start => "StartError",
+            Self::Listen => "ListenError",
+            Self::Push => "PushError",
+            Self::Lost => "FrameLost",
+            Self::Ended => "RunEnded",
+            Self::Receive => "ReceiveError",
+            Self::Identity => "IdentityError",
+            Self::Encode => "EncodeError",
+            Self::Decode => "DecodeError",
+            Self::Store => "StoreError",
+            Self::Forked => "ForkedError",
+        }
+    }
+}
+
+/// The exception of a kind, with the words of an error.
+pub(crate) fn raise(py: Python<'_>, kind: Kind, words: impl ToString) -> PyErr {
+    let made = py
+        .import("framelane.errors")
+        .and_then(|errors| errors.getattr(kind.class()))
+        .and_then(|class| class.call1((words.to_string(),)));
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,287 @@
+//! A sender for Python.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use framelane::door::{PushError, SenderBuilder};
+use framelane::frame::ByteSize;
+use framelane::sender::{Progress, SendReport};
+use framelane::{Frame, Sender as Door};
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use pyo3::exceptions::{PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+use tokio::sync::{RwLock, watch};
+
+use crate::body::Body;
+use crate::engine::{Engine, Held, seconds};
+use crate::fault::{Kind, raise};
+use crate::identity;
+use crate::promise::{Made, promise};
+use crate::receipt::Receipt;
+use crate::units::span;
+
+type Report = Shared<Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>>>;
+
+/// Frames on their way to a receiver.
+#[pyclass(frozen, module = "framelane._native")]
+pub(crate) struct Sender {
+    engine: &'static Engine,
+    /// `None` once it was told to finish.
+    door: Held<Arc<RwLock<Option<Door>>>>,
+    stop: Held<watch::Sender<bool>>,
+    progress: Arc<Progress>,
+    report: Mutex<Option<Held<Report>>>,
+    pin: String,
+}
+
+/// What a sender is to do, as Python has put it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Wanted {
+    receiver: String,
+    pins: Vec<String>,
+    authority: Option<PathBuf>,
+    certs: PathBuf,
+    sources: Vec<String>,
+    folders: Vec<(String, PathBuf)>,
+    weights: Vec<(String, u32)>,
+    deadlines: Vec<(String, f64)>,
+    transport: String,
+    repair: String,
+    memory: u64,
+    retry_for: f64,
+}
+
+/// One frame, as Python has put it: the source, the bytes, the end of its name or all of it, and when it was captured, in
+/// nanoseconds since 1970.
+#[derive(FromPyObject)]
+struct Pushed(String, Py<Body>, String, Option<String>, Option<u64>);
+
+impl Pushed {
+    fn frame(&self) -> Frame {
+        let Self(_, body, extension, name, captured) = self;
+        let body = body.get().0.clone();
+        let frame = match name {
+            Some(name) => Frame::named(name, body),
+            None => Frame::with_extension(extension.as_str(), body),
+        };
+        match captured {
+            Some(nanos) => frame.captured_at(SystemTime::UNIX_EPOCH + Duration::from_nanos(*nanos)),
+            None => frame.captured_now(),
+        }
+    }
+}
+
+fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
+    let wrong = |error: String| PyValueError::new_err(error);
+    let mut to = Door::to(wanted.receiver)
+        .certs(wanted.certs)
+        .transport(transport(&wanted.transport)?)
+        .repair(wanted.repair.parse().map_err(|error| wrong(format!("{error}")))?)
+        .memory(ByteSize(wanted.memory))
+        .retry_for(span(wanted.retry_for)?);
+    to = wanted.pins.into_iter().fold(to, SenderBuilder::pin);
+    if let Some(authority) = wanted.authority {
+        to = to.authority(authority);
+    }
+    to = wanted.sources.into_iter().fold(to, SenderBuilder::source);
+    to = wanted.folders.into_iter().fold(to, |to, (name, path)| to.folder(name, path));
+    for (source, weight) in wanted.weights {
+        let weight = weight.to_string().parse().map_err(|error| wrong(format!("{error}")))?;
+        to = to.weight(source, weight);
+    }
+    for (source, age) in wanted.deadlines {
+        to = to.deadline(source, span(age)?);
+    }
+    Ok(to)
+}
+
+/// A transport by the name that it has on the command line.
+pub(crate) fn transport(name: &str) -> PyResult<framelane::transport::Transport> {
+    use framelane::transport::Transport;
+    let all = [Transport::Quic, Transport::Tcp, Transport::TcpPerFrame, Transport::StopAndWait];
+    all.into_iter().find(|transport| transport.name() == name).ok_or_else(|| {
+        let known: Vec<_> = all.iter().map(|transport| transport.name()).collect();
+        PyValueError::new_err(format!(
+            "there is no transport {name:?}; there are {}",
+            known.join(", ")
+        ))
+    })
+}
+
+#[pymethods]
+impl Sender {
+    #[new]
+    fn new(py: Python<'_>, wanted: Wanted) -> PyResult<Self> {
+        let engine = Engine::here(py)?;
+        let own = identity::load(py, wanted.certs.clone())?;
+        let pin = own.pin().to_string();
+        let (stop, stopped) = watch::channel(false);
+        let builder = builder(wanted)?.identity(own).stop_when(stopped);
+        // Not on this thread: what is random there would be the same after a fork.
+        let starting = engine.spawn(builder.start());
+        let started = engine.wait(py, None, starting)?;
+        let door = match started {
+            Some(Ok(Ok(door))) => door,
+            Some(Ok(Err(error))) => return Err(raise(py, Kind::Start, error)),
+            Some(Err(error)) => return Err(raise(py, Kind::Start, error)),
+            None => return Err(raise(py, Kind::Start, "it did not start")),
+        };
+        let progress = door.progress();
+        Ok(Self {
+            engine,
+            door: Held::new(engine, Arc::new(RwLock::new(Some(door)))),
+            stop: Held::new(engine, stop),
+            progress,
+            report: Mutex::default(),
+            pin,
+        })
+    }
+
+    /// By which receivers allow it.
+    #[getter]
+    fn pin(&self) -> &str {
+        &self.pin
+    }
+
+    /// Hands a frame over; waits only while the memory is full.
+    #[pyo3(signature = (pushed, timeout=None))]
+    fn push(&self, py: Python<'_>, pushed: Pushed, timeout: Option<f64>) -> PyResult<Receipt> {
+        let (source, frame) = (pushed.0.clone(), pushed.frame());
+        let pushing = push(self.door.get().clone(), source, frame);
+        match self.engine.wait(py, seconds(timeout)?, pushing)? {
+            Some(pushed) => self.receipt(py, pushed),
+            None => Err(PyTimeoutError::new_err(
+                "the memory for frames that are not stored yet has stayed full for the timeout: the link, or the \
+                 receiver, takes less than is sent. The frame was not taken",
+            )),
+        }
+    }
+
+    /// The same for asyncio: a receipt, or a future of one.
+    fn push_soon<'py>(&self, py: Python<'py>, pushed: Pushed) -> PyResult<Bound<'py, PyAny>> {
+        self.engine.check(py)?;
+        let (source, frame) = (pushed.0.clone(), pushed.frame());
+        let mut pushing = Box::pin(push(self.door.get().clone(), source, frame));
+        let at_once = pushing.as_mut().now_or_never();
+        if let Some(pushed) = at_once {
+            return Ok(Bound::new(py, self.receipt(py, pushed)?)?.into_any());
+        }
+        let engine = self.engine;
+        promise(py, engine, async move {
+            let pushed = pushing.await;
+            Box::new(move |py: Python<'_>| {
+                let receipt = pushed.map_err(|error| refused(py, &error))?;
+                Ok(Py::new(py, Receipt::new(engine, receipt))?.into_any())
+            }) as Made
+        })
+    }
+
+    /// Ends the run early.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.check(py)?;
+        self.stop.get().send_replace(true);
+        Ok(())
+    }
+
+    /// Takes no more frames, and waits until all are settled. The report as JSON, `None` where the time is over before;
+    /// it may be asked again.
+    #[pyo3(signature = (timeout=None))]
+    fn finish(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<String>> {
+        self.engine.check(py)?;
+        let report = self.engine.wait(py, seconds(timeout)?, self.finishing())?;
+        report.map(|report| as_json(&report)).transpose()
+    }
+
+    /// The same for asyncio.
+    fn finish_soon<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.engine.check(py)?;
+        let report = self.finishing();
+        promise(py, self.engine, async move {
+            let report = report.await;
+            Box::new(move |py: Python<'_>| {
+                Ok(as_json(&report)?.into_pyobject(py)?.into_any().unbind())
+            }) as Made
+        })
+    }
+
+    /// True while there is a session.
+    #[getter]
+    fn connected(&self) -> bool {
+        self.progress.is_connected()
+    }
+
+    /// What went wrong since this was last asked.
+    fn trouble(&self) -> Option<String> {
+        self.progress.take_trouble().map(|trouble| trouble.to_string())
+    }
+
+    /// Frames that were pushed and are not settled; `None` once it was told to finish.
+    #[getter]
+    fn pending(&self, py: Python<'_>) -> PyResult<Option<usize>> {
+        self.engine.check(py)?;
+        let door = self.door.get().try_read();
+        Ok(door.ok().and_then(|door| door.as_ref().map(Door::pending)))
+    }
+}
+
+impl Sender {
+    fn receipt(
+        &self,
+        py: Python<'_>,
+        pushed: Result<framelane::Receipt, PushError>,
+    ) -> PyResult<Receipt> {
+        let receipt = pushed.map_err(|error| refused(py, &error))?;
+        Ok(Receipt::new(self.engine, receipt))
+    }
+
+    /// The end of the run, which goes on whether it is waited for or not.
+    fn finishing(&self) -> Report {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = &*report {
+            return report.get().clone();
+        }
+        let door = self.door.get().clone();
+        let ending = self.engine.spawn(async move {
+            let door = door.write().await.take();
+            match door {
+                Some(door) => Arc::new(door.finish().await),
+                None => Arc::default(),
+            }
+        });
+        let ending: Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>> = Box::pin(async move {
+            ending.await.unwrap_or_else(|failed| {
+                let mut report = SendReport::default();
+                report.error = Some(failed.to_string());
+                Arc::new(report)
+            })
+        });
+        let ending = ending.shared();
+        *report = Some(Held::new(self.engine, ending.clone()));
+        ending
+    }
+}
+
+fn refused(py: Python<'_>, error: &PushError) -> PyErr {
+    let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
+    raise(py, kind, error)
+}
+
+async fn push(
+    door: Arc<RwLock<Option<Door>>>,
+    source: String,
+    frame: Frame,
+) -> Result<framelane::Receipt, PushError> {
+    match &*door.read().await {
+        Some(door) => door.push(&source, frame).await,
+        None => Err(PushError::Ended),
+    }
+}
+
+fn as_json(report: &SendReport) -> PyResult<String> {
+    serde_json::to_string(report).map_err(|error| PyValueError::new_err(error.to_string()))
+}

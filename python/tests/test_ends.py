@@ -1,0 +1,338 @@
+"""Sending and receiving."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import framelane
+from conftest import LIMIT
+
+
+def test_an_array_arrives_as_it_was_sent(ends, rng):
+    image = rng.integers(0, 65_536, (48, 64), dtype=np.uint16)
+    moment = datetime.datetime(2026, 11, 29, 20, 11, 33, 123_456, datetime.timezone.utc)
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        receipt = sender.send("visible", image, captured=moment)
+        frame = receiver.next(timeout=LIMIT)
+        receipt.wait(timeout=LIMIT)
+        assert receipt.stored is True
+        assert (frame.source, frame.sequence, frame.media) == ("visible", 0, "image/png")
+        assert frame.captured == moment and frame.clock == "program"
+        assert frame.name == "20261129T201133.123456Z.png"
+        assert frame.sender == ends.sender_pin
+        np.testing.assert_array_equal(frame.array(), image)
+
+
+@pytest.mark.parametrize("encode", ["png", "raw"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (6, 4, 3), (6, 4, 4)])
+def test_shapes_and_types_without_loss(ends, rng, encode, dtype, shape):
+    image = rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    with ends.receiver() as receiver, ends.sender(receiver.address, encode=encode) as sender:
+        sender.send("visible", image)
+        got = receiver.next(timeout=LIMIT).array()
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, image)
+
+
+def test_raw_takes_every_shape_type_and_layout(ends, rng):
+    base = rng.normal(size=(6, 8, 3)).astype(np.float32)
+    arrays = [
+        base,
+        base[::2, ::-1],
+        np.asfortranarray(base),
+        base.astype(">f8"),
+        np.zeros((0, 4), np.uint8),
+        np.array(7.5),
+        rng.integers(0, 2, (3, 4)).astype(bool),
+        np.array([(1, 2.0)], dtype=[("a", "<i4"), ("b", "<f8")]),
+    ]
+    with ends.receiver() as receiver, ends.sender(receiver.address, encode="raw") as sender:
+        for array in arrays:
+            sender.send("visible", array)
+            frame = receiver.next(timeout=LIMIT)
+            got = frame.array()
+            assert got.dtype == array.dtype and got.shape == array.shape
+            np.testing.assert_array_equal(got, array)
+            assert not got.flags.writeable or got.size == 0, "it is a view of what arrived"
+        with pytest.raises(framelane.EncodeError, match="Python objects"):
+            sender.send("visible", np.array([object()]))
+
+
+def test_what_is_lossy_is_asked_for(ends, rng):
+    smooth = np.dstack([np.outer(np.arange(64), np.ones(48)) * 3 + shift for shift in (10, 30, 50)]).astype(np.uint8)
+    with ends.receiver() as receiver, ends.sender(receiver.address, encode="jpeg:95") as sender:
+        sender.send("visible", smooth)
+        frame = receiver.next(timeout=LIMIT)
+        assert frame.media == "image/jpeg" and frame.bytes.startswith(b"\xff\xd8")
+        # Blue and red are where they were.
+        assert np.abs(frame.array().astype(int) - smooth).max() < 12
+        assert np.abs(frame.array(color="rgb")[:, :, ::-1].astype(int) - smooth).max() < 12
+        with pytest.raises(framelane.EncodeError, match="8 bits"):
+            sender.send("visible", smooth.astype(np.uint16))
+    for wrong, says in [("jpeg", "how much"), ("jpeg:0", "how much"), ("webp", "without loss")]:
+        with pytest.raises(ValueError, match=says):
+            ends.sender("127.0.0.1:9", encode=wrong)
+    with pytest.raises(ValueError, match="OpenCV"):
+        ends.sender("127.0.0.1:9", color="grb")
+
+
+def test_colours_are_red_first_in_files(ends, tmp_path):
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[:, :, 2] = 255  # OpenCV's red
+    with ends.receiver(out=tmp_path / "out") as receiver, ends.sender(receiver.address) as sender:
+        sender.send("visible", red)
+        frame = receiver.next(timeout=LIMIT)
+        assert frame.array(color="rgb")[0, 0].tolist() == [255, 0, 0]
+        assert frame.array()[0, 0].tolist() == [0, 0, 255]
+        cv2 = pytest.importorskip("cv2")
+        assert cv2.imread(str(tmp_path / "out" / "visible" / frame.name))[0, 0].tolist() == [0, 0, 255]
+
+
+def test_bytes_travel_as_they_are(ends):
+    jpeg = b"\xff\xd8\xff\xe0 not much of an image \xff\xd9"
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for image in (jpeg, bytearray(jpeg), memoryview(jpeg)):
+            sender.send("visible", image)
+            frame = receiver.next(timeout=LIMIT)
+            assert frame.bytes == jpeg and bytes(frame.buffer) == jpeg
+            assert frame.name.endswith(".jpg")
+            with pytest.raises(framelane.DecodeError):
+                frame.array()
+        sender.send("visible", b"x", name="front/17.dat")
+        assert receiver.next(timeout=LIMIT).name == "front/17.dat"
+
+
+def test_an_array_may_be_changed_when_it_was_sent(ends):
+    image = np.full((480, 640), 1, np.uint8)
+    with ends.receiver() as receiver, ends.sender(receiver.address, encode="raw") as sender:
+        for value in range(1, 20):
+            image[:] = value
+            sender.send("visible", image)
+            image[:] = 0
+        for _ in range(1, 20):
+            # Frames may overtake one another.
+            frame = receiver.next(timeout=LIMIT)
+            assert (frame.array() == frame.sequence + 1).all()
+
+
+def test_what_is_stored_is_in_the_folder(ends, tmp_path, rng):
+    out = tmp_path / "received"
+    images = [rng.integers(0, 65_536, (8, 8), dtype=np.uint16) for _ in range(10)]
+    with ends.receiver(out=out) as receiver:
+        with ends.sender(receiver.address, encode="raw") as sender:
+            for image in images:
+                sender.send("visible", image)
+            for _ in images:
+                frame = receiver.next(timeout=LIMIT)
+                np.testing.assert_array_equal(np.load(out / "visible" / frame.name), images[frame.sequence])
+        assert sender.report.complete and sender.report.sent == 10
+    assert receiver.report.stored == 10 and receiver.report.missing == 0
+
+
+def test_what_is_wrong_is_said_at_the_start(ends, tmp_path):
+    with pytest.raises(framelane.StartError, match="no source"):
+        ends.sender("127.0.0.1:9", sources=[])
+    with pytest.raises(framelane.StartError, match="sha256"):
+        ends.sender("127.0.0.1:9", pin="sha256:0")
+    with pytest.raises(framelane.StartError, match="two sources"):
+        ends.sender("127.0.0.1:9", sources=["a", "a"])
+    with pytest.raises(ValueError, match="from 1 to 100"):
+        ends.sender("127.0.0.1:9", weight={"visible": 0})
+    with pytest.raises(ValueError, match="no unit"):
+        ends.sender("127.0.0.1:9", deadline="300")
+    with pytest.raises(framelane.ListenError, match="allow"):
+        ends.receiver("0.0.0.0:0", allow=[])
+    with pytest.raises(framelane.ListenError, match="no address to listen on"):
+        ends.receiver("4433")
+    with ends.receiver() as receiver:
+        with pytest.raises(framelane.ListenError, match=str(receiver.port)):
+            ends.receiver(receiver.address)
+        with ends.sender(receiver.address) as sender:
+            with pytest.raises(framelane.PushError, match="infrared"):
+                sender.send("infrared", b"x")
+            with pytest.raises(framelane.PushError, match="manifest.jsonl"):
+                sender.send("visible", b"x", name="manifest.jsonl")
+            with pytest.raises(ValueError, match="zone"):
+                sender.send("visible", b"x", captured=datetime.datetime(2026, 1, 1))
+            with pytest.raises(ValueError, match="nanoseconds"):
+                sender.send("visible", b"x", captured=int(time.time()))
+
+
+def test_a_stranger_is_refused_by_words(ends):
+    with ends.receiver(allow=["sha256:" + "0" * 64]) as receiver:
+        sender = ends.sender(receiver.address, retry_for=0)
+        receipt = sender.send("visible", b"x")
+        with pytest.raises(framelane.RunEnded):
+            receipt.wait(timeout=LIMIT)
+        report = sender.finish(timeout=LIMIT)
+        assert not report.complete and ends.sender_pin in report.error
+        with pytest.raises(framelane.RunEnded):
+            sender.send("visible", b"x")
+    with pytest.raises(framelane.Incomplete, match="1 frame is not stored") as raised:
+        with ends.sender(receiver.address, retry_for=0) as sender:
+            sender.send("visible", b"x")
+    assert raised.value.report.missing == 1
+
+
+def test_waits_have_an_end(ends):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        sender = ends.sender("127.0.0.1:%d" % nobody.getsockname()[1], memory="4KiB")
+        receipt = sender.send("visible", b"x" * 2_000)
+        with pytest.raises(TimeoutError, match="still being sent"):
+            receipt.wait(timeout=0.05)
+        with pytest.raises(TimeoutError, match="memory"):
+            sender.send("visible", b"x" * 3_000, timeout=0.05)
+        assert sender.pending == 1 and not sender.connected
+        with pytest.raises(TimeoutError):
+            sender.finish(timeout=0.05)
+        assert receipt.stored is None
+        report = sender.close()
+        assert report.missing == 1
+    with ends.receiver() as receiver:
+        with pytest.raises(TimeoutError):
+            receiver.next(timeout=0.05)
+        with pytest.raises(ValueError):
+            receiver.next(timeout=-1)
+
+
+def test_closing_ends_the_waiting_of_others(ends, beside):
+    receiver = ends.receiver()
+    waiting = [beside(lambda: list(receiver)) for _ in range(3)]
+    receiver.close()
+    assert [thread.result() for thread in waiting] == [[], [], []]
+    with pytest.raises(framelane.Closed):
+        receiver.next()
+
+
+def test_once_ends_by_itself(ends, beside):
+    receiver = ends.receiver(once=True)
+    taking = beside(lambda: [frame.bytes for frame in receiver])
+    with ends.sender(receiver.address) as sender:
+        sender.send("visible", b"x")
+    assert taking.result() == [b"x"]
+    assert receiver.report.stored == 1
+
+
+def test_latest_is_the_newest(ends):
+    with ends.receiver() as receiver, ends.sender(receiver.address, sources=["visible", "infrared"]) as sender:
+        receiver.latest("visible")
+        receipts = [sender.send("visible", b"%d" % number) for number in range(50)]
+        # Each has arrived; nobody has taken any.
+        for receipt in receipts:
+            receipt.wait(timeout=LIMIT)
+        sender.send("visible", b"newest").wait(timeout=LIMIT)
+        assert receiver.next(timeout=LIMIT).bytes == b"newest"
+        with pytest.raises(TimeoutError):
+            receiver.next(timeout=0.05)
+        receiver.every()
+        for number in range(5):
+            sender.send("visible", b"%d" % number, name=f"again{number}")
+        assert {receiver.next(timeout=LIMIT).bytes for _ in range(5)} == {b"%d" % number for number in range(5)}
+
+
+def test_what_is_late_is_dropped_and_declared(ends):
+    with ends.receiver() as receiver:
+        sender = ends.sender(receiver.address, deadline="50ms")
+        long_ago = time.time_ns() - 10**9
+        late = sender.send("visible", b"late", captured=long_ago)
+        with pytest.raises(framelane.FrameLost):
+            late.wait(timeout=LIMIT)
+        report = sender.finish(timeout=LIMIT)
+        assert report.dropped == 1 and report.missing == 0 and report.complete
+
+
+def test_a_folder_is_sent_beside(ends, tmp_path):
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "0.png").write_bytes(b"\x89PNG one")
+    with ends.receiver() as receiver:
+        sender = ends.sender(receiver.address, sources=[], folders={"old": folder})
+        frame = receiver.next(timeout=LIMIT)
+        assert (frame.source, frame.name) == ("old", "0.png")
+        assert sender.finish(timeout=LIMIT).complete
+
+
+def test_other_threads_run_meanwhile(ends):
+    """What waits or encodes lets the interpreter go."""
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        counted = 0
+        stop = threading.Event()
+
+        def count():
+            nonlocal counted
+            while not stop.is_set():
+                counted += 1
+
+        counting = threading.Thread(target=count, daemon=True)
+        with pytest.raises(TimeoutError):
+            counting.start()
+            receiver.next(timeout=0.5)
+        stop.set()
+        counting.join()
+        assert counted > 1_000
+        sender.send("visible", b"x")
+        assert receiver.next(timeout=LIMIT).bytes == b"x"
+
+
+def test_many_threads_send(ends, beside):
+    with ends.receiver() as receiver:
+        with ends.sender(receiver.address) as sender:
+            threads = [
+                beside(lambda which=which: [sender.send("visible", b"%d" % which) for _ in range(50)])
+                for which in range(4)
+            ]
+            got = [receiver.next(timeout=LIMIT).bytes for _ in range(200)]
+            for thread in threads:
+                for receipt in thread.result():
+                    receipt.wait(timeout=LIMIT)
+        assert sorted(got) == sorted(b"%d" % which for which in range(4) for _ in range(50))
+
+
+def test_nothing_is_lost_where_the_receiver_is_restarted(ends, tmp_path, rng):
+    out = tmp_path / "received"
+    receiver = ends.receiver(out=out)
+    address = receiver.address
+    images = [rng.integers(0, 256, (24, 32, 3), dtype=np.uint8) for _ in range(60)]
+    with ends.sender(address, retry_for="5m") as sender:
+        for image in images[:20]:
+            sender.send("visible", image)
+        seen = {receiver.next(timeout=LIMIT).sequence for _ in range(10)}
+        receiver.close()
+        for image in images[20:40]:
+            sender.send("visible", image)
+        again = _listen_again(lambda: ends.receiver(address, out=out))
+        for image in images[40:]:
+            sender.send("visible", image)
+        report = sender.finish(timeout=LIMIT)
+    again.close()
+    assert report.complete and len(seen) == 10
+    stored = framelane.Store(out)["visible"]
+    assert [int(sequence) for sequence in stored.sequence] == list(range(60))
+    for frame, image in zip(stored, images):
+        np.testing.assert_array_equal(frame.array(), image)
+
+
+def _listen_again(listen):
+    """A port can be in use for a moment longer, while senders are told."""
+    end = time.monotonic() + LIMIT
+    while True:
+        try:
+            return listen()
+        except framelane.ListenError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def test_the_readme_says_what_is_so(ends):
+    assert pathlib.Path(ends.place / "sender" / "key.pem").stat().st_mode & 0o077 == 0
+    assert framelane.own_pin(ends.place / "sender") == ends.sender_pin

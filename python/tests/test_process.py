@@ -1,0 +1,169 @@
+"""Signals, forks and spawned processes: in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+import framelane
+from conftest import LIMIT
+
+
+def program(text: str, *args: object) -> subprocess.Popen[str]:
+    code = "import framelane, sys\n" + textwrap.dedent(text)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+WAITS = {
+    "next": """
+        receiver = framelane.Receiver("127.0.0.1:0", certs=sys.argv[1])
+        print("ready", flush=True)
+        receiver.next()
+    """,
+    "receipt": """
+        sender = framelane.Sender("127.0.0.1:9", sources=["a"], pin="sha256:" + "0" * 64, certs=sys.argv[1], retry_for="1h")
+        receipt = sender.send("a", b"x")
+        print("ready", flush=True)
+        receipt.wait()
+    """,
+    "memory": """
+        sender = framelane.Sender("127.0.0.1:9", sources=["a"], pin="sha256:" + "0" * 64, certs=sys.argv[1], retry_for="1h", memory="2KiB")
+        sender.send("a", b"x" * 1500)
+        print("ready", flush=True)
+        sender.send("a", b"x" * 1500)
+    """,
+    "with": """
+        with framelane.Sender("127.0.0.1:9", sources=["a"], pin="sha256:" + "0" * 64, certs=sys.argv[1], retry_for="1h") as sender:
+            sender.send("a", b"x")
+            print("ready", flush=True)
+    """,
+    "for": """
+        with framelane.Receiver("127.0.0.1:0", certs=sys.argv[1]) as receiver:
+            print("ready", flush=True)
+            for frame in receiver: pass
+    """,
+    "asyncio": """
+        import asyncio
+        async def main():
+            async with framelane.AsyncReceiver("127.0.0.1:0", certs=sys.argv[1]) as receiver:
+                print("ready", flush=True)
+                await receiver.next()
+        asyncio.run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_ctrl_c_ends_every_wait(wait, tmp_path):
+    with program(WAITS[wait], tmp_path / "certs") as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n", process.stderr.read()
+        # Whatever it still has to do before it waits.
+        time.sleep(0.2)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT)
+        took = time.monotonic() - asked
+    assert "KeyboardInterrupt" in errors, errors
+    assert process.returncode in (1, 130, -signal.SIGINT), errors
+    # 50 ms, the end of the interpreter, and a machine that is busy.
+    assert took < 10, took
+
+
+def test_a_handler_may_raise_and_frames_go_on(ends):
+    class Alarm(Exception):
+        pass
+
+    def ring(*_):
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Alarm):
+                receiver.next(timeout=LIMIT)
+            sender.send("visible", b"x")
+            assert receiver.next(timeout=LIMIT).bytes == b"x"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_after_a_fork_it_is_said(ends):
+    """What was made before is refused in the child, by words; what is made there works; the parent goes on."""
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        receipt = sender.send("visible", b"parent")
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            said = []
+            for use in (
+                lambda: sender.send("visible", b"child"),
+                lambda: receipt.wait(),
+                lambda: receiver.next(),
+                lambda: sender.finish(),
+                lambda: receiver.close(),
+            ):
+                try:
+                    use()
+                    said.append("nothing")
+                except framelane.ForkedError as error:
+                    said.append("spawn" if "spawn" in str(error) else str(error))
+            try:
+                with ends.sender(receiver.address, sources=["infrared"]) as other:
+                    other.send("infrared", b"child")
+                said.append("sent")
+            except BaseException as error:
+                said.append(repr(error))
+            os.write(writing, ",".join(said).encode())
+            os._exit(0)
+        os.close(writing)
+        got = {receiver.next(timeout=LIMIT).bytes for _ in range(2)}
+        with os.fdopen(reading) as said:
+            assert said.read() == "spawn,spawn,spawn,spawn,spawn,sent"
+        assert os.waitpid(child, 0)[1] == 0
+        assert got == {b"parent", b"child"}
+        receipt.wait(timeout=LIMIT)
+
+
+def _send(address, pin, certs):
+    with framelane.Sender(address, pin=pin, sources=["visible"], certs=certs) as sender:
+        sender.send("visible", b"spawned")
+
+
+def test_spawn_works(ends):
+    spawn = multiprocessing.get_context("spawn")
+    with ends.receiver() as receiver:
+        child = spawn.Process(target=_send, args=(receiver.address, ends.receiver_pin, ends.place / "sender"))
+        child.start()
+        assert receiver.next(timeout=LIMIT).bytes == b"spawned"
+        child.join(LIMIT)
+        assert child.exitcode == 0
+
+
+def test_a_program_may_just_end(tmp_path):
+    """Whatever is still open does not hold the end of the interpreter up, nor crash it."""
+    text = """
+        receiver = framelane.Receiver("127.0.0.1:0", certs=sys.argv[1])
+        sender = framelane.Sender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1])
+        for number in range(20): sender.send("a", bytes(100_000))
+        iterator = iter(receiver); next(iterator)
+    """
+    for _ in range(5):
+        with program(text, tmp_path / "certs") as process:
+            _, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, errors

@@ -1,0 +1,168 @@
+"""Reading a store: sequences, tables, pairs."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+
+import numpy as np
+import pytest
+
+import framelane
+from conftest import LIMIT
+
+MILLI = 1_000_000
+
+
+def write(folder: pathlib.Path, source: str, times: "list[int | None] | np.ndarray", ledger: list[dict] | None = None) -> None:
+    """A source as a receiver would have stored it, without its files."""
+    place = folder / source
+    place.mkdir(parents=True)
+    with open(place / "manifest.jsonl", "w") as file:
+        for number, captured in enumerate(times):
+            at = "null" if captured is None else int(captured)
+            file.write(
+                f'{{"sequence":{number},"name":"{number}.png","bytes":3,"blake3":"{number:064x}","captured_unix_ns":{at},'
+                f'"clock":"program","due_unix_ns":null,"received_unix_ns":{number + 1},"stored_unix_ns":{number + 2},'
+                f'"media_type":"image/png","modified_unix_ns":null,"run":"{7:032x}","sender":"sha256:ab"}}\n'
+            )
+    with open(place / "ledger.jsonl", "w") as file:
+        for line in ledger or []:
+            file.write(json.dumps(line) + "\n")
+
+
+def test_what_was_received_is_read(ends, tmp_path, rng):
+    images = [rng.integers(0, 65_536, (6, 8), dtype=np.uint16) for _ in range(5)]
+    with ends.receiver(out=tmp_path / "out") as receiver:
+        with ends.sender(receiver.address, sources=["visible", "infrared"]) as sender:
+            for number, image in enumerate(images):
+                # Sent in another order than captured.
+                sender.send("infrared", image, captured=10**18 + (5 - number) * MILLI)
+    store = framelane.Store(tmp_path / "out")
+    assert "infrared" in store
+    infrared = store["infrared"]
+    assert len(infrared) == 5 and infrared.bad_lines == 0
+    assert infrared.captured.tolist() == [10**18 + at * MILLI for at in range(1, 6)]
+    for frame, image in zip(infrared, reversed(images)):
+        np.testing.assert_array_equal(frame.array(), image)
+    assert infrared[-1].sequence == 0 and [frame.sequence for frame in infrared[1:3]] == [3, 2]
+    assert infrared[0].path == str(tmp_path / "out" / "infrared" / infrared[0].name)
+    assert set(infrared.column("sender")) == {ends.sender_pin}
+    with pytest.raises(IndexError, match="none at 5"):
+        infrared[5]
+    with pytest.raises(KeyError, match="there are"):
+        store["../out"]
+    with pytest.raises(framelane.StoreError, match="no store at"):
+        framelane.Store(tmp_path / "nothing")
+
+
+def test_lines_that_were_replaced_or_cannot_be_read(tmp_path):
+    write(tmp_path, "a", [1, 2, 3])
+    path = tmp_path / "a" / "manifest.jsonl"
+    first = path.read_text().splitlines()[0]
+    again = first.replace('"bytes":3', '"bytes":9')
+    path.write_text(path.read_text() + "not a line\n" + again + "\n" + first[:40])
+    source = framelane.Store(tmp_path)["a"]
+    assert source.names == ["0.png", "1.png", "2.png"] and source.size.tolist() == [9, 3, 3]
+    assert source.bad_lines == 1
+
+
+def test_tables(tmp_path):
+    write(tmp_path, "a", [5_000, None, 3_000])
+    source = framelane.Store(tmp_path)["a"]
+    assert source.names == ["2.png", "0.png", "1.png"]
+    table = source.to_numpy()
+    assert table["name"].tolist() == source.names and np.isnat(table["captured"][2])
+    pandas = pytest.importorskip("pandas")
+    rows = source.to_pandas()
+    assert rows["sequence"].tolist() == [2, 0, 1] and rows["captured"][0] == pandas.Timestamp(3_000, tz="UTC")
+    assert rows["captured"].isna().tolist() == [False, False, True]
+    polars = pytest.importorskip("polars")
+    rows = source.to_polars()
+    assert rows["sequence"].to_list() == [2, 0, 1] and rows["captured"].null_count() == 1
+    assert rows.schema["captured"] == polars.Datetime("ns", "UTC")
+
+
+def test_pairs_and_reasons(tmp_path):
+    base = 1_700_000_000_000_000_000
+    write(tmp_path, "visible", [base, base + 100 * MILLI, base + 205 * MILLI, base + 215 * MILLI, base + 500 * MILLI, None])
+    ledger = [
+        {"run": "07" * 16, "began": 1, "first": 0},
+        {
+            "run": "07" * 16,
+            "dropped": {"first": 5, "last": 6},
+            "reason": "late",
+            "where": "sender",
+            "captured_unix_ns": [base + 495 * MILLI, base + 505 * MILLI],
+        },
+    ]
+    write(tmp_path, "infrared", [base + 3 * MILLI, base + 150 * MILLI, base + 212 * MILLI], ledger)
+    store = framelane.Store(tmp_path)
+    pairs = store.pairs("visible", "infrared", within="20ms")
+    assert pairs.first.tolist() == [0, 3] and pairs.second.tolist() == [0, 2]
+    assert pairs.skew.tolist() == [3 * MILLI, -3 * MILLI]
+    first, second, skew = pairs[0]
+    assert (first.name, second.name, skew.total_seconds()) == ("0.png", "0.png", 0.003)
+    reasons = {f"{frame.source}/{frame.name}": why for frame, why in pairs.alone()}
+    assert reasons == {
+        "visible/1.png": "the nearest frame of infrared, 1.png, is 50.0 ms away",
+        "visible/2.png": "the nearest frame of infrared, 2.png, is closer to 3.png",
+        "visible/4.png": "infrared declared frames 5 to 6 dropped around then: late, at the sender",
+        "visible/5.png": "it has no capture time",
+        "infrared/1.png": "the nearest frame of visible, 1.png, is 50.0 ms away",
+    }
+    assert pairs.columns()["visible_captured"].tolist() == [base, base + 215 * MILLI]
+    pytest.importorskip("pandas")
+    assert pairs.to_pandas()["skew"].tolist()[0].value == 3 * MILLI
+
+
+def brute_force(first, second, within):
+    """The closest first, looked up among all."""
+    near = [(abs(b - a), i, j) for i, a in enumerate(first) for j, b in enumerate(second) if abs(b - a) <= within]
+    left, right, pairs = set(range(len(first))), set(range(len(second))), []
+    for _, i, j in sorted(near):
+        if i in left and j in right:
+            left.remove(i)
+            right.remove(j)
+            pairs.append((i, j))
+    return sorted(pairs)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_pairs_are_the_closest(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    # Whole times so fine that no two distances are the same.
+    first, second = (np.sort(rng.integers(1, 10**12, rng.integers(0, 60))) for _ in range(2))
+    within = int(rng.integers(0, 10**11))
+    write(tmp_path, "a", first)
+    write(tmp_path, "b", second)
+    pairs = framelane.Store(tmp_path).pairs("a", "b", within=within / 1e9)
+    expected = brute_force(first.tolist(), second.tolist(), round(within / 1e9 * 1e9))
+    assert list(zip(pairs.first.tolist(), pairs.second.tolist())) == expected
+    alone = pairs.alone()
+    assert len(alone) == len(first) + len(second) - 2 * len(expected)
+    assert all(why for _, why in alone)
+
+
+def test_equal_times_pair_up_in_order(tmp_path):
+    write(tmp_path, "a", [10, 10, 10, 20])
+    write(tmp_path, "b", [10, 10, 20, 20])
+    pairs = framelane.Store(tmp_path).pairs("a", "b", within=0)
+    assert len(pairs) == 3 and pairs.skew.tolist() == [0, 0, 0]
+
+
+def test_hundreds_of_thousands_in_seconds(tmp_path):
+    count = 150_000
+    rng = np.random.default_rng(1)
+    times = 10**18 + np.arange(count) * 33 * MILLI
+    write(tmp_path, "visible", times + rng.integers(0, 5 * MILLI, count))
+    kept = rng.random(count) > 0.1
+    write(tmp_path, "infrared", times[kept] + rng.integers(0, 5 * MILLI, int(kept.sum())))
+    began = time.monotonic()
+    pairs = framelane.Store(tmp_path).pairs("visible", "infrared", within="20ms")
+    alone = pairs.alone()
+    took = time.monotonic() - began
+    assert len(pairs) == int(kept.sum()) and len(alone) == count - len(pairs)
+    assert np.array_equal(pairs.first, np.flatnonzero(kept))
+    assert took < LIMIT / 2, f"{took} s"
