@@ -228,7 +228,7 @@ class _Asking:
                 if end is not None and time.monotonic() >= end:
                     raise TimeoutError("the hub has not replied within the timeout") from None
                 if receipt.stored is False:
-                    receipt.wait()
+                    raise self._why() from None
                 if receipt.stored:
                     receipt = self._push(framed, extension)
                 continue
@@ -240,8 +240,12 @@ class _Asking:
         try:
             pushed = self._sender._native.push((self._source, body, extension, None, None), None)
         except RunEnded:
-            raise FramelaneError(self._sender.finish().words()) from None
+            raise self._why() from None
         return Receipt(pushed)
+
+    def _why(self) -> FramelaneError:
+        """Why nothing can be sent any more."""
+        return FramelaneError(self._sender.finish().words())
 
     def close(self) -> None:
         self._sender.close()
@@ -439,8 +443,10 @@ class ImageHub(_Closing):
         return msg, body.tobytes()
 
     def _next(self, timeout: float | None) -> Tuple[Any, Body]:
+        end = None if timeout is None else time.monotonic() + timeout
         while True:
-            frame = self._receiver.next(timeout)
+            left = None if end is None else max(0.0, end - time.monotonic())
+            frame = self._receiver.next(left)
             body, note = _note_of(frame._body)
             if self._is_new(frame, note):
                 self._current, self._from = note, frame.sender

@@ -29,7 +29,7 @@ impl Store for Handing {
         opener: &Opener,
     ) -> Result<Box<dyn OpenSource>, StoreError> {
         let wants = self.wants.clone();
-        let hand = Hand { source: source.clone(), seat: self.desk.seat(), wants };
+        let hand = Hand { source: source.clone(), seat: self.desk.seat(), wants, newest: None };
         Ok(match &self.below {
             Some(below) => Box::new(Stored { below: below.open(source, opener)?, hand }),
             None => Box::new(Passing { hand, taken: Remembered::default(), last: None }),
@@ -57,6 +57,8 @@ struct Hand {
     source: SourceName,
     seat: Seat,
     wants: Arc<Wants>,
+    /// The newest frame of the session that brought the last one.
+    newest: Option<(Arc<Opener>, Sequence)>,
 }
 
 impl Hand {
@@ -65,12 +67,28 @@ impl Hand {
     }
 
     /// False where the program takes no more.
-    fn out(&self, frame: &ReceivedFrame) -> bool {
+    fn out(&mut self, frame: &ReceivedFrame) -> bool {
+        let is_newest = self.note(frame);
         let frame = Received::new(&self.source, frame);
         match self.want() {
             Want::Every => self.seat.lay(frame),
-            Want::Latest => self.seat.replace(frame),
+            Want::Latest if is_newest => self.seat.replace(frame),
+            // A later one has overtaken it.
+            Want::Latest => true,
         }
+    }
+
+    /// Whether no later frame of the same session came before this one.
+    fn note(&mut self, frame: &ReceivedFrame) -> bool {
+        let sequence = frame.frame.meta.sequence;
+        let newer = |(from, newest): &(Arc<Opener>, Sequence)| {
+            Arc::ptr_eq(from, &frame.from) && *newest > sequence
+        };
+        if self.newest.as_ref().is_some_and(newer) {
+            return false;
+        }
+        self.newest = Some((frame.from.clone(), sequence));
+        true
     }
 }
 
@@ -171,7 +189,7 @@ impl OpenSource for Passing {
 }
 
 impl Passing {
-    fn lay(&self, frame: &ReceivedFrame, batch: &[ReceivedFrame], steps: &[Step]) -> Step {
+    fn lay(&mut self, frame: &ReceivedFrame, batch: &[ReceivedFrame], steps: &[Step]) -> Step {
         let content = match frame.checked_hash(&self.hand.source) {
             Ok(content) => content,
             Err(error) => return Step::Done(Outcome::Failed(error)),

@@ -136,6 +136,22 @@ fn of_a_latest_source_the_newest_lies_there() {
 }
 
 #[test]
+fn of_a_latest_source_none_comes_that_a_later_one_has_overtaken() {
+    let (store, desk) = handing(1 << 20);
+    let mut open = store.open(&source("new"), &Opener::default()).unwrap();
+    let from = Arc::new(Opener::with_pin(Some("sha256:00")));
+    let of_session = |frame| ReceivedFrame { from: from.clone(), ..frame };
+    let frames = [frame(5, "5", b"5"), frame(4, "4", b"4")].map(of_session);
+    assert_eq!(open.store(&frames), [Outcome::Stored, Outcome::Stored]);
+    assert_eq!(take(&desk).sequence, Sequence(5));
+    assert_eq!(open.store(&[of_session(frame(3, "3", b"3"))]), [Outcome::Stored]);
+    assert!(matches!(desk.take(), Taken::NothingYet), "it went backwards");
+    // The next session counts as it likes.
+    assert_eq!(open.store(&[frame(0, "0", b"0")]), [Outcome::Stored]);
+    assert_eq!(take(&desk).sequence, Sequence(0));
+}
+
+#[test]
 fn the_program_may_change_its_mind() {
     let (store, desk) = handing(1 << 20);
     let mut open = store.open(&source("a"), &Opener::default()).unwrap();

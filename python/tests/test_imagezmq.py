@@ -1,0 +1,281 @@
+"""imagezmq's methods, its own programs, and where it hangs."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import framelane
+import framelane.imagezmq as imagezmq
+from conftest import LIMIT
+
+
+@pytest.fixture(autouse=True)
+def identity(tmp_path, monkeypatch):
+    """A user of this test's own."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for variable in ("FRAMELANE_PIN", "FRAMELANE_ALLOW", "FRAMELANE_CERTS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def serve(hub, seen, reply=lambda msg: b"OK"):
+    """Takes images and replies, until the hub is closed."""
+    try:
+        while True:
+            msg, image = hub.recv_image()
+            seen.append((msg, image))
+            hub.send_reply(reply(msg))
+    except framelane.Closed:
+        pass
+
+
+def test_an_image_and_its_reply(beside, rng):
+    seen: list = []
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub:
+        serving = beside(lambda: serve(hub, seen, lambda msg: f"re: {msg}".encode()))
+        with imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}") as sender:
+            images = [
+                rng.integers(0, 256, (40, 60, 3), dtype=np.uint8),
+                rng.integers(0, 65_536, (40, 60), dtype=np.uint16),
+                rng.normal(size=(3, 4, 5)).astype(np.float32),
+                rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)[:, ::2],
+            ]
+            for number, image in enumerate(images):
+                assert sender.send_image(f"cam {number} é", image, timeout=LIMIT) == f"re: cam {number} é".encode()
+            long = "x" * 100_000
+            assert sender.send_image(long, images[0], timeout=LIMIT) == f"re: {long}".encode()
+        hub.close()
+        serving.result()
+    assert [msg for msg, _ in seen[:4]] == [f"cam {number} é" for number in range(4)]
+    for (_, got), image in zip(seen, images):
+        assert got.dtype == image.dtype
+        np.testing.assert_array_equal(got, image)
+
+
+def test_jpgs_are_those_bytes(beside):
+    jpeg = b"\xff\xd8\xff\xe0 whatever\xff\xd9"
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub, imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}") as sender:
+        sending = beside(lambda: sender.send_jpg("cam", np.frombuffer(jpeg, np.uint8), timeout=LIMIT))
+        msg, got = hub.recv_jpg(timeout=LIMIT)
+        assert (msg, got) == ("cam", jpeg)
+        hub.send_reply(b"OK")
+        assert sending.result() == b"OK"
+
+
+def test_the_sender_may_be_first(beside, free_port):
+    with imagezmq.ImageSender(f"tcp://127.0.0.1:{free_port}") as sender:
+        sending = beside(lambda: sender.send_image("first", np.zeros((4, 4), np.uint8), timeout=LIMIT))
+        with pytest.raises(TimeoutError):
+            sender._ways._replies.next(0.2)
+        with imagezmq.ImageHub(f"tcp://127.0.0.1:{free_port}") as hub:
+            assert hub.recv_image(timeout=LIMIT)[0] == "first"
+            hub.send_reply()
+            assert sending.result() == b"OK"
+
+
+def test_a_hub_that_is_restarted_gets_the_image_again(beside, free_port):
+    """It was killed with the image in hand: imagezmq's sender waits for ever."""
+    text = "import framelane.imagezmq as z; h = z.ImageHub('tcp://127.0.0.1:%d'); h.recv_image(); print('taken', flush=True); input()"
+    first = subprocess.Popen([sys.executable, "-c", text % free_port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None and first.stdin is not None
+    with imagezmq.ImageSender(f"tcp://127.0.0.1:{free_port}") as sender:
+        sending = beside(lambda: sender.send_image("again", np.zeros((4, 4), np.uint8), timeout=LIMIT))
+        assert first.stdout.readline() == "taken\n"
+        first.kill()
+        first.communicate(timeout=LIMIT)
+        with _listen(free_port) as hub:
+            assert hub.recv_image(timeout=LIMIT)[0] == "again"
+            hub.send_reply(b"at last")
+            assert sending.result() == b"at last"
+
+
+def test_a_slow_hub_gets_no_image_twice(beside):
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub, imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}") as sender:
+        sending = beside(lambda: [sender.send_image(f"{number}", np.zeros((4, 4), np.uint8), timeout=LIMIT) for number in range(2)])
+        assert hub.recv_image(timeout=LIMIT)[0] == "0"
+        with pytest.raises(TimeoutError):
+            hub.recv_image(timeout=imagezmq._AGAIN * 1.5)
+        hub.send_reply(b"slow")
+        assert hub.recv_image(timeout=LIMIT)[0] == "1"
+        hub.send_reply(b"OK")
+        assert sending.result() == [b"slow", b"OK"]
+
+
+def test_a_subscriber_gets_the_newest(beside, rng):
+    with imagezmq.ImageSender("tcp://127.0.0.1:0", REQ_REP=False) as sender:
+        with imagezmq.ImageHub(f"tcp://127.0.0.1:{sender.port}", REQ_REP=False) as hub:
+            image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+            got = None
+            end = time.monotonic() + LIMIT
+            number = 0
+            while got is None and time.monotonic() < end:
+                # Nobody may have subscribed yet; imagezmq's are lost then as well.
+                assert sender.send_image(f"{number}", image) is None
+                number += 1
+                try:
+                    got = hub.recv_image(timeout=0.05)
+                except TimeoutError:
+                    pass
+            assert got is not None
+            np.testing.assert_array_equal(got[1], image)
+            for later in range(number, number + 100):
+                sender.send_image(f"{later}", image)
+                time.sleep(0.005)
+            last = f"{number + 99}"
+            seen = []
+            while last not in seen and time.monotonic() < end:
+                try:
+                    seen.append(hub.recv_image(timeout=1.0)[0])
+                except TimeoutError:
+                    break
+            # It slept while they came: it does not have to go through all of them.
+            assert seen[-1] == last and len(seen) < 50, seen
+
+
+def test_a_publisher_that_is_restarted_is_found_again(beside, free_port):
+    address = f"tcp://127.0.0.1:{free_port}"
+    image = np.zeros((4, 4), np.uint8)
+
+    def one(hub, name):
+        end = time.monotonic() + LIMIT
+        with _publish(free_port) as sender:
+            while time.monotonic() < end:
+                sender.send_image(name, image)
+                try:
+                    return hub.recv_image(timeout=0.1)[0]
+                except TimeoutError:
+                    pass
+
+    with imagezmq.ImageHub(address, REQ_REP=False) as hub:
+        assert one(hub, "first") == "first"
+        assert one(hub, "second") == "second"
+
+
+def test_strangers_are_refused(tmp_path):
+    with imagezmq.ImageHub("tcp://*:0") as hub:
+        with imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}", certs=tmp_path / "stranger", pin=imagezmq.own_pin()) as sender:
+            with pytest.raises(framelane.FramelaneError, match=imagezmq.own_pin(tmp_path / "stranger")):
+                sender.send_image("x", np.zeros((2, 2), np.uint8), timeout=LIMIT)
+        with pytest.raises(TimeoutError):
+            hub.recv_image(timeout=0.05)
+
+
+def test_pins_may_be_in_the_environment(tmp_path, monkeypatch, beside):
+    monkeypatch.setenv("FRAMELANE_ALLOW", imagezmq.own_pin(tmp_path / "other"))
+    monkeypatch.setenv("FRAMELANE_PIN", imagezmq.own_pin())
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub:
+        with imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}", certs=tmp_path / "other") as sender:
+            sending = beside(lambda: sender.send_image("x", np.zeros((2, 2), np.uint8), timeout=LIMIT))
+            assert hub.recv_image(timeout=LIMIT)[0] == "x"
+            hub.send_reply()
+            assert sending.result() == b"OK"
+
+
+@pytest.mark.parametrize("address", ["ipc://x", "tcp://host", "5555"])
+def test_addresses_that_are_none(address):
+    with pytest.raises(ValueError, match="tcp://"):
+        imagezmq.ImageSender(address)
+
+
+@pytest.fixture
+def free_port():
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.bind(("127.0.0.1", 0))
+        return asking.getsockname()[1]
+
+
+def _listen(port):
+    return _again(lambda: imagezmq.ImageHub(f"tcp://127.0.0.1:{port}"))
+
+
+def _publish(port):
+    return _again(lambda: imagezmq.ImageSender(f"tcp://127.0.0.1:{port}", REQ_REP=False))
+
+
+def _again(make):
+    """A port can be in use for a moment longer, while peers are told."""
+    end = time.monotonic() + LIMIT
+    while True:
+        try:
+            return make()
+        except framelane.ListenError:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+# imagezmq's own programs.
+
+PAIRS = [
+    ("test_send_num_images.py", "test_receive_images.py"),
+    ("test_pub_send_num_images.py", "test_sub_receive_num_images.py"),
+]
+
+# Windows are counted instead of shown, and time flies: the programs themselves are as they are.
+STAGE = """
+import sys, time
+import cv2
+shown = 0
+def imshow(name, image):
+    global shown
+    shown += 1
+    assert image.shape == (400, 400, 3) and image.any(), (name, image.shape)
+    print("SHOWN", name, flush=True)
+    if shown == 5:
+        sys.exit(0)
+cv2.imshow, cv2.waitKey = imshow, lambda wait: -1
+sleep = time.sleep
+time.sleep = lambda seconds: sleep(min(seconds, 0.05))
+path = sys.argv[1]
+exec(compile(open(path).read(), path, "exec"), {"__name__": "__main__"})
+"""
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory):
+    """The programs in imagezmq's source distribution on PyPI."""
+    place = tmp_path_factory.mktemp("imagezmq")
+    found = os.environ.get("FRAMELANE_TEST_IMAGEZMQ")
+    if not found:
+        fetch = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--no-binary", ":all:"]
+        if subprocess.run([*fetch, "imagezmq==1.2.0", "-d", str(place)], capture_output=True).returncode != 0:
+            pytest.skip("imagezmq's source distribution cannot be had from PyPI")
+        shutil.unpack_archive(next(place.glob("*.tar.gz")), place)
+        found = str(next(place.glob("imagezmq-*/tests")))
+    return pathlib.Path(found)
+
+
+@pytest.mark.parametrize("sends, receives", PAIRS)
+@pytest.mark.parametrize("library", ["imagezmq", "framelane.imagezmq"])
+def test_its_own_programs_run_unchanged(programs, tmp_path, library, sends, receives):
+    pytest.importorskip("cv2")
+    if library == "imagezmq":
+        pytest.importorskip("imagezmq")
+    # Their port is fixed, so each run has a network of its own.
+    alone = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
+    up = "ip link set lo up"
+    if shutil.which("ip") is None or subprocess.run([*alone, "sh", "-c", up], capture_output=True).returncode != 0:
+        pytest.skip("no network namespace can be made")
+    (tmp_path / "stage.py").write_text(STAGE)
+    for name in (sends, receives):
+        text = (programs / name).read_text()
+        changed = re.sub(r"^import imagezmq$", f"import {library} as imagezmq", text, flags=re.MULTILINE)
+        assert changed != text or library == "imagezmq"
+        # The address of the publisher is the user's to write.
+        changed = changed.replace("tcp://192.168.86.33:5555", "tcp://127.0.0.1:5555")
+        (tmp_path / name).write_text(changed)
+    run = f"{sys.executable} stage.py"
+    script = f"{up}; {run} {sends} >sent 2>&1 & sender=$!; {run} {receives}; status=$?; kill $sender; exit $status"
+    script = f"{up} && ({script})"
+    done = subprocess.run([*alone, "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=2 * LIMIT)
+    assert done.returncode == 0, done.stderr + (tmp_path / "sent").read_text()
+    assert done.stdout.count("SHOWN") == 5
