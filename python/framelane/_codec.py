@@ -119,14 +119,14 @@ def _npy_head(dtype: "np.dtype[Any]", shape: Tuple[int, ...], fortran: bool) -> 
     return out.getvalue()
 
 
-def raw(array: "npt.NDArray[Any]") -> "_native.Body":
-    """An NPY file of an array of any shape and type. It is copied once."""
+def raw(array: "npt.NDArray[Any]", tail: bytes = b"") -> "_native.Body":
+    """An NPY file of an array of any shape and type, and what is to stand behind it. It is copied once."""
     if array.dtype.hasobject:
         raise EncodeError(f"an array of {array.dtype} holds Python objects, which do not travel")
     contiguous = np.ascontiguousarray(array)
     head = _npy_head(array.dtype, array.shape, False)
     flat = contiguous.reshape(-1).view(np.uint8) if contiguous.size else np.empty(0, np.uint8)
-    return _native.joined(head, flat)
+    return _native.joined(head, flat, tail)
 
 
 @functools.lru_cache(maxsize=64)

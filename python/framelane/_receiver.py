@@ -134,7 +134,7 @@ class _Receiving:
         max_frame: Size | None = None,
         memory: Size | None = None,
         stall: Span | None = None,
-        transport: Union[str, Iterable[str]] = "quic",
+        transport: Union[str, Iterable[str]] = (),
         shared: bool = False,
         allow_overwrite: bool = False,
         certs: "str | os.PathLike[str]" = "certs",
@@ -220,7 +220,7 @@ class Receiver(_Receiving):
     :param max_frame: the longest frame, 64 MiB if nothing is said.
     :param memory: memory for frames that are arriving.
     :param stall: after how long a session that makes no progress is ended.
-    :param transport: one or several of ``"quic"``, ``"tcp"``, ``"tcp-per-frame"``, ``"stop-and-wait"``.
+    :param transport: one or several of ``"quic"``, ``"tcp"``, ``"tcp-per-frame"``, ``"stop-and-wait"``; what the command line serves, if nothing is said.
     :param shared: lets every sender write to every source.
     :param allow_overwrite: lets senders replace frames.
     :param certs: the folder of this machine's certificate and key, which are made where they are missing.

@@ -77,7 +77,7 @@ class _Sending:
         weight: Mapping[str, int] | None = None,
         memory: Size = "64MiB",
         retry_for: Span = 30.0,
-        transport: str = "quic",
+        transport: str = "auto",
         repair: str = "auto",
         authority: "str | os.PathLike[str] | None" = None,
         certs: "str | os.PathLike[str]" = "certs",
@@ -176,7 +176,8 @@ class Sender(_Sending):
     :param weight: shares of the link, 1 to 100 by the names of sources.
     :param memory: memory for frames that are not settled; :meth:`send` waits while it is full.
     :param retry_for: how long to go on without a receiver; a program that is to run for days says ``"1d"``.
-    :param transport: ``"quic"``, ``"tcp"``, ...; the receiver has to serve it.
+    :param transport: ``"auto"`` (QUIC where UDP gets through, else TCP, changed while frames are sent), or only ``"quic"``, ``"tcp"``,
+        ``"tcp-per-frame"`` or ``"stop-and-wait"``.
     :param repair: spare data behind live frames on lossy links: ``"auto"``, ``"off"`` or a share, ``"10%"``.
     :param authority: a file of certificate authorities (PEM) by which the receiver is trusted.
     :param certs: the folder of this machine's certificate and key, which are made where they are missing.

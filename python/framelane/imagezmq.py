@@ -109,11 +109,17 @@ def _facing(host: str, port: str) -> str:
     return "127.0.0.1:0"
 
 
-def _with_note(body: Body, note: Dict[str, Any]) -> Body:
-    """A frame with a note behind it, where readers of images do not look."""
+def _tail(note: Dict[str, Any]) -> bytes:
+    """A note, to stand behind an image, where readers of images do not look."""
     text = json.dumps(note, separators=(",", ":")).encode()
-    tail = text + len(text).to_bytes(4, "little") + _MAGIC
-    return _native.joined(b"", np.concatenate([np.asarray(body), np.frombuffer(tail, np.uint8)]))
+    return text + len(text).to_bytes(4, "little") + _MAGIC
+
+
+def _with_note(image: "Body | npt.NDArray[Any]", note: Dict[str, Any]) -> Body:
+    """A frame with a note behind it; an array becomes an NPY file."""
+    if isinstance(image, Body):
+        return _native.joined(b"", np.asarray(image), _tail(note))
+    return _codec.raw(image, _tail(note))
 
 
 def _note_of(body: Body) -> Tuple[Body, Dict[str, Any]]:
@@ -190,7 +196,10 @@ class ImageSender(_Closing):
         :param timeout: seconds to wait for the reply, then :class:`TimeoutError`; imagezmq waits for ever.
         :returns: the hub's reply (REQ/REP), or ``None`` (PUB/SUB).
         """
-        body, extension = _codec.encoded(np.asarray(image), self._encode, "bgr")
+        array = np.asarray(image)
+        if self._encode == "raw":
+            return self._ways.send(msg, array, "npy", timeout)
+        body, extension = _codec.encoded(array, self._encode, "bgr")
         return self._ways.send(msg, body, extension, timeout)
 
     def send_jpg(self, msg: Any, jpg_buffer: Any, timeout: float | None = None) -> bytes | None:
@@ -214,10 +223,10 @@ class _Asking:
         self._sender = Sender(at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs)
         self._replies = Receiver(_facing(host.strip("[]"), port), allow=pins, certs=certs)
 
-    def send(self, msg: Any, body: Body, extension: str, timeout: float | None) -> bytes:
+    def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> bytes:
         self._count += 1
         note = {"msg": msg, "life": self._life, "count": self._count, "reply": self._replies.address}
-        framed = _with_note(body, note)
+        framed = _with_note(image, note)
         end = None if timeout is None else time.monotonic() + timeout
         receipt = self._push(framed, extension)
         while True:
@@ -275,7 +284,7 @@ class _Publishing:
                 with self._lock:
                     self._heard[(frame.sender, address)] = time.monotonic()
 
-    def send(self, msg: Any, body: Body, extension: str, timeout: float | None) -> None:
+    def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> None:
         now = time.monotonic()
         with self._lock:
             for peer, heard in list(self._heard.items()):
@@ -285,7 +294,7 @@ class _Publishing:
             subscribers = list(self._heard)
         if not subscribers:
             return
-        framed = _with_note(body, {"msg": msg})
+        framed = _with_note(image, {"msg": msg})
         for pin, address in subscribers:
             # One that is slower than its images come gets the next one.
             self._peers.push(pin, address, framed, extension)

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Held, seconds};
 use crate::fault::{Kind, raise};
 use crate::identity;
 use crate::promise::{Made, promise};
-use crate::sender::transport;
+use crate::sender::read;
 use crate::units::span;
 
 /// Frames from senders.
@@ -73,7 +73,7 @@ fn builder(wanted: Wanted) -> PyResult<ReceiverBuilder> {
     at = wanted.allow.into_iter().fold(at, ReceiverBuilder::allow);
     at = wanted.latest.into_iter().fold(at, ReceiverBuilder::latest);
     for name in &wanted.transports {
-        at = at.transport(transport(name)?);
+        at = at.transport(read(name)?);
     }
     if let Some(out) = wanted.out {
         at = at.out(out);

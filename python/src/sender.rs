@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use framelane::door::{PushError, SenderBuilder};
 use framelane::frame::ByteSize;
 use framelane::sender::{Progress, SendReport};
+use framelane::transport::TransportChoice;
 use framelane::{Frame, Sender as Door};
 use futures_util::FutureExt;
 use futures_util::future::Shared;
@@ -77,11 +78,10 @@ impl Pushed {
 }
 
 fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
-    let wrong = |error: String| PyValueError::new_err(error);
     let mut to = Door::to(wanted.receiver)
         .certs(wanted.certs)
-        .transport(transport(&wanted.transport)?)
-        .repair(wanted.repair.parse().map_err(|error| wrong(format!("{error}")))?)
+        .transport(read::<TransportChoice>(&wanted.transport)?)
+        .repair(read(&wanted.repair)?)
         .memory(ByteSize(wanted.memory))
         .retry_for(span(wanted.retry_for)?);
     to = wanted.pins.into_iter().fold(to, SenderBuilder::pin);
@@ -91,8 +91,7 @@ fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
     to = wanted.sources.into_iter().fold(to, SenderBuilder::source);
     to = wanted.folders.into_iter().fold(to, |to, (name, path)| to.folder(name, path));
     for (source, weight) in wanted.weights {
-        let weight = weight.to_string().parse().map_err(|error| wrong(format!("{error}")))?;
-        to = to.weight(source, weight);
+        to = to.weight(source, read(&weight.to_string())?);
     }
     for (source, age) in wanted.deadlines {
         to = to.deadline(source, span(age)?);
@@ -100,17 +99,13 @@ fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
     Ok(to)
 }
 
-/// A transport by the name that it has on the command line.
-pub(crate) fn transport(name: &str) -> PyResult<framelane::transport::Transport> {
-    use framelane::transport::Transport;
-    let all = [Transport::Quic, Transport::Tcp, Transport::TcpPerFrame, Transport::StopAndWait];
-    all.into_iter().find(|transport| transport.name() == name).ok_or_else(|| {
-        let known: Vec<_> = all.iter().map(|transport| transport.name()).collect();
-        PyValueError::new_err(format!(
-            "there is no transport {name:?}; there are {}",
-            known.join(", ")
-        ))
-    })
+/// Something by the words that the command line has for it.
+pub(crate) fn read<T>(words: &str) -> PyResult<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    words.parse().map_err(|error: T::Err| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]

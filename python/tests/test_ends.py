@@ -250,6 +250,18 @@ def test_what_is_late_is_dropped_and_declared(ends):
         assert report.dropped == 1 and report.missing == 0 and report.complete
 
 
+@pytest.mark.parametrize("transport", ["quic", "tcp"])
+def test_one_transport_and_no_other(ends, transport):
+    with ends.receiver(transport=transport) as receiver, ends.sender(receiver.address, transport=transport) as sender:
+        assert list(receiver.addresses) == [transport]
+        sender.send("visible", b"x")
+        assert receiver.next(timeout=LIMIT).bytes == b"x"
+    with pytest.raises(ValueError, match="and auto"):
+        ends.sender("127.0.0.1:9", transport="udp")
+    with pytest.raises(ValueError, match="stop-and-wait"):
+        ends.receiver(transport="udp")
+
+
 def test_a_folder_is_sent_beside(ends, tmp_path):
     folder = tmp_path / "files"
     folder.mkdir()

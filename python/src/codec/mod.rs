@@ -49,21 +49,17 @@ fn swap_ends<T>(samples: &mut [T], channels: usize) {
     }
 }
 
-/// A frame of these bytes, one after the other: the header of an NPY file and its data. The data is copied once, so
-/// that the array may be used again at once.
+/// A frame of these bytes, one after the other: the header of an NPY file, its data, and what stands behind it. The data
+/// is copied once, so that the array may be used again at once.
 #[pyfunction]
 pub(crate) fn joined(
     py: Python<'_>,
     head: &[u8],
     data: PyReadonlyArray1<'_, u8>,
+    tail: &[u8],
 ) -> PyResult<Body> {
     let data = data.as_slice()?;
-    let bytes = py.detach(|| {
-        let mut bytes = Vec::with_capacity(head.len() + data.len());
-        bytes.extend_from_slice(head);
-        bytes.extend_from_slice(data);
-        bytes
-    });
+    let bytes = py.detach(|| [head, data, tail].concat());
     Ok(Body(bytes.into()))
 }
 
