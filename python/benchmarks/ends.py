@@ -61,7 +61,7 @@ class Seen:
     def say(self) -> None:
         ages = np.array(self.ages[1:] or [float("nan")]) * 1e3
         print(
-            json.dumps(
+            "\n" + json.dumps(
                 {
                     "frames": len(self.ages),
                     "rate": (len(self.ages) - 1) / max(self.last - self.first, 1e-9),
@@ -165,7 +165,8 @@ def netgear(receives: bool, address: str):
     from vidgear.gears import NetGear
 
     host, port = address.rsplit(":", 1)
-    return NetGear(address=host, port=port, protocol="tcp", pattern=1, receive_mode=receives, logging=False)
+    # Texts go with images in this mode only.
+    return NetGear(address=host, port=port, protocol="tcp", pattern=1, receive_mode=receives, logging=False, bidirectional_mode=True)
 
 
 def send_vidgear(address: str, kind: str, seconds: float, rate: float) -> None:
@@ -184,10 +185,10 @@ def receive_vidgear(address: str) -> None:
     print("ready", flush=True)
     seen = Seen()
     while True:
-        got = receiver.recv()
+        got = receiver.recv(return_data="OK")
         if got is None:
             break
-        made, _ = got if isinstance(got, (tuple, list)) else (got, None)
+        made, _ = got
         if made == LAST:
             break
         seen.take(made)

@@ -127,6 +127,7 @@ class _Receiving:
         *,
         allow: Pins = None,
         out: "str | os.PathLike[str] | None" = None,
+        layout: str = "flat",
         latest: Union[bool, str, Sequence[str]] = False,
         once: bool = False,
         durable: bool = False,
@@ -145,6 +146,7 @@ class _Receiving:
                 "allow": as_list(allow),
                 "certs": _units.path(certs),
                 "out": None if out is None else _units.path(out),
+                "layout": layout,
                 "durable": durable,
                 "transports": [transport] if isinstance(transport, str) else list(transport),
                 "latest": [] if isinstance(latest, bool) else as_list(latest),
@@ -213,6 +215,7 @@ class Receiver(_Receiving):
     :param allow: pins of the senders that may send, ``"NAME=PIN"`` to name one, or ``"any"``. Without it only this machine
         can be listened on: whoever reaches it may send.
     :param out: the folder to store into; ``{sender}`` and ``{date}`` in it stand for the sender and the day.
+    :param layout: ``"flat"``, or ``"day"`` or ``"hour"`` for a folder for each in each source.
     :param latest: True, or the names of sources, as :meth:`latest` from the beginning.
     :param once: ends when a sender has sent all that it has.
     :param durable: confirms a frame when it is synced to the disk.

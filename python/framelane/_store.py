@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TIMES = ("captured", "due", "received", "stored")
 _NUMBERS = ("sequence", "bytes")
 _WORDS = ("clock", "media", "run", "sender")
-MANIFEST = "manifest.jsonl"
+_RECORDS = ("manifest.jsonl", "ledger.jsonl")
 
 
 class StoredFrame:
@@ -40,13 +40,13 @@ class StoredFrame:
 
     @property
     def name(self) -> str:
-        """Its file's name, with the folders below its source's."""
+        """Its name, with the folders in it."""
         return self._of.names[self.index]
 
     @property
     def path(self) -> str:
         """Its file."""
-        return self._of.path(self.index)
+        return self._of.paths[self.index]
 
     @property
     def sequence(self) -> int:
@@ -83,7 +83,7 @@ class Source(Sequence[StoredFrame]):
 
     Columns are arrays with an entry a frame: :attr:`captured`, :attr:`received`, :attr:`stored` and :attr:`due`
     (``datetime64[ns]`` in UTC, ``NaT`` where unknown), :attr:`sequence` and :attr:`size` (``uint64``), and the lists
-    :attr:`names` and :attr:`blake3`.
+    :attr:`names`, :attr:`paths` and :attr:`blake3`. Every layout is read, by day and by hour as well.
     """
 
     def __init__(self, folder: str, name: str) -> None:
@@ -95,9 +95,11 @@ class Source(Sequence[StoredFrame]):
         captured = columns.times("captured")
         late = np.where(captured == np.iinfo(np.int64).min, np.iinfo(np.int64).max, captured)
         order = np.argsort(late, kind="stable")
-        names, hashes = columns.names, columns.hashes
+        names, hashes, paths = columns.names, columns.hashes, columns.paths
         self.names: List[str] = [names[at] for at in order]
-        """The frames' files, beside the manifest or in folders there."""
+        """The frames' names."""
+        self.paths: List[str] = [paths[at] for at in order]
+        """Their files."""
         self.blake3: List[str] = [hashes[at] for at in order]
         """The hashes of their contents, in hex."""
         self._times: Dict[str, npt.NDArray[np.datetime64]] = {
@@ -108,8 +110,6 @@ class Source(Sequence[StoredFrame]):
         for column in _WORDS:
             words, places = columns.words(column)
             self._words[column] = (words, places[order])
-        self.bad_lines: int = columns.bad_lines
-        """Lines of the manifest that cannot be read."""
 
     @property
     def captured(self) -> "npt.NDArray[np.datetime64]":
@@ -145,10 +145,6 @@ class Source(Sequence[StoredFrame]):
         """``clock``, ``media``, ``run`` or ``sender`` of each frame."""
         words, places = self._words[name]
         return [words[place] for place in places]
-
-    def path(self, index: int) -> str:
-        """A frame's file."""
-        return os.path.join(self.folder, *self.names[index].split("/"))
 
     def drops(self) -> "List[Drop]":
         """Frames that were declared dropped, with the reasons."""
@@ -378,7 +374,10 @@ class Store:
         """The names of the sources that have frames."""
         with os.scandir(self.folder) as entries:
             found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return sorted(name for name in found if os.path.isfile(os.path.join(self.folder, name, MANIFEST)))
+        return sorted(name for name in found if self._is_source(name))
+
+    def _is_source(self, name: str) -> bool:
+        return any(os.path.isfile(os.path.join(self.folder, name, record)) for record in _RECORDS)
 
     def __getitem__(self, source: str) -> Source:
         if source not in self._read:

@@ -42,6 +42,7 @@ struct Wanted {
     allow: Vec<String>,
     certs: PathBuf,
     out: Option<PathBuf>,
+    layout: String,
     durable: bool,
     transports: Vec<String>,
     latest: Vec<String>,
@@ -63,7 +64,7 @@ fn builder(wanted: Wanted) -> PyResult<ReceiverBuilder> {
     if let Some(stall) = wanted.stall {
         limits.stall = span(stall)?;
     }
-    at = at.limits(limits).durable(wanted.durable);
+    at = at.limits(limits).durable(wanted.durable).layout(read(&wanted.layout)?);
     if let Some(memory) = wanted.memory {
         at = at.memory(ByteSize(memory));
     }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,11 @@ use crate::promise::{Made, promise};
 use crate::receipt::Receipt;
 use crate::units::span;
 
+/// How often it is looked whether all is settled.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long a receiver is looked for only to tell it that this is the end. It may be about to come back.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 type Report = Shared<Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>>>;
 
 /// Frames on their way to a receiver.
@@ -37,6 +42,8 @@ pub(crate) struct Sender {
     progress: Arc<Progress>,
     report: Mutex<Option<Held<Report>>>,
     pin: String,
+    /// Their frames are none that were pushed.
+    has_folders: bool,
 }
 
 /// What a sender is to do, as Python has put it.
@@ -116,6 +123,7 @@ impl Sender {
         let own = identity::load(py, wanted.certs.clone())?;
         let pin = own.pin().to_string();
         let (stop, stopped) = watch::channel(false);
+        let has_folders = !wanted.folders.is_empty();
         let builder = builder(wanted)?.identity(own).stop_when(stopped);
         // Not on this thread: what is random there would be the same after a fork.
         let starting = engine.spawn(builder.start());
@@ -134,6 +142,7 @@ impl Sender {
             progress,
             report: Mutex::default(),
             pin,
+            has_folders,
         })
     }
 
@@ -240,11 +249,13 @@ impl Sender {
         if let Some(report) = &*report {
             return report.get().clone();
         }
-        let door = self.door.get().clone();
+        let (door, progress) = (self.door.get().clone(), self.progress.clone());
+        let (stop, endless) = (self.stop.get().clone(), self.has_folders);
         let ending = self.engine.spawn(async move {
             let door = door.write().await.take();
             match door {
-                Some(door) => Arc::new(door.finish().await),
+                Some(door) if endless => Arc::new(door.finish().await),
+                Some(door) => Arc::new(finish(door, &progress, &stop).await),
                 None => Arc::default(),
             }
         });
@@ -264,6 +275,25 @@ impl Sender {
 fn refused(py: Python<'_>, error: &PushError) -> PyErr {
     let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
     raise(py, kind, error)
+}
+
+/// Finishes when all is settled. Where the receiver has gone by then, there is nothing more to be had from it but to be told
+/// that the run has ended: that is tried for a few seconds, and not for as long as frames would be.
+async fn finish(door: Door, progress: &Progress, stop: &watch::Sender<bool>) -> SendReport {
+    while door.pending() > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
+    let mut finish = pin!(door.finish());
+    let mut alone = Duration::ZERO;
+    loop {
+        if let Ok(report) = tokio::time::timeout(LOOK, finish.as_mut()).await {
+            return report;
+        }
+        alone = if progress.is_connected() { Duration::ZERO } else { alone + LOOK };
+        if alone > FAREWELL {
+            stop.send_replace(true);
+        }
+    }
 }
 
 async fn push(

@@ -137,6 +137,18 @@ def test_what_is_stored_is_in_the_folder(ends, tmp_path, rng):
     assert receiver.report.stored == 10 and receiver.report.missing == 0
 
 
+def test_a_folder_for_each_day(ends, tmp_path):
+    with ends.receiver(out=tmp_path / "out", layout="day") as receiver:
+        with ends.sender(receiver.address, encode="raw") as sender:
+            for days in range(3):
+                sender.send("visible", np.array([days]), captured=10**18 + days * 86_400 * 10**9)
+    stored = framelane.Store(tmp_path / "out")["visible"]
+    assert [frame.array().tolist() for frame in stored] == [[0], [1], [2]]
+    assert [pathlib.Path(path).parent.name for path in stored.paths] == ["2001-09-09", "2001-09-10", "2001-09-11"]
+    with pytest.raises(ValueError, match="flat, day and hour"):
+        ends.receiver(layout="week")
+
+
 def test_what_is_wrong_is_said_at_the_start(ends, tmp_path):
     with pytest.raises(framelane.StartError, match="no source"):
         ends.sender("127.0.0.1:9", sources=[])
@@ -343,6 +355,17 @@ def _listen_again(listen):
             if time.monotonic() > end:
                 raise
             time.sleep(0.02)
+
+
+def test_a_receiver_that_goes_with_the_last_frame_is_not_waited_for(ends):
+    receiver = ends.receiver()
+    sender = ends.sender(receiver.address, retry_for="1d")
+    receipt = sender.send("visible", b"x")
+    assert receiver.next(timeout=LIMIT).bytes == b"x"
+    receipt.wait(timeout=LIMIT)
+    receiver.close()
+    report = sender.finish(timeout=LIMIT)
+    assert report.complete and report.sent == 1
 
 
 def test_the_readme_says_what_is_so(ends):
