@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,13 @@ class SendReport:
     details: Dict[str, Any] = field(repr=False)
 
     @staticmethod
-    def read(text: str) -> "SendReport":
+    def read(text: str, pushed: Sequence[str], taken: int) -> "SendReport":
+        """``taken`` frames of the sources ``pushed`` were handed over; one that was when the run was ending is in no report."""
         details = json.loads(text)
         sources: List[Dict[str, Any]] = details.get("sources", [])
         missing = sum(source.get("missing", 0) for source in sources)
+        known = sum(source.get("frames", 0) for source in sources if source.get("name") in pushed)
+        missing += max(0, taken - known)
         return SendReport(
             complete=missing == 0,
             sent=sum(source.get("sent", 0) for source in sources),

@@ -145,7 +145,7 @@ class _Sending:
         return _codec.encoded(image, encode or self._encode, color or self._color)
 
     def _ended(self, text: str) -> SendReport:
-        self._report = SendReport.read(text)
+        self._report = SendReport.read(text, self._names, self._native.taken)
         return self._report
 
 

@@ -165,6 +165,9 @@ pub(crate) fn read_drops(py: Python<'_>, folder: PathBuf) -> PyResult<Vec<Drop>>
     Ok(drops)
 }
 
+/// Words, and which of them each frame has.
+type Told<'py> = (Vec<Option<String>>, Bound<'py, PyArray1<u32>>);
+
 #[pymethods]
 impl Columns {
     fn __len__(&self) -> usize {
@@ -210,11 +213,7 @@ impl Columns {
     }
 
     /// A column of few different words: the words, and which of them each frame has.
-    fn words<'py>(
-        &self,
-        py: Python<'py>,
-        column: &str,
-    ) -> Option<(Vec<Option<String>>, Bound<'py, PyArray1<u32>>)> {
+    fn words<'py>(&self, py: Python<'py>, column: &str) -> Option<Told<'py>> {
         let words = match column {
             "clock" => &self.clocks,
             "media" => &self.media,

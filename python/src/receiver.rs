@@ -6,7 +6,7 @@ use std::sync::Arc;
 use framelane::Receiver as Door;
 use framelane::door::{Received as Handed, ReceiverBuilder};
 use framelane::frame::ByteSize;
-use framelane::receiver::{ReceiveError, ReceiveReport};
+use framelane::receiver::{ReceiveError, ReceiveLimits, ReceiveReport};
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use tokio::sync::{Mutex, RwLock, watch};
@@ -58,9 +58,11 @@ struct Wanted {
 
 fn builder(wanted: Wanted) -> PyResult<ReceiverBuilder> {
     let mut at = Door::listen(wanted.listen).certs(wanted.certs).queue(ByteSize(wanted.queue));
-    let mut limits = framelane::receiver::ReceiveLimits::default();
-    limits.allow_overwrite = wanted.allow_overwrite;
-    limits.shared = wanted.shared;
+    let mut limits = ReceiveLimits {
+        allow_overwrite: wanted.allow_overwrite,
+        shared: wanted.shared,
+        ..ReceiveLimits::default()
+    };
     if let Some(stall) = wanted.stall {
         limits.stall = span(stall)?;
     }

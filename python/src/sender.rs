@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +45,8 @@ pub(crate) struct Sender {
     pin: String,
     /// Their frames are none that were pushed.
     has_folders: bool,
+    /// Frames that were taken. Those that were taken when the run was ending are in no report.
+    taken: Arc<AtomicU64>,
 }
 
 /// What a sender is to do, as Python has put it.
@@ -143,6 +146,7 @@ impl Sender {
             report: Mutex::default(),
             pin,
             has_folders,
+            taken: Arc::default(),
         })
     }
 
@@ -156,7 +160,7 @@ impl Sender {
     #[pyo3(signature = (pushed, timeout=None))]
     fn push(&self, py: Python<'_>, pushed: Pushed, timeout: Option<f64>) -> PyResult<Receipt> {
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let pushing = push(self.door.get().clone(), source, frame);
+        let pushing = push(self.door.get().clone(), self.taken.clone(), source, frame);
         match self.engine.wait(py, seconds(timeout)?, pushing)? {
             Some(pushed) => self.receipt(py, pushed),
             None => Err(PyTimeoutError::new_err(
@@ -170,7 +174,8 @@ impl Sender {
     fn push_soon<'py>(&self, py: Python<'py>, pushed: Pushed) -> PyResult<Bound<'py, PyAny>> {
         self.engine.check(py)?;
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let mut pushing = Box::pin(push(self.door.get().clone(), source, frame));
+        let mut pushing =
+            Box::pin(push(self.door.get().clone(), self.taken.clone(), source, frame));
         let at_once = pushing.as_mut().now_or_never();
         if let Some(pushed) = at_once {
             return Ok(Bound::new(py, self.receipt(py, pushed)?)?.into_any());
@@ -211,6 +216,12 @@ impl Sender {
                 Ok(as_json(&report)?.into_pyobject(py)?.into_any().unbind())
             }) as Made
         })
+    }
+
+    /// Frames that were taken.
+    #[getter]
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// True while there is a session.
@@ -298,13 +309,16 @@ async fn finish(door: Door, progress: &Progress, stop: &watch::Sender<bool>) -> 
 
 async fn push(
     door: Arc<RwLock<Option<Door>>>,
+    taken: Arc<AtomicU64>,
     source: String,
     frame: Frame,
 ) -> Result<framelane::Receipt, PushError> {
-    match &*door.read().await {
+    let pushed = match &*door.read().await {
         Some(door) => door.push(&source, frame).await,
         None => Err(PushError::Ended),
-    }
+    };
+    taken.fetch_add(u64::from(pushed.is_ok()), Ordering::Relaxed);
+    pushed
 }
 
 fn as_json(report: &SendReport) -> PyResult<String> {
