@@ -134,6 +134,8 @@ impl Figures {
         self.before.packets_lost += last.packets_lost;
         self.before.bytes_sent += last.bytes_sent;
         self.before.repair_bytes += last.repair_bytes;
+        let datagrams = last.datagrams_received.or(self.before.datagrams_received);
+        self.before.datagrams_received = datagrams;
         if !last.rtt.is_zero() {
             self.before.rtt = last.rtt;
         }
@@ -164,8 +166,8 @@ impl Figures {
             rate_mbit: bytes as f64 * 8e-6 / elapsed.as_secs_f64().max(1e-3),
             bytes_sent: path.bytes_sent,
             loss,
-            // Only a transport that counts packets can carry repair.
-            repair: loss.and_then(|_| part(path.repair_bytes, path.bytes_sent)),
+            // Only a transport of datagrams can carry repair.
+            repair: path.datagrams_received.and_then(|_| part(path.repair_bytes, path.bytes_sent)),
             clock_error_ms: probed.map(|round_trip| round_trip / 2.0),
         }
     }
@@ -220,6 +222,7 @@ mod tests {
             packets_lost: 1,
             bytes_sent: 1_000,
             repair_bytes: 100,
+            datagrams_received: Some(40),
             ..PathStats::default()
         };
         figures.see(&path);

@@ -75,6 +75,8 @@ pub(super) struct TcpState {
     pub(super) unsent: u32,
     /// Bytes that the peer takes; zero where the kernel is too old to tell.
     pub(super) window: u32,
+    /// The smoothed round trip; zero before the first was measured.
+    pub(super) rtt: Duration,
     /// How long an acknowledgement takes at the most as a rule: the smoothed round trip and four times its
     /// deviation, as in RFC 6298.
     pub(super) usual: Duration,
@@ -82,6 +84,12 @@ pub(super) struct TcpState {
     pub(super) acknowledged: u64,
     /// Segments that have come.
     pub(super) segments_received: u32,
+    /// Segments with payload that were sent, those that were sent again included.
+    pub(super) segments_sent: u32,
+    /// Segments that were sent again.
+    pub(super) segments_again: u32,
+    /// Payload in them, in bytes; zero where the kernel is too old to tell.
+    pub(super) bytes_again: u64,
 }
 
 impl TcpState {
@@ -101,7 +109,7 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
     /// `struct tcp_info` of `linux/tcp.h`, up to the last field that is read here, and to the last that
     /// every kernel has.
     const BYTES: usize = 232;
-    const LEAST: usize = 144;
+    const LEAST: usize = 160;
     let mut info = [0_u8; BYTES];
     let mut length = BYTES as libc::socklen_t;
     // SAFETY: the socket is open as long as it is borrowed, and the kernel writes no more than `length`
@@ -135,9 +143,13 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
         unacknowledged: u32_at(24),
         unsent: u32_at(144),
         window: u32_at(228),
+        rtt: Duration::from_micros(u64::from(rtt)),
         usual: Duration::from_micros(u64::from(rtt) + 4 * u64::from(deviation)),
         acknowledged: u64_at(120),
         segments_received: u32_at(140),
+        segments_sent: u32_at(156),
+        segments_again: u32_at(100),
+        bytes_again: u64_at(208),
     })
 }
 
@@ -168,6 +180,9 @@ mod tests {
         assert_eq!(after.acknowledged - before.acknowledged, 5_000);
         assert!(!after.awaits(), "{after:?}");
         assert!(after.segments_received > before.segments_received);
+        assert!(after.segments_sent > before.segments_sent, "{after:?}");
+        assert_eq!((after.segments_again, after.bytes_again), (0, 0), "nothing is lost here");
+        assert!((1..=50).contains(&after.rtt.as_micros()) || after.rtt < after.usual, "{after:?}");
         assert!((500..=65_535).contains(&after.segment), "{after:?}");
         assert!(after.packet > after.segment && after.usual > Duration::ZERO, "{after:?}");
         assert_eq!(tcp_state(std::io::stdin().as_fd()), None, "no TCP connection");

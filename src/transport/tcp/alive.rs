@@ -177,9 +177,13 @@ mod tests {
         unacknowledged: 10,
         unsent: 0,
         window: 65_536,
+        rtt: Duration::from_millis(30),
         usual: Duration::from_millis(50),
         acknowledged: 2_000,
         segments_received: 10,
+        segments_sent: 10,
+        segments_again: 0,
+        bytes_again: 0,
     };
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::link::Blame;
+use super::path::Ended;
 use super::socket::{self, Stream};
 use super::{Classify, TcpOptions, settings};
 use crate::transport::{Transport, TransportError};
@@ -32,6 +33,8 @@ pub(super) struct Connector {
     pub(super) next: Arc<Mutex<Option<(TcpStream, Instant)>>>,
     /// Bytes written to all connections that were made.
     pub(super) written: Arc<AtomicU64>,
+    /// What was sent over those of single frames.
+    pub(super) ended: Arc<Ended>,
 }
 
 /// Whether segments are kept small, as connections have found.

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -14,12 +13,13 @@ use super::alive::{self, Watched};
 use super::connect::{Connector, with_alpn};
 use super::counted::Counted;
 use super::link::{self, Blame, Ending, Outgoing};
-use super::per_frame;
 use super::reader::RecordReader;
+use super::underway::Underway;
 use super::{Classify, TcpOptions};
+use super::{path, per_frame};
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, PathStats, PathWatch, SenderLink,
-    Transport, TransportError, Via,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+    Via,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN, Message};
@@ -52,6 +52,7 @@ impl TcpDial {
             segment: Arc::default(),
             next: Arc::default(),
             written: Arc::default(),
+            ended: Arc::default(),
         };
         Self { connector, tls }
     }
@@ -65,10 +66,16 @@ impl TcpDial {
     async fn open(&self) -> Result<SenderLink, TransportError> {
         let connector = &self.connector;
         let stream = connector.connect(&self.tls, ALPN).await?;
-        let dead = alive::until_dead(Watched::new(connector, &stream));
+        let watched = Watched::new(connector, &stream);
+        let socket = path::handle(&stream);
         let written = connector.written.clone();
-        let before = written.load(Ordering::Relaxed);
-        let stream = Counted::new(stream, written.clone());
+        let path = path::watch_all(socket.as_ref(), written.clone(), connector.ended.clone());
+        let dead = async move {
+            let cause = alive::until_dead(watched).await;
+            drop(socket);
+            cause
+        };
+        let stream = Counted::new(stream, written);
         let (end, keeper) = LinkEnd::new();
         let (messages, outgoing_messages) = mpsc::channel(MESSAGE_QUEUE);
         let (frames, outgoing_frames) = mpsc::channel(FRAME_QUEUE);
@@ -79,8 +86,11 @@ impl TcpDial {
         let stall = connector.options.stall;
         let Connector { address, transport, .. } = connector;
         let span = tracing::debug_span!("link", peer = %address, %transport);
-        let read =
-            async move |reader: &mut RecordReader<_>| read(reader, arrived, read_blame).await;
+        let underway = Underway::default();
+        let heard = underway.clone();
+        let read = async move |reader: &mut RecordReader<_>| {
+            read(reader, arrived, &heard, read_blame).await
+        };
         match transport {
             Transport::TcpPerFrame => {
                 let outgoing = Outgoing { messages: outgoing_messages, frames: None, session };
@@ -89,6 +99,7 @@ impl TcpDial {
                     &self.tls,
                     outgoing_frames,
                     session_known,
+                    underway,
                 );
                 let pool = |stop| pool.run(stop);
                 let run = link::run(stream, stall, keeper, outgoing, blame, read, pool, dead);
@@ -102,10 +113,6 @@ impl TcpDial {
                 tokio::spawn(run.instrument(span));
             }
         }
-        let path = PathWatch::new(move || {
-            let bytes = written.load(Ordering::Relaxed).saturating_sub(before);
-            PathStats { moved: Some(bytes), bytes_sent: bytes, ..PathStats::default() }
-        });
         let via = Via { transport: *transport, address: *address, why: None };
         Ok(SenderLink { messages, frames, incoming, end, path, via })
     }
@@ -134,11 +141,13 @@ impl Dial for TcpDial {
 async fn read<R: AsyncRead + Unpin>(
     reader: &mut RecordReader<R>,
     arrived: mpsc::Sender<Message>,
+    underway: &Underway,
     blame: Blame,
 ) -> Ending {
     loop {
         match reader.record().await {
             Ok(Record::Message(message)) => {
+                underway.hear(&message);
                 if arrived.send(message).await.is_err() {
                     // The session reads no more; it may still have something to write.
                     return until_the_end(reader, blame).await;

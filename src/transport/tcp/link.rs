@@ -11,7 +11,7 @@ use super::reader::{ReadError, RecordReader};
 use super::writer::{Closing, Outbox, RecordWriter, SessionId, dropped};
 use super::{Classify, settings};
 use crate::frame::quoted;
-use crate::transport::{LinkKeeper, OutgoingFrame, PathStats, PathWatch, TransportError};
+use crate::transport::{LinkKeeper, OutgoingFrame, TransportError};
 use crate::wire::{CloseCode, Message};
 
 /// Why a link ends, and what the peer has to be told.
@@ -191,11 +191,6 @@ pub(super) async fn nothing(stopped: oneshot::Receiver<()>) -> Result<(), Transp
         Ok(()) => Ok(()),
         Err(_) => std::future::pending().await,
     }
-}
-
-/// The kernel is not asked for its path.
-pub(super) fn unknown_path() -> PathWatch {
-    PathWatch::new(PathStats::default)
 }
 
 /// Says one close record on a connection, and waits until the peer has had a chance to read it.

@@ -13,7 +13,8 @@ use tokio::time::{sleep, timeout};
 use tracing::Instrument;
 
 use super::intake::{self, Taken};
-use super::link::{self, Blame, Ending, Outgoing, abandoned, unknown_path};
+use super::link::{self, Blame, Ending, Outgoing, abandoned};
+use super::path;
 use super::per_frame::{self, OpenSession, Registered, Sessions};
 use super::reader::RecordReader;
 use super::socket::{self, Stream};
@@ -25,7 +26,7 @@ use crate::transport::kernel::choose_congestion;
 use crate::transport::places::{Full, Places};
 use crate::transport::{
     ARRIVAL_QUEUE, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
-    SourceCount, Transport, TransportError, hand_on, sender_of,
+    SourceCount, Transport, TransportError, hand_on, plain, sender_of,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN, ALPN_BEFORE, ALPN_SINGLE_FRAME, CloseCode, Message, OLDER_THAN_THIS};
@@ -63,8 +64,13 @@ pub fn listen(
         options,
         accepted: accepted.downgrade(),
     });
-    tokio::spawn(server.serve(socket, accepted, stopped));
-    Ok(Listener { address: bound, transport: Transport::Tcp, links, stop: Some(stop) })
+    let (going, gone) = oneshot::channel();
+    let serving = server.serve(socket, accepted, stopped);
+    tokio::spawn(async move {
+        serving.await;
+        drop(going);
+    });
+    Ok(Listener { address: bound, transport: Transport::Tcp, links, stop: Some(stop), gone })
 }
 
 /// What all connections of a listener share.
@@ -105,6 +111,7 @@ impl Server {
         loop {
             match listener.accept().await {
                 Ok((socket, address)) => {
+                    let address = plain(address);
                     let span = tracing::debug_span!("connection", peer = %address);
                     let seat = self.newcomers.sit_down(address.ip());
                     tokio::spawn(self.clone().greet(socket, address, seat).instrument(span));
@@ -197,6 +204,11 @@ impl Server {
             Err(Full(reason)) => return self.turn_away(stream, CloseCode::Busy, &reason).await,
         };
         let _open = Counted::new(&self.open);
+        // Large reads where there is memory for them; without it more system calls do the same.
+        match account.extend_credit(settings::CONNECTION_BYTES) {
+            settings::CONNECTION_BYTES => stream.get_ref().0.length().set(settings::READ_BYTES),
+            less => account.take_back_credit(less),
+        }
         let (end, keeper) = LinkEnd::new();
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (messages, outgoing) = mpsc::channel(MESSAGE_QUEUE);
@@ -211,7 +223,8 @@ impl Server {
             alive: session_alive,
         };
         let peer = Peer { address, pin, transport: Transport::Tcp, permit };
-        let path = unknown_path();
+        let socket = path::handle(&stream);
+        let path = path::watch(socket.as_ref());
         let held = account.clone();
         let link = ReceiverLink { peer, account: held, arrivals, messages, sources, end, path };
         if accepted.send(link).await.is_err() {
@@ -231,7 +244,11 @@ impl Server {
         };
         let stall = self.intake.stall;
         // What the kernel notices is soon enough here: it is the sender that has to come back.
-        let alive = std::future::pending();
+        let alive = async move {
+            // Asked about as long as the connection is there.
+            let _socket = socket;
+            std::future::pending().await
+        };
         link::run(stream, stall, keeper, outgoing, blame, read, link::nothing, alive).await;
         drop(place);
     }

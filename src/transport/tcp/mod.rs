@@ -6,20 +6,25 @@
 //! calls, large ones are encrypted from where they lie, and receipts flow the other way meanwhile.
 //! What TCP cannot do is let a frame overtake a lost packet of another.
 //!
-//! `connect`, `dial` and `listener` open connections, `counted` tells whether one moves, `link` runs one, `writer` and `reader` move its records,
-//! `intake` decides on frames that arrive, and `per_frame` is what `tcp-per-frame` adds.
+//! `connect`, `dial` and `listener` open connections, `counted` tells whether one moves, `path` what the kernel knows of it, `gulps` makes few system
+//! calls of many reads, `link` runs one, `writer` and `reader` move its records,
+//! `intake` decides on frames that arrive, `per_frame` is what `tcp-per-frame` adds, and `underway` has
+//! what the session hears of its frames.
 
 mod alive;
 mod connect;
 mod counted;
 mod dial;
+mod gulps;
 mod intake;
 mod link;
 mod listener;
+mod path;
 mod per_frame;
 mod reader;
 mod settings;
 mod socket;
+mod underway;
 mod writer;
 
 use std::io;

@@ -20,9 +20,10 @@ use super::counted::Counted;
 use super::intake::{self, Taken};
 use super::link::answer;
 use super::reader::{ReadError, RecordReader};
-use super::settings;
 use super::socket::Stream;
+use super::underway::{Expected, Underway};
 use super::writer::{RecordWriter, SessionId, most_urgent};
+use super::{path, settings};
 use crate::transport::desk::Seat;
 use crate::transport::{
     Account, Arrival, Claim, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
@@ -36,6 +37,7 @@ pub(super) struct Pool {
     tls: Arc<ClientConfig>,
     frames: mpsc::Receiver<OutgoingFrame>,
     session: watch::Receiver<Option<SessionId>>,
+    underway: Underway,
     waiting: Vec<OutgoingFrame>,
     busy: Vec<SourceId>,
     sending: JoinSet<Result<SourceId, TransportError>>,
@@ -47,10 +49,11 @@ impl Pool {
         tls: &ClientConfig,
         frames: mpsc::Receiver<OutgoingFrame>,
         session: watch::Receiver<Option<SessionId>>,
+        underway: Underway,
     ) -> Self {
         let tls = with_alpn(tls, ALPN_SINGLE_FRAME);
         let (waiting, busy, sending) = (Vec::new(), Vec::new(), JoinSet::new());
-        Self { connector, tls, frames, session, waiting, busy, sending }
+        Self { connector, tls, frames, session, underway, waiting, busy, sending }
     }
 
     /// Sends frames until `stop` fires and none is left.
@@ -88,7 +91,8 @@ impl Pool {
             self.busy.push(frame.header.source);
             let (connector, tls, session) =
                 (self.connector.clone(), self.tls.clone(), self.session.clone());
-            self.sending.spawn(send(connector, tls, session, frame));
+            let expected = self.underway.begin(frame.header.source, frame.header.meta.sequence);
+            self.sending.spawn(send(connector, tls, session, frame, expected));
         }
     }
 
@@ -97,12 +101,13 @@ impl Pool {
     }
 }
 
-/// Sends one frame, with a few attempts.
+/// Sends one frame, with a few attempts, as long as the receiver is not known to have it.
 async fn send(
     connector: Connector,
     tls: Arc<ClientConfig>,
     mut session: watch::Receiver<Option<SessionId>>,
     frame: OutgoingFrame,
+    mut expected: Expected,
 ) -> Result<SourceId, TransportError> {
     let source = frame.header.source;
     // A frame can only belong to a session whose hello is on its way.
@@ -110,19 +115,36 @@ async fn send(
     let Some(session) = known else { return Err(TransportError::Ended) };
     let mut pause = settings::FRAME_BACKOFF;
     for attempt in 1.. {
-        match attempt_to_send(&connector, &tls, &session, &frame).await {
+        let mut reached = Reached::Begun;
+        let error = match attempt_to_send(&connector, &tls, &session, &frame, &mut reached).await {
             Ok(()) => break,
-            Err(error) if attempt == settings::FRAME_ATTEMPTS || !error.may_pass() => {
-                return Err(error);
-            }
-            Err(error) => {
-                tracing::debug!(%error, attempt, "a frame's connection failed; trying again");
-            }
+            Err(error) => error,
+        };
+        if reached == Reached::Unanswered
+            && timeout(settings::RECEIPT, expected.settled()).await.is_ok()
+        {
+            tracing::debug!(%error, attempt, "a frame's answer was lost; the session has it");
+            break;
         }
+        if attempt == settings::FRAME_ATTEMPTS || !error.may_pass() {
+            return Err(error);
+        }
+        tracing::debug!(%error, attempt, "a frame's connection failed; trying again");
         sleep(pause).await;
         pause *= 2;
     }
     Ok(source)
+}
+
+/// How far an attempt to send a frame has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Not all of it is with the kernel, so the receiver cannot have it.
+    Begun,
+    /// It was written, and nothing is known of it.
+    Unanswered,
+    /// The receiver has answered.
+    Answered,
 }
 
 async fn attempt_to_send(
@@ -130,14 +152,18 @@ async fn attempt_to_send(
     tls: &Arc<ClientConfig>,
     session: &SessionId,
     frame: &OutgoingFrame,
+    reached: &mut Reached,
 ) -> Result<(), TransportError> {
     let stream = connector.connect(tls, ALPN_SINGLE_FRAME).await?;
     let watched = Watched::new(connector, &stream);
+    let socket = path::handle(&stream);
     let stream = Counted::new(stream, connector.written.clone());
-    tokio::select! {
-        sent = send_over(stream, connector, session, frame) => sent,
+    let sent = tokio::select! {
+        sent = send_over(stream, connector, session, frame, reached) => sent,
         cause = until_dead(watched) => Err(cause),
-    }
+    };
+    socket.iter().for_each(|socket| connector.ended.add(socket));
+    sent
 }
 
 async fn send_over(
@@ -145,6 +171,7 @@ async fn send_over(
     connector: &Connector,
     session: &SessionId,
     frame: &OutgoingFrame,
+    reached: &mut Reached,
 ) -> Result<(), TransportError> {
     let (input, output) = tokio::io::split(stream);
     let mut writer = RecordWriter::new(output);
@@ -162,7 +189,13 @@ async fn send_over(
         writer.flush().await
     };
     let written = written.await;
-    let patience = if written.is_ok() { settings::FRAME_ANSWER } else { settings::LAST_WORDS };
+    let patience = match &written {
+        Ok(()) => {
+            *reached = Reached::Unanswered;
+            settings::FRAME_ANSWER
+        }
+        Err(_) => settings::LAST_WORDS,
+    };
     let answer = match (timeout(patience, reader.record()).await, written) {
         (Ok(Ok(answer)), _) => answer,
         (_, Err(error)) => return Err(blame.io(&error)),
@@ -172,6 +205,7 @@ async fn send_over(
             return Err(connector.lost(why));
         }
     };
+    *reached = Reached::Answered;
     match answer {
         Record::Close { code, .. } if code == CloseCode::Done.number() => Ok(()),
         Record::Close { code, reason } => Err(blame.closed(code, reason).cause),
@@ -252,6 +286,7 @@ pub(super) async fn receive(
     patience: std::time::Duration,
     mut seat: Seat,
 ) {
+    let gulp = stream.get_ref().0.length();
     let (input, output) = tokio::io::split(stream);
     let mut reader = RecordReader::new(input, intake.stall);
     let mut writer = RecordWriter::new(output);
@@ -270,9 +305,12 @@ pub(super) async fn receive(
         room = timeout(patience, room) => room,
         () = seat.told_to_go() => return,
     };
-    let Ok(Some(_room)) = room else {
+    let Ok(Some((_reading, buffer))) = room else {
         return answer(&mut reader, &mut writer, CloseCode::Busy, "too many connections").await;
     };
+    if buffer.is_some() {
+        gulp.set(settings::READ_BYTES);
+    }
     drop(seat);
     let mut alive = session.alive.clone();
     let (code, reason) = tokio::select! {
@@ -284,19 +322,19 @@ pub(super) async fn receive(
     answer(&mut reader, &mut writer, code, &reason).await;
 }
 
-/// Waits until a connection may be read. Each session has one in any case; more take their buffers from its
-/// part of the memory.
+/// Waits until a connection may be read. Each session has one in any case, with a small buffer where the memory is
+/// short; more take a large one from its part of the memory.
 async fn room(
     readers: Arc<Semaphore>,
     account: &Account,
 ) -> Option<(OwnedSemaphorePermit, Option<Claim>)> {
     let reading = readers.clone().acquire_owned().await.ok()?;
     loop {
+        if let Some(buffer) = account.try_claim(settings::FRAME_CONNECTION_BYTES) {
+            return Some((reading, Some(buffer)));
+        }
         if readers.available_permits() + 1 == settings::FRAME_CONNECTIONS_READ {
             return Some((reading, None));
-        }
-        if let Some(buffers) = account.try_claim(settings::CONNECTION_BYTES) {
-            return Some((reading, Some(buffers)));
         }
         sleep(settings::ROOM_INTERVAL).await;
     }

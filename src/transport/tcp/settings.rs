@@ -107,16 +107,23 @@ pub(super) const COPIED_BODY_BYTES: usize = 32 * 1024;
 /// the least overhead.
 pub(super) const TLS_RECORD_BYTES: usize = 16 * 1024;
 
-/// What one read asks the kernel for. rustls alone would ask for 4 KiB at a time, which makes 256
-/// system calls for a frame of 1 MB.
+/// What one read of a receiver's asks the kernel for, where its memory allows. rustls alone would ask for 4 KiB at
+/// a time, which makes 256 system calls for a frame of 1 MB.
 pub(super) const READ_BYTES: usize = 256 * 1024;
 
-/// What a connection holds beside bodies: the buffers of both of its directions, about.
-pub(super) const CONNECTION_BYTES: u64 = 384 * 1024;
+/// The same where it does not, before the peer is known, and at a sender, which hears little: a whole TLS
+/// record.
+pub(super) const FIRST_READ_BYTES: usize = TLS_RECORD_BYTES + 1_024;
+
+/// What a connection with a large buffer holds of the shared memory: that buffer.
+pub(super) const CONNECTION_BYTES: u64 = READ_BYTES as u64;
+
+/// The same for a connection of a single frame, of which there may be many: what TLS and its records take as well.
+pub(super) const FRAME_CONNECTION_BYTES: u64 = CONNECTION_BYTES + 96 * 1024;
 
 /// The read buffer for the starts of records and for small frames. It grows to a message's length
 /// where it must, which is bounded by [`crate::wire::MAX_MESSAGE_BYTES`].
-pub(super) const RECORD_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const RECORD_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Memory that a body gets at first. A peer that announces much and sends little holds this much.
 pub(super) const FIRST_BODY_BYTES: u64 = 64 * 1024;
@@ -170,3 +177,8 @@ pub(super) const FRAME_BACKOFF: Duration = Duration::from_millis(100);
 /// The kernel's own timeout for bytes that are not acknowledged, and the same again for a receiver
 /// whose memory budget is used up.
 pub(super) const FRAME_ANSWER: Duration = Duration::from_secs(60);
+
+/// `tcp-per-frame`: how long a sender whose connection broke after a frame was written waits for the session to tell
+/// that it has arrived, before it sends it again: a round trip across a satellite and the time to store it. The
+/// frame may take longer than that, and then travels twice, which is no harm.
+pub(super) const RECEIPT: Duration = Duration::from_secs(1);

@@ -8,16 +8,17 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::gulps::Gulps;
 use super::settings;
 use crate::transport::TransportError;
 use crate::transport::kernel::choose_congestion;
 
-/// A TLS connection. The buffer below TLS makes few large reads of its many small ones.
-pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
+/// A TLS connection. The gulps below TLS make few large reads of its many small ones.
+pub(super) type Stream = TlsStream<Gulps<TcpStream>>;
 
 /// A socket to connect to `address`, with every option set. `failed` says what the system's word means.
 pub(super) fn prepare(
@@ -84,7 +85,7 @@ pub(super) async fn secure(
     tls: &Arc<ClientConfig>,
     name: &ServerName<'static>,
 ) -> io::Result<Stream> {
-    let io = BufReader::with_capacity(settings::READ_BYTES, socket);
+    let io = Gulps::new(socket, settings::FIRST_READ_BYTES);
     let mut stream = TlsConnector::from(tls.clone()).connect(name.clone(), io).await?;
     stream.get_mut().1.set_buffer_limit(Some(settings::BATCH_BYTES));
     Ok(stream.into())
@@ -92,7 +93,7 @@ pub(super) async fn secure(
 
 /// The server's side of the TLS handshake. A client that is refused gets the alert that says why.
 pub(super) async fn accept(socket: TcpStream, tls: Arc<ServerConfig>) -> io::Result<Stream> {
-    let io = BufReader::with_capacity(settings::READ_BYTES, socket);
+    let io = Gulps::new(socket, settings::FIRST_READ_BYTES);
     match TlsAcceptor::from(tls).accept(io).into_fallible().await {
         Ok(mut stream) => {
             stream.get_mut().1.set_buffer_limit(Some(settings::BATCH_BYTES));

@@ -1,17 +1,24 @@
 //! What is sent is what arrives.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::super::TcpDial;
 use super::super::reader::RecordReader;
+use super::super::settings::CONNECTION_BYTES;
 use super::super::writer::{Outbox, RecordWriter};
 use super::support::*;
-use crate::frame::ByteSize;
-use crate::transport::{FRAME_QUEUE, Intake, MemoryBudget, OutgoingFrame};
+use crate::frame::{ByteSize, Sequence, UnixNanos};
+use crate::transport::{Dial, FRAME_QUEUE, Intake, MemoryBudget, OutgoingFrame, TransportError};
 use crate::wire::record::Record;
-use crate::wire::{CloseCode, Message};
+use crate::wire::{CloseCode, Message, Receipts, SESSION_ID_BYTES, SourceId};
 
 /// Around every size at which the code goes another way.
 const LENGTHS: [usize; 16] = [
@@ -50,7 +57,7 @@ async fn frames_of_every_size_arrive(per_frame: bool) {
     assert!(seen.iter().map(|(_, sequence)| *sequence).eq(0..count), "each frame once");
     // A connection of a single frame has its buffers until it has ended.
     let given_back = async {
-        while world.intake.budget.in_use() > 0 {
+        while world.intake.budget.in_use() > CONNECTION_BYTES {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -159,4 +166,116 @@ proptest! {
             numbered().map(|(sequence, length)| (sequence, body(sequence, length))).collect();
         prop_assert_eq!(got, sent);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_kernel_tells_of_the_path() {
+    for per_frame in [false, true] {
+        let mut world = World::new();
+        let (sender, mut receiver) = world.session(per_frame).await;
+        let before = sender.path.look();
+        for sequence in 0..3 {
+            sender.frames.send(frame(0, sequence, 300_000)).await.unwrap();
+            arrived(&mut receiver).await;
+        }
+        // The connection of a single frame is counted when it has ended.
+        let (mut path, enough) = (before, before.packets_sent + 10);
+        let counted = async {
+            while path.packets_sent < enough {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                path = sender.path.look();
+            }
+        };
+        soon("packets that are counted", counted).await;
+        assert!(path.rtt > Duration::ZERO && path.bytes_sent > 300_000, "{path:?}");
+        assert!(path.packets_lost <= path.packets_sent && path.window == 0, "{path:?}");
+        assert!(receiver.path.look().rtt > Duration::ZERO);
+        // It keeps nothing open, and still knows what there was.
+        soon("closing", sender.end.close(CloseCode::Done, "")).await;
+        assert!(sender.path.look().packets_sent >= path.packets_sent);
+        assert!(matches!(end_of(&mut receiver).await, TransportError::ClosedByPeer { .. }));
+    }
+}
+
+/// A way to a receiver that lets everything through but, of its second connection, what the receiver says once the
+/// frame on it is there. `cut` breaks that one.
+async fn way_that_loses_an_answer(
+    receiver: SocketAddr,
+    frame: u64,
+    cut: oneshot::Receiver<()>,
+) -> SocketAddr {
+    let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = way.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut cut = Some(cut);
+        for number in 0.. {
+            let (mut near, _) = way.accept().await.unwrap();
+            let mut far = TcpStream::connect(receiver).await.unwrap();
+            let cut = if number == 1 { cut.take() } else { None };
+            tokio::spawn(async move {
+                let Some(cut) = cut else {
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    return;
+                };
+                let (mut near_in, mut near_out) = near.split();
+                let (mut far_in, mut far_out) = far.split();
+                let passed = Arc::new(AtomicU64::new(0));
+                let there = async {
+                    let mut buffer = vec![0; 16_384];
+                    while let Ok(read @ 1..) = near_in.read(&mut buffer).await {
+                        passed.fetch_add(read as u64, Ordering::Relaxed);
+                        far_out.write_all(&buffer[..read]).await.unwrap();
+                    }
+                };
+                let back = async {
+                    let mut buffer = vec![0; 16_384];
+                    while let Ok(read @ 1..) = far_in.read(&mut buffer).await {
+                        if passed.load(Ordering::Relaxed) < frame {
+                            near_out.write_all(&buffer[..read]).await.unwrap();
+                        }
+                    }
+                };
+                tokio::select! {
+                    _ = cut => {}
+                    _ = async { tokio::join!(there, back) } => {}
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Sends two frames, of which the first one's answer is lost. `confirm` has the receiver confirm it meanwhile. Tells
+/// which frames have arrived, in their order.
+async fn arrived_where_an_answer_was_lost(confirm: bool) -> Vec<u64> {
+    const BYTES: usize = 100_000;
+    let mut world = World::new();
+    let (cut, cutting) = oneshot::channel();
+    let way = way_that_loses_an_answer(world.listener.address, BYTES as u64, cutting).await;
+    let tls = world.client_tls(&world.sender);
+    let dial = TcpDial::new(way, name(), &tls, classify(), options()).per_frame();
+    let sender = soon("dialling", dial.dial()).await.unwrap();
+    sender.messages.send(hello([7; SESSION_ID_BYTES])).await.unwrap();
+    let mut receiver = world.accepted().await;
+    message(&mut receiver).await;
+    receiver.sources.set(3);
+    sender.frames.send(frame(0, 1, BYTES)).await.unwrap();
+    sender.frames.send(frame(0, 2, 1_000)).await.unwrap();
+    let mut seen = vec![arrived(&mut receiver).await.frame.meta.sequence.0];
+    cut.send(()).unwrap();
+    if confirm {
+        let receipt = Receipts::new(SourceId(0), UnixNanos(1), [Sequence(1)]);
+        receiver.messages.send(Message::Receipts(receipt)).await.unwrap();
+    }
+    while !seen.contains(&2) {
+        seen.push(arrived(&mut receiver).await.frame.meta.sequence.0);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_frame_whose_answer_was_lost_goes_again_only_where_the_session_does_not_tell_of_it() {
+    assert_eq!(arrived_where_an_answer_was_lost(true).await, [1, 2]);
+    assert_eq!(arrived_where_an_answer_was_lost(false).await, [1, 1, 2]);
 }
