@@ -8,12 +8,13 @@ use quinn::congestion::ControllerFactory;
 use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::messages::Messages;
 use super::runtime::PreciseRuntime;
 use super::{keep, send, settings, until_closed, watch_path};
 use crate::congestion::counting_acked;
+use crate::frame::Span;
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::knock;
@@ -96,8 +97,9 @@ impl QuicDial {
         let (address, explainer) = (self.address, self.tls.explainer().clone());
         let lasts = self.last.begin();
         tokio::spawn(async move {
+            let unheard = unheard(connection.clone(), address);
             // The sender says nothing that it does not wait for an answer to.
-            keep(connection, keeper, address, explainer, std::future::ready(())).await;
+            keep(connection, keeper, address, explainer, std::future::ready(()), unheard).await;
             // The close packet must leave before the socket goes.
             endpoint.wait_idle().await;
             drop(lasts);
@@ -175,6 +177,25 @@ impl QuicDial {
     fn cause(&self, error: &ConnectionError) -> TransportError {
         super::cause_of(error, self.address, self.tls.explainer())
     }
+}
+
+/// Waits until it is time to give a connection up over which nothing has come since its handshake; for ever, where
+/// something has.
+///
+/// Until the receiver has confirmed the handshake only its end of that is sent again, in packets that no receiver
+/// answers but the one that began it: there is no reset for them.
+async fn unheard(connection: Connection, address: SocketAddr) -> TransportError {
+    let patience = settings::CONFIRM_TIMEOUT.max(connection.rtt() * settings::CONFIRM_RTTS);
+    sleep(patience).await;
+    let came = connection.stats().frame_rx;
+    if came.handshake_done > 0 || came.stream > 0 {
+        std::future::pending::<()>().await;
+    }
+    let within = Span(patience);
+    let why = format!(
+        "nothing was heard within {within} of the handshake; the receiver may have been started again meanwhile"
+    );
+    TransportError::Lost { address, why }
 }
 
 /// Hands what the receiver says to the session, until the connection has ended.

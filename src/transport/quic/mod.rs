@@ -109,7 +109,8 @@ async fn say(
     }
 }
 
-/// Waits for the connection's end or for the session's wish to close it, and reports the cause.
+/// Waits for the connection's end, for the session's wish to close it, or until it is found `dead`, and reports the
+/// cause.
 ///
 /// A session that closes without blaming its peer has been heard when `all_said` has ended, which is
 /// waited for, for a moment: closing a QUIC connection delivers nothing.
@@ -119,8 +120,13 @@ async fn keep(
     address: std::net::SocketAddr,
     explainer: Explainer,
     all_said: impl Future<Output = ()>,
+    dead: impl Future<Output = TransportError>,
 ) {
     let cause = tokio::select! {
+        cause = dead => {
+            close(&connection, CloseCode::Stalled, "nothing was heard");
+            cause
+        }
         error = connection.closed() => cause_of(&error, address, &explainer),
         request = keeper.close.recv() => {
             let (code, reason) = request.unwrap_or((CloseCode::Shutdown, "gone".to_owned()));

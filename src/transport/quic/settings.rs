@@ -25,6 +25,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// How long connecting may take. Round trips of satellites and a few lost packets fit.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long a sender whose handshake is done waits for the receiver's word that it is done there as well, and how many
+/// round trips at least. The word is sent again until it is heard: in that time five times at 50 ms. A
+/// receiver that was killed just then, and started again, takes what comes for nobody's, and never says a word.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
+/// See [`CONFIRM_TIMEOUT`].
+pub const CONFIRM_RTTS: u32 = 12;
+
 /// When handshakes are begun within that time, until one has come through. A satellite's answers before the
 /// second.
 pub const CONNECT_STARTS: [Duration; 3] =

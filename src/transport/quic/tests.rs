@@ -40,8 +40,12 @@ impl World {
 
     fn with_stall(stall: Duration) -> Self {
         let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now: SystemTime::now() };
-        let identity = || Identity::generate(&new).unwrap();
-        let (receiver, sender) = (identity(), identity());
+        Self::of(stall, &Identity::generate(&new).unwrap())
+    }
+
+    fn of(stall: Duration, receiver: &Identity) -> Self {
+        let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now: SystemTime::now() };
+        let sender = Identity::generate(&new).unwrap();
         let intake = Intake {
             max_frame: ByteSize(4 << 20),
             budget: MemoryBudget::new(ByteSize(16 << 20)),
@@ -51,7 +55,7 @@ impl World {
         };
         let listener = listen(QuicListen {
             address: ([127, 0, 0, 1], 0).into(),
-            tls: server_config(&receiver, SenderPolicy::Local, &[ALPN], EarlyData::Off),
+            tls: server_config(receiver, SenderPolicy::Local, &[ALPN], EarlyData::Off),
             congestion: Congestion::default().factory(),
             intake: intake.clone(),
         })
@@ -63,17 +67,21 @@ impl World {
 
     /// Both ends of a session on which a clock probe has been said.
     async fn session(&mut self) -> (SenderLink, ReceiverLink) {
-        let dial = QuicDial {
-            address: self.listener.address,
+        let dial = self.dial(self.listener.address);
+        let sender = soon("dialling", dial.dial()).await.unwrap();
+        sender.messages.send(Message::ClockProbe(1)).await.unwrap();
+        (sender, self.accepted().await)
+    }
+
+    fn dial(&self, address: std::net::SocketAddr) -> QuicDial {
+        QuicDial {
+            address,
             server_name: "localhost".to_owned(),
             tls: self.tls.clone(),
             congestion: Congestion::default().factory(),
             repair: RepairMode::Off,
             last: super::dial::LastSession::default(),
-        };
-        let sender = soon("dialling", dial.dial()).await.unwrap();
-        sender.messages.send(Message::ClockProbe(1)).await.unwrap();
-        (sender, self.accepted().await)
+        }
     }
 
     /// The receiver's end of a session, whose first message has been taken.
@@ -187,4 +195,66 @@ async fn a_long_message_that_does_not_go_on_ends_its_session() {
         }
     };
     soon("the memory", memory_is_back).await;
+}
+
+/// Forwards datagrams from a sender to one receiver until that has answered, and all that follows to another, as where
+/// the first was killed just then and started again.
+async fn way_to_a_receiver_that_is_started_again(
+    first: std::net::SocketAddr,
+    second: std::net::SocketAddr,
+) -> std::net::SocketAddr {
+    use tokio::net::UdpSocket;
+
+    let bind = async || UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (near, to_first, to_second) = (bind().await, bind().await, bind().await);
+    to_first.connect(first).await.unwrap();
+    to_second.connect(second).await.unwrap();
+    let address = near.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut there, mut back) = (vec![0; 65_536], vec![0; 65_536]);
+        let (mut again, mut sender) = (false, None);
+        let mut back_again = vec![0; 65_536];
+        loop {
+            tokio::select! {
+                Ok((bytes, from)) = near.recv_from(&mut there) => {
+                    sender = Some(from);
+                    let receiver = if again { &to_second } else { &to_first };
+                    let _ = receiver.send(&there[..bytes]).await;
+                }
+                // All of the first one's answer goes through, which may be several datagrams.
+                Ok(bytes) = to_first.recv(&mut back) => {
+                    let Some(sender) = sender else { continue };
+                    let _ = near.send_to(&back[..bytes], sender).await;
+                    again = true;
+                }
+                Ok(bytes) = to_second.recv(&mut back_again) => {
+                    let Some(sender) = sender else { continue };
+                    let _ = near.send_to(&back_again[..bytes], sender).await;
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_receiver_that_was_killed_in_the_handshake_is_not_waited_for() {
+    let new = NewCertificate { names: Vec::new(), days: DEFAULT_DAYS, now: SystemTime::now() };
+    let receiver = Identity::generate(&new).unwrap();
+    let mut world = World::of(Duration::from_secs(10), &receiver);
+    let killed = World::of(Duration::from_secs(10), &receiver);
+    let (first, second) = (killed.listener.address, world.listener.address);
+    let way = way_to_a_receiver_that_is_started_again(first, second).await;
+    let dial = world.dial(way);
+    let sender = soon("dialling", dial.dial()).await.unwrap();
+    sender.messages.send(Message::ClockProbe(1)).await.unwrap();
+    let cause = soon("the end of the first connection", sender.end.cause()).await;
+    assert!(cause.may_pass(), "{cause}");
+    assert!(cause.to_string().contains("of the handshake"), "{cause}");
+    // The next one is heard, and stays.
+    let sender = soon("dialling again", dial.dial()).await.unwrap();
+    sender.messages.send(Message::ClockProbe(1)).await.unwrap();
+    let _receiver = world.accepted().await;
+    let waits = timeout(settings::CONFIRM_TIMEOUT + Duration::from_secs(1), sender.end.cause());
+    assert!(waits.await.is_err(), "it has ended");
 }
