@@ -4,9 +4,11 @@
 //! Every session has an [`Account`]. Memory that nobody waits for is had by whoever asks. Where it is
 //! short, who holds least gets what is given back, senders counting alike and so the sessions of one;
 //! a little is every session's own in any case. A session that holds more than its share for what
-//! does not become whole gives way to one that waits with less.
+//! does not become whole gives way to one that waits with less; its sender comes back, and has its turn to hold more
+//! for long enough.
 
 mod shares;
+mod turns;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -96,10 +98,11 @@ impl MemoryBudget {
         Self::of(total.0)
     }
 
-    /// The same for frames of up to `longest` bytes, of which the one that may go over has half its room
-    /// within `total`, as long as the budget is twice as long.
+    /// The same for frames of up to `longest` bytes, of which the one that may go over has three quarters of its room
+    /// within `total`, as long as the budget is twice as long. The last quarter is less than the connections'
+    /// buffers and the reserves, which are beside it, leave of as much again.
     pub fn with_longest(total: ByteSize, longest: ByteSize) -> Self {
-        Self::of(total.0.saturating_sub(longest.0 / 2).max(total.0 / 2))
+        Self::of(total.0.saturating_sub(longest.0 / 4 * 3).max(total.0 / 2))
     }
 
     fn of(pool: u64) -> Self {
@@ -331,7 +334,11 @@ impl Claim {
     /// Marks the body as whole: from here on the memory is held for the store's sake.
     pub fn arrived(&mut self) {
         if !std::mem::replace(&mut self.whole, true) {
-            self.account.shares().whole(self.account.0.id, self.pool + self.beyond, 0);
+            let (id, mut shares) = (self.account.0.id, self.account.shares());
+            shares.whole(id, self.pool + self.beyond, 0);
+            if self.exempt {
+                shares.went_through(id);
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::turns::Turns;
+
 /// How long a session that has less than its share may wait for memory, before one that has more than
 /// its share, and does not go on with what it holds, gives way.
 const GRACE: Duration = Duration::from_millis(800);
@@ -18,6 +20,12 @@ const LONG_GRACE: Duration = Duration::from_secs(4);
 
 /// Bytes a second with which a session goes on.
 const LEAST_RATE: u64 = 256 * 1_024;
+
+/// Bytes a second with which a frame has to go on that goes over the budget while others wait, on the average since it
+/// does, and how far behind it may be: what is counted comes in steps.
+const LEAST_RATE_OVER: u64 = 16 * 1_024;
+/// See [`LEAST_RATE_OVER`].
+const BEHIND: u64 = 64 * 1_024;
 
 /// A session's number.
 pub(super) type Id = u64;
@@ -37,12 +45,23 @@ pub(super) struct Shares {
     pool: u64,
     reserve: u64,
     used: u64,
-    exempt: Option<Id>,
+    exempt: Option<Exempt>,
+    turns: Turns,
     sessions: BTreeMap<Id, Standing>,
     senders: HashMap<Arc<str>, Together>,
     next: Id,
     /// Since when somebody waits, and was looked at.
     looked: Option<Instant>,
+}
+
+/// Who may go over, since when, and what had come of it by then.
+#[derive(Debug, Clone, Copy)]
+struct Exempt {
+    id: Id,
+    since: Instant,
+    came: u64,
+    /// True once its frame is whole, and waits for our store.
+    whole: bool,
 }
 
 /// One session.
@@ -51,6 +70,8 @@ struct Standing {
     sender: Arc<str>,
     /// All that is held: for what is arriving, for what is whole, and for what the peer may send unasked.
     held: u64,
+    /// What of it is beyond the pool.
+    beyond: u64,
     /// Held for whole frames, which only our store keeps from being given back.
     whole: u64,
     /// Held for what the peer may send unasked.
@@ -89,6 +110,7 @@ impl Shares {
             reserve,
             used: 0,
             exempt: None,
+            turns: Turns::default(),
             sessions: BTreeMap::new(),
             senders: HashMap::new(),
             next: 0,
@@ -114,6 +136,7 @@ impl Shares {
         let standing = Standing {
             sender,
             held: 0,
+            beyond: 0,
             whole: 0,
             credit: 0,
             came: 0,
@@ -133,7 +156,7 @@ impl Shares {
     pub(super) fn leave(&mut self, id: Id, now: Instant) {
         let Some(gone) = self.sessions.remove(&id) else { return };
         self.used = self.used.saturating_sub(gone.held);
-        if self.exempt == Some(id) {
+        if self.is_exempt(id) {
             self.exempt = None;
         }
         if let Some(together) = self.senders.get_mut(&gone.sender) {
@@ -202,13 +225,18 @@ impl Shares {
     /// Holds memory that could not be waited for.
     pub(super) fn hold(&mut self, id: Id, bytes: u64) {
         self.used += bytes;
-        self.hold_beyond(id, bytes);
+        self.add(id, bytes, 0);
     }
 
     /// Holds memory that is not of the pool.
     pub(super) fn hold_beyond(&mut self, id: Id, bytes: u64) {
+        self.add(id, bytes, bytes);
+    }
+
+    fn add(&mut self, id: Id, bytes: u64, beyond: u64) {
         let Some(standing) = self.sessions.get_mut(&id) else { return };
         standing.held += bytes;
+        standing.beyond += beyond;
         if let Some(together) = self.senders.get_mut(&standing.sender) {
             together.held += bytes;
         }
@@ -219,6 +247,7 @@ impl Shares {
         self.used = self.used.saturating_sub(pool);
         if let Some(standing) = self.sessions.get_mut(&id) {
             standing.held = standing.held.saturating_sub(pool + beyond);
+            standing.beyond = standing.beyond.saturating_sub(beyond);
             if let Some(together) = self.senders.get_mut(&standing.sender) {
                 together.held = together.held.saturating_sub(pool + beyond);
             }
@@ -262,7 +291,17 @@ impl Shares {
 
     /// True where one of the session's frames has the exemption.
     pub(super) fn is_exempt(&self, id: Id) -> bool {
-        self.exempt == Some(id)
+        self.exempt.is_some_and(|exempt| exempt.id == id)
+    }
+
+    /// A frame of the session's that had the exemption is whole.
+    pub(super) fn went_through(&mut self, id: Id) {
+        if let Some(exempt) = self.exempt.as_mut().filter(|exempt| exempt.id == id) {
+            exempt.whole = true;
+        }
+        if let Some(standing) = self.sessions.get(&id) {
+            self.turns.done(&standing.sender);
+        }
     }
 
     /// Holds that much more credit, whatever there is room for.
@@ -317,6 +356,7 @@ impl Shares {
     /// somebody waits.
     pub(super) fn look(&mut self, now: Instant) {
         let Some(looked) = self.looked else { return };
+        self.end_turn(now);
         let Some((starved, waited)) = self.starved(now) else { return };
         if waited < GRACE {
             return;
@@ -330,6 +370,7 @@ impl Shares {
             let above = unfinished.saturating_sub(self.share(id));
             let gives_way = id != starved
                 && above > 0
+                && !self.has_turn(id, standing, now)
                 && standing.told_to_go.borrow().is_none()
                 && (slow(standing) || waited >= LONG_GRACE);
             gives_way.then_some((above, id))
@@ -339,11 +380,49 @@ impl Shares {
                 "memory is short here, others wait, and this session held {above} bytes above its \
                  share for frames that did not become whole; try again"
             );
-            self.tell_to_go(id, &why);
+            self.make_go(id, &why);
         }
         if now - looked >= GRACE {
             self.mark(now);
         }
+    }
+
+    /// Has the session give way whose frame goes over the budget, where it has had its turn and others wait.
+    fn end_turn(&mut self, now: Instant) {
+        let Some(Exempt { id, since, whole: false, .. }) = self.exempt else { return };
+        let Some(standing) = self.sessions.get(&id) else { return };
+        let all = self.sessions.values().flat_map(|standing| standing.waiters.values());
+        let others_wait = all.map(|waiter| now - waiter.since).max().is_some_and(|w| w >= GRACE);
+        let is_over = now - since >= GRACE && !self.is_in_time(standing, now);
+        if others_wait && is_over && standing.told_to_go.borrow().is_none() {
+            let why = "memory is short here, others wait, and a long frame of this session was slow to become whole; \
+                       try again";
+            self.make_go(id, why);
+        }
+    }
+
+    /// True where the session's frame goes over the budget in its time, and it holds about its share beside it: what it
+    /// has before it waits comes in steps that double.
+    fn has_turn(&self, id: Id, standing: &Standing, now: Instant) -> bool {
+        let within = standing.held.saturating_sub(standing.beyond) <= 2 * self.share(id);
+        self.is_exempt(id) && within && self.is_in_time(standing, now)
+    }
+
+    /// Whether the frame that goes over the budget, which is one of this session's, goes on, and has for no longer than
+    /// its turn.
+    fn is_in_time(&self, standing: &Standing, now: Instant) -> bool {
+        let Some(Exempt { since, came, .. }) = self.exempt else { return false };
+        let elapsed = now - since;
+        let due = elapsed.as_millis() as u64 * LEAST_RATE_OVER / 1_000;
+        elapsed < self.turns.length(&standing.sender) && standing.came - came + BEHIND >= due
+    }
+
+    /// Has a session give way for what it holds; its sender is to have its turn later.
+    fn make_go(&mut self, id: Id, why: &str) {
+        if let Some(standing) = self.sessions.get(&id) {
+            self.turns.gave_way(&standing.sender, self.is_exempt(id));
+        }
+        self.tell_to_go(id, why);
     }
 
     /// The session below its share that has waited the longest.
@@ -384,7 +463,7 @@ impl Shares {
             if self.used + bytes <= self.pool {
                 self.grant(id, Granted::Bytes, now);
             } else if self.exempt.is_none() {
-                self.grant(id, Granted::Exemption, now);
+                self.grant(self.next_over(id, bytes), Granted::Exemption, now);
             } else {
                 return;
             }
@@ -405,6 +484,18 @@ impl Shares {
         least.map(|(&id, _)| id)
     }
 
+    /// Who is to go over the budget: the poorest of those that wait, or where its frame goes over its share as well,
+    /// the one whose turn it is.
+    fn next_over(&self, poorest: Id, bytes: u64) -> Id {
+        let held = self.sessions.get(&poorest).map_or(0, |standing| standing.held);
+        if held + bytes <= self.share(poorest) {
+            return poorest;
+        }
+        let waiting = self.sessions.iter().filter(|(_, standing)| !standing.waiters.is_empty());
+        let turns = waiting.filter_map(|(&id, of)| Some((self.turns.place(&of.sender)?, id)));
+        turns.min().map_or(poorest, |(_, id)| id)
+    }
+
     fn grant(&mut self, id: Id, granted: Granted, now: Instant) {
         let Some(standing) = self.sessions.get_mut(&id) else { return };
         let Some((_, waiter)) = standing.waiters.pop_first() else { return };
@@ -414,7 +505,7 @@ impl Shares {
         match granted {
             Granted::Bytes => self.hold(id, waiter.bytes),
             Granted::Exemption => {
-                self.exempt = Some(id);
+                self.exempt = Some(Exempt { id, since: now, came: standing.came, whole: false });
                 self.hold_beyond(id, waiter.bytes);
             }
         }
