@@ -128,6 +128,24 @@ pub(super) fn raise_file_limit() {
     }
 }
 
+/// Has memory for long bodies given back to the system as soon as it is free. Otherwise the C library of GNU keeps it
+/// for requests of the same size in each of its arenas, and a receiver whose senders begin many long frames, and end
+/// none, holds half as much again as its limit.
+///
+/// Below this length the usual frames of cameras stay, for which the system need not be asked each time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "nothing safe sets it, short of another allocator")]
+pub(super) fn return_memory() {
+    const LONG_BODY: libc::c_int = 256 * 1_024;
+    // SAFETY: it sets a number of the allocator, under the allocator's own lock.
+    if unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LONG_BODY) } != 1 {
+        tracing::debug!("the allocator keeps its own way with long bodies");
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn return_memory() {}
+
 fn tell_file_limit(limit: Option<u64>) {
     if let Some(limit) = limit.filter(|limit| *limit < ENOUGH_FILES) {
         tracing::warn!(

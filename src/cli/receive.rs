@@ -174,6 +174,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
     let receiver = receiver(args, &shared)?;
     let manager = Arc::new(Manager::of_process()?);
     let identity = trust::identity(&args.certs)?;
+    process::return_memory();
     process::runtime()?.block_on(async {
         // One that has something to read again goes on.
         let reads_again = allow_file.is_some() || loaded.file().is_some();

@@ -1,6 +1,8 @@
 //! Real receivers against QUIC peers that break the rules, on purpose or because they are slow.
 
 mod beside;
+mod bodies;
+mod fair;
 mod floods;
 mod frames;
 mod peer;

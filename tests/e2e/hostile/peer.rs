@@ -1,5 +1,6 @@
 //! A sender made by hand, which can say whatever a good one would not.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,14 +34,14 @@ pub(crate) struct Peer {
 pub(crate) struct Options {
     pub(crate) alpn: &'static [u8],
     /// Whose certificate, as the place calls it.
-    pub(crate) identity: &'static str,
+    pub(crate) identity: Cow<'static, str>,
     /// Credit for what the receiver says on the session stream.
     pub(crate) session_window: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { alpn: ALPN, identity: "sender", session_window: None }
+        Self { alpn: ALPN, identity: "sender".into(), session_window: None }
     }
 }
 
@@ -70,7 +71,7 @@ pub(crate) fn start(
 pub(crate) fn config(place: &Place, address: SocketAddr, options: &Options) -> ClientConfig {
     let receiver = ReceiverAddress::from(address);
     let trust = ReceiverTrust::pinned(receiver, place.identity("receiver").pin());
-    let identity = place.identity(options.identity);
+    let identity = place.identity(&options.identity);
     let tls = client_config(&identity, trust, &[options.alpn], EarlyData::Off);
     let mut config = ClientConfig::new(tls.quic());
     let mut transport = settings::transport(Congestion::default().factory());
