@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::frame::ByteSize;
 use crate::transport::{Intake, MemoryBudget, Voice};
 
-/// What a receiver lets all of its senders do.
+/// What a receiver lets all of its senders do. To be had by [`Default`], and changed field by field: there may be more
+/// of them in time.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ReceiveLimits {
     /// The longest frame.
     pub max_frame: ByteSize,
@@ -33,7 +35,7 @@ impl Default for ReceiveLimits {
         Self {
             max_frame: ByteSize(64 << 20),
             // More than twice what one session may have unconfirmed: a slow disk for one sender
-            // leaves room for another.
+            // leaves room for another. Three quarters of a longest frame are kept of it for one that goes over.
             memory: ByteSize(128 << 20),
             // Four times the bandwidth-delay product of 500 Mbit/s and 200 ms, 12.5 MB: receipts
             // may be late by several round trips before a sender has to wait for them. Either end

@@ -13,6 +13,7 @@ mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,10 @@ pub enum ReceiveError {
         transport: Transport,
     },
 }
+
+/// How long a receiver that ends waits for its ports: the last packets of a connection are kept for three probe
+/// timeouts (RFC 9000, section 10.2).
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Serves every session of `listeners` until `stop` turns true, and then until what has arrived is
 /// stored. Each session's report goes to `reports` when it ends. Where nobody holds the other end of
@@ -120,7 +125,10 @@ async fn accept(
         // A receiver that half listens is taken for one that works.
         to_all.send_replace(true);
     }
-    drop(listener);
+    let Listener { gone, stop, links, .. } = listener;
+    drop((stop, links));
     while sessions.join_next().await.is_some() {}
+    // Whoever listens again at once finds the port free, unless a peer is far away.
+    let _ = tokio::time::timeout(PORT_PATIENCE, gone).await;
     ended
 }

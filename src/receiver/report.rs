@@ -88,9 +88,28 @@ pub struct ReceiveReport {
     pub missing: u64,
     /// Sessions that began, and ended before their sources did.
     pub incomplete_sessions: u64,
-    /// How each source stands. As many as the store has folders.
+    /// How each source of each sender stands, the last [`STANDINGS`] of them.
     #[serde(skip)]
-    standings: HashMap<String, Standing>,
+    standings: HashMap<Key, Standing>,
+    /// What is left of those before them.
+    #[serde(skip)]
+    forgotten: Forgotten,
+}
+
+/// Sources whose standing is kept: about a megabyte. A receiver without a folder may hear of new ones without end.
+/// Tests have fewer, to have them all soon.
+const STANDINGS: usize = if cfg!(test) { 64 } else { 4_096 };
+
+/// A sender's pin, where it has one, and the name of its source: elsewhere than in one folder two senders with one
+/// name have two sources.
+type Key = (Option<String>, String);
+
+/// Sources of which nothing more is kept: what was missing of them is never made good.
+#[derive(Debug, Clone, Copy, Default)]
+struct Forgotten {
+    missing: u64,
+    /// Whether one of them was not ended.
+    open: bool,
 }
 
 /// How a source stands after the session that began last of those that named it.
@@ -114,8 +133,10 @@ impl ReceiveReport {
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
         if let Some(began) = session.began {
             self.incomplete_sessions += u64::from(!session.complete && !session.moved);
-            session.sources.iter().for_each(|source| self.take(began, source));
-            self.missing = self.standings.values().map(|source| source.missing).sum();
+            let sender = session.pin.as_deref();
+            session.sources.iter().for_each(|source| self.take(began, sender, source));
+            let missing: u64 = self.standings.values().map(|source| source.missing).sum();
+            self.missing = missing + self.forgotten.missing;
         }
         if self.sessions.len() == KEPT {
             self.sessions.remove(0);
@@ -125,8 +146,12 @@ impl ReceiveReport {
 
     /// Takes how a source stands from a session. One that began earlier and ended later says nothing
     /// new: its connection was lost, which this end may notice long after its sender has come back.
-    fn take(&mut self, began: u64, source: &SourceTotals) {
-        let standing = self.standings.entry(source.name.clone()).or_default();
+    fn take(&mut self, began: u64, sender: Option<&str>, source: &SourceTotals) {
+        let key = (sender.map(str::to_owned), source.name.clone());
+        if self.standings.len() >= STANDINGS && !self.standings.contains_key(&key) {
+            self.forget_one();
+        }
+        let standing = self.standings.entry(key).or_default();
         if began > standing.began {
             standing.began = began;
             standing.open = source.frames.is_none();
@@ -136,10 +161,24 @@ impl ReceiveReport {
         }
     }
 
+    /// Forgets the source of which a session began the longest ago, rather one that is complete.
+    fn forget_one(&mut self) {
+        let oldest = self
+            .standings
+            .iter()
+            .min_by_key(|(_, standing)| (standing.open || standing.missing > 0, standing.began));
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
+        let Some(standing) = self.standings.remove(&key) else { return };
+        self.forgotten.missing += standing.missing;
+        self.forgotten.open |= standing.open;
+    }
+
     /// True where the last session of each source ended it with nothing missing: what an earlier
     /// one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        self.standings.values().all(|source| !source.open && source.missing == 0)
+        let Forgotten { missing, open } = self.forgotten;
+        let all = || self.standings.values().all(|source| !source.open && source.missing == 0);
+        missing == 0 && !open && all()
     }
 }
 
@@ -190,6 +229,33 @@ mod tests {
         report.add(session(4, "a", Some(0)));
         assert_eq!((report.missing, report.is_complete()), (0, true));
         assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn of_two_senders_with_one_source_name_each_has_its_own() {
+        let of = |began, pin: &str, missing| SessionReport {
+            pin: Some(pin.to_owned()),
+            ..session(began, "a", missing)
+        };
+        let mut report = report([of(1, "one", Some(3)), of(2, "two", Some(0))]);
+        assert_eq!((report.missing, report.is_complete()), (3, false));
+        report.add(of(3, "one", Some(0)));
+        assert!(report.is_complete());
+    }
+
+    #[test]
+    fn what_is_kept_of_sources_is_bounded_and_what_was_missing_is_not_forgotten() {
+        let most = STANDINGS as u64;
+        let named = |number: u64, missing| session(number, &number.to_string(), missing);
+        let mut report = report((1..=2 * most).map(|number| named(number, Some(0))));
+        assert!(report.standings.len() <= STANDINGS && report.is_complete());
+        report.add(named(1, Some(2)));
+        report.add(named(3 * most, None));
+        (3 * most + 1..=5 * most).for_each(|number| report.add(named(number, Some(0))));
+        assert_eq!((report.missing, report.is_complete()), (2, false), "those are kept longest");
+        (5 * most..=7 * most).for_each(|number| report.add(named(number, Some(1))));
+        assert!(report.standings.len() <= STANDINGS);
+        assert_eq!((report.missing, report.is_complete()), (2 + 2 * most, false));
     }
 
     #[test]

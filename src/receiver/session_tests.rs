@@ -204,9 +204,10 @@ async fn what_has_arrived_is_taken_though_nobody_hears_of_it() {
 fn listener() -> (mpsc::Sender<ReceiverLink>, crate::transport::Listener) {
     let (accepted, links) = mpsc::channel(1);
     let address = ([127, 0, 0, 1], 1).into();
+    let (_, gone) = tokio::sync::oneshot::channel();
     (
         accepted,
-        crate::transport::Listener { address, transport: Transport::Quic, links, stop: None },
+        crate::transport::Listener { address, transport: Transport::Quic, links, stop: None, gone },
     )
 }
 

@@ -34,7 +34,7 @@ mod voice;
 
 use std::fmt;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -277,6 +277,8 @@ pub struct Listener {
     pub links: mpsc::Receiver<ReceiverLink>,
     /// Dropped, or sent to, it stops the accepting; open sessions are not touched.
     pub stop: Option<oneshot::Sender<()>>,
+    /// Its other end is dropped with the socket, some time after the last session has ended; the port is free then.
+    pub gone: oneshot::Receiver<()>,
 }
 
 /// The number of sources of a session, known once its hello has arrived.
@@ -379,6 +381,15 @@ impl Peer {
     }
 }
 
+/// An address as people write it: a socket of both families gives those of IPv4 inside of IPv6 ones.
+fn plain(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        // The zone of a link-local one is kept.
+        IpAddr::V6(_) => address,
+        ip => SocketAddr::new(ip, address.port()),
+    }
+}
+
 fn sender_of(pin: Option<&str>, address: SocketAddr) -> String {
     pin.map_or_else(|| address.ip().to_canonical().to_string(), str::to_owned)
 }
@@ -454,5 +465,22 @@ impl FromStr for Transport {
             let names = Self::ALL.map(Self::name).join(", ");
             format!("unknown transport {text:?}; the transports are {names}")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_as_people_write_them() {
+        for (given, shown) in [
+            ("[::ffff:192.0.2.7]:4433", "192.0.2.7:4433"),
+            ("192.0.2.7:1", "192.0.2.7:1"),
+            ("[2001:db8::1]:2", "[2001:db8::1]:2"),
+            ("[fe80::1%3]:3", "[fe80::1%3]:3"),
+        ] {
+            assert_eq!(plain(given.parse().unwrap()).to_string(), shown);
+        }
     }
 }

@@ -10,9 +10,9 @@ use super::super::{Talk, log, output};
 use crate::frame::ByteSize;
 use crate::receiver::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
 
-/// Missing frames of a session that are named. More are not read by anybody, and a peer says how many
-/// there are; `--json` has more.
-const NAMED: usize = 100;
+/// Missing frames of a source that are named, on one line. After a full disk there are very many; `--json` has more of
+/// them.
+const NAMED: usize = 5;
 
 /// How often in a while a session of one sender's machine is told in full. Who comes more often is
 /// counted.
@@ -199,21 +199,28 @@ pub(super) fn tell(session: &SessionReport, talk: Talk) {
         (false, false) => format!("cut short: {end}"),
     };
     let mut lines = vec![format!("session with {peer} over {transport}: {how}")];
-    let mut named = 0;
     for source in &session.sources {
         lines.push(format!("  {}", SourcePart::of(source, session).text()));
-        let room = NAMED - named;
-        for missing in source.missing_frames.iter().take(room) {
-            let name = output::printable(&missing.name);
-            lines.push(format!("    missing {name} (frame {})", missing.sequence));
-            named += 1;
-        }
-        let rest = source.missing_frames.len().saturating_sub(room);
-        if rest > 0 {
-            lines.push(format!("    and {rest} more; --json names them"));
-        }
+        lines.extend(missing(source).map(|names| format!("    {names}")));
     }
     log::repeatable(&lines, TOLD);
+}
+
+/// The first of the frames that will not come, and how many more there are.
+fn missing(source: &SourceTotals) -> Option<String> {
+    let named: Vec<_> = source
+        .missing_frames
+        .iter()
+        .take(NAMED)
+        .map(|frame| format!("{} (frame {})", output::printable(&frame.name), frame.sequence))
+        .collect();
+    let rest = source.missing.saturating_sub(named.len() as u64);
+    let more = match (named.is_empty(), rest) {
+        (true, _) => return None,
+        (false, 0) => String::new(),
+        (false, rest) => format!(" and {rest} more; --json has more of their names"),
+    };
+    Some(format!("missing: {}{more}", named.join(", ")))
 }
 
 #[cfg(test)]
@@ -252,6 +259,23 @@ mod tests {
         let stored = output::frames(document["stored"].as_u64().unwrap());
         assert!(text.starts_with(&format!("stored {stored}")), "{text} but {document}");
         text
+    }
+
+    #[test]
+    fn the_first_of_many_missing_frames_are_named_and_the_rest_counted() {
+        let mut source = SourceTotals { missing: 69, ..SourceTotals::default() };
+        assert_eq!(missing(&source), None);
+        let frame = |sequence| LostFrameReport { sequence, name: format!("{sequence}.jpg") };
+        source.missing_frames = (0..69).map(frame).collect();
+        let line = missing(&source).unwrap();
+        assert!(line.starts_with("missing: 0.jpg (frame 0), 1.jpg (frame 1), "), "{line}");
+        assert!(
+            line.ends_with("4.jpg (frame 4) and 64 more; --json has more of their names"),
+            "{line}"
+        );
+        source.missing = 1;
+        source.missing_frames.truncate(1);
+        assert_eq!(missing(&source).unwrap(), "missing: 0.jpg (frame 0)");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Connection, UdpPoller};
+use tokio::sync::oneshot;
 
 use crate::alarm::Alarm;
 
@@ -183,6 +184,8 @@ pub(super) struct GatheringSocket {
     inner: Arc<dyn AsyncUdpSocket>,
     pace: Arc<Pace>,
     gate: Mutex<Gate>,
+    /// Dropped with the socket, and after it: tells that its port is free.
+    _going: oneshot::Sender<()>,
 }
 
 /// Whether what has come is given now.
@@ -194,8 +197,12 @@ struct Gate {
 }
 
 impl GatheringSocket {
-    pub(super) fn new(inner: Arc<dyn AsyncUdpSocket>, pace: Arc<Pace>) -> Self {
-        Self { inner, pace, gate: Mutex::default() }
+    pub(super) fn new(
+        inner: Arc<dyn AsyncUdpSocket>,
+        pace: Arc<Pace>,
+        going: oneshot::Sender<()>,
+    ) -> Self {
+        Self { inner, pace, gate: Mutex::default(), _going: going }
     }
 }
 

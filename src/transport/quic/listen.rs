@@ -1,5 +1,6 @@
 //! The receiver's end: accepting connections, and the tasks behind a [`ReceiverLink`].
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::transport::desk::{Desk, Seat};
 use crate::transport::places::{Full, Place, Places};
 use crate::transport::{
     ARRIVAL_QUEUE, Account, Arrival, Intake, LinkEnd, Listener, MESSAGE_QUEUE, Peer, ReceiverLink,
-    SourceCount, Transport, TransportError, hand_on, sender_of,
+    SourceCount, Transport, TransportError, hand_on, plain, sender_of,
 };
 use crate::wire::{ALPN_BEFORE, CloseCode, OLDER_THAN_THIS};
 
@@ -57,7 +58,8 @@ pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
     let runtime = Arc::new(PreciseRuntime);
     let pace = Arc::new(Pace::default());
     let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
-    let socket = Arc::new(GatheringSocket::new(socket, pace.clone()));
+    let (going, gone) = oneshot::channel();
+    let socket = Arc::new(GatheringSocket::new(socket, pace.clone(), going));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
     let endpoint =
         Endpoint::new_with_abstract_socket(endpoint_config, Some(config), socket, runtime)
@@ -70,7 +72,7 @@ pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
     let places = Places::new(setup.intake.max_sessions);
     let reception = Reception { setup, template, pace, newcomers, places };
     tokio::spawn(accept(endpoint, Arc::new(reception), ready, stopped));
-    Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop) })
+    Ok(Listener { address, transport: Transport::Quic, links, stop: Some(stop), gone })
 }
 
 /// What all connections of a listener share.
@@ -122,7 +124,7 @@ struct Opened {
 impl Reception {
     /// One connection from its first packet to the end of its session.
     async fn open(&self, incoming: Incoming, mut seat: Seat, ready: mpsc::Sender<ReceiverLink>) {
-        let address = incoming.remote_address();
+        let address = plain(incoming.remote_address());
         // Each connection is verified on its own, so that a refusal names the right sender.
         let (crypto, explainer) = self.setup.tls.quic();
         let mut config = self.template.clone();
@@ -246,8 +248,14 @@ impl Reception {
         let all_said = async {
             let _ = saying.await;
         };
-        let mut keeping =
-            std::pin::pin!(keep(connection.clone(), keeper, address, explainer, all_said));
+        let mut keeping = std::pin::pin!(keep(
+            connection.clone(),
+            keeper,
+            address,
+            explainer,
+            all_said,
+            pending()
+        ));
         tokio::select! {
             () = &mut keeping => {}
             why = account.told_to_go() => {

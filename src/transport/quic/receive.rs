@@ -12,7 +12,7 @@ use super::incoming::{Fault, Incoming, Step};
 use super::window::Window;
 use super::{close, repairing, varint};
 use crate::repair::TrailerMark;
-use crate::transport::{Account, Arrival, ArrivedFrame, Intake, SourceCount, hand_on};
+use crate::transport::{Account, Arrival, ArrivedFrame, Intake, SourceCount, hand_on, plain};
 use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, is_ignorable};
 
 /// Bytes a session with open frames has to deliver within its stall time, all frames together.
@@ -101,7 +101,7 @@ async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
                 "frames are open and less than {LEAST_PROGRESS} bytes came in {} s",
                 stall.as_secs_f32()
             );
-            let address = connection.remote_address();
+            let address = plain(connection.remote_address());
             let sender = session.account.sender();
             session
                 .intake

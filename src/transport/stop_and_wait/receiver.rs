@@ -21,7 +21,7 @@ use crate::transport::places::Places;
 use crate::transport::{
     ARRIVAL_QUEUE, Account, Arrival, ArrivedFrame, Intake, LinkEnd, Listener, MESSAGE_QUEUE,
     PathStats, PathWatch, Peer, ReceiverLink, SourceCount, Transport, TransportError, hand_on,
-    sender_of,
+    plain, sender_of,
 };
 use crate::wire::stop_and_wait::{Command, Header};
 use crate::wire::{
@@ -50,6 +50,7 @@ pub fn listen(
     let address = listener.local_addr().map_err(failed)?;
     let (found, links) = mpsc::channel(LINK_QUEUE);
     let (stop, stopped) = oneshot::channel();
+    let (going, gone) = oneshot::channel();
     let accepting = accept(listener, intake, settings, found.clone());
     tokio::spawn(async move {
         tokio::select! {
@@ -58,8 +59,9 @@ pub fn listen(
             _ = stopped => {}
             () = found.closed() => {}
         }
+        drop(going);
     });
-    Ok(Listener { address, transport, links, stop: Some(stop) })
+    Ok(Listener { address, transport, links, stop: Some(stop), gone })
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -104,6 +106,7 @@ async fn accept(
         let Ok(_) = admission.parked.acquire().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
+                let address = plain(address);
                 let (intake, settings, links) = (intake.clone(), settings.clone(), links.clone());
                 tokio::spawn(serve(stream, address, admission.clone(), intake, settings, links));
             }
