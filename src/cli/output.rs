@@ -28,7 +28,19 @@ pub(super) fn stdout_is_closed() {
 
 /// Says what ended a command.
 pub(super) fn say_error(error: &anyhow::Error) {
-    note(&format!("framelane: {error:#}"));
+    note(&format!("framelane: {}", in_options(&format!("{error:#}"))));
+}
+
+/// A library's words for this command line: what a program calls is an option here.
+fn in_options(text: &str) -> String {
+    const NAMES: [(&str, &str); 5] = [
+        ("`memory`", "--memory"),
+        ("`max_frame`", "--max-frame"),
+        ("`stall`", "--stall"),
+        ("`out`", "--out"),
+        ("`allow_any`", "--allow any"),
+    ];
+    NAMES.iter().fold(text.to_owned(), |text, (method, option)| text.replace(method, option))
 }
 
 /// A line on stderr, or several.

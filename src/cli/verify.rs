@@ -95,7 +95,7 @@ fn show(source: &SourceReport) {
         let run = &run.run;
         output::result(&format!(
             "  run      {name}: run {run} has not ended: {stored} of it are stored. Its sender was \
-             killed or is still at it; send the same again"
+             killed or is still at it, or this folder was taken away meanwhile; send the same again"
         ));
     }
     list("unknown", unknown, |file| format!("{name}/{file}{}", link(&path.join(file))));
@@ -163,7 +163,11 @@ fn complete(dropped: u64, account: &Account) -> String {
     let kinds: Vec<_> = account
         .drops
         .iter()
-        .map(|drops| format!("{} {} at the {}", drops.frames, drops.reason, drops.place))
+        .map(|drops| match (drops.reason, drops.place) {
+            // Its sender declares it, but it was the receiver that had no room, or another frame of the name.
+            ("refused", _) => format!("{} refused by the receiver", drops.frames),
+            (reason, place) => format!("{} {reason} at the {place}", drops.frames),
+        })
         .collect();
     let plural = if dropped == 1 { "" } else { "s" };
     format!("complete, with {dropped} declared drop{plural} ({})", kinds.join(", "))

@@ -101,13 +101,13 @@ pub enum ListenError {
     /// The same, over a protocol that authenticates nobody.
     #[error(
         "stop-and-wait on {0} would let every machine that reaches it write files here, \
-         for the protocol has no authentication. Listen on 127.0.0.1, or say --allow any"
+         for the protocol has no authentication. Listen on 127.0.0.1, or say `allow_any`"
     )]
     Unauthenticated(SocketAddr),
     /// The memory is not enough for one frame.
     #[error(
-        "--memory of {memory} bytes is less than one frame of --max-frame, {max_frame} bytes; \
-         give it as much, or lower --max-frame"
+        "`memory` of {memory} bytes is less than one frame of `max_frame`, {max_frame} bytes; \
+         give it as much, or lower `max_frame`"
     )]
     Memory {
         /// For all frames.
@@ -119,7 +119,7 @@ pub enum ListenError {
     #[error("{0}")]
     Limit(&'static str),
     /// The folder's path cannot be taken apart.
-    #[error("--out: {0}")]
+    #[error("`out`: {0}")]
     Template(#[from] TemplateError),
     /// There is nowhere to store to.
     #[error("there is no store: name a folder with `out`, or take the frames with `start`")]

@@ -346,14 +346,14 @@ impl ReceiverBuilder {
     fn check_limits(&self) -> Result<(), ListenError> {
         let (memory, max_frame) = (self.limits.memory.0, self.limits.max_frame.0);
         if max_frame == 0 {
-            return Err(ListenError::Limit("no frame is that short as --max-frame is"));
+            return Err(ListenError::Limit("no frame is as short as `max_frame` is"));
         }
         if memory < max_frame {
             return Err(ListenError::Memory { memory, max_frame });
         }
         if self.limits.stall < SHORTEST_STALL {
             return Err(ListenError::Limit(
-                "sessions that are well pause for as long as --stall; say 100ms or more",
+                "sessions that are well pause for as long as `stall`; say 100ms or more",
             ));
         }
         Ok(())
@@ -383,7 +383,7 @@ mod tests {
             (here().allow(format!("a={PIN}")).allow(format!("b={PIN}")), "two names"),
             (here().out(place.path().join("{camera}")), "{camera} stands for nothing"),
             (here().memory(ByteSize(1 << 20)), "less than one frame"),
-            (here().max_frame(ByteSize(0)), "no frame is that short"),
+            (here().max_frame(ByteSize(0)), "no frame is as short"),
             (here().limits(short), "100ms"),
             (here().latest("../a"), "../a"),
             (here().transport_at(Transport::Tcp, "127.0.0.1"), "no address to listen on"),

@@ -160,8 +160,8 @@ impl Receiver {
     }
 
     /// Takes nothing new from senders, stores what has arrived where there is a store, confirms it, and says what
-    /// was received. What the program has not taken is not handed out any more. The port can be in use for a moment
-    /// longer, while senders are told.
+    /// was received. What the program has not taken is not handed out any more. The port is free then, unless a sender is
+    /// so far away that to tell it takes longer than three seconds.
     ///
     /// # Errors
     /// [`ReceiveError`], where it had ended by itself before.
