@@ -42,7 +42,7 @@ const MAP: [(&str, May); 21] = [
     ("report", May::Import(&["frame", "compare"])),
     ("cli", May::ImportAllAbove),
     // What the fuzz targets see.
-    ("fuzzing", May::Import(&["congestion"])),
+    ("fuzzing", May::Import(&["congestion", "identity"])),
     // The roots of the library and of the binary.
     ("lib", May::Import(&[])),
     ("main", May::Import(&["cli"])),

@@ -32,6 +32,8 @@ mod file_tests;
 #[cfg(test)]
 mod handshake_tests;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use allow_file::parse_for_fuzzing as parse_allow_file;
 pub use allow_file::{AllowFile, AllowFileNews};
 pub use error::{AddressError, AllowLineError, IdentityError, KnownLineError};
 pub use files::{CERTIFICATE_FILE, KEY_FILE};
