@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::workload::Clip;
+use super::clip::Clip;
 use crate::frame::{Captured, Clock, Sequence, SourceName, UnixNanos};
 use crate::source::{Bell, Content, Description, Extent, Source, SourceError};
 

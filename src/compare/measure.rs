@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::CompareError;
 use super::cell::{Confirmed, Observed, is_tcp};
+use super::clip::Clip;
 use super::ideal::{self, Due};
 use super::limit::{self, Losses};
 use super::outcome::{Run, RunVerdict, SourceRun, Wire};
@@ -14,7 +15,7 @@ use super::steadiness::grows;
 use super::stored::{Found, find};
 use super::supervise::Ended;
 use super::variant::Variant;
-use super::workload::{Clip, Workload};
+use super::workload::Workload;
 use crate::frame::{Sequence, UnixNanos};
 use crate::link::{LinkSpec, LinkStats};
 use crate::sender::Pace;

@@ -13,6 +13,7 @@
 //! transport kept up at all, and [`outcome`] has the types that [`crate::report`] shows.
 
 mod cell;
+mod clip;
 mod elsewhere;
 mod ends;
 mod error;
@@ -35,10 +36,11 @@ mod variant;
 pub mod verdict;
 mod workload;
 
+pub use clip::Clip;
 pub use error::CompareError;
 pub use plan::{Event, Plan, run};
 pub use rig::Rig;
 pub use scratch::Scratch;
 pub use sharing::{SharedFlow, SharedRun};
 pub use variant::{Variant, VariantError, kernel_variants};
-pub use workload::{CAMERAS, Camera, Clip, Coming, Workload};
+pub use workload::{CAMERAS, Camera, Coming, Workload};

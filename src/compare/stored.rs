@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::CompareError;
-use super::workload::Clip;
+use super::clip::Clip;
 use crate::frame::{Sequence, UnixNanos};
 use crate::manifest::{FILE_NAME, Lines, Record, Text};
 use crate::source::Source;
