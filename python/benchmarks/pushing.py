@@ -1,7 +1,7 @@
 """What it takes to hand frames over: pushing.py [SECONDS].
 
 Raw 16-bit frames of 640x512 are pushed 1,000 times a second to a receiver in another process, which stores nothing. Printed is what the sending
-process used of a processor, all of its threads together: hashing, encryption and the kernel's sending included. Then how long ``send`` takes
+process used of a processor, all of its threads together: hashing, encryption and the kernel's sending included; and the calling thread alone. Then how long ``send`` takes
 with arrays of 6 MB. Both want a wheel that was built with ``--release``.
 """
 
@@ -37,21 +37,22 @@ def main() -> None:
             address, pin=pin, sources=[transport, f"big-{transport}"], encode="raw", memory="512MiB", transport=transport, certs=f"{place}/sender"
         )
         thermal = (7_000 + np.random.default_rng(1).integers(0, 2_000, (512, 640))).astype(np.uint16)
-        begin, used, count = time.monotonic(), time.process_time(), int(seconds * 1_000)
+        begin, used, own, count = time.monotonic(), time.process_time(), time.thread_time(), int(seconds * 1_000)
         handing = 0.0
         for number in range(count):
             time.sleep(max(0.0, begin + number / 1_000 - time.monotonic()))
             before = time.perf_counter()
             sender.send(transport, thermal)
             handing += time.perf_counter() - before
-        pushed = time.monotonic() - begin
+        pushed, own = time.monotonic() - begin, time.thread_time() - own
         while sender.pending:
             time.sleep(0.01)
         took = time.monotonic() - begin
         used = time.process_time() - used
         print(
             f"{transport}: {count} frames of {thermal.nbytes / 1e3:.0f} kB pushed in {pushed:.2f} s ({count / pushed:.0f}/s), send {handing / count * 1e6:.0f} us "
-            f"each; taken after {took:.2f} s; {used / count * 1e6:.0f} us of a processor a frame, {used / took:.2f} processors"
+            f"each; taken after {took:.2f} s; {used / count * 1e6:.0f} us of a processor a frame, "
+            f"{own / count * 1e6:.0f} of them in the calling thread"
         )
         large = np.random.default_rng(1).integers(0, 256, (1_000, 2_000, 3), dtype=np.uint8)
         times = []

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -23,6 +24,7 @@ pub(crate) struct Engine {
     process: u32,
     runtime: Runtime,
     notices: mpsc::Sender<Notice>,
+    telling: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One for this process, and those that it was forked from: their threads are not here, and they are left alone.
@@ -48,11 +50,14 @@ impl Engine {
             .build()
             .map_err(failed)?;
         let (notices, to_tell) = mpsc::channel();
-        std::thread::Builder::new()
+        let telling = std::thread::Builder::new()
             .name("framelane-tell".to_owned())
             .spawn(move || tell(&to_tell))
             .map_err(failed)?;
-        let engine: &'static Self = Box::leak(Box::new(Self { process, runtime, notices }));
+        let telling = Mutex::new(Some(telling));
+        let engine: &'static Self =
+            Box::leak(Box::new(Self { process, runtime, notices, telling }));
+        py.import("atexit")?.call_method1("register", (AtExit(engine),))?;
         engines.push(engine);
         logging::begin(engine);
         Ok(engine)
@@ -114,10 +119,34 @@ impl Engine {
         }
     }
 
+    /// Has nothing said to Python any more, and waits until nothing is. A thread that is in the interpreter when that
+    /// ends would be torn out of it, and the process would abort.
+    fn end_telling(&self, py: Python<'_>) {
+        let telling = self.telling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(telling) = telling {
+            self.notify(Notice::End);
+            // Whether it has panicked makes no difference now.
+            let _ = py.detach(|| telling.join());
+        }
+    }
+
     /// Has something said to Python, when the interpreter is free.
     pub(crate) fn notify(&self, notice: Notice) {
         // The thread that listens ends with the process.
         let _ = self.notices.send(notice);
+    }
+}
+
+/// Called before the interpreter ends.
+#[pyclass(frozen)]
+struct AtExit(&'static Engine);
+
+#[pymethods]
+impl AtExit {
+    fn __call__(&self, py: Python<'_>) {
+        if self.0.is_here() {
+            self.0.end_telling(py);
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Notice {
     Done { event_loop: Py<PyAny>, future: Py<PyAny>, made: Made },
     /// A line for the log.
     Line { level: u8, words: String },
+    /// Nothing is to be said any more: the interpreter is about to end.
+    End,
 }
 
 /// Makes a future of the loop that runs, and settles it with what `work` comes to. Where the future is cancelled, so is
@@ -59,18 +61,22 @@ impl Abandon {
     }
 }
 
-/// Says to Python what there is to be said, until the process ends.
+/// Says to Python what there is to be said, until it is told to end.
 pub(crate) fn tell(notices: &mpsc::Receiver<Notice>) {
     while let Ok(first) = notices.recv() {
         let told = Python::try_attach(|py| {
             for notice in std::iter::once(first).chain(notices.try_iter()) {
+                if matches!(notice, Notice::End) {
+                    return false;
+                }
                 if let Err(error) = say(py, notice) {
                     error.write_unraisable(py, None);
                 }
             }
+            true
         });
-        if told.is_none() {
-            // The interpreter is ending.
+        // Where it cannot attach, the interpreter is ending.
+        if told != Some(true) {
             return;
         }
     }
@@ -78,6 +84,7 @@ pub(crate) fn tell(notices: &mpsc::Receiver<Notice>) {
 
 fn say(py: Python<'_>, notice: Notice) -> PyResult<()> {
     match notice {
+        Notice::End => {}
         Notice::Line { level, words } => {
             let log = py.import("logging")?.call_method1("getLogger", ("framelane",))?;
             log.call_method1("log", (level, "%s", words))?;

@@ -155,6 +155,26 @@ def test_spawn_works(ends):
         assert child.exitcode == 0
 
 
+def test_the_interpreter_may_end_while_it_is_told_of_much(tmp_path):
+    """Futures are settled, and lines logged, by a thread that is not to be in the interpreter when that ends."""
+    text = """
+        import asyncio
+        async def stored(receipt):
+            await receipt
+        async def main():
+            receiver = framelane.AsyncReceiver("127.0.0.1:0", certs=sys.argv[1], latest=True)
+            sender = framelane.AsyncSender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1])
+            waiting = [asyncio.ensure_future(stored(await sender.send("a", b"x"))) for _ in range(300)]
+            waiting.append(asyncio.ensure_future(sender.finish()))
+            await waiting[0]
+        asyncio.run(main())
+    """
+    for _ in range(5):
+        with program(text, tmp_path / "certs") as process:
+            _, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, errors
+
+
 def test_a_program_may_just_end(tmp_path):
     """Whatever is still open does not hold the end of the interpreter up, nor crash it."""
     text = """
