@@ -58,11 +58,9 @@ struct Wanted {
 
 fn builder(wanted: Wanted) -> PyResult<ReceiverBuilder> {
     let mut at = Door::listen(wanted.listen).certs(wanted.certs).queue(ByteSize(wanted.queue));
-    let mut limits = ReceiveLimits {
-        allow_overwrite: wanted.allow_overwrite,
-        shared: wanted.shared,
-        ..ReceiveLimits::default()
-    };
+    let mut limits = ReceiveLimits::default();
+    limits.allow_overwrite = wanted.allow_overwrite;
+    limits.shared = wanted.shared;
     if let Some(stall) = wanted.stall {
         limits.stall = span(stall)?;
     }
