@@ -113,6 +113,7 @@ pub mod repair;
 pub mod report;
 pub mod sender;
 pub mod source;
+pub mod spool;
 pub mod store;
 pub mod transport;
 pub mod verify;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms of `src/`, the lowest first, and what each may import: the rooms named, and of those
 /// only ones that stand above it here.
-const MAP: [(&str, May); 21] = [
+const MAP: [(&str, May); 22] = [
     ("frame", May::Import(&[])),
     ("alarm", May::Import(&[])),
     ("congestion", May::Import(&[])),
@@ -17,10 +17,11 @@ const MAP: [(&str, May); 21] = [
     ("identity", May::Import(&[])),
     ("source", May::Import(&["frame"])),
     ("manifest", May::Import(&["frame"])),
+    ("spool", May::Import(&["frame", "source", "manifest"])),
     ("store", May::Import(&["frame", "manifest"])),
     ("verify", May::Import(&["frame", "manifest", "store"])),
     ("transport", May::Import(&["frame", "alarm", "congestion", "repair", "wire", "identity"])),
-    ("sender", May::Import(&["frame", "alarm", "wire", "source", "transport"])),
+    ("sender", May::Import(&["frame", "alarm", "wire", "source", "spool", "transport"])),
     ("receiver", May::Import(&["frame", "wire", "identity", "store", "transport"])),
     (
         "door",
@@ -31,6 +32,7 @@ const MAP: [(&str, May); 21] = [
             "wire",
             "identity",
             "source",
+            "spool",
             "store",
             "transport",
             "sender",

@@ -12,14 +12,16 @@ use tokio::sync::watch;
 use super::config::ConfigArgs;
 use super::service::{Beating, Manager};
 use super::signals::{self, Wish};
-use super::sources::{Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, WeightArg};
+use super::sources::{
+    Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, SpoolArgs, WeightArg,
+};
 use super::trust::TrustArgs;
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, run_to_end, sources,
     trust,
 };
 use crate::congestion::Congestion;
-use crate::door::{Sender, SenderBuilder};
+use crate::door::{Sender, SenderBuilder, StartError};
 use crate::frame::{ByteSize, DropReason, SourceName, Span};
 use crate::identity::{KnownReceivers, ReceiverAddress};
 use crate::repair::RepairMode;
@@ -27,6 +29,7 @@ use crate::sender::{
     self, LinkFigures, Pace, PathReport, Progress, SendOptions, SendReport, SourceReport,
 };
 use crate::source::Source;
+use crate::spool::SpoolFigures;
 use crate::transport::{self, Transport, TransportChoice};
 
 const AFTER_HELP: &str = "\
@@ -60,6 +63,8 @@ pub(super) struct SendArgs {
     /// How long to go on, once stopped, with sending what sources that grow gave before
     #[arg(long, value_name = "TIME", default_value = "10s")]
     drain: Span,
+    #[command(flatten)]
+    spool: SpoolArgs,
     #[command(flatten)]
     trust: TrustArgs,
     /// Send this many frames a second from each source [default: as fast as the link takes them]
@@ -150,6 +155,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     check_trust(args)?;
     check_congestion(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
+    args.spool.check(&args.sources, &args.growing)?;
     run_to_end(drive(args, talk))?
 }
 
@@ -193,16 +199,18 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         Some(known) => builder.remember_in(known.with_file_name("reached")),
         None => builder,
     };
+    let builder = args.spool.on(builder);
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);
     let sender = tokio::select! {
-        sender = builder.start() => sender?,
+        sender = builder.start() => sender.map_err(unstarted)?,
         // Only the name service can take that long.
         () = wished(&mut wish) => {
             tell(&interrupted(), args.json)?;
             return Ok(INTERRUPTED);
         }
     };
-    let showing = tokio::spawn(show_progress(sender.progress(), talk));
+    let spool: Option<Spooled> = sender.spool().map(|figures| Box::new(figures) as Spooled);
+    let showing = tokio::spawn(show_progress(sender.progress(), spool, talk));
     manager.ready("sending");
     let progress = sender.progress();
     let beating = Beating::start(&manager, move || state(&progress));
@@ -214,6 +222,14 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     tell(&report, args.json)?;
     let wish = *wish.borrow();
     Ok(status(&report, wish, is_partial))
+}
+
+/// A spool that is another's, or none, is the user's to mend.
+fn unstarted(error: StartError) -> Failure {
+    match &error {
+        StartError::Spool(why) if why.is_usage() => Failure::usage(error),
+        _ => error.into(),
+    }
 }
 
 /// Opens the sources; `None` where the user does not want to wait for that.
@@ -345,8 +361,53 @@ fn state(progress: &Progress) -> String {
     format!("{connected}, {} settled, {}", output::frames(frames), ByteSize(bytes))
 }
 
+/// What the spool holds at the moment.
+type Spooled = Box<dyn Fn() -> SpoolFigures + Send + Sync>;
+
+/// How often it is said how things are, where no bar is drawn and the user wants to know what goes on.
+const SAID_EVERY: Duration = Duration::from_secs(10);
+
+/// What waits: `; 120 frames wait, the oldest for 4.0 s; spool: 3 in memory (180.0 kB), 117 on disk (7.0 MB)`.
+fn waiting(progress: &Progress, spool: Option<&Spooled>) -> String {
+    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
+        progress.sources.iter().map(count).sum()
+    };
+    let frames = sum(|source| source.frames.load(Ordering::Relaxed));
+    let backlog = frames.saturating_sub(sum(|source| source.settled.load(Ordering::Relaxed)));
+    let mut words = match (backlog, progress.oldest()) {
+        (0, _) | (_, None) => String::new(),
+        (1, Some(age)) => format!("; 1 frame waits, for {}", milliseconds(age.as_secs_f64() * 1e3)),
+        (backlog, Some(age)) => {
+            let age = milliseconds(age.as_secs_f64() * 1e3);
+            format!("; {backlog} frames wait, the oldest for {age}")
+        }
+    };
+    if let Some(figures) = spool.map(|spool| spool()) {
+        words.push_str(&spool_words(&figures));
+    }
+    words
+}
+
+/// What a spool holds, and has dropped; nothing of one that holds nothing.
+fn spool_words(figures: &SpoolFigures) -> String {
+    let SpoolFigures { memory_frames, memory_bytes, disk_frames, disk_bytes, dropped, .. } =
+        *figures;
+    let mut words = String::new();
+    if memory_frames + disk_frames > 0 {
+        words = format!(
+            "; spool: {memory_frames} in memory ({}), {disk_frames} on disk ({})",
+            ByteSize(memory_bytes),
+            ByteSize(disk_bytes)
+        );
+    }
+    if dropped > 0 {
+        words.push_str(&format!("; spool full: {dropped} dropped"));
+    }
+    words
+}
+
 /// Draws progress until it is aborted; what goes wrong is told in any case.
-async fn show_progress(progress: Arc<Progress>, talk: Talk) {
+async fn show_progress(progress: Arc<Progress>, spool: Option<Spooled>, talk: Talk) {
     let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
         progress.sources.iter().map(count).sum()
     };
@@ -354,6 +415,7 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
     let bar = output::bar(talk, Some(total()));
     let started = std::time::Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(125));
+    let mut said = started;
     loop {
         tick.tick().await;
         if let Some(trouble) = progress.take_trouble().filter(|_| !talk.quiet) {
@@ -368,7 +430,17 @@ async fn show_progress(progress: Arc<Progress>, talk: Talk) {
         let waits = !progress.is_connected() && !progress.has_ended();
         let state = if waits { "  (connecting)" } else { "" };
         let rate = output::rate(bytes, started.elapsed());
-        bar.set_message(format!("{} {rate}{state}", ByteSize(bytes)));
+        let waiting = waiting(&progress, spool.as_ref());
+        if bar.is_hidden() && said.elapsed() >= SAID_EVERY {
+            said = std::time::Instant::now();
+            let settled = sum(|source| source.settled.load(Ordering::Relaxed));
+            tracing::info!(
+                "{settled} of {} settled, {} {rate}{state}{waiting}",
+                output::frames(total()),
+                ByteSize(bytes)
+            );
+        }
+        bar.set_message(format!("{} {rate}{state}{waiting}", ByteSize(bytes)));
     }
 }
 
@@ -389,6 +461,9 @@ pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
             link_words(&report.link)
         ));
         paths_words(&report.paths).iter().for_each(|line| output::result(line));
+        if let Some(words) = report.spool.as_ref().map(spool_words).filter(|it| !it.is_empty()) {
+            output::result(words.trim_start_matches("; "));
+        }
         // Of a run that sent nothing there is nothing to say.
         if report.sent() > 0 {
             output::result(&report.limit);
@@ -468,8 +543,12 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
         .map(|(reason, count)| format!(", dropped {count} ({reason})"))
         .collect();
     let dropped = dropped.concat();
+    let pending = match source.pending {
+        0 => String::new(),
+        pending => format!(", in the spool {pending}"),
+    };
     output::result(&format!(
-        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}, missing {missing}",
+        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}{pending}, missing {missing}",
         output::frames(*frames)
     ));
     if let Some(times) = times_words(source) {

@@ -2,6 +2,7 @@
 
 mod arg;
 mod live;
+mod spool;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use anyhow::anyhow;
 
 pub(super) use arg::SourceArg;
 pub(super) use live::{Ending, LiveArgs, LiveSources};
+pub(super) use spool::SpoolArgs;
 
 use super::{Failure, output};
 use crate::frame::SourceName;

@@ -20,6 +20,7 @@ use crate::identity::{
 use crate::repair::RepairMode;
 use crate::sender::{Pace, SendOptions, Weight};
 use crate::source::{Folder, Source};
+use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{self, DialSetup, Reached, Transport, TransportChoice, TransportError};
@@ -49,6 +50,8 @@ pub struct SenderBuilder {
     gap: Option<Duration>,
     options: SendOptions,
     memory: ByteSize,
+    spool: Option<PathBuf>,
+    spool_options: Option<SpoolOptions>,
     stop: Option<watch::Receiver<bool>>,
 }
 
@@ -87,6 +90,8 @@ impl SenderBuilder {
             gap: None,
             options: SendOptions::default(),
             memory: MEMORY,
+            spool: None,
+            spool_options: None,
             stop: None,
         }
     }
@@ -225,6 +230,19 @@ impl SenderBuilder {
         self
     }
 
+    /// Keeps frames of sources that grow in this folder while the link cannot take them: pushed ones, those of pipes and of
+    /// watched folders. What is in it when the process ends, or is killed, is sent by the next one that names it.
+    pub fn spool(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spool = Some(folder.into());
+        self
+    }
+
+    /// How much the spool holds, and what is done when it is full. Without a [folder](Self::spool) it is in memory.
+    pub fn spool_options(mut self, options: SpoolOptions) -> Self {
+        self.spool_options = Some(options);
+        self
+    }
+
     /// Ends the run when this turns true.
     pub fn stop_when(mut self, stop: watch::Receiver<bool>) -> Self {
         self.stop = Some(stop);
@@ -250,6 +268,7 @@ impl SenderBuilder {
             options.deadlines = in_order(&self.deadlines, &sources)?;
         }
         let trust = self.trusted(&receiver)?;
+        let (sources, spool) = self.open_spool(sources, &options.deadlines).await?;
         let identity = match self.identity {
             Some(identity) => identity,
             None => {
@@ -285,7 +304,37 @@ impl SenderBuilder {
             }
         };
         let (memory, stop) = (self.memory, self.stop);
-        Ok(Sender::run(Parts { dial, sources, pushed, options, memory, stop }))
+        Ok(Sender::run(Parts { dial, sources, pushed, options, memory, spool, stop }))
+    }
+
+    /// Puts the spool, where there is to be one, in front of the sources that grow.
+    async fn open_spool(
+        &self,
+        sources: Vec<Arc<dyn Source>>,
+        deadlines: &[Option<Duration>],
+    ) -> Result<(Vec<Arc<dyn Source>>, Option<Spool>), StartError> {
+        let options = self.spool_options.unwrap_or_default();
+        let spool = match self.spool.clone() {
+            Some(folder) => {
+                let receiver = self.receiver.clone();
+                // A folder with much in it takes a while to look through.
+                let opening = move || Spool::open(&folder, options, &receiver);
+                let opened = tokio::task::spawn_blocking(opening).await;
+                opened.map_err(|error| SpoolError::Thread(error.to_string()))??
+            }
+            None if self.spool_options.is_some() => Spool::in_memory(options)?,
+            None => return Ok((sources, None)),
+        };
+        let is_archive = |place: usize| deadlines.get(place).copied().flatten().is_none();
+        let kept = sources.into_iter().enumerate();
+        let kept = kept.map(|(place, source)| spool.keep(source, is_archive(place)));
+        let kept = kept.collect::<Result<Vec<_>, _>>()?;
+        for (source, frames) in spool.left_over() {
+            tracing::warn!(
+                "the spool has {frames} frames of source {source}, which is not sent now; they go when it is"
+            );
+        }
+        Ok((kept, Some(spool)))
     }
 
     fn trusted(&self, receiver: &ReceiverAddress) -> Result<ReceiverTrust, StartError> {

@@ -9,6 +9,7 @@ use crate::identity::{
     AddressError, AllowConflict, AllowError, IdentityError, OpenListener, PinError,
 };
 use crate::source::SourceError;
+use crate::spool::SpoolError;
 use crate::store::{StoreError, TemplateError};
 use crate::transport::TransportError;
 use crate::wire::MAX_SOURCES;
@@ -62,6 +63,9 @@ pub enum StartError {
     /// A folder cannot be sent.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The receiver's name has no address.
     #[error(transparent)]
     Transport(#[from] TransportError),

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::frame::{Frame, Name, captured};
 use crate::frame::{Captured, FrameName, NameError, Sequence, SourceName, UnixNanos};
-use crate::source::{Bell, Content, Description, Extent, Fate, Source, SourceError};
+use crate::source::{Bell, Content, Count, Description, Extent, Fate, Source, SourceError};
 
 /// A source whose frames come from a program.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ struct State {
     frames: u64,
     ended: bool,
     bell: Option<Bell>,
+    count: Option<Count>,
     /// The time that the last name was made of, in microseconds.
     last_named: i128,
 }
@@ -38,7 +39,8 @@ struct Kept {
     captured: Captured,
     arrived: Instant,
     told: oneshot::Sender<Fate>,
-    _room: OwnedSemaphorePermit,
+    /// None once somebody else has the bytes.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Pushed {
@@ -72,11 +74,12 @@ impl Pushed {
             captured: captured(at),
             arrived: frame.at.unwrap_or_else(Instant::now),
             told,
-            _room: room,
+            room: Some(room),
         };
         let place = state.frames;
         state.kept.insert(place, kept);
         state.frames += 1;
+        state.tell_count();
         state.ring();
         Ok(Some(fate))
     }
@@ -131,6 +134,12 @@ impl State {
         ))
     }
 
+    fn tell_count(&self) {
+        if let Some(count) = &self.count {
+            count.frames(self.frames);
+        }
+    }
+
     fn ring(&self) {
         if let Some(bell) = &self.bell {
             bell.ring();
@@ -154,6 +163,19 @@ impl Source for Pushed {
 
     fn wake_by(&self, bell: &Bell) {
         self.state().bell = Some(bell.clone());
+    }
+
+    fn count_by(&self, count: &Count) {
+        let mut state = self.state();
+        state.count = Some(count.clone());
+        state.tell_count();
+    }
+
+    fn let_go(&self, sequence: Sequence) {
+        let mut state = self.state();
+        if let Some(kept) = state.kept.get_mut(&sequence.0) {
+            (kept.bytes, kept.room) = (Bytes::new(), None);
+        }
     }
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {

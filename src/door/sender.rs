@@ -1,5 +1,6 @@
 //! A sender that runs.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, watch};
@@ -12,6 +13,7 @@ use super::receipt::Receipt;
 use crate::frame::ByteSize;
 use crate::sender::{self, Progress, SendOptions, SendReport};
 use crate::source::Source;
+use crate::spool::{Spool, SpoolFigures};
 use crate::transport::Dial;
 
 /// Memory is given out in pieces of this many bytes.
@@ -29,7 +31,18 @@ pub struct Sender {
     room: Arc<Semaphore>,
     pieces: u32,
     progress: Arc<Progress>,
+    spool: Option<Figures>,
     stop: watch::Sender<bool>,
+}
+
+/// Looks at what is in the spool.
+#[derive(Clone)]
+struct Figures(Arc<dyn Fn() -> SpoolFigures + Send + Sync>);
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0().fmt(f)
+    }
 }
 
 /// What a sender runs with.
@@ -39,12 +52,14 @@ pub(super) struct Parts {
     pub(super) pushed: Vec<Arc<Pushed>>,
     pub(super) options: SendOptions,
     pub(super) memory: ByteSize,
+    pub(super) spool: Option<Spool>,
     pub(super) stop: Option<watch::Receiver<bool>>,
 }
 
 impl Sender {
     pub(super) fn run(parts: Parts) -> Self {
-        let Parts { dial, sources, pushed, options, memory, stop: from_outside } = parts;
+        let Parts { dial, sources, pushed, options, memory, spool, stop: from_outside } = parts;
+        let figures = spool.as_ref().map(|spool| Figures(Arc::new(spool.watch())));
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let (stop, stopped) = watch::channel(false);
         let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64;
@@ -55,17 +70,22 @@ impl Sender {
         }
         let (shown, left, closed) = (progress.clone(), pushed.clone(), room.clone());
         let task = tokio::spawn(async move {
-            let report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
+            let mut report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
+            if let Some(spool) = spool {
+                report.spool = Some(spool.figures());
+                // The disk may take a while.
+                let _ = tokio::task::spawn_blocking(move || spool.close()).await;
+            }
             // Whoever waits for room, or for a receipt, waits no longer.
             closed.close();
             left.iter().for_each(|source| source.abandon());
             report
         });
-        Self { task, pushed, room, pieces, progress, stop }
+        Self { task, pushed, room, pieces, progress, spool: figures, stop }
     }
 
-    /// Hands over a frame of a source. Waits only while the [memory](super::SenderBuilder::memory) is full; a frame
-    /// that is longer than all of it waits until it is empty. Frames of one source are in the order of their
+    /// Hands over a frame of a source. Waits only while the [memory](super::SenderBuilder::memory) is full, and where
+    /// there is a [spool](super::SenderBuilder::spool) that is told to wait, while that is full as well; a frame that is longer than all of it waits until it is empty. Frames of one source are in the order of their
     /// pushes.
     ///
     /// Cancel safe: either the frame was handed over, or it was not.
@@ -91,6 +111,12 @@ impl Sender {
     /// What is going on, to be looked at from anywhere.
     pub fn progress(&self) -> Arc<Progress> {
         self.progress.clone()
+    }
+
+    /// What the spool holds, where there is one, to be looked at from anywhere.
+    pub fn spool(&self) -> Option<impl Fn() -> SpoolFigures + Send + Sync + use<>> {
+        let figures = self.spool.clone()?;
+        Some(move || figures.0())
     }
 
     /// Ends the run early: what is not confirmed by then is missing in the report.

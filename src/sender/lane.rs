@@ -4,7 +4,7 @@ mod heard;
 mod queue;
 mod state;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use tokio::sync::mpsc;
 use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::schedule::{Due, Schedule};
+use super::tend::lose;
 use super::weight::Weight;
 use super::worker::{self, Done, Work};
 use crate::frame::{DropReason, Sequence, UnixNanos};
-use crate::source::{Content, Fate, Source, SourceError};
+use crate::source::{Content, Dropped, Source, SourceError};
 use crate::wire::{
     Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
 };
@@ -94,12 +95,6 @@ fn refused(words: String) -> Loss {
     Loss { reason: DropReason::Refused, words, captured: None }
 }
 
-/// The same time on the system's clock.
-fn unix(at: Instant) -> UnixNanos {
-    let ago = u64::try_from(at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    UnixNanos(UnixNanos::now().0.saturating_sub(ago))
-}
-
 /// True for a live frame that is due in that time.
 fn is_within(due: Due, times: &Range<Instant>) -> bool {
     due.live && times.contains(&due.at)
@@ -152,6 +147,8 @@ pub(super) struct Lane {
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
+    /// Frames that were given up when the transport had them, with their bytes: they may arrive all the same.
+    doomed: BTreeMap<u64, (u64, DropReason)>,
     /// How many of the unconfirmed were handed to the transport.
     handed: usize,
     /// Receipts and refusals that told nothing new.
@@ -206,6 +203,7 @@ impl Lane {
             ready: VecDeque::new(),
             unconfirmed: HashMap::new(),
             unconfirmed_bytes: 0,
+            doomed: BTreeMap::new(),
             handed: 0,
             stale: 0,
             usual_bytes: 0,
@@ -231,6 +229,7 @@ impl Lane {
         fresh: &Range<Instant>,
         way: Duration,
     ) -> Option<Message> {
+        self.begin_fresh(ledger, fresh);
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
@@ -289,10 +288,30 @@ impl Lane {
         }
     }
 
-    /// Begins more frames, and gives those that are to be offered. What has come about while the source runs
-    /// is nowhere yet, unless a session before has sent it: it is wanted at once.
+    /// Begins what has come about just now, before everything that waits.
+    fn begin_fresh(&mut self, ledger: &mut Ledger, fresh: &Range<Instant>) {
+        if ledger.origin().is_none() || self.wanted.len() >= 2 * WANTED_AHEAD {
+            return;
+        }
+        let source = self.source.clone();
+        let is_fresh = |place| source.arrival(place).is_some_and(|at| at >= fresh.start);
+        let batch = ledger.begin_newest(MAX_ENTRIES, is_fresh);
+        let to_offer = self.sort_out(batch, ledger);
+        if !to_offer.is_empty() {
+            self.describing += 1;
+            self.ask(Work::Describe { sequences: to_offer, hash: self.checksum });
+        }
+    }
+
+    /// Begins more frames, and gives those that are to be offered.
     fn begin(&mut self, ledger: &mut Ledger, most: usize) -> Vec<Sequence> {
-        let mut batch = ledger.begin(most);
+        let batch = ledger.begin(most);
+        self.sort_out(batch, ledger)
+    }
+
+    /// Those of the frames that are to be offered. What has come about while the source runs is nowhere yet, unless a
+    /// session before has sent it: it is wanted at once.
+    fn sort_out(&mut self, mut batch: Vec<Sequence>, ledger: &mut Ledger) -> Vec<Sequence> {
         batch.retain(|&sequence| {
             let Some(at) = self.source.arrival(sequence) else { return true };
             let due = ledger.due(sequence, true, |rank| Schedule::arrived(at, rank));
@@ -301,10 +320,50 @@ impl Lane {
                 return true;
             }
             let bytes = self.usual_bytes;
-            self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
+            self.want(due.map(|due| Wanted { sequence, bytes, due }));
             false
         });
         batch
+    }
+
+    /// Puts a frame among those that are wanted, by when it is due.
+    fn want(&mut self, wanted: Option<Wanted>) {
+        let Some(wanted) = wanted else { return };
+        let place = self.wanted.partition_point(|other| other.due <= wanted.due);
+        self.wanted.insert(place, wanted);
+    }
+
+    /// The source has no such frames any more.
+    pub(super) fn forget(&mut self, dropped: &[Dropped]) {
+        if dropped.is_empty() {
+            return;
+        }
+        let is_gone = |place: Sequence| dropped.iter().any(|gone| gone.places.contains(&place.0));
+        self.wanted.retain(|wanted| !is_gone(wanted.sequence));
+        self.later.retain(|(_, wanted)| !is_gone(wanted.sequence));
+        self.need_hash.retain(|&place| !is_gone(place));
+        let (gone, ready) =
+            std::mem::take(&mut self.ready).into_iter().partition(|ready| is_gone(ready.sequence));
+        self.ready = ready;
+        let gone: VecDeque<Ready> = gone;
+        for ready in gone {
+            self.release(ready.sequence);
+        }
+        let handed =
+            self.unconfirmed.iter().filter(|(place, known)| known.handed && is_gone(**place));
+        let handed: Vec<_> = handed.map(|(&place, _)| place).collect();
+        handed.into_iter().for_each(|place| self.doom(place, DropReason::SpoolFull));
+    }
+
+    /// The transport has a frame that was given up. Should it arrive, it counts as what it is.
+    fn doom(&mut self, place: Sequence, reason: DropReason) {
+        /// Those whose receipt is to be expected still are far fewer.
+        const MOST: usize = 4 * MOST_UNCONFIRMED_FRAMES as usize;
+        let bytes = self.release(place);
+        self.doomed.insert(place.0, (bytes, reason));
+        if self.doomed.len() > MOST {
+            self.doomed.pop_first();
+        }
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
@@ -340,6 +399,8 @@ impl Lane {
 
     /// What the receiver has to be told next of a source of which no frame goes any more.
     pub(super) fn last_word(&mut self, ledger: &mut Ledger) -> Option<Message> {
+        // Nothing follows that would be told with it.
+        self.told = None;
         self.declare(ledger).or_else(|| self.end_if_settled(ledger))
     }
 
@@ -368,9 +429,15 @@ impl Lane {
                 }
                 // Whatever is read was wanted, and has a due time since.
                 let is_first = !ledger.was_sent(sequence);
-                if let Some(due) = ledger.due_of(sequence) {
-                    let place = self.ready.partition_point(|ready| ready.due < due);
-                    self.ready.insert(place, Ready { sequence, due, content, is_first });
+                match ledger.due_of(sequence) {
+                    Some(due) => {
+                        let place = self.ready.partition_point(|ready| ready.due < due);
+                        self.ready.insert(place, Ready { sequence, due, content, is_first });
+                    }
+                    // It was given up meanwhile.
+                    None => {
+                        self.release(sequence);
+                    }
                 }
             }
             Done::Failed { sequence, error } => {
@@ -408,14 +475,8 @@ impl Lane {
         known.bytes
     }
 
-    fn lose(&self, sequence: Sequence, mut why: Loss, ledger: &mut Ledger) {
-        let name = self.source.label(sequence);
-        why.captured = why.captured.or_else(|| self.source.arrival(sequence).map(unix));
-        // The report has it, and so has whoever prints that.
-        tracing::info!(source = %self.source.name(), %name, "not sent: {}", why.words);
-        if ledger.fail(sequence, name, why) {
-            self.source.settled(sequence, Fate::Lost);
-        }
+    fn lose(&self, sequence: Sequence, why: Loss, ledger: &mut Ledger) {
+        lose(self.source.as_ref(), ledger, sequence, why);
     }
 }
 

@@ -1,19 +1,18 @@
 //! What has become of each frame of a source. It outlives sessions.
 
-use std::collections::BTreeMap;
-
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use serde::Serialize;
 
 use super::schedule::Due;
 use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
-use crate::source::Extent;
+use crate::source::{Dropped, Extent, Recalled};
 use crate::wire::{MAX_ENTRIES, SequenceRun};
 
 /// The account of one source.
 ///
-/// Every frame is in one of four places: not begun (from `next` on), left over from a lost session
+/// Every frame is in one of four places: not begun (`unbegun`), left over from a lost session
 /// (`again`), begun in this one (`open`), or settled, of which only counts are kept, and the names
 /// of failures. So memory does not grow with the number of frames.
 #[derive(Debug, Default)]
@@ -28,7 +27,14 @@ pub(super) struct Ledger {
     frames: u64,
     /// No more frames will come about.
     ended: bool,
-    next: u64,
+    /// In order, none of them touching.
+    unbegun: VecDeque<Range<u64>>,
+    /// One more than the highest place that was begun.
+    begun_to: u64,
+    /// Places below are of an earlier process, which may have sent them.
+    recalled: u64,
+    /// Frames that were settled, or lost, before this process.
+    earlier: u64,
     again: BTreeMap<u64, OpenFrame>,
     open: BTreeMap<u64, OpenFrame>,
     slots: u64,
@@ -41,7 +47,7 @@ pub(super) struct Ledger {
     /// Those of them that are dropped because the user wants it so, or because the source has them so.
     pub(super) dropped: BTreeMap<&'static str, u64>,
     /// Frames that will not come and of which the receiver has not been told, and those of which it has, but
-    /// has not noted it.
+    /// has not noted it. By their places.
     undeclared: Vec<DropRange>,
     declared: Vec<DropRange>,
 }
@@ -92,14 +98,46 @@ impl Ledger {
         Self { run, began, ..Self::default() }
     }
 
+    /// The account of a run that an earlier process began, or that is remembered from now on.
+    pub(super) fn recalled(recalled: Recalled) -> Self {
+        let left: u64 = recalled.left.iter().map(|left| left.end - left.start).sum();
+        let mut ledger = Self {
+            frames: recalled.frames,
+            recalled: recalled.frames,
+            earlier: recalled.frames - left,
+            unbegun: recalled.left.into(),
+            origin: recalled.origin.map(|origin| origin.0),
+            ..Self::of_run(recalled.run, recalled.began)
+        };
+        recalled.dropped.into_iter().for_each(|dropped| ledger.note_range(dropped));
+        ledger
+    }
+
     /// Takes in what the source has by now.
     pub(super) fn grow(&mut self, extent: Extent) {
-        self.frames = self.frames.max(extent.frames);
+        if extent.frames > self.frames {
+            match self.unbegun.back_mut() {
+                Some(last) if last.end == self.frames => last.end = extent.frames,
+                _ => self.unbegun.push_back(self.frames..extent.frames),
+            }
+            self.frames = extent.frames;
+        }
         self.ended |= extent.ended;
     }
 
+    /// All frames of the run.
     pub(super) fn frames(&self) -> u64 {
         self.frames
+    }
+
+    /// Those of them that this process has to do with.
+    pub(super) fn frames_here(&self) -> u64 {
+        self.frames - self.earlier
+    }
+
+    /// How many of these are settled.
+    pub(super) fn settled_here(&self) -> u64 {
+        self.settled() - self.earlier
     }
 
     /// The sequence of the frame at place 0; `None` as long as the receiver has to say it.
@@ -124,7 +162,7 @@ impl Ledger {
 
     /// Frames that are settled, one way or another.
     pub(super) fn settled(&self) -> u64 {
-        self.stored + self.already + self.failed_count
+        self.earlier + self.stored + self.already + self.failed_count
     }
 
     /// True where every frame is settled and no other will come.
@@ -142,7 +180,8 @@ impl Ledger {
         let most = self.undeclared.len().min(MAX_ENTRIES);
         let ranges: Vec<_> = self.undeclared.drain(..most).collect();
         self.declared.extend_from_slice(&ranges);
-        ranges
+        let told = ranges.into_iter();
+        told.map(|range| DropRange { first: self.sequence(range.first), ..range }).collect()
     }
 
     /// Whether there are such frames.
@@ -155,12 +194,19 @@ impl Ledger {
         !self.declared.is_empty()
     }
 
-    /// The receiver has noted these. False where none of them was waited for.
-    pub(super) fn noted(&mut self, frames: &[SequenceRun]) -> bool {
-        let mut noted: Vec<_> = frames.to_vec();
+    /// The receiver has noted these; the places of those of them that were waited for.
+    pub(super) fn noted(&mut self, frames: &[SequenceRun]) -> Vec<Range<u64>> {
+        let origin = self.origin.unwrap_or(0);
+        let place = |run: &SequenceRun| {
+            // What is before this run is none of its frames.
+            let before = origin.saturating_sub(run.first.0).min(run.count);
+            let first = Sequence(run.first.0.saturating_add(before).saturating_sub(origin));
+            SequenceRun { first, count: run.count - before }
+        };
+        let mut noted: Vec<_> = frames.iter().map(place).collect();
         noted.sort_unstable_by_key(|run| run.first);
         self.declared.sort_unstable_by_key(|range| range.first);
-        let (mut runs, mut is_news) = (noted.into_iter().peekable(), false);
+        let (mut runs, mut news) = (noted.into_iter().peekable(), Vec::new());
         let mut left = Vec::new();
         for range in std::mem::take(&mut self.declared) {
             let (mut first, end) = (range.first.0, range.first.0.saturating_add(range.count));
@@ -175,7 +221,7 @@ impl Ledger {
                 if from >= end {
                     break;
                 }
-                is_news = true;
+                news.push(from.max(first)..to.min(end));
                 if from > first {
                     left.push(DropRange { first: Sequence(first), count: from - first, ..range });
                 }
@@ -186,32 +232,133 @@ impl Ledger {
             }
         }
         self.declared = left;
-        is_news
+        news
     }
 
-    /// Begins up to `most` frames, those left over from a lost session first.
+    /// Begins up to `most` frames, those left over from a lost session first, and then the oldest.
     pub(super) fn begin(&mut self, most: usize) -> Vec<Sequence> {
         let mut batch = Vec::new();
         while batch.len() < most {
-            let (sequence, frame) = match self.again.pop_first() {
-                Some(left_over) => left_over,
-                None if self.next < self.frames => {
-                    self.next += 1;
-                    (self.next - 1, OpenFrame::default())
-                }
-                None => break,
-            };
-            self.open.insert(sequence, frame);
-            batch.push(Sequence(sequence));
+            let Some((place, frame)) = self.again.pop_first() else { break };
+            self.open.insert(place, frame);
+            batch.push(Sequence(place));
+        }
+        let left = most - batch.len();
+        batch.extend(self.begin_oldest(left, |_| true));
+        batch
+    }
+
+    /// Begins up to `most` frames that were never begun, from the oldest on, as long as they are `wanted`.
+    pub(super) fn begin_oldest(
+        &mut self,
+        most: usize,
+        wanted: impl Fn(Sequence) -> bool,
+    ) -> Vec<Sequence> {
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            let Some(first) = self.unbegun.front_mut() else { break };
+            let place = first.start;
+            if !wanted(Sequence(place)) {
+                break;
+            }
+            first.start += 1;
+            if first.is_empty() {
+                self.unbegun.pop_front();
+            }
+            batch.push(self.open(place));
         }
         batch
     }
 
+    /// The same from the newest on; in order.
+    pub(super) fn begin_newest(
+        &mut self,
+        most: usize,
+        wanted: impl Fn(Sequence) -> bool,
+    ) -> Vec<Sequence> {
+        let mut batch = Vec::new();
+        while batch.len() < most {
+            let Some(last) = self.unbegun.back_mut() else { break };
+            let place = last.end - 1;
+            if !wanted(Sequence(place)) {
+                break;
+            }
+            last.end = place;
+            if last.is_empty() {
+                self.unbegun.pop_back();
+            }
+            batch.push(self.open(place));
+        }
+        batch.reverse();
+        batch
+    }
+
+    fn open(&mut self, place: u64) -> Sequence {
+        let sent = place < self.recalled;
+        self.open.insert(place, OpenFrame { due: None, sent });
+        self.begun_to = self.begun_to.max(place + 1);
+        Sequence(place)
+    }
+
+    fn is_unbegun(&self, place: u64) -> bool {
+        let after = self.unbegun.partition_point(|range| range.start <= place);
+        after.checked_sub(1).is_some_and(|at| self.unbegun[at].contains(&place))
+    }
+
     /// True where the frame is begun and not open any more.
     pub(super) fn is_settled_frame(&self, sequence: Sequence) -> bool {
-        let sequence = sequence.0;
-        let begun = sequence < self.next;
-        begun && !self.open.contains_key(&sequence) && !self.again.contains_key(&sequence)
+        let place = sequence.0;
+        let is_begun = place < self.begun_to && !self.is_unbegun(place);
+        is_begun && !self.open.contains_key(&place) && !self.again.contains_key(&place)
+    }
+
+    /// The source itself has dropped these: those that were not settled before.
+    pub(super) fn drop_range(&mut self, dropped: &Dropped) -> u64 {
+        let Range { start, end } = dropped.places;
+        let mut gone: Vec<u64> = Vec::new();
+        for frames in [&mut self.open, &mut self.again] {
+            let found: Vec<u64> = frames.range(start..end).map(|(&place, _)| place).collect();
+            for place in &found {
+                frames.remove(place);
+            }
+            gone.extend(found);
+        }
+        let mut unbegun = 0;
+        let left = std::mem::take(&mut self.unbegun).into_iter().flat_map(|range| {
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from >= to {
+                return [range.clone(), range.end..range.end];
+            }
+            unbegun += to - from;
+            [range.start..from, to..range.end]
+        });
+        self.unbegun = left.filter(|range| !range.is_empty()).collect();
+        let count = gone.len() as u64 + unbegun;
+        if count > 0 {
+            self.failed_count += count;
+            *self.dropped.entry(dropped.reason.name()).or_default() += count;
+            self.note_range(dropped.clone());
+        }
+        count
+    }
+
+    /// A frame that was given up has been stored after all, before the receiver knew.
+    pub(super) fn stored_after_all(&mut self, reason: DropReason, bytes: u64) {
+        self.failed_count -= 1;
+        if let Some(count) = self.dropped.get_mut(reason.name()) {
+            *count -= 1;
+        }
+        self.dropped.retain(|_, count| *count > 0);
+        self.stored += 1;
+        self.bytes += bytes;
+    }
+
+    fn note_range(&mut self, dropped: Dropped) {
+        let Dropped { places, reason, captured } = dropped;
+        let (first, count) = (Sequence(places.start), places.end.saturating_sub(places.start));
+        if count > 0 {
+            self.undeclared.push(DropRange { first, count, reason, captured });
+        }
     }
 
     /// When the frame falls due, decided at the first asking: `decide` is given how many have been asked for
@@ -238,7 +385,7 @@ impl Ledger {
     /// Frames of the range that are begun and not settled, in this session or left over from one before;
     /// `None` where it reaches beyond what was begun.
     pub(super) fn unsettled_within(&self, range: Range<u64>) -> Option<Vec<Sequence>> {
-        if range.end > self.next {
+        if range.end > self.begun_to.max(self.recalled) {
             return None;
         }
         let within = |frames: &BTreeMap<u64, OpenFrame>| -> Vec<Sequence> {
@@ -298,7 +445,7 @@ impl Ledger {
         } else if self.failed.len() < MAX_NAMED_FAILURES {
             self.failed.push(FailedFrame { sequence: sequence.0, name, reason: why.words });
         }
-        self.note_drop(sequence, why.reason, why.captured);
+        self.note_drop(place, why.reason, why.captured);
         true
     }
 
@@ -323,14 +470,14 @@ impl Ledger {
     pub(super) fn give_up(&mut self) -> Vec<Sequence> {
         let places: Vec<_> = self.unsettled().collect();
         self.open.append(&mut self.again);
-        self.open.extend((self.next..self.frames).map(|place| (place, OpenFrame::default())));
-        (self.next, self.ended) = (self.frames, true);
+        while !self.begin_oldest(usize::MAX, |_| true).is_empty() {}
+        self.ended = true;
         places
     }
 
     /// Frames that are not stored and were not dropped on purpose.
     pub(super) fn missing(&self) -> u64 {
-        self.frames - self.stored - self.already - self.dropped.values().sum::<u64>()
+        self.frames_here() - self.stored - self.already - self.dropped.values().sum::<u64>()
     }
 
     /// The session is gone: what it had begun has to be begun again.
@@ -340,12 +487,32 @@ impl Ledger {
         self.undeclared.splice(..0, told);
     }
 
-    /// Sequences that are not settled, in order.
+    /// Places of frames that are not settled, in order.
     pub(super) fn unsettled(&self) -> impl Iterator<Item = Sequence> + '_ {
         let begun = self.again.keys().chain(self.open.keys()).copied();
-        let mut begun: Vec<u64> = begun.collect();
-        begun.sort_unstable();
-        begun.into_iter().chain(self.next..self.frames).map(Sequence)
+        let mut all: Vec<u64> = begun.chain(self.unbegun.iter().cloned().flatten()).collect();
+        all.sort_unstable();
+        all.into_iter().map(Sequence)
+    }
+
+    /// The oldest of them.
+    pub(super) fn oldest_unsettled(&self) -> Option<Sequence> {
+        let begun = [self.again.keys().next().copied(), self.open.keys().next().copied()];
+        let unbegun = self.unbegun.front().map(|range| range.start);
+        begun.into_iter().flatten().chain(unbegun).min().map(Sequence)
+    }
+
+    /// Frames of the session before that were never handed to a transport, and are not `wanted` any more: begun.
+    pub(super) fn begin_unsent(&mut self, is_over: impl Fn(Sequence) -> bool) -> Vec<Sequence> {
+        let over =
+            self.again.iter().filter(|&(&place, frame)| !frame.sent && is_over(Sequence(place)));
+        let over: Vec<u64> = over.map(|(&place, _)| place).collect();
+        for place in &over {
+            if let Some(frame) = self.again.remove(place) {
+                self.open.insert(*place, frame);
+            }
+        }
+        over.into_iter().map(Sequence).collect()
     }
 }
 
@@ -380,15 +547,17 @@ mod tests {
             ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
         assert_eq!(told, [(102, 3), (107, 1), (108, 1)]);
         let noted = |first, count| SequenceRun { first: Sequence(first), count };
-        assert!(!ledger.noted(&[noted(50, 52), noted(105, 2)]), "none of these was told");
-        assert!(ledger.noted(&[noted(107, 9), noted(103, 1)]));
+        let none = ledger.noted(&[noted(50, 52), noted(105, 2)]);
+        assert!(none.is_empty(), "none of these was told: {none:?}");
+        assert_eq!(ledger.noted(&[noted(107, 9), noted(103, 1)]), [3..4, 7..8, 8..9]);
         // What was not noted when the session was lost is told in the next.
         ledger.session_lost();
         assert!(!ledger.is_declared() && ledger.has_undeclared());
         let left: Vec<_> =
             ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
         assert_eq!(left, [(102, 1), (104, 1)]);
-        assert!(ledger.awaits_notes() && ledger.noted(&[noted(0, u64::MAX)]));
+        assert!(ledger.awaits_notes());
+        assert_eq!(ledger.noted(&[noted(0, u64::MAX)]), [2..3, 4..5]);
         assert!(ledger.is_declared());
     }
 
@@ -466,9 +635,46 @@ mod tests {
         assert!(ledger.is_settled());
     }
 
+    #[test]
+    fn a_run_goes_on_with_what_an_earlier_process_left() {
+        let late = Dropped { places: 4..6, reason: DropReason::SenderCrashed, captured: None };
+        let mut recalled = Recalled::new(RunId([1; 16]), 8, vec![2..3, 6..7]);
+        (recalled.origin, recalled.dropped) = (Some(Sequence(100)), vec![late]);
+        let mut ledger = Ledger::recalled(recalled);
+        assert_eq!((ledger.frames(), ledger.frames_here(), ledger.settled_here()), (8, 2, 0));
+        ledger.grow(Extent::growing(10));
+        // What is fresh goes first, and what may have been sent is known as such.
+        assert_eq!(ledger.begin_newest(9, |place| place.0 > 8), [Sequence(9)]);
+        assert_eq!(ledger.begin(9), [2, 6, 8].map(Sequence));
+        assert!(ledger.was_sent(Sequence(2)) && !ledger.was_sent(Sequence(8)));
+        for place in [2, 6, 8, 9] {
+            ledger.confirm(Sequence(place), 1);
+        }
+        ledger.grow(Extent::fixed(10));
+        assert!(ledger.is_settled() && !ledger.is_declared());
+        let told: Vec<_> =
+            ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
+        assert_eq!((told, ledger.missing()), (vec![(104, 2)], 0));
+    }
+
+    #[test]
+    fn what_the_source_drops_is_settled_wherever_it_was() {
+        let mut ledger = ledger(10);
+        ledger.begin(2);
+        ledger.session_lost();
+        ledger.begin(1);
+        let full = |places| Dropped { places, reason: DropReason::SpoolFull, captured: None };
+        assert_eq!(ledger.drop_range(&full(0..4)), 4);
+        assert_eq!((ledger.drop_range(&full(0..4)), ledger.drop_range(&full(6..7))), (0, 1));
+        assert_eq!(ledger.begin(99), [4, 5, 7, 8, 9].map(Sequence));
+        assert!(ledger.is_settled_frame(Sequence(6)) && !ledger.is_settled_frame(Sequence(5)));
+        assert_eq!((ledger.dropped["spool-full"], ledger.missing()), (5, 5));
+        assert_eq!(ledger.oldest_unsettled(), Some(Sequence(4)));
+    }
+
     proptest! {
         #[test]
-        fn every_frame_is_settled_once(steps in proptest::collection::vec((0_u8..6, 0_u64..20), 0..200)) {
+        fn every_frame_is_settled_once(steps in proptest::collection::vec((0_u8..8, 0_u64..20), 0..200)) {
             let mut ledger = ledger(20);
             for (step, sequence) in steps {
                 let sequence = Sequence(sequence);
@@ -478,6 +684,12 @@ mod tests {
                     2 => { ledger.found(sequence, 1); }
                     3 => { ledger.fail(sequence, String::new(), loss(DropReason::Unreadable)); }
                     4 => ledger.session_lost(),
+                    5 => { ledger.begin_newest(2, |place| place.0 > sequence.0); }
+                    6 => {
+                        let places = sequence.0..sequence.0 + 3;
+                        let reason = DropReason::SpoolFull;
+                        ledger.drop_range(&Dropped { places, reason, captured: None });
+                    }
                     _ => ledger.sent(sequence),
                 }
                 let unsettled = ledger.unsettled().count() as u64;

@@ -26,6 +26,7 @@ mod stall;
 #[cfg(test)]
 mod stall_tests;
 mod stopped;
+mod tend;
 mod waiting;
 mod weight;
 mod worker;

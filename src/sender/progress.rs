@@ -4,8 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ledger::Ledger;
 use super::paths::PathInUse;
+use super::tend::unix;
 use crate::frame::{Sequence, UnixNanos};
+use crate::source::Source;
 use crate::transport::{TransportError, Via};
 use crate::wire::SourceId;
 
@@ -69,6 +72,9 @@ pub struct SourceProgress {
     pub settled: AtomicU64,
     /// Payload bytes confirmed in this run.
     pub bytes: AtomicU64,
+    /// When the oldest frame that is not settled came about, in nanoseconds since 1970; 0 where there is none, or it was
+    /// there before.
+    pub oldest: AtomicU64,
 }
 
 /// Is told of each frame when its receipt arrives.
@@ -153,11 +159,22 @@ impl Progress {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn count(&self, source: usize, frames: u64, settled: u64, bytes: u64) {
-        let Some(shown) = self.sources.get(source) else { return };
-        shown.frames.store(frames, Ordering::Relaxed);
-        shown.settled.store(settled, Ordering::Relaxed);
-        shown.bytes.store(bytes, Ordering::Relaxed);
+    pub(super) fn count(&self, place: usize, source: &dyn Source, ledger: &Ledger) {
+        let Some(shown) = self.sources.get(place) else { return };
+        shown.frames.store(ledger.frames_here(), Ordering::Relaxed);
+        shown.settled.store(ledger.settled_here(), Ordering::Relaxed);
+        shown.bytes.store(ledger.bytes, Ordering::Relaxed);
+        if ledger.goes_on {
+            let oldest = ledger.oldest_unsettled().and_then(|place| source.arrival(place));
+            shown.oldest.store(oldest.map_or(0, |at| unix(at).0), Ordering::Relaxed);
+        }
+    }
+
+    /// How old the oldest frame is that is not settled, of sources that grow.
+    pub fn oldest(&self) -> Option<Duration> {
+        let times = self.sources.iter().map(|source| source.oldest.load(Ordering::Relaxed));
+        let oldest = times.filter(|&time| time > 0).min()?;
+        Some(Duration::from_nanos(UnixNanos::now().0.saturating_sub(oldest)))
     }
 
     pub(super) fn trouble(&self, error: &TransportError, pause: Duration) {
@@ -228,9 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_another_size_are_no_harm() {
-        let progress = Progress::new([]);
-        progress.count(3, 1, 1, 1);
-        assert!(progress.sources.is_empty());
+    fn the_oldest_frame_of_all_sources_tells_the_age() {
+        let progress = Progress::new([1, 1, 1]);
+        assert_eq!(progress.oldest(), None);
+        let hour = UnixNanos::now().0 - 3_600_000_000_000;
+        progress.sources[1].oldest.store(hour, Ordering::Relaxed);
+        progress.sources[2].oldest.store(UnixNanos::now().0, Ordering::Relaxed);
+        assert!(progress.oldest().unwrap() >= Duration::from_secs(3_600));
     }
 }

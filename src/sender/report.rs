@@ -11,7 +11,8 @@ use super::histogram::Quantiles;
 use super::ledger::{FailedFrame, Ledger, MAX_NAMED_FAILURES};
 use super::paths::PathReport;
 use super::waiting::LimitedBy;
-use crate::source::Source;
+use crate::source::{Remembered, Source};
+use crate::spool::SpoolFigures;
 
 /// The form of a [`SendReport`] as JSON. The number goes up when a field changes its meaning or goes
 /// away; fields that are added change nothing for whoever ignores what he does not know.
@@ -27,7 +28,7 @@ const IN_TIME_MS: f64 = 100.0;
 ///
 /// The numbers are the same here, as JSON (`framelane send --json` prints this as one object) and in the
 /// text of the command line:
-/// `frames = stored + missing`, and where frames may be dropped, their number as well; and of `stored` there were `stored_before` at the receiver before this run;
+/// `frames = stored + missing`, and where frames may be dropped, or wait in a spool, their numbers as well; and of `stored` there were `stored_before` at the receiver before this run;
 /// the others, `sent`, have travelled in it.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -45,6 +46,8 @@ pub struct SendReport {
     pub error: Option<String>,
     /// True where the user stopped it.
     pub interrupted: bool,
+    /// What the spool held at the end, where there is one.
+    pub spool: Option<SpoolFigures>,
     /// What was seen of the link.
     pub link: LinkFigures,
     /// Over what it went, in order: the last 100 sessions.
@@ -61,7 +64,8 @@ pub struct SendReport {
 pub struct SourceReport {
     /// Its name.
     pub name: String,
-    /// Frames in it, by the end.
+    /// Frames in it, by the end; those that an earlier run had left in the spool are among them, and what it had settled
+    /// is not.
     pub frames: u64,
     /// Frames that are stored at the receiver, as it has confirmed: those of this run, and those that it had
     /// before.
@@ -78,7 +82,9 @@ pub struct SourceReport {
     /// Frames that were dropped because the user or the source wants it so, by reason: those that would have
     /// come after the source's deadline, say. They are declared at the receiver, and are not missing.
     pub dropped: BTreeMap<&'static str, u64>,
-    /// How many frames are neither stored nor dropped.
+    /// Frames that wait in the spool, on disk, for another run of this sender. They are not missing.
+    pub pending: u64,
+    /// How many frames are neither stored, nor dropped, nor pending.
     pub missing: u64,
     /// Which, and why; at most 10,000 of them.
     pub failed: Vec<FailedFrame>,
@@ -112,6 +118,7 @@ impl Default for SendReport {
             sessions: 0,
             error: None,
             interrupted: false,
+            spool: None,
             link: LinkFigures::default(),
             paths: Vec::new(),
             limited_by: LimitedBy::Nothing,
@@ -152,6 +159,7 @@ impl SendReport {
             sessions: end.sessions,
             error: end.error,
             interrupted: end.interrupted,
+            spool: None,
             limited_by,
             limit,
         }
@@ -159,7 +167,8 @@ impl SendReport {
 
     /// True where every frame is stored.
     pub fn is_complete(&self) -> bool {
-        self.error.is_none() && self.sources.iter().all(|source| source.missing == 0)
+        let is_whole = |source: &SourceReport| source.missing == 0 && source.pending == 0;
+        self.error.is_none() && self.sources.iter().all(is_whole)
     }
 
     /// Frames sent and stored in this run, all sources together.
@@ -180,19 +189,22 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
         name: source.label(sequence),
         reason: why.to_owned(),
     });
-    let room = MAX_NAMED_FAILURES - ledger.failed.len();
+    let is_kept = source.remembered().is_some_and(Remembered::keeps);
+    let pending = if is_kept { ledger.frames_here() - ledger.settled_here() } else { 0 };
+    let room = if is_kept { 0 } else { MAX_NAMED_FAILURES - ledger.failed.len() };
     let mut failed = ledger.failed.clone();
     failed.extend(unsettled.take(room));
     SourceReport {
         name: source.name().to_string(),
-        frames: ledger.frames(),
+        frames: ledger.frames_here(),
         stored,
         stored_before: ledger.already,
         sent: ledger.stored,
         verified: if proven { stored } else { 0 },
         bytes: ledger.bytes,
         dropped: ledger.dropped.clone(),
-        missing: ledger.missing(),
+        pending,
+        missing: ledger.missing() - pending,
         failed,
         latency: None,
         lateness: None,

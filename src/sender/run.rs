@@ -8,15 +8,16 @@ use tokio::sync::watch;
 
 use super::attempts::Attempts;
 use super::figures::Figures;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::progress::Progress;
 use super::report::{End, SendReport};
 use super::session::{Opened, Run, Session, SessionEnd};
 use super::stopped::{INTERRUPTED, stopped};
+use super::tend::{TEND_EVERY, lose, tend};
 use super::waiting::LimitedBy;
-use crate::frame::{RunId, Sequence, Span, UnixNanos};
-use crate::source::{Bell, Source};
+use crate::frame::{DropReason, RunId, Sequence, Span, UnixNanos};
+use crate::source::{Bell, Remembered, Source};
 use crate::transport::{Dial, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
 
@@ -46,7 +47,10 @@ pub async fn run(
     let bell = Bell::default();
     for source in &sources {
         source.wake_by(&bell);
-        let mut ledger = Ledger::of_run(RunId(rand::random()), UnixNanos::now());
+        let mut ledger = match source.remembered() {
+            Some(remembered) => Ledger::recalled(remembered.recall()),
+            None => Ledger::of_run(RunId(rand::random()), UnixNanos::now()),
+        };
         ledger.grow(source.extent());
         ledger.goes_on = source.goes_on();
         if !ledger.goes_on {
@@ -74,7 +78,8 @@ pub async fn run(
     progress.ended();
     for (ledger, source) in ledgers.iter_mut().zip(&sources) {
         // What came about while there was no session is of this run as well.
-        ledger.grow(source.extent());
+        tend(source.as_ref(), ledger, None, Duration::ZERO);
+        give_up(source.as_ref(), ledger);
     }
     let elapsed = started.elapsed();
     match &end {
@@ -95,6 +100,18 @@ pub async fn run(
         interrupted: matches!(end, SessionEnd::Stopped),
     };
     SendReport::new(&sources, &ledgers, &figures, end)
+}
+
+/// Of a source whose account outlives this process, but not its frames, those that are left are lost, and the next
+/// process declares them.
+fn give_up(source: &dyn Source, ledger: &mut Ledger) {
+    if source.remembered().is_none_or(Remembered::keeps) {
+        return;
+    }
+    for place in ledger.give_up() {
+        let (reason, words) = (DropReason::GivenUp, INTERRUPTED.to_owned());
+        lose(source, ledger, place, Loss { reason, words, captured: None });
+    }
 }
 
 /// Why these sources cannot be sent together, where that is so.
@@ -137,10 +154,15 @@ impl Running<'_> {
                 None => {
                     self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
                     let began = tokio::time::Instant::now();
-                    let link = tokio::select! {
-                        biased;
-                        () = stopped(stop) => return SessionEnd::Stopped,
-                        link = self.open(last.take()) => link,
+                    let opening = open(self.dial, self.attempts.dialling(), last.take());
+                    let mut opening = std::pin::pin!(opening);
+                    let link = loop {
+                        tokio::select! {
+                            biased;
+                            () = stopped(stop) => return SessionEnd::Stopped,
+                            link = &mut opening => break link,
+                            () = tokio::time::sleep(TEND_EVERY) => self.tend(),
+                        }
                     };
                     self.attempts.spend(began.elapsed());
                     link.map(|link| Opened { link, welcome: None })
@@ -162,26 +184,24 @@ impl Running<'_> {
             self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
             self.progress.trouble(&error, pause);
             last = Some(error);
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stopped(stop) => return SessionEnd::Stopped,
+            let until = tokio::time::Instant::now() + pause;
+            while tokio::time::Instant::now() < until {
+                let next = until.min(tokio::time::Instant::now() + TEND_EVERY);
+                tokio::select! {
+                    () = tokio::time::sleep_until(next) => self.tend(),
+                    () = stopped(stop) => return SessionEnd::Stopped,
+                }
             }
         }
     }
 
-    /// Opens a link, in the time that is left. Cancel safe.
-    async fn open(&self, last: Option<TransportError>) -> Result<SenderLink, TransportError> {
-        let dialling = self.dial.dial();
-        let Some(limit) = self.attempts.dialling() else { return dialling.await };
-        tokio::time::timeout(limit, dialling).await.unwrap_or_else(|_| {
-            Err(last.unwrap_or_else(|| TransportError::Silent {
-                why: format!(
-                    "no connection came about within {} (--retry-for): is `framelane receive` running \
-                     there, and does a firewall let it be reached?",
-                    Span(limit)
-                ),
-            }))
-        })
+    /// Looks after the sources while there is no session.
+    fn tend(&mut self) {
+        for (index, (source, ledger)) in self.sources.iter().zip(&mut *self.ledgers).enumerate() {
+            let deadline = self.options.deadlines.get(index).copied().flatten();
+            tend(source.as_ref(), ledger, deadline, Duration::ZERO);
+            self.progress.count(index, source.as_ref(), ledger);
+        }
     }
 
     async fn session(
@@ -230,6 +250,25 @@ impl Running<'_> {
             SessionEnd::Link(error) => Some(self.attempts.explain(error)),
         }
     }
+}
+
+/// Opens a link, in the time that is left. Cancel safe.
+async fn open(
+    dial: &dyn Dial,
+    limit: Option<Duration>,
+    last: Option<TransportError>,
+) -> Result<SenderLink, TransportError> {
+    let dialling = dial.dial();
+    let Some(limit) = limit else { return dialling.await };
+    tokio::time::timeout(limit, dialling).await.unwrap_or_else(|_| {
+        Err(last.unwrap_or_else(|| TransportError::Silent {
+            why: format!(
+                "no connection came about within {} (--retry-for): is `framelane receive` running \
+                 there, and does a firewall let it be reached?",
+                Span(limit)
+            ),
+        }))
+    })
 }
 
 /// Lets the transport see that the receiver hears of the end, for a bounded time. A run that is stopped

@@ -20,10 +20,11 @@ use super::progress::Progress;
 use super::schedule::Schedule;
 use super::stall::{Limit, Owed, Stall};
 use super::stopped::stopped;
+use super::tend::tend;
 use super::worker::Done;
 use crate::alarm::Alarm;
 use crate::frame::UnixNanos;
-use crate::source::{Bell, Source};
+use crate::source::{Bell, Remembered, Source};
 use crate::transport::{Dial, LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError, Via};
 use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId, Welcome};
 use handover::Handover;
@@ -171,8 +172,10 @@ impl<'a> Session<'a> {
     /// Runs the session to its end.
     pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Outcome {
         let end = self.exchange(stop).await;
-        let Run { ledgers, figures, .. } = &mut self.state.run;
+        let Run { ledgers, figures, sources, .. } = &mut self.state.run;
         ledgers.iter_mut().for_each(Ledger::session_lost);
+        let remembered = sources.iter().filter_map(|source| source.remembered());
+        remembered.for_each(Remembered::session_lost);
         figures.see(&self.link.path.look());
         figures.session_ended();
         let (stall, now) = (&self.state.stall, Instant::now());
@@ -371,7 +374,11 @@ impl State<'_> {
         for (index, lane) in self.lanes.iter_mut().enumerate() {
             lane.leaves = leaves;
             let ledger = &mut self.run.ledgers[index];
-            ledger.grow(self.run.sources[index].extent());
+            let source = self.run.sources[index].as_ref();
+            lane.forget(&tend(source, ledger, lane.deadline, path.rtt / 2));
+            if ledger.goes_on {
+                self.run.progress.count(index, source, ledger);
+            }
             let message = lane.pump(ledger, self.share, &fresh, path.rtt / 2);
             self.outbox.extend(message);
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Bell, Content, Description, Extent, SourceError};
+use super::{Bell, Content, Count, Description, Extent, SourceError};
 use crate::frame::{ContentHash, Sequence};
 
 /// A list that grows at one end and is let go of at the other. Clones are the same list.
@@ -30,6 +30,7 @@ struct List {
     first: u64,
     held: u64,
     bell: Option<Bell>,
+    count: Option<Count>,
     ended: bool,
     failure: Option<String>,
     /// Nobody asks any more.
@@ -84,6 +85,7 @@ impl Growing {
         }
         list.held += entry.held();
         list.frames.push_back(Some(entry));
+        list.tell_count();
         list.ring();
         true
     }
@@ -114,9 +116,16 @@ impl Growing {
         self.list().bell = Some(bell.clone());
     }
 
+    /// Tells of those that are there, and of each from now on.
+    pub(super) fn count_by(&self, count: &Count) {
+        let mut list = self.list();
+        list.count = Some(count.clone());
+        list.tell_count();
+    }
+
     pub(super) fn extent(&self) -> Extent {
         let list = self.list();
-        Extent { frames: list.first + list.frames.len() as u64, ended: list.ended }
+        Extent { frames: list.len(), ended: list.ended }
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -146,6 +155,16 @@ impl List {
     fn at(&mut self, place: Sequence) -> Option<&mut Option<Entry>> {
         let index = place.0.checked_sub(self.first)?;
         self.frames.get_mut(usize::try_from(index).ok()?)
+    }
+
+    fn len(&self) -> u64 {
+        self.first + self.frames.len() as u64
+    }
+
+    fn tell_count(&self) {
+        if let Some(count) = &self.count {
+            count.frames(self.len());
+        }
     }
 
     fn ring(&self) {

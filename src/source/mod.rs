@@ -26,6 +26,7 @@ mod captured;
 pub mod cut;
 mod folder;
 mod growing;
+mod kept;
 mod pipe;
 mod stamp;
 mod stop;
@@ -43,6 +44,7 @@ use thiserror::Error;
 pub use bell::Bell;
 pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Zone};
 pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
+pub use kept::{Count, Dropped, Recalled, Remembered};
 
 pub use pipe::{CommandOptions, OnLine, Pipe, PipeOptions};
 #[cfg(target_os = "linux")]
@@ -78,6 +80,30 @@ pub trait Source: Send + Sync {
     /// anything. A source whose list is there from the start has no use for it.
     fn wake_by(&self, bell: &Bell) {
         let _ = bell;
+    }
+
+    /// Hands over what is told of each frame at the moment at which it comes about, before anybody can ask for it: once,
+    /// before a run. Of a source that does not heed it, frames are counted when it is asked for them.
+    fn count_by(&self, count: &Count) {
+        let _ = count;
+    }
+
+    /// Somebody else has the frame's bytes from now on, and they can be let go of here. What becomes of the frame is
+    /// [told](Self::settled) all the same.
+    fn let_go(&self, sequence: Sequence) {
+        let _ = sequence;
+    }
+
+    /// Whether frames that are not sent in this life of the source come again in the next, as files do that stay where
+    /// they are.
+    fn comes_again(&self) -> bool {
+        false
+    }
+
+    /// The account of its run, where it is one that outlives this process: what was not settled is in it still when the
+    /// next begins.
+    fn remembered(&self) -> Option<&dyn Remembered> {
+        None
     }
 
     /// When the frame came about, where it did so while the source runs: it is due then, and leaves at

@@ -22,6 +22,7 @@ mod paths;
 mod reach;
 mod resume;
 mod service;
+mod spool;
 mod store_trouble;
 mod support;
 mod trust;

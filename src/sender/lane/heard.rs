@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::ledger::{Ledger, Loss};
 use super::super::schedule::Schedule;
 use super::{Confirmed, Lane, MOST_STALE, Nonsense, Offered, REFUSED_PAUSE, Wanted, refused};
-use crate::frame::{DropReason, quoted};
+use crate::frame::{DropReason, Sequence, quoted};
 use crate::source::Fate;
 use crate::wire::{Answer, Noted, Receipts, Refusal, RefusalCode, Totals, Verdict};
 
@@ -39,7 +39,7 @@ impl Lane {
                 Verdict::Wanted => {
                     let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
                     self.is_live |= due.is_some_and(|due| due.live);
-                    self.wanted.extend(due.map(|due| Wanted { sequence, bytes, due }));
+                    self.want(due.map(|due| Wanted { sequence, bytes, due }));
                 }
                 // Otherwise each round trip would have the same frames read and hashed, without end.
                 Verdict::NeedHash if hashed => {
@@ -74,6 +74,9 @@ impl Lane {
             let before = news.len();
             let first = ledger.place(run.first);
             let range = first.and_then(|first| Some(first.0..first.0.checked_add(run.count)?));
+            let doomed =
+                range.clone().map_or_else(Vec::new, |range| self.arrived_after_all(range, ledger));
+            news.extend(doomed);
             let unsettled = range.and_then(|range| ledger.unsettled_within(range));
             let unsettled = unsettled
                 .ok_or_else(|| Nonsense("a receipt for frames that were not sent".to_owned()))?;
@@ -98,6 +101,23 @@ impl Lane {
             }
         }
         Ok(news)
+    }
+
+    /// Frames that were given up, and have arrived.
+    fn arrived_after_all(
+        &mut self,
+        places: std::ops::Range<u64>,
+        ledger: &mut Ledger,
+    ) -> Vec<Confirmed> {
+        let found: Vec<_> =
+            self.doomed.range(places).map(|(&place, &what)| (place, what)).collect();
+        let arrived = found.into_iter().map(|(place, (bytes, reason))| {
+            self.doomed.remove(&place);
+            self.stored += 1;
+            ledger.stored_after_all(reason, bytes);
+            Confirmed { sequence: Sequence(place), bytes, due: None }
+        });
+        arrived.collect()
     }
 
     /// The receiver has told again what was known.
@@ -152,11 +172,15 @@ impl Lane {
         noted: &Noted,
         ledger: &mut Ledger,
     ) -> Result<bool, Nonsense> {
-        let is_news = noted.run == ledger.run && ledger.noted(&noted.frames);
-        if !is_news {
+        let news = if noted.run == ledger.run { ledger.noted(&noted.frames) } else { Vec::new() };
+        if news.is_empty() {
             self.nothing_new()?;
+            return Ok(false);
         }
-        Ok(is_news)
+        if let Some(remembered) = self.source.remembered() {
+            news.into_iter().for_each(|places| remembered.noted(places));
+        }
+        Ok(true)
     }
 
     /// What the receiver counts for this source.
@@ -174,6 +198,9 @@ impl Lane {
             )));
         }
         self.totals = true;
+        if let Some(remembered) = self.source.remembered() {
+            remembered.ended();
+        }
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::super::ledger::{Ledger, Loss};
+use super::super::ledger::Ledger;
 use super::super::schedule::Due;
-use super::{Lane, Ready, Share, Wanted, is_within, unix};
-use crate::frame::{DropReason, Sequence};
+use super::super::tend::{too_late, unix};
+use super::{Lane, Ready, Share, Wanted, is_within};
+use crate::frame::Sequence;
 
 impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
@@ -44,7 +45,7 @@ impl Lane {
             };
             let Ready { sequence, due, .. } = youngest;
             let bytes = self.release(sequence);
-            self.wanted.push_front(Wanted { sequence, bytes, due });
+            self.want(Some(Wanted { sequence, bytes, due }));
         }
         true
     }
@@ -73,9 +74,7 @@ impl Lane {
         late.sort_unstable_by_key(|&(sequence, _)| sequence);
         for (sequence, due) in late {
             self.release(sequence);
-            let (reason, words) = (DropReason::Late, "it would have come too late".to_owned());
-            let captured = Some(unix(due.at));
-            self.lose(sequence, Loss { reason, words, captured }, ledger);
+            self.lose(sequence, too_late(Some(unix(due.at))), ledger);
         }
     }
 
@@ -83,7 +82,8 @@ impl Lane {
     pub(super) fn take_up_again(&mut self) {
         let now = Instant::now();
         while self.later.front().is_some_and(|&(when, _)| when <= now) {
-            self.wanted.extend(self.later.pop_front().map(|(_, wanted)| wanted));
+            let wanted = self.later.pop_front().map(|(_, wanted)| wanted);
+            self.want(wanted);
         }
     }
 

@@ -1,11 +1,12 @@
 //! What the receiver says in a session.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use super::super::lane::{Confirmed, Lane, Nonsense, Share};
 use super::super::stopped::INTERRUPTED;
+use super::super::tend::tend;
 use super::{LAST_ORIGIN, State};
 use crate::frame::{UnixNanos, quoted};
 use crate::wire::{Message, Welcome};
@@ -92,7 +93,11 @@ impl State<'_> {
             self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
         {
             if ledger.origin().is_none() {
-                ledger.begin_at(source.origin(next));
+                let origin = source.origin(next);
+                if let Some(remembered) = source.remembered() {
+                    remembered.begun(origin);
+                }
+                ledger.begin_at(origin);
             }
         }
         self.share = Some(Share::of(welcome, lanes));
@@ -141,8 +146,8 @@ impl State<'_> {
     }
 
     /// Tells the receiver, at the end of a run that is stopped, that the frames that are left of its sources will not
-    /// come, and waits until it has noted that. Not so of a list that is the same each time: another run
-    /// goes on with it. Cancel safe.
+    /// come, and waits until it has noted that. Not so of a list that is the same each time, nor of frames that are
+    /// kept: another run goes on with them. Cancel safe.
     pub(super) async fn declare_rest(
         &mut self,
         messages: &mpsc::Sender<Message>,
@@ -153,11 +158,23 @@ impl State<'_> {
         }
         let ends: Vec<usize> =
             (0..self.lanes.len()).filter(|&lane| self.run.ledgers[lane].goes_on).collect();
+        let keeps = |lane: usize| {
+            self.run.sources[lane].remembered().is_some_and(crate::source::Remembered::keeps)
+        };
+        let kept: Vec<usize> = ends.iter().copied().filter(|&lane| keeps(lane)).collect();
         for &lane in &ends {
-            self.run.ledgers[lane].grow(self.run.sources[lane].extent());
-            self.lanes[lane].give_up(&mut self.run.ledgers[lane], INTERRUPTED);
+            let source = self.run.sources[lane].as_ref();
+            let dropped = tend(source, &mut self.run.ledgers[lane], None, Duration::ZERO);
+            self.lanes[lane].forget(&dropped);
+            if !kept.contains(&lane) {
+                self.lanes[lane].give_up(&mut self.run.ledgers[lane], INTERRUPTED);
+            }
         }
-        while !ends.iter().all(|&lane| self.lanes[lane].is_done()) {
+        let is_told = |state: &Self, lane: usize| {
+            let is_kept = kept.contains(&lane) && !state.run.ledgers[lane].is_settled();
+            is_kept && state.run.ledgers[lane].is_declared() || state.lanes[lane].is_done()
+        };
+        while !ends.iter().all(|&lane| is_told(self, lane)) {
             for &lane in &ends {
                 let message = self.lanes[lane].last_word(&mut self.run.ledgers[lane]);
                 self.outbox.extend(message);
@@ -175,7 +192,7 @@ impl State<'_> {
     }
 
     pub(super) fn show(&self, lane: usize) {
-        let ledger = &self.run.ledgers[lane];
-        self.run.progress.count(lane, ledger.frames(), ledger.settled(), ledger.bytes);
+        let source = self.run.sources[lane].as_ref();
+        self.run.progress.count(lane, source, &self.run.ledgers[lane]);
     }
 }

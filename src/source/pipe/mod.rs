@@ -16,7 +16,7 @@ pub use command::{CommandOptions, OnLine};
 use super::cut::Framing;
 use super::growing::{Body, Growing};
 use super::stop::Stop;
-use super::{Bell, Content, Description, Extent, Fate, Source, SourceError};
+use super::{Bell, Content, Count, Description, Extent, Fate, Source, SourceError};
 use crate::frame::{ContentHash, Sequence, SourceName};
 use intake::Intake;
 use reader::{Ended, Reader};
@@ -178,6 +178,14 @@ impl Source for Pipe {
 
     fn wake_by(&self, bell: &Bell) {
         self.frames.wake_by(bell);
+    }
+
+    fn count_by(&self, count: &Count) {
+        self.frames.count_by(count);
+    }
+
+    fn let_go(&self, sequence: Sequence) {
+        self.frames.settle(sequence);
     }
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {

@@ -22,7 +22,7 @@ use std::time::Instant;
 use super::folder::{Folder, FolderOptions};
 use super::growing::{Body, Growing};
 use super::stop::Stop;
-use super::{Bell, Content, Description, Extent, Fate, Source, SourceError};
+use super::{Bell, Content, Count, Description, Extent, Fate, Source, SourceError};
 use crate::frame::{ContentHash, Sequence, SourceName};
 use look::Seen;
 use watcher::Watcher;
@@ -137,6 +137,21 @@ impl Source for Watched {
 
     fn wake_by(&self, bell: &Bell) {
         self.frames.wake_by(bell);
+    }
+
+    fn count_by(&self, count: &Count) {
+        let (count, old) = (count.clone(), self.old.frames());
+        self.frames.count_by(&Count::new(move |appeared| count.frames(old + appeared)));
+    }
+
+    fn let_go(&self, sequence: Sequence) {
+        if let Some(place) = self.appeared(sequence) {
+            self.frames.settle(place);
+        }
+    }
+
+    fn comes_again(&self) -> bool {
+        true
     }
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {

@@ -1,0 +1,162 @@
+//! The thread that writes: the journal, frames, and at last what is left.
+
+use std::time::{Duration, Instant};
+
+use super::disk::Disk;
+use super::hall::Hall;
+use super::room::{Room, Spill};
+use crate::frame::UnixNanos;
+use crate::source::Content;
+
+/// How often it is looked for frames that have become old.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What was written is brought to the medium this often: a power cut loses what is younger.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Works until the spool is closed or abandoned.
+pub(super) fn run(hall: &Hall) {
+    work(hall);
+    if let Some(disk) = &hall.disk {
+        disk.leave();
+    }
+}
+
+fn work(hall: &Hall) {
+    let mut keeper = Keeper { hall, synced: Instant::now(), is_dirty: false, told: None };
+    loop {
+        let room = hall.room();
+        if room.abandoned {
+            return;
+        }
+        let closing = room.closing;
+        drop(room);
+        let worked = keeper.work();
+        if closing && !worked {
+            return keeper.end();
+        }
+        if !worked {
+            drop(hall.wait(hall.room(), TICK));
+        }
+    }
+}
+
+struct Keeper<'a> {
+    hall: &'a Hall,
+    synced: Instant,
+    is_dirty: bool,
+    /// What was said last of what goes wrong.
+    told: Option<String>,
+}
+
+impl Keeper<'_> {
+    /// Does what there is to do at present; false where there was nothing.
+    fn work(&mut self) -> bool {
+        let now = (Instant::now(), UnixNanos::now());
+        let Some(disk) = &self.hall.disk else {
+            let mut room = self.hall.room();
+            drop(room.journal.take_unwritten());
+            room.useless.clear();
+            return false;
+        };
+        let mut room = self.hall.room();
+        let raised = room.reserve();
+        let (useless, over) = (std::mem::take(&mut room.useless), std::mem::take(&mut room.over));
+        let spill = room.next_spill(now);
+        let is_long = disk.is_long();
+        let has_journal = room.journal.has_unwritten() && !room.is_resting(now.0);
+        let written = if is_long && has_journal {
+            let written = disk.write_anew(&room.journal.pasts);
+            written.map(|()| drop(room.journal.take_unwritten()))
+        } else if has_journal {
+            let entries = room.journal.take_unwritten();
+            drop(room);
+            let appended = disk.append(&entries);
+            room = self.hall.room();
+            appended.inspect_err(|_| room.journal.put_back(entries))
+        } else {
+            Ok(())
+        };
+        if let Err(error) = &written {
+            room.disk_refused(now.0);
+            drop(room);
+            self.trouble(&format!("cannot write its journal: {error}"));
+        } else {
+            drop(room);
+        }
+        self.is_dirty |= has_journal || spill.is_some();
+        useless.iter().for_each(|&(run, place)| disk.remove(run, place));
+        over.iter().for_each(|&run| disk.remove_run(run));
+        if let Some(spill) = &spill {
+            self.spill(disk, spill);
+        }
+        let is_due = self.is_dirty && now.0 - self.synced >= SYNC_EVERY;
+        if raised && !is_due && written.is_ok() {
+            let _ = disk.sync_journal();
+        }
+        if is_due {
+            self.sync(disk);
+        }
+        spill.is_some() || !useless.is_empty() || has_journal && written.is_ok()
+    }
+
+    fn spill(&mut self, disk: &Disk, spill: &Spill) {
+        let Spill { run, source, place, content, came, .. } = spill;
+        let content: &Content = content;
+        let written = disk.write_frame((*run, source.as_str()), *place, content, *came);
+        let mut room = self.hall.room();
+        room.spilled(spill, written.as_ref().ok().copied());
+        match written {
+            Ok(_) => {
+                room.disk_works();
+                drop(room);
+                if self.told.take().is_some() {
+                    tracing::warn!("the spool: the disk takes frames again");
+                }
+            }
+            Err(error) => {
+                room.disk_refused(Instant::now());
+                drop(room);
+                self.trouble(&format!("cannot write a frame of source {source}: {error}"));
+            }
+        }
+        self.hall.tell();
+    }
+
+    fn sync(&mut self, disk: &Disk) {
+        self.is_dirty = false;
+        if let Err(error) = disk.sync() {
+            self.is_dirty = true;
+            self.trouble(&format!("cannot sync: {error}"));
+        }
+        self.synced = Instant::now();
+    }
+
+    /// Says what goes wrong, once.
+    fn trouble(&mut self, what: &str) {
+        if self.told.as_deref() != Some(what) {
+            tracing::warn!("the spool: {what}; frames stay in memory until the disk takes them");
+        }
+        self.told = Some(what.to_owned());
+    }
+
+    /// Everything that there is room for is on disk. What is not is given up, and the journal says so.
+    fn end(&mut self) {
+        let Some(disk) = &self.hall.disk else { return };
+        let mut room = self.hall.room();
+        room.give_up_rest();
+        room.journal.note(super::journal::Entry::Closed {});
+        let entries = room.journal.take_unwritten();
+        let lost = Room::lost_of(&entries);
+        drop(room);
+        let written = disk.append(&entries).and_then(|()| disk.sync());
+        if let Err(error) = written {
+            self.trouble(&format!("cannot write its journal at the end: {error}"));
+        }
+        if lost > 0 {
+            tracing::warn!(
+                "the spool: {lost} frames had no room on disk at the end; the next run declares them"
+            );
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Frames that wait for the link: kept over outages, crashes and ends, and accounted for.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
+
+/// The length of each frame, as `raw:` says it.
+const SIZE: &str = "40x25x1";
+const BYTES: usize = 1_000;
+
+/// Frames of these numbers, one behind the other.
+fn frames(numbers: std::ops::Range<u8>) -> Vec<u8> {
+    numbers.flat_map(|number| vec![number; BYTES]).collect()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} does not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// How many frames are in the spool's files.
+fn on_disk(place: &Place) -> usize {
+    let runs = fs::read_dir(place.path("spool/frames")).into_iter().flatten().flatten();
+    let files = runs.flat_map(|run| fs::read_dir(run.path()).into_iter().flatten().flatten());
+    files.filter(|file| file.path().extension().is_some_and(|ending| ending == "frame")).count()
+}
+
+fn lines(place: &Place) -> Vec<serde_json::Value> {
+    let manifest = place.store().join("visible/manifest.jsonl");
+    if manifest.exists() { place.manifest("visible") } else { Vec::new() }
+}
+
+/// The numbers of the frames that are stored, in the order of their sequences, each with its sequence.
+fn stored(place: &Place) -> Vec<(u64, u8)> {
+    let number = |line: &serde_json::Value| {
+        let name = line["name"].as_str().unwrap();
+        let content = fs::read(place.store().join("visible").join(name)).unwrap();
+        assert!(content.len() == BYTES && content.iter().all(|byte| *byte == content[0]));
+        (line["sequence"].as_u64().unwrap(), content[0])
+    };
+    let mut stored: Vec<_> = lines(place).iter().map(number).collect();
+    stored.sort_unstable();
+    stored
+}
+
+/// The account of the source, which has to be complete.
+#[track_caller]
+fn account(place: &Place) -> serde_json::Value {
+    let found = place.run(&["verify", "store", "--json"]).expect(0).json();
+    let account = found["sources"][0]["account"].clone();
+    assert_eq!(account["state"], "complete", "{found}");
+    account
+}
+
+/// The command that writes what is in a file, and then waits.
+fn camera(line: &str) -> String {
+    format!("visible=raw:{SIZE}:cmd:{line}")
+}
+
+const SPOOL: [&str; 4] = ["--spool", "spool", "--retry-for", "60s"];
+
+/// A sender whose receiver is killed before it gives its last twenty frames.
+fn sending_into_an_outage<'a>(place: &'a Place, args: &[&str]) -> (Process, String) {
+    place.file("first", &frames(0..5));
+    place.file("second", &frames(5..25));
+    place.file("third", &frames(25..28));
+    let receiver = Receiver::start(place, &[]);
+    let address = receiver.address().to_string();
+    let line =
+        "cat first; while [ ! -e go ]; do sleep 0.02; done; cat second; touch all; exec sleep 1000";
+    let sending = receiver.sending(&[&camera(line)], &[&SPOOL[..], args].concat());
+    wait_until("five stored frames", || lines(place).len() == 5);
+    // What is stored is known here as well.
+    wait_until("receipts", || {
+        let journal = fs::read_to_string(place.path("spool/journal")).unwrap_or_default();
+        journal.contains("\"last\":4")
+    });
+    receiver.process().signal(Signal::KILL);
+    drop(receiver);
+    place.file("go", b"");
+    wait_for_file(&place.path("all"));
+    (sending, address)
+}
+
+#[test]
+fn what_a_killed_sender_had_on_disk_is_sent_by_the_next_in_the_same_run() {
+    let place = Place::new();
+    let (sending, address) = sending_into_an_outage(&place, &[]);
+    wait_until("twenty frames on disk", || on_disk(&place) == 20);
+    sending.signal(Signal::KILL);
+    sending.finish();
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    let sent = receiver.send(&[&camera("cat third")], &SPOOL).expect(0);
+    sent.prints("visible: 23 frames: sent 23, stored 23");
+    let numbers: Vec<_> = (0..28).map(|number| (u64::from(number), number)).collect();
+    assert_eq!(stored(&place), numbers);
+    let runs: BTreeSet<_> = lines(&place).iter().map(|line| line["run"].to_string()).collect();
+    assert_eq!(runs.len(), 1, "one life of the source is one run");
+    assert_eq!((account(&place)["dropped"].clone(), on_disk(&place)), (0.into(), 0));
+    // That run is over, and the next one another.
+    receiver.send(&[&camera("cat third")], &SPOOL).expect(0).prints("sent 3, stored 3");
+    account(&place);
+    assert_eq!(lines(&place).len(), 31);
+}
+
+#[test]
+fn what_a_killed_sender_had_in_memory_is_declared_by_the_next() {
+    let place = Place::new();
+    let (sending, address) = sending_into_an_outage(&place, &[]);
+    // Frames that have been taken, and had no time to grow old.
+    sending.signal(Signal::KILL);
+    sending.finish();
+    let kept = on_disk(&place);
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    receiver.send(&[&camera("cat third")], &SPOOL).expect(0).prints(&format!("sent {}", 3 + kept));
+    let account = account(&place);
+    let (stored, dropped) = (stored(&place), account["dropped"].as_u64().unwrap());
+    assert_eq!(stored.len(), 5 + kept + 3);
+    assert!(dropped <= 20 - kept as u64, "{account}");
+    // The last of the pipe may not have been read; what was is accounted for without a hole.
+    assert_eq!(account["runs"]["first"][0]["captured"], stored.len() as u64 + dropped, "{account}");
+    if dropped > 0 {
+        assert_eq!(account["drops"][0]["reason"], "sender-crashed", "{account}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_in_the_time_to_drain_stays_in_the_spool() {
+    let place = Place::new();
+    let (sending, address) = sending_into_an_outage(&place, &["--drain", "200ms"]);
+    wait_until("a frame of the last", || on_disk(&place) > 0);
+    sending.signal(Signal::TERM);
+    let sent = sending.finish().expect(130).prints("stored 5").prints("in the spool ");
+    assert!(sent.stdout.contains("missing 0"), "{sent}");
+    let kept = on_disk(&place);
+    assert!((1..=20).contains(&kept), "{kept}");
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    receiver.send(&[&camera("cat third")], &SPOOL).expect(0).prints(&format!("sent {}", 3 + kept));
+    assert_eq!(account(&place)["dropped"], 0);
+    assert_eq!(stored(&place).len(), 5 + kept + 3);
+}
+
+#[test]
+fn a_full_spool_drops_the_oldest_and_declares_it() {
+    let place = Place::new();
+    let full = ["--spool-size", "12kB", "--spool-memory", "4kB", "--when-full", "drop-oldest"];
+    let (sending, address) = sending_into_an_outage(&place, &full);
+    // It holds a dozen of the twenty.
+    let dropped = || -> u64 {
+        let journal = fs::read_to_string(place.path("spool/journal")).unwrap();
+        let lines = journal.lines().filter_map(|line| serde_json::from_str(line.get(17..)?).ok());
+        let drops = lines.map(|line: serde_json::Value| line["dropped"].clone());
+        let count =
+            |drop: &serde_json::Value| Some(drop["last"].as_u64()? - drop["first"].as_u64()? + 1);
+        drops.filter_map(|drop| count(&drop)).sum()
+    };
+    wait_until("a full spool", || dropped() >= 8);
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    wait_until("the last frame", || stored(&place).last().is_some_and(|last| last.1 == 24));
+    sending.signal(Signal::TERM);
+    sending.finish().expect(0).prints("(spool-full), missing 0");
+    let account = account(&place);
+    let dropped = account["dropped"].as_u64().unwrap();
+    assert!((5..20).contains(&dropped), "{account}");
+    assert_eq!(account["drops"][0]["reason"], "spool-full", "{account}");
+    let stored = stored(&place);
+    assert_eq!(stored.len() as u64 + dropped, 25);
+    assert!(stored.iter().all(|(sequence, number)| *sequence == u64::from(*number)), "{stored:?}");
+    receiver.interrupt().expect(130);
+}
+
+#[test]
+fn a_spool_that_cannot_be_used_is_explained() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&[&camera("touch begun; exec sleep 1000")], &SPOOL);
+    wait_for_file(&place.path("begun"));
+    let second = |spool: &str, source: &str| receiver.send(&[source], &["--spool", spool]);
+    second("spool", &camera("true")).expect(2).says("in use by another sender (process ");
+    sending.signal(Signal::KILL);
+    sending.finish();
+    place.file("spool/framelane-spool", b"spool 9\n");
+    second("spool", &camera("true")).expect(2).says("is of version 9");
+    place.file("full/thesis.tex", b"");
+    second("full", &camera("true")).expect(2).says("thesis.tex is in it");
+    second("full/thesis.tex", &camera("true")).expect(1).says("cannot make the folder");
+    place.frames("visible", 1, 100);
+    second("other", "visible").expect(2).says("no source does");
+    assert!(!place.path("other").exists());
+}
