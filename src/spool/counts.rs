@@ -56,15 +56,18 @@ impl Counts {
         self.0.write_all_at(&said, u64::from(slot) * SLOT as u64)
     }
 
-    /// How many frames a run had, where that can be read.
-    pub(super) fn read(&self, slot: u16, run: RunId) -> Option<(u64, UnixNanos)> {
+    /// How many frames a run had: none where nothing was written for it. `None` where it cannot be read.
+    pub(super) fn read(&self, slot: u16, run: RunId) -> Option<u64> {
         let mut said = [0; SAID + CHECK];
         self.0.read_exact_at(&mut said, u64::from(slot) * SLOT as u64).ok()?;
+        if said.iter().all(|byte| *byte == 0) {
+            return Some(0);
+        }
         let (said, check) = said.split_at(SAID);
         (&blake3::hash(said).as_bytes()[..CHECK] == check).then_some(())?;
         let (id, numbers) = said.split_at(RunId::BYTES);
-        let number = |at: usize| Some(u64::from_le_bytes(*numbers.get(at..)?.first_chunk()?));
-        (id == run.0).then_some((number(0)?, UnixNanos(number(8)?)))
+        let frames = u64::from_le_bytes(*numbers.first_chunk()?);
+        Some(if id == run.0 { frames } else { 0 })
     }
 
     /// Writes no more.
@@ -86,11 +89,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (run, other) = (RunId([7; 16]), RunId([8; 16]));
         let counts = Counts::open(folder.path()).unwrap();
-        assert_eq!(counts.read(3, run), None);
+        assert_eq!(counts.read(3, run), Some(0), "nothing was counted");
         counts.write(3, run, 17, UnixNanos(9)).unwrap();
         let counts = Counts::open(folder.path()).unwrap();
-        assert_eq!(counts.read(3, run), Some((17, UnixNanos(9))));
-        assert_eq!((counts.read(3, other), counts.read(2, run)), (None, None));
+        assert_eq!(counts.read(3, run), Some(17));
+        assert_eq!((counts.read(3, other), counts.read(2, run)), (Some(0), Some(0)));
         counts.0.write_all_at(&[1], 3 * SLOT as u64 + 17).unwrap();
         assert_eq!(counts.read(3, run), None, "a byte of it is another");
     }

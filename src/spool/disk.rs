@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::SpoolError;
 use super::counts::{Counts, SLOTS};
+use super::entry::Entry;
 use super::frame_file;
-use super::journal::{Entry, Journal};
+use super::journal::Journal;
 use super::lines;
 use super::lock::Lock;
 use super::past::{Past, Pasts};
@@ -81,7 +82,7 @@ impl Disk {
         // Where the machine was not started anew, what was written was written.
         let is_certain = pasts.is_closed || pasts.boot.as_deref() == Some(&boot) && boot != UNKNOWN;
         let frames_of = |run: RunId, past: &Past, files: &BTreeMap<u64, OnDisk>| {
-            let counted = counts.read(past.slot, run).map(|(frames, _)| frames);
+            let counted = counts.read(past.slot, run);
             let least = files.last_key_value().map_or(0, |(last, _)| last + 1);
             let counted = match counted {
                 Some(counted) if is_certain => counted,

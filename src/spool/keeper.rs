@@ -60,7 +60,7 @@ impl Keeper<'_> {
             return false;
         };
         let mut room = self.hall.room();
-        let raised = room.reserve();
+        let raised = room.reserve() | std::mem::take(&mut room.is_urgent);
         let (useless, over) = (std::mem::take(&mut room.useless), std::mem::take(&mut room.over));
         let spill = room.next_spill(now);
         let is_long = disk.is_long();
@@ -145,7 +145,7 @@ impl Keeper<'_> {
         let Some(disk) = &self.hall.disk else { return };
         let mut room = self.hall.room();
         room.give_up_rest();
-        room.journal.note(super::journal::Entry::Closed {});
+        room.journal.note(super::entry::Entry::Closed {});
         let entries = room.journal.take_unwritten();
         let lost = Room::lost_of(&entries);
         drop(room);

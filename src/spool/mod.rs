@@ -9,6 +9,7 @@
 
 mod counts;
 mod disk;
+mod entry;
 mod error;
 mod frame_file;
 mod hall;

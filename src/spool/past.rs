@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::journal::{self, Entry};
+use super::entry::{self, Entry};
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::Ranges;
 use crate::source::Dropped;
@@ -114,7 +114,7 @@ impl Pasts {
                 take_out(&mut past.dropped, *first, *last);
             }),
             Entry::Dropped { run, first, last, reason, captured_unix_ns } => {
-                let dropped = journal::dropped(*first, *last, reason, *captured_unix_ns);
+                let dropped = entry::dropped(*first, *last, reason, *captured_unix_ns);
                 self.with(*run, |past| add(&mut past.dropped, dropped));
             }
             Entry::Again { run, first, last } => {
@@ -239,7 +239,7 @@ mod tests {
             of.map(|lost| lost.places.clone()).collect::<Vec<_>>()
         };
         assert_eq!(of(DropReason::SenderCrashed), [0..2, 4..6]);
-        assert_eq!(of(DropReason::GivenUp), [2..4]);
+        assert_eq!(of(DropReason::GivenUp), vec![2..4]);
     }
 
     #[test]

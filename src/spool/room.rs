@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use super::counts::SLOTS;
 use super::disk::Left;
-use super::journal::{Entry, Journal};
+use super::entry::Entry;
+use super::journal::Journal;
 use super::past;
 use super::{SpoolOptions, WhenFull};
 use crate::frame::{DropReason, RunId, SourceName, UnixNanos};
@@ -139,6 +140,8 @@ pub(super) struct Room {
     /// Runs of which nothing is left.
     pub(super) over: Vec<RunId>,
     pub(super) waiting: usize,
+    /// The journal has something to say that must not be lost in a power cut.
+    pub(super) is_urgent: bool,
     pub(super) closing: bool,
     pub(super) abandoned: bool,
 }
@@ -167,6 +170,7 @@ impl Room {
             useless: Vec::new(),
             over: Vec::new(),
             waiting: 0,
+            is_urgent: false,
             closing: false,
             abandoned: false,
         }
@@ -236,8 +240,11 @@ impl Room {
         }
     }
 
-    /// Whether the disk takes so many bytes now.
+    /// Whether the disk takes a frame of so many bytes now.
     fn takes(&self, bytes: u64, now: Instant) -> bool {
+        // Its file is a little longer.
+        const HEAD: u64 = 1 << 10;
+        let bytes = bytes.saturating_add(HEAD);
         let is_up = self.has_disk && self.resting.is_none_or(|until| until <= now);
         is_up && self.disk.saturating_add(bytes) <= self.options.size.0
     }
@@ -345,6 +352,7 @@ impl Room {
     pub(super) fn begun(&mut self, shelf: usize, sequence: u64) {
         let run = self.compartments[shelf].run;
         self.journal.note(Entry::Origin { run, sequence });
+        self.is_urgent = true;
     }
 
     /// Both ends agree on the run of a source.
@@ -412,9 +420,7 @@ impl Room {
     /// The frame that goes to disk next, if one should: it is old, or memory is wanted, or this is the end.
     pub(super) fn next_spill(&mut self, now: (Instant, UnixNanos)) -> Option<Spill> {
         let (shelf, place, bytes) = self.oldest_in_memory()?;
-        // Its file is a little longer.
-        const HEAD: u64 = 1 << 10;
-        if !self.takes(bytes + HEAD, now.0) {
+        if !self.takes(bytes, now.0) {
             return None;
         }
         let is_scarce = self.waiting > 0 || self.memory > self.options.memory.0 / 2;

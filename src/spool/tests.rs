@@ -224,7 +224,7 @@ fn what_a_killed_process_had_on_disk_is_sent_and_what_it_had_in_memory_declared(
     let spool = eager(folder.path());
     let (_, kept) = keep(&spool, true);
     let recalled = recall(&kept);
-    assert_eq!((recalled.frames, &recalled.left[..]), (9, &[8..9][..]));
+    assert_eq!((recalled.frames, &recalled.left[..]), (9, std::slice::from_ref(&(8..9))));
     assert_eq!(dropped(&recalled.dropped), []);
     kept.settled(Sequence(8), Fate::Stored);
     kept.remembered().unwrap().ended();
@@ -233,6 +233,21 @@ fn what_a_killed_process_had_on_disk_is_sent_and_what_it_had_in_memory_declared(
     let (_, kept) = keep(&spool, true);
     let recalled = recall(&kept);
     assert!(recalled.run != run && recalled.frames == 0, "a run that ended is over");
+}
+
+#[test]
+fn a_process_that_is_killed_before_its_first_frame_has_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = eager(folder.path());
+    let run = recall(&keep(&spool, true).1).run;
+    wait_for("the journal", || {
+        let room = spool.hall.room();
+        room.journal.past(run).unwrap().reserved > 0 && !room.journal.has_unwritten()
+    });
+    kill(spool);
+    let spool = eager(folder.path());
+    let recalled = recall(&keep(&spool, true).1);
+    assert_eq!((recalled.run, recalled.frames, recalled.dropped), (run, 0, vec![]));
 }
 
 #[test]
@@ -362,7 +377,11 @@ fn a_damaged_journal_costs_the_account_and_no_frame() {
         let (_, kept) = keep(&spool, true);
         let recalled = recall(&kept);
         assert!(recalled.run != run && recalled.origin.is_none(), "{damage}");
-        assert_eq!((recalled.frames, &recalled.left[..]), (3, &[0..3][..]), "{damage}");
+        assert_eq!(
+            (recalled.frames, &recalled.left[..]),
+            (3, std::slice::from_ref(&(0..3))),
+            "{damage}"
+        );
         let bodies: Vec<u8> =
             (0..3).map(|place| kept.read(Sequence(place), 9_999).unwrap().body[0]).collect();
         assert_eq!(bodies, [0, 2, 3], "{damage}");
@@ -404,7 +423,10 @@ fn a_spool_for_another_receiver_sends_its_frames_in_a_run_of_their_own() {
     let (_, kept) = keep(&spool, true);
     let recalled = recall(&kept);
     assert!(recalled.run != run && recalled.origin.is_none());
-    assert_eq!((recalled.frames, &recalled.left[..], recalled.dropped), (3, &[0..3][..], vec![]));
+    assert_eq!(
+        (recalled.frames, &recalled.left[..], recalled.dropped),
+        (3, std::slice::from_ref(&(0..3)), vec![])
+    );
     assert_eq!(kept.read(Sequence(0), 9_999).unwrap().body[0], 1);
 }
 
@@ -428,12 +450,12 @@ fn after_the_machine_was_started_anew_no_sequence_is_given_twice() {
         let lines = text.lines().map(|line| {
             let json = &line[17..];
             let mut out = Vec::new();
-            let entry: journal::Entry = serde_json::from_str(json).unwrap();
+            let entry: entry::Entry = serde_json::from_str(json).unwrap();
             match entry {
-                journal::Entry::Opened { receiver, boot: said } => {
+                entry::Entry::Opened { receiver, boot: said } => {
                     assert_eq!(said, boot.trim());
                     lines::write(
-                        &journal::Entry::Opened { boot: "other".into(), receiver },
+                        &entry::Entry::Opened { boot: "other".into(), receiver },
                         &mut out,
                     );
                 }

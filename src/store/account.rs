@@ -47,7 +47,8 @@ pub(super) struct LeftBehind {
 
 /// What the ledger says of a frame of `run`, by its sequence there, that has an earlier run's line.
 pub(super) fn stored_before(run: Option<RunId>, line: &Record, sequence: u64) -> Option<Entry> {
-    let run = run.filter(|run| line.run != Some(*run))?;
+    // A run that went on in another process may have found a frame of its own again.
+    let run = run.filter(|run| line.run != Some(*run) || line.sequence.0 != sequence)?;
     let earlier = line.run.map(|run| Earlier { run, first: line.sequence.0 });
     Some(Entry::StoredBefore { run, range: Range { first: sequence, last: sequence }, earlier })
 }

@@ -8,6 +8,7 @@
 mod bad_input;
 mod cli;
 mod crash;
+mod crash_live;
 mod demo;
 mod door;
 mod door_receiver;

@@ -65,7 +65,7 @@ fn camera(line: &str) -> String {
 const SPOOL: [&str; 4] = ["--spool", "spool", "--retry-for", "60s"];
 
 /// A sender whose receiver is killed before it gives its last twenty frames.
-fn sending_into_an_outage<'a>(place: &'a Place, args: &[&str]) -> (Process, String) {
+fn sending_into_an_outage(place: &Place, args: &[&str]) -> (Process, String) {
     place.file("first", &frames(0..5));
     place.file("second", &frames(5..25));
     place.file("third", &frames(25..28));
