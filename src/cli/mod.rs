@@ -63,7 +63,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Certs(certs::CertsArgs),
     Receive(receive::ReceiveArgs),
-    Send(send::SendArgs),
+    Send(Box<send::SendArgs>),
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),

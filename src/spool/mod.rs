@@ -26,7 +26,6 @@ mod tests;
 
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -64,27 +63,6 @@ pub enum WhenFull {
     Wait,
     /// The oldest frames are dropped, and declared.
     DropOldest,
-}
-
-impl FromStr for WhenFull {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "wait" => Ok(Self::Wait),
-            "drop-oldest" => Ok(Self::DropOldest),
-            _ => Err("write wait or drop-oldest".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for WhenFull {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Wait => "wait",
-            Self::DropOldest => "drop-oldest",
-        })
-    }
 }
 
 /// A spool that is open. Dropped without [`close`](Self::close), it leaves what a killed process would.

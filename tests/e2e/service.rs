@@ -181,7 +181,7 @@ fn both_ends_run_by_their_files_and_the_list_of_senders_is_read_again() {
 #[test]
 fn a_configuration_that_cannot_be_used_is_wrong_usage() {
     let place = Place::new();
-    place.file("a.toml", b"[send]\nstall = \"1h\"\nfsp = 30\n");
+    place.file("a.toml", b"[send]\nstall = \"1h\"\nfpps = 30\n");
     place.run(&["send", "--config", "a.toml"]).expect(2).says("a.toml, line 3").says("fps");
     place.file("a.toml", b"[receive]\nstall = \"1ms\"\n");
     place.run(&["receive", "--config", "a.toml"]).expect(2).says("stall stands in a.toml, line 2");

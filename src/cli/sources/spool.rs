@@ -19,14 +19,21 @@ pub(in crate::cli) struct SpoolArgs {
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// How much it may hold on disk [default: 10GiB]
-    #[arg(long, value_name = "SIZE", requires = "spool")]
+    #[arg(long, value_name = "SIZE")]
     spool_size: Option<ByteSize>,
     /// How much it may hold in memory before that [default: 64MiB]
     #[arg(long, value_name = "SIZE")]
     spool_memory: Option<ByteSize>,
     /// When it is full: wait (the source is held) or drop-oldest (and declare them) [default: wait]
     #[arg(long, value_name = "HOW")]
-    when_full: Option<WhenFull>,
+    when_full: Option<WhenFullArg>,
+}
+
+/// What is done with frames for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WhenFullArg {
+    Wait,
+    DropOldest,
 }
 
 impl SpoolArgs {
@@ -47,6 +54,11 @@ impl SpoolArgs {
                  does"
             )));
         }
+        if self.spool_size.is_some() && self.spool.is_none() {
+            return Err(Failure::usage(anyhow!(
+                "--spool-size is of what is on disk; name the folder with --spool DIR"
+            )));
+        }
         Ok(())
     }
 
@@ -58,7 +70,10 @@ impl SpoolArgs {
         let mut options = SpoolOptions::default();
         options.size = self.spool_size.unwrap_or(options.size);
         options.memory = self.spool_memory.unwrap_or(options.memory);
-        options.when_full = self.when_full.unwrap_or_default();
+        options.when_full = match self.when_full {
+            Some(WhenFullArg::DropOldest) => WhenFull::DropOldest,
+            Some(WhenFullArg::Wait) | None => WhenFull::Wait,
+        };
         let builder = builder.spool_options(options);
         match &self.spool {
             Some(folder) => builder.spool(folder),
