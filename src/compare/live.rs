@@ -145,12 +145,23 @@ impl Source for Live {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::compare::Workload;
-    use crate::sender::Pace;
+    use bytes::Bytes;
 
+    use super::super::clip::Kept;
+    use super::*;
+    use crate::frame::FrameName;
+
+    /// Two cameras of one run.
     fn cameras(rate: f64, frames: u64) -> Vec<Arc<dyn Source>> {
-        Workload::generated(Pace::PerSecond(rate), frames, 1).unwrap().sources()
+        let shutter = Shutter::new(rate);
+        let camera = |name: &str| {
+            let (name, body) = (SourceName::parse(name).unwrap(), Bytes::from_static(b"image"));
+            let hash = blake3::hash(&body);
+            let kept = Kept { name: FrameName::parse("0.png").unwrap(), hash, body };
+            let clip = Clip { name: name.clone(), frames, kept: [kept].into(), numbered: true };
+            Arc::new(Live::new(name, Arc::new(clip), shutter.clone())) as Arc<dyn Source>
+        };
+        ["visible", "infrared"].map(camera).into()
     }
 
     #[test]

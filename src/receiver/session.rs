@@ -14,7 +14,7 @@ use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::server::Server;
 use super::sources::Unopened;
 use super::work::{
-    Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work, refusal_code,
+    Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Told, Work, refusal_code,
 };
 use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
 use crate::identity::Permit;
@@ -192,6 +192,7 @@ struct ReceiverSession<'a> {
     /// Since when no message could be handed on, while there are any.
     unheard: Option<Instant>,
     looking_up: usize,
+    noting: usize,
     storing: usize,
     reply: Reply,
     /// Whether answers can still be heard at the other end.
@@ -245,6 +246,7 @@ impl<'a> ReceiverSession<'a> {
             outbox: VecDeque::from([welcome]),
             unheard: None,
             looking_up: 0,
+            noting: 0,
             storing: 0,
             reply,
             listening: Arc::new(AtomicBool::new(true)),
@@ -263,7 +265,7 @@ impl<'a> ReceiverSession<'a> {
     ) -> Result<TransportError, Ending> {
         loop {
             // Empty frames take none of the memory budget, so frames are counted as well.
-            let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG
+            let takes_more = self.outbox.len() + self.looking_up + self.noting < MAX_BACKLOG
                 && self.storing < self.server.max_storing();
             let patience = self.patience();
             if self.failed {
@@ -342,7 +344,7 @@ impl<'a> ReceiverSession<'a> {
     async fn finish_storing(&mut self) {
         // Frames must not wait behind answers that nobody hears.
         self.listening.store(false, Ordering::Relaxed);
-        while self.storing > 0 {
+        while self.storing + self.noting > 0 {
             match self.done.recv().await {
                 Some(done) => self.settle(done),
                 None => return,
@@ -418,14 +420,14 @@ impl<'a> ReceiverSession<'a> {
         let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
         let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
         let dropped = Note::Dropped { run, ranges, place: Place::Sender };
-        self.note(source, vec![dropped], Some(answer), claim);
+        self.note(source, vec![dropped], Told::Noted(answer), claim);
         Ok(())
     }
 
     /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
-    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Option<Noted>, claim: Claim) {
+    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Told, claim: Claim) {
         let Some(lane) = self.lanes.get(usize::from(source.0)) else { return };
-        self.looking_up += 1;
+        self.noting += 1;
         let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
         // Where its thread has failed, the ticket says so.
         let _ = lane.thread.send(Work::Note { from, notes, answer, claim, ticket });
@@ -444,7 +446,7 @@ impl<'a> ReceiverSession<'a> {
                 endless: source.endless,
                 live: source.live,
             };
-            self.note(SourceId(place), vec![began], None, self.account.claim());
+            self.note(SourceId(place), vec![began], Told::Nothing, self.account.claim());
         }
     }
 
@@ -457,13 +459,15 @@ impl<'a> ReceiverSession<'a> {
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
         let (stored, already) = (lane.totals.stored, lane.totals.stored_before);
-        if end.run != RunId::NONE {
+        let totals = Totals { source: end.source, stored, already };
+        if end.run == RunId::NONE {
+            self.outbox.push_back(Message::Totals(totals));
+        } else {
             let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
-            self.note(end.source, vec![ended], None, claim);
+            self.note(end.source, vec![ended], Told::Totals(totals), claim);
         }
         let named = self.keep_names(end.lost);
         self.lane(end.source)?.totals.missing_frames = named;
-        self.outbox.push_back(Message::Totals(Totals { source: end.source, stored, already }));
         Ok(())
     }
 
@@ -491,12 +495,13 @@ impl<'a> ReceiverSession<'a> {
                 self.failed = true;
                 match task {
                     Task::Frame => self.storing -= 1,
-                    Task::Offer | Task::Note => self.looking_up -= 1,
+                    Task::Offer => self.looking_up -= 1,
+                    Task::Note => self.noting -= 1,
                 }
             }
-            Done::Noted(noted) => {
-                self.looking_up -= 1;
-                self.outbox.extend(noted.map(Message::Noted));
+            Done::Noted(told) => {
+                self.noting -= 1;
+                self.outbox.extend(told);
             }
             Done::Answered { answer, stored } => {
                 self.looking_up -= 1;

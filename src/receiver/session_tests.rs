@@ -9,7 +9,9 @@ use super::*;
 use crate::frame::{ByteSize, RunId, SourceName};
 use crate::identity::Permit;
 use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
-use crate::store::{FolderStore, StoreOptions};
+use crate::store::{
+    FolderStore, Held, Offered, OpenSource, ReceivedFrame, Store, StoreError, StoreOptions,
+};
 use crate::transport::{
     ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
     SourceCount, Transport, Voice,
@@ -33,6 +35,10 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = FolderStore::open(folder.path(), StoreOptions::default()).unwrap();
+        Self::of(store, folder)
+    }
+
+    fn of(store: impl Store + 'static, folder: TempDir) -> Self {
         let progress = Arc::new(ReceiveProgress::default());
         let (stop, stopping) = watch::channel(false);
         let (reports, _) = mpsc::unbounded_channel();
@@ -74,7 +80,11 @@ impl World {
 
     /// One whose peer has said hello, and has not taken the welcome yet.
     async fn greeted() -> Self {
-        let world = Self::new();
+        Self::new().greet().await
+    }
+
+    async fn greet(self) -> Self {
+        let world = self;
         let (run, began) = (RunId([1; 16]), UnixNanos(1));
         let sources = vec![SourceHello::new(SourceName::parse("a").unwrap(), run, began)];
         let capabilities = Capabilities::default();
@@ -240,4 +250,51 @@ async fn a_receiver_that_has_lost_a_listener_says_so() {
     let ended = run_for_a_second(vec![alive, dead], stop).await.expect("it ends");
     let why = ended.unwrap_err().to_string();
     assert!(why.contains("127.0.0.1:1 over quic"), "{why}");
+}
+
+/// A store of which the end of a run is noted when the test lets it.
+#[derive(Debug)]
+struct Slow(Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>);
+
+impl Store for Slow {
+    fn open(&self, _: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+        Ok(Box::new(Self(self.0.clone())))
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+impl OpenSource for Slow {
+    fn look_up(&mut self, _: &Opener, _: &[Offered<'_>], _: &dyn Fn() -> bool) -> Vec<Held> {
+        Vec::new()
+    }
+
+    fn store(&mut self, _: &[ReceivedFrame]) -> Vec<Outcome> {
+        Vec::new()
+    }
+
+    fn note(&mut self, _: &Opener, notes: &[Note]) -> Result<(), StoreError> {
+        if notes.iter().any(|note| matches!(note, Note::Ended { .. })) {
+            let _ = self.0.lock().unwrap().recv();
+        }
+        Ok(())
+    }
+}
+
+/// Whoever has its totals does not come back: a receiver that is killed then has to know the end of the run.
+#[tokio::test(start_paused = true)]
+async fn totals_are_told_when_the_end_of_the_run_is_noted() {
+    let (let_it, lets) = std::sync::mpsc::channel();
+    let store = Slow(Arc::new(std::sync::Mutex::new(lets)));
+    let mut world = World::of(store, tempfile::tempdir().unwrap()).greet().await;
+    let welcome = world.messages.recv().await;
+    assert!(matches!(welcome, Some(Message::Welcome(_))), "{welcome:?}");
+    world.say(end_of_run(0)).await;
+    let early = tokio::time::timeout(STALL / 2, world.messages.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    let_it.send(()).unwrap();
+    let totals = world.messages.recv().await;
+    assert!(matches!(totals, Some(Message::Totals(_))), "{totals:?}");
 }

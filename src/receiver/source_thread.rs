@@ -48,8 +48,7 @@ pub(super) fn work(
                     if let Err(error) = &noted {
                         tracing::warn!("what a sender declares could not be noted: {error}");
                     }
-                    let answer = answer.filter(|_| noted.is_ok());
-                    let _ = ticket.done().send(Done::Noted(answer));
+                    let _ = ticket.done().send(Done::Noted(answer.message(noted.is_ok())));
                     drop(claim);
                 }
                 Work::LookUp(question) => {

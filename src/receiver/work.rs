@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::frame::{Sequence, UnixNanos};
 use crate::store::{FrameError, Note, Opener, Outcome, Reading, StoreError};
 use crate::transport::{Account, ArrivedFrame, Claim};
-use crate::wire::{Answer, Noted, Offer, RefusalCode, SourceId};
+use crate::wire::{Answer, Message, Noted, Offer, RefusalCode, SourceId, Totals};
 
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
@@ -20,19 +20,35 @@ pub(super) enum Work {
     Admit { opener: Arc<Opener>, reply: oneshot::Sender<Result<Admitted, StoreError>> },
     /// A frame to be stored.
     Store { frame: Box<ArrivedFrame>, from: Arc<Opener>, replace: bool, ticket: Ticket },
-    /// What the sender declares of its runs, as of the frames before it, and what it is told once that is
-    /// noted. The claim holds its memory, where it is long.
-    Note {
-        from: Arc<Opener>,
-        notes: Vec<Note>,
-        answer: Option<Noted>,
-        claim: Claim,
-        ticket: Ticket,
-    },
+    /// What the sender declares of its runs, as of the frames before it, and what it is told after that. The claim
+    /// holds its memory, where it is long.
+    Note { from: Arc<Opener>, notes: Vec<Note>, answer: Told, claim: Claim, ticket: Ticket },
     /// An offer to be answered.
     LookUp(Box<Question>),
     /// What was read of a stored file since an offer asked for it.
     Read(Reading),
+}
+
+/// What a sender is told after what it has declared was noted.
+#[derive(Debug, Clone)]
+pub(super) enum Told {
+    Nothing,
+    /// That it is noted, where it is: otherwise it declares it again.
+    Noted(Noted),
+    /// The totals of a source that has ended. Whoever has them does not come back, so that the end is noted before.
+    /// Where it cannot be noted, the frames are stored all the same.
+    Totals(Totals),
+}
+
+impl Told {
+    /// What is to be said where it was noted, or was not.
+    pub(super) fn message(self, is_noted: bool) -> Option<Message> {
+        match self {
+            Self::Noted(noted) if is_noted => Some(Message::Noted(noted)),
+            Self::Totals(totals) => Some(Message::Totals(totals)),
+            Self::Nothing | Self::Noted(_) => None,
+        }
+    }
 }
 
 /// What a session is told of a source that it may use.
@@ -73,9 +89,8 @@ pub(super) enum Done {
         answer: Answer,
         stored: u64,
     },
-    /// What was declared is noted, and this is to be said; `None` where nothing is, as where it could not be
-    /// noted: the sender declares it again.
-    Noted(Option<Noted>),
+    /// What was declared is noted, or cannot be, and this is to be said.
+    Noted(Option<Message>),
     /// The source's thread has failed, and with it the work.
     Failed(Task),
 }
