@@ -39,6 +39,9 @@ pub enum StartError {
         "the source name {0:?} contains '|', which ends a field of stop-and-wait; give the source another"
     )]
     Separator(String),
+    /// A link is named with a transport that does not take one.
+    #[error("a link to leave by goes with the transport auto: leave --transport out, or --via")]
+    ViaOne,
     /// No source is named.
     #[error("there is no source to send")]
     NoSource,

@@ -138,7 +138,7 @@ impl Progress {
 
     /// A session begins over `via`.
     pub(super) fn goes_over(&self, via: &Via, now: Instant) {
-        let Via { transport, address, why } = via.clone();
+        let Via { transport, address, why, .. } = via.clone();
         let known = lock(&self.path).replace(PathInUse { transport, address, why, since: now });
         tracing::info!(%transport, %address, "connected{}", why_words(via));
         let is_news =

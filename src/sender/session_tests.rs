@@ -86,7 +86,7 @@ impl Dial for Hand {
             FarEnd { messages: far_messages, frames: far_frames, incoming: far_incoming, keeper };
         self.0.send(far).expect("the test is there");
         let (transport, address) = (Transport::Quic, ([127, 0, 0, 1], 1).into());
-        let via = Via { transport, address, why: None };
+        let via = Via { transport, address, why: None, link: None };
         let link = SenderLink { messages, frames, incoming, end, path, via };
         Box::pin(std::future::ready(Ok(link)))
     }

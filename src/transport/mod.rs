@@ -17,6 +17,7 @@ mod desk;
 mod error;
 mod kernel;
 mod knock;
+mod leave;
 mod links;
 #[cfg(test)]
 mod long_offer;
@@ -47,6 +48,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use kernel::check_tcp_congestion;
+pub use leave::Link;
 pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, dial_either, listen, resolve};
 pub use reached::{Reached, Way};
