@@ -23,6 +23,7 @@ const SEND: [Group; 6] = [
             "ca",
             "known-receivers",
             "transport",
+            "via",
             "congestion",
             "tcp-congestion",
             "repair",

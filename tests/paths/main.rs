@@ -11,6 +11,8 @@ mod rows;
 mod world;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -50,20 +52,28 @@ fn skipped(why: &str) -> ExitCode {
 
 /// Runs each row over each of its transports, and holds it to its bound.
 fn test(privilege: Privilege, rows: &[&Row]) -> ExitCode {
-    let mut all = ExitCode::SUCCESS;
-    for row in rows {
-        for over in row.over {
-            let name = format!("{} over {over}", row.name);
-            match held(row, row.run(privilege, over)) {
-                Ok(seen) => println!("test {name} ... ok ({seen})"),
-                Err(error) => {
-                    println!("test {name} ... FAILED: {error:#}");
-                    all = ExitCode::FAILURE;
+    /// Rows at once: most of a row is waiting, and each has machines of its own.
+    const AT_ONCE: usize = 3;
+    let all: Vec<_> =
+        rows.iter().flat_map(|row| row.over.iter().map(move |over| (*row, *over))).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((row, over)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("{} over {over}", row.name);
+                    match held(row, row.run(privilege, over)) {
+                        Ok(seen) => println!("test {name} ... ok ({seen})"),
+                        Err(error) => {
+                            println!("test {name} ... FAILED: {error:#}");
+                            failed.store(true, Ordering::Relaxed);
+                        }
+                    }
                 }
-            }
+            });
         }
-    }
-    all
+    });
+    if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn held(row: &Row, seen: Result<Seen>) -> Result<Seen> {

@@ -334,13 +334,11 @@ async fn until_heard(silence: &mut Silence, path: &PathWatch) {
 /// The link that takes the place of one on which nothing has come for so long.
 fn explained(mut link: SenderLink, silent: Duration) -> SenderLink {
     let silent = silent.as_secs_f64();
-    link.via.why = Some(match link.via.transport {
-        Transport::Quic => {
-            format!(
-                "nothing came over the old connection for {silent:.1} s, and a new one comes through"
-            )
-        }
-        _ => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
+    let old = format!("nothing came over the old connection for {silent:.1} s");
+    link.via.why = Some(match (&link.via.link, link.via.transport) {
+        (Some(other), _) => format!("{old}, and one by {other} comes through"),
+        (None, Transport::Quic) => format!("{old}, and a new one comes through"),
+        (None, _) => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
     });
     link
 }
