@@ -60,7 +60,7 @@ struct Published {
 struct Command(Asked, SyncSender<()>);
 
 enum Asked {
-    Replace(Pipes),
+    Replace(Box<Pipes>),
     ForgetMappings,
 }
 
@@ -82,7 +82,7 @@ impl Mover {
 
     /// Puts other pipes in place; when it returns they are in use.
     pub(super) fn replace(&self, pipes: Pipes) -> Result<(), EmulationError> {
-        self.ask(Asked::Replace(pipes))
+        self.ask(Asked::Replace(Box::new(pipes)))
     }
 
     /// Has the address translator on the way forget its mappings; when it returns they are forgotten.
@@ -292,7 +292,7 @@ impl State {
             match self.inbox.try_recv() {
                 Ok(Command(asked, done)) => {
                     match asked {
-                        Asked::Replace(pipes) => self.replace(pipes),
+                        Asked::Replace(pipes) => self.replace(*pipes),
                         Asked::ForgetMappings => self.nat.forget(),
                     }
                     let _ = done.send(());
