@@ -188,7 +188,8 @@ fn offered(entry: &OfferEntry) -> Offered<'_> {
 fn verdict(held: Held, replace: bool) -> Verdict {
     match held {
         Held::Nothing => Verdict::Wanted,
-        Held::Same => Verdict::Stored,
+        // It was, and is not wanted again.
+        Held::Same | Held::Expired => Verdict::Stored,
         Held::NeedsHash => Verdict::NeedHash,
         Held::Other if replace => Verdict::Wanted,
         Held::Other => Verdict::Differs,

@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder_source::FolderSource;
+use super::janitor::Janitor;
 use super::options::StoreOptions;
+use super::room::Room;
 use super::root::Root;
 use crate::frame::SourceName;
 
@@ -16,6 +18,8 @@ use crate::frame::SourceName;
 pub struct FolderStore {
     root: Arc<Root>,
     options: StoreOptions,
+    /// Removes old frames, where any are to be, until the store is dropped.
+    _janitor: Option<Janitor>,
 }
 
 impl FolderStore {
@@ -24,12 +28,14 @@ impl FolderStore {
     /// # Errors
     /// [`StoreError`]: it cannot be made, is not a folder, is in use, or cannot be written.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        Ok(Self { root: Arc::new(Root::open(path)?), options })
+        let root = Arc::new(Root::open(path)?);
+        let janitor = Janitor::start(&root, options);
+        Ok(Self { root, options, _janitor: janitor })
     }
 
     /// The store whose folder is open already.
     pub(super) fn of(root: Arc<Root>, options: StoreOptions) -> Self {
-        Self { root, options }
+        Self { root, options, _janitor: None }
     }
 
     /// Its folder, for as long as the store or one of its sources is open.
@@ -38,15 +44,13 @@ impl FolderStore {
     }
 
     /// Opens one source for a sender, making its folder where it is missing, and puts right what a crash
-    /// left. Reads the source's manifest once: about 2 µs a frame.
+    /// left. Reads the lines that are not in the indexes of its manifests: about 2 µs each.
     ///
     /// # Errors
     /// [`StoreError`]: it cannot be made, is a link, is open already or another sender's, or its manifest is
     /// unreadable.
     pub fn source(&self, source: &SourceName, opener: &Opener) -> Result<FolderSource, StoreError> {
-        let mut opened = FolderSource::open(self.root.clone(), source, self.options)?;
-        opened.admit(opener)?;
-        Ok(opened)
+        FolderSource::open(self.root.clone(), source, opener, self.options)
     }
 }
 
@@ -61,5 +65,9 @@ impl Store for FolderStore {
 
     fn is_durable(&self) -> bool {
         self.options.durable
+    }
+
+    fn room(&self) -> Option<Room> {
+        Room::at(self.root.path()).ok()
     }
 }

@@ -11,6 +11,7 @@ use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder::FolderStore;
 use super::options::StoreOptions;
+use super::room::Room;
 use super::root::Root;
 use super::template::FolderTemplate;
 use crate::frame::SourceName;
@@ -72,6 +73,13 @@ impl Store for FolderStores {
 
     fn is_durable(&self) -> bool {
         self.options.durable
+    }
+
+    fn room(&self) -> Option<Room> {
+        match &self.only {
+            Some(store) => store.room(),
+            None => Room::at(&self.template.root()).ok(),
+        }
     }
 
     fn place(&self, opener: &Opener) -> PathBuf {
