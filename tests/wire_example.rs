@@ -11,7 +11,7 @@ use framelane::repair::{self, Layout, Plan};
 use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
     Answer, Capabilities, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame, Message,
-    Noted, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
+    Noted, Notice, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
     SourceHello, SourceId, Totals, Verdict, Welcome, record,
 };
 
@@ -31,6 +31,10 @@ fn every_message_is_as_specified() {
         }
         assert_eq!(Message::decode(golden), Ok(Decoded::Value(message, golden.len())), "{name}");
     }
+}
+
+fn notice() -> Message {
+    Message::Notice(Notice { kind: Notice::EXPIRED, text: "three have".to_owned() })
 }
 
 #[test]
@@ -112,6 +116,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("receipts", Message::Receipts(receipts)),
         ("refusal", Message::Refusal(refusal)),
         ("drops", Message::Drops(drops())),
+        ("notice", notice()),
         ("noted", Message::Noted(Noted { source: SOURCE, run: RUN, frames: noted })),
         ("end-of-run", Message::EndOfRun(end_of_run())),
         ("totals", Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 })),

@@ -18,7 +18,9 @@ mod receive;
 mod send;
 mod service;
 mod signals;
+mod since;
 mod sources;
+mod tail;
 mod trust;
 mod verify;
 
@@ -65,6 +67,7 @@ enum Command {
     Receive(receive::ReceiveArgs),
     Send(send::SendArgs),
     Verify(verify::VerifyArgs),
+    Tail(tail::TailArgs),
     Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -145,6 +148,7 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
         Command::Receive(args) => receive::run(&args, talk, loaded),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
+        Command::Tail(args) => tail::run(&args),
         Command::Compare(args) => compare::run(&args, talk),
         Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),

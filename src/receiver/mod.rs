@@ -5,6 +5,7 @@ mod hashing;
 mod limits;
 mod progress;
 mod report;
+mod room;
 mod server;
 mod session;
 mod source_thread;
@@ -24,6 +25,7 @@ pub use limits::ReceiveLimits;
 use progress::Presence;
 pub use progress::ReceiveProgress;
 pub use report::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
+pub use room::RoomState;
 use server::Server;
 pub use sources::Sources;
 
@@ -67,6 +69,11 @@ pub async fn run(
     let (to_all, all_stop) = watch::channel(false);
     let to_all = Arc::new(to_all);
     let voice = Voice::default();
+    let (tell_room, room) = watch::channel(None);
+    let looking = room::watch(sources.clone(), limits.warn_free, progress.clone(), tell_room);
+    // Ends with this.
+    let mut beside = JoinSet::new();
+    beside.spawn(looking);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let server = Server {
@@ -76,6 +83,7 @@ pub async fn run(
             reports: reports.clone(),
             stop: all_stop.clone(),
             voice: voice.clone(),
+            room: room.clone(),
         };
         accepting.spawn(accept(listener, server, to_all.clone()));
     }

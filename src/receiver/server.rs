@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use super::limits::ReceiveLimits;
 use super::progress::ReceiveProgress;
 use super::report::SessionReport;
+use super::room::RoomState;
 use super::sources::Sources;
 use crate::transport::Voice;
 
@@ -19,6 +20,8 @@ pub(super) struct Server {
     pub(super) reports: mpsc::UnboundedSender<SessionReport>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) voice: Voice,
+    /// Changes when there is little room for frames, or enough again.
+    pub(super) room: watch::Receiver<Option<RoomState>>,
 }
 
 impl Server {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::Presence;
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
+use super::room::RoomState;
 use super::server::Server;
 use super::sources::Unopened;
 use super::work::{
@@ -21,8 +22,8 @@ use crate::identity::Permit;
 use crate::store::{Note, Opener, Outcome, Place};
 use crate::transport::{Account, Arrival, Claim, ReceiverLink, TransportError};
 use crate::wire::{
-    Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Receipts, Refusal,
-    RefusalCode, SequenceRun, SourceId, Totals, Welcome,
+    Answer, Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Notice,
+    Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Totals, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -202,6 +203,10 @@ struct ReceiverSession<'a> {
     failed: bool,
     /// Room for names of lost frames in the report.
     lost_names: usize,
+    /// Changes when there is little room for frames, or enough again; what was said of that, and of old frames.
+    room: watch::Receiver<Option<RoomState>>,
+    told_low: bool,
+    told_expired: bool,
 }
 
 /// One source of the session.
@@ -252,6 +257,9 @@ impl<'a> ReceiverSession<'a> {
             refused_unnamed: 0,
             failed: false,
             lost_names: MAX_LOST_NAMES,
+            room: server.room.clone(),
+            told_low: false,
+            told_expired: false,
         })
     }
 
@@ -261,6 +269,8 @@ impl<'a> ReceiverSession<'a> {
         link: &mut ReceiverLink,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<TransportError, Ending> {
+        let state = *self.room.borrow_and_update();
+        self.say_room(state);
         loop {
             // Empty frames take none of the memory budget, so frames are counted as well.
             let takes_more = self.outbox.len() + self.looking_up < MAX_BACKLOG
@@ -291,6 +301,10 @@ impl<'a> ReceiverSession<'a> {
                         self.finish_storing().await;
                         return Err(ending);
                     }
+                }
+                Ok(()) = self.room.changed() => {
+                    let state = *self.room.borrow_and_update();
+                    self.say_room(state);
                 }
                 arrival = link.arrivals.recv(), if takes_more => {
                     let Some(arrival) = arrival else { break };
@@ -498,8 +512,9 @@ impl<'a> ReceiverSession<'a> {
                 self.looking_up -= 1;
                 self.outbox.extend(noted.map(Message::Noted));
             }
-            Done::Answered { answer, stored } => {
+            Done::Answered { answer, stored, expired } => {
                 self.looking_up -= 1;
+                self.say_expired(&answer, expired);
                 self.lanes[usize::from(answer.source.0)].totals.stored_before += stored;
                 self.outbox.push_back(Message::Answer(answer));
             }
@@ -512,6 +527,26 @@ impl<'a> ReceiverSession<'a> {
                 }
             }
         }
+    }
+
+    /// Says once in a session that frames on offer are not stored any more, and not wanted.
+    fn say_expired(&mut self, answer: &Answer, expired: u64) {
+        if expired > 0 && !std::mem::replace(&mut self.told_expired, true) {
+            let name = &self.lanes[usize::from(answer.source.0)].totals.name;
+            let text = format!(
+                "frames of {name} were stored before and have been removed since, because they were old enough; \
+                 they count as stored and are not wanted again"
+            );
+            self.outbox.push_back(Message::Notice(Notice { kind: Notice::EXPIRED, text }));
+        }
+    }
+
+    /// Says that there is little room for frames, or enough again.
+    fn say_room(&mut self, state: Option<RoomState>) {
+        let Some(state) = state.filter(|state| state.is_low != self.told_low) else { return };
+        self.told_low = state.is_low;
+        let kind = if state.is_low { Notice::NEARLY_FULL } else { Notice::ROOM_AGAIN };
+        self.outbox.push_back(Message::Notice(Notice { kind, text: state.words() }));
     }
 
     /// Counts stored frames, refuses the others, and gives those to confirm.

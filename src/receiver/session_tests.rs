@@ -43,6 +43,7 @@ impl World {
             reports,
             stop: stopping,
             voice: Voice::default(),
+            room: watch::channel(None).1,
         };
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (to_peer, messages) = mpsc::channel(MESSAGE_QUEUE);

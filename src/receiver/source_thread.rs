@@ -163,12 +163,13 @@ fn answer(
     }
     let held = store.look_up(&question.from, &offered, &|| question.is_heard());
     if held.len() == offered.len() {
+        let expired = held.iter().filter(|held| **held == Held::Expired).count() as u64;
         let verdicts = held.into_iter().map(|held| verdict(held, question.replace));
         let verdicts: Vec<_> = verdicts.collect();
         let is_stored = |verdict: &&Verdict| **verdict == Verdict::Stored;
         let stored = verdicts.iter().filter(is_stored).count() as u64;
         let answer = Answer::new(question.offer.source, verdicts);
-        let _ = question.ticket.done().send(Done::Answered { answer, stored });
+        let _ = question.ticket.done().send(Done::Answered { answer, stored, expired });
     } else {
         question.ticket.done();
     }

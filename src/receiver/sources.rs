@@ -16,7 +16,7 @@ use super::hashing::Hashing;
 use super::source_thread::work;
 use super::work::{Admitted, SourceThread, Work};
 use crate::frame::SourceName;
-use crate::store::{OpenSource, Opener, Store, StoreError};
+use crate::store::{OpenSource, Opener, Room, Store, StoreError};
 use crate::transport::{Account, WeakAccount};
 
 /// Sources that one receiver has open at once, each with a thread, its files and its index in memory.
@@ -112,6 +112,11 @@ impl Sources {
     /// What the sources' threads are at.
     pub fn busy(&self) -> Busy {
         self.busy.clone()
+    }
+
+    /// The room that there is for frames, where the store knows. May block.
+    pub(super) fn room(&self) -> Option<Room> {
+        self.store.room()
     }
 
     /// Whether frames are on the medium before they are confirmed.

@@ -72,6 +72,8 @@ pub(super) enum Done {
     Answered {
         answer: Answer,
         stored: u64,
+        /// How many of these have been removed since because they were old enough.
+        expired: u64,
     },
     /// What was declared is noted, and this is to be said; `None` where nothing is, as where it could not be
     /// noted: the sender declares it again.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::paths::PathInUse;
 use crate::frame::{Sequence, UnixNanos};
 use crate::transport::{TransportError, Via};
-use crate::wire::SourceId;
+use crate::wire::{Notice, SourceId};
 
 /// What goes on and on is told again after this long, with how often it came meanwhile.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
@@ -20,10 +20,15 @@ pub struct Progress {
     connected: AtomicBool,
     ended: AtomicBool,
     trouble: Mutex<Told>,
+    /// The kinds of notices of the receiver that were told and are not over.
+    notices: Mutex<Vec<u64>>,
     path: Mutex<Option<PathInUse>>,
     /// Over what it goes from now on, where that was a choice, for whoever shows it.
     change: Mutex<Option<String>>,
 }
+
+/// Kinds of notices that are kept apart; no receiver has more.
+const MAX_NOTICES: usize = 16;
 
 /// What went wrong, and is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +105,7 @@ impl Progress {
             connected: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             trouble: Mutex::default(),
+            notices: Mutex::default(),
             path: Mutex::default(),
             change: Mutex::default(),
         }
@@ -124,6 +130,19 @@ impl Progress {
     /// True once the run needs no connection any more.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Whether a kind of notice is news in this run.
+    pub(super) fn is_news(&self, kind: u64) -> bool {
+        let mut told = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if kind == Notice::ROOM_AGAIN {
+            let before = told.len();
+            told.retain(|other| *other != Notice::NEARLY_FULL);
+            return told.len() < before;
+        }
+        let is_news = !told.contains(&kind) && told.len() < MAX_NOTICES;
+        told.extend(is_news.then_some(kind));
+        is_news
     }
 
     /// What went wrong since this was last asked. What comes again and again is told at first, and then now and

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::contract::{Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame};
 use super::belief::StoredInfo;
+use super::contract::{Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame};
 use super::error::{FrameError, StoreError};
 use super::options::StoreOptions;
 use super::root::Root;

@@ -110,7 +110,8 @@ impl Work {
             return self.remove(&root, source, removal);
         }
         let stock = self.look(&root)?;
-        let unfinished = all(&stock).filter(|(_, day)| day.is_pending).min_by_key(|(_, day)| day.day);
+        let unfinished =
+            all(&stock).filter(|(_, day)| day.is_pending).min_by_key(|(_, day)| day.day);
         if let Some((source, day)) = unfinished {
             return self.begin(&root, source, day.day);
         }
@@ -139,7 +140,10 @@ impl Work {
             // Opening it is what finds out; one that does not open is tried again.
             with_seat(root, name, self.options, |_| Ok(()))?;
         }
-        known.keys().filter(|name| !sources.contains(name)).for_each(|name| root.seats().forget(name));
+        known
+            .keys()
+            .filter(|name| !sources.contains(name))
+            .for_each(|name| root.seats().forget(name));
         Ok(root.seats().stock())
     }
 
@@ -180,7 +184,10 @@ impl Work {
             0 => String::new(),
             left => format!("; {left} files are not as they were stored, and stay"),
         };
-        tracing::info!("{source}: {day} has expired: {frames} frames, {} removed{left}", ByteSize(bytes));
+        tracing::info!(
+            "{source}: {day} has expired: {frames} frames, {} removed{left}",
+            ByteSize(bytes)
+        );
         Ok(true)
     }
 
@@ -191,7 +198,9 @@ impl Work {
         let held = held(stock);
         if let Some(limit) = bytes.filter(|limit| held > limit.0) {
             let over = ByteSize(held - limit.0);
-            let why = format!("{over} over {limit}; the frames of today, and of days that are being written, are never removed");
+            let why = format!(
+                "{over} over {limit}; the frames of today, and of days that are being written, are never removed"
+            );
             self.short.trouble_once(&WHAT, &why);
         } else if let (Some(part), Ok(room)) = (free, Room::at(root.path()))
             && room.free_part() < part.fraction()
@@ -216,7 +225,9 @@ fn with_seat<T>(
     if seat.is_none() {
         *seat = Some(Seat::open(root.clone(), source, options)?);
     }
-    let Some(open) = &mut *seat else { return Err(StoreError::NotAFolder { path: root.path().to_owned() }) };
+    let Some(open) = &mut *seat else {
+        return Err(StoreError::NotAFolder { path: root.path().to_owned() });
+    };
     let done = act(open);
     root.seats().note(source, open.stock());
     if !slot.is_taken() {
@@ -268,7 +279,6 @@ fn too_many_records(stock: &HashMap<SourceName, Vec<DayStock>>) -> Option<(&Sour
     }
     gone().min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
 }
-
 
 #[cfg(test)]
 #[path = "tests_keep.rs"]

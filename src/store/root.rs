@@ -28,7 +28,11 @@ impl Root {
     /// Opens and locks the folder, making it where it is missing, and sees that it can be written.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = open(path)?;
-        Ok(Self { path: path.to_owned(), current: Mutex::new(Arc::new(folder)), seats: Seats::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            current: Mutex::new(Arc::new(folder)),
+            seats: Seats::default(),
+        })
     }
 
     /// The sources that are open.
@@ -43,7 +47,9 @@ impl Root {
         let is_source = |name: &str| {
             let records = folder.folder(name);
             records.is_ok_and(|records| {
-                [FILE_NAME, LEDGER_NAME].iter().any(|name| matches!(records.kind(name), Ok(Some(Kind::File(_)))))
+                [FILE_NAME, LEDGER_NAME]
+                    .iter()
+                    .any(|name| matches!(records.kind(name), Ok(Some(Kind::File(_)))))
             })
         };
         let visited = folder.for_each_name(|name| {

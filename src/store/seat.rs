@@ -373,7 +373,11 @@ impl Seat {
             let entries: Vec<_> = runs
                 .iter()
                 .flat_map(|(run, ranges)| {
-                    let of = |(first, last)| Entry::Expired { run: *run, range: Range { first, last }, at };
+                    let of = |(first, last)| Entry::Expired {
+                        run: *run,
+                        range: Range { first, last },
+                        at,
+                    };
                     ranges.iter().map(of).collect::<Vec<_>>()
                 })
                 .collect();

@@ -136,7 +136,8 @@ fn the_oldest_day_goes_when_it_is_old_enough() {
         kept.remove();
         assert_eq!(files(&kept.visible()), ["2.jpg", "3.jpg"], "{layout}");
         let ledger = kept.ledger();
-        let gone: Vec<_> = ledger.iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).collect();
+        let gone: Vec<_> =
+            ledger.iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).collect();
         assert!(matches!(gone[..], [Entry::DayExpired { frames: 2, bytes: 10, .. }]), "{gone:?}");
         assert!(matches!(ledger.last(), Some(Entry::DayRemoved { frames: 2, left: 0, .. })));
         // Nothing twice, and nothing more.
@@ -210,7 +211,8 @@ fn a_removal_that_was_cut_short_is_finished_by_the_next_receiver() {
         drop(store);
         kept.remove();
         assert_eq!(files(&kept.visible()), ["4.jpg"], "{layout}");
-        let expiries = kept.ledger().iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).count();
+        let expiries =
+            kept.ledger().iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).count();
         assert_eq!(expiries, 2, "each day is declared once");
     }
 }
@@ -220,7 +222,8 @@ fn a_file_that_the_store_did_not_put_there_stays() {
     for layout in [Layout::Flat, Layout::Day] {
         let kept = Kept::new(layout, aged(30));
         stored(&mut kept.source(), &[at(0, 0), at(1, 0), at(2, 0)]);
-        let folder = if layout == Layout::Flat { kept.visible() } else { kept.visible().join("2026-11-29") };
+        let folder =
+            if layout == Layout::Flat { kept.visible() } else { kept.visible().join("2026-11-29") };
         fs::write(folder.join("0.jpg"), "mine!").unwrap();
         fs::write(folder.join("beside.jpg"), "mine").unwrap();
         // One that was touched, or comes from a backup, is still what was stored.
@@ -265,19 +268,26 @@ fn today_and_days_that_are_being_written_stay() {
 fn records_of_days_that_have_expired_go_last() {
     let kept = Kept::new(Layout::Day, aged(30));
     let mut store = kept.source();
-    store.note(&at(0, 0).from, &[Note::Began { run: RunId([7; 16]), at: UnixNanos(1), endless: true, live: false }]).unwrap();
+    store
+        .note(
+            &at(0, 0).from,
+            &[Note::Began { run: RunId([7; 16]), at: UnixNanos(1), endless: true, live: false }],
+        )
+        .unwrap();
     stored(&mut store, &[at(0, 0), at(1, 0), at(2, 1)]);
     later(40 * DAY);
     kept.remove();
     let day = kept.visible().join("2026-11-29");
     assert!(day.join(FILE_NAME).exists());
-    with_seat(&kept.root, &source(), kept.options, |seat| {
-        seat.fold("2026-11-29".parse().unwrap())
-    })
-    .unwrap();
+    with_seat(&kept.root, &source(), kept.options, |seat| seat.fold("2026-11-29".parse().unwrap()))
+        .unwrap();
     assert!(!day.exists());
     let range = crate::manifest::Range { first: 0, last: 1 };
-    assert!(kept.ledger().iter().any(|entry| matches!(entry, Entry::Expired { range: of, .. } if *of == range)));
+    assert!(
+        kept.ledger()
+            .iter()
+            .any(|entry| matches!(entry, Entry::Expired { range: of, .. } if *of == range))
+    );
     drop(store);
     let mut store = kept.source();
     assert_eq!(store.last_sequence().unwrap().0, 2);

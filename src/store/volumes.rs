@@ -288,7 +288,8 @@ impl Volumes {
         let whole = self.whole.as_ref().and_then(|whole| whole.manifest.summary().days.get(&day));
         // The last line is read whole: what is behind it is not of that day.
         let end = |last: u64| last + MAX_LINE_BYTES as u64;
-        let of_whole = |total: &DayTotal| Removable { day: None, next: total.begin, end: end(total.last) };
+        let of_whole =
+            |total: &DayTotal| Removable { day: None, next: total.begin, end: end(total.last) };
         let of_day = Removable { day: Some(day), next: 0, end: u64::MAX };
         whole.map(of_whole).into_iter().chain([of_day]).collect()
     }

@@ -16,6 +16,7 @@ mod hostile;
 mod limits;
 mod live;
 mod live_watch;
+mod months;
 mod own_link;
 mod owners;
 mod paths;

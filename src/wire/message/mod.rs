@@ -3,6 +3,7 @@
 //! Each is a varint type, a varint length and a payload of at most [`MAX_MESSAGE_BYTES`]. Over QUIC
 //! they follow one another on the session's bidirectional stream, over TCP inside records.
 
+mod notice;
 mod offer;
 mod opening;
 mod receipt;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use super::codec::{Decoded, Reader, WireError, Writer, peek_varint};
 use super::field::{Fields, is_ignorable};
 use super::limits::MAX_MESSAGE_BYTES;
+pub use notice::Notice;
 pub use offer::{Answer, Offer, OfferEntry, Verdict, VerdictRun};
 pub use opening::{
     Capabilities, Hello, JOIN_TOKEN_BYTES, Join, SESSION_ID_BYTES, SourceHello, Welcome,
@@ -50,6 +52,8 @@ pub enum Message {
         /// When the reply left.
         replied: u64,
     },
+    /// Receiver: something that concerns no single frame.
+    Notice(Notice),
     /// Sender: frames that will not come.
     Drops(Drops),
     /// Receiver: drops that are in its ledger.
@@ -76,6 +80,7 @@ impl Message {
             Self::Totals(_) => 8,
             Self::ClockProbe(_) => 9,
             Self::ClockReply { .. } => 10,
+            Self::Notice(_) => 11,
             Self::Drops(_) => 12,
             Self::Noted(_) => 14,
             Self::Join(_) => 16,
@@ -96,6 +101,7 @@ impl Message {
             Self::Totals(_) => "totals",
             Self::ClockProbe(_) => "clock probe",
             Self::ClockReply { .. } => "clock reply",
+            Self::Notice(_) => "notice",
             Self::Drops(_) => "drops",
             Self::Noted(_) => "noted drops",
             Self::Join(_) => "join",
@@ -121,6 +127,7 @@ impl Message {
             Self::ClockReply { asked, arrived, replied } => {
                 payload.u64(*asked).u64(*arrived).u64(*replied);
             }
+            Self::Notice(notice) => notice.encode(&mut payload),
             Self::Drops(drops) => drops.encode(&mut payload),
             Self::Noted(noted) => noted.encode(&mut payload),
             Self::Join(join) => join.encode(&mut payload),
@@ -181,6 +188,7 @@ impl Message {
                 Fields::of(reader, what)?.skip()?;
                 Self::ClockReply { asked, arrived, replied }
             }
+            11 => Self::Notice(Notice::decode(reader)?),
             12 => Self::Drops(Drops::decode(reader)?),
             14 => Self::Noted(Noted::decode(reader)?),
             16 => Self::Join(Join::decode(reader)?),

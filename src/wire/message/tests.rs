@@ -82,6 +82,7 @@ fn examples() -> Vec<Message> {
         Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 }),
         Message::ClockProbe(77),
         Message::ClockReply { asked: 77, arrived: 78, replied: 79 },
+        Message::Notice(Notice { kind: Notice::NEARLY_FULL, text: "4% left".to_owned() }),
         drops(),
         Message::Noted(Noted { source: SOURCE, run: RUN, frames: vec![noted] }),
         Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
@@ -113,6 +114,12 @@ fn golden_welcome() {
     golden.extend([9; 16]);
     golden[1] = (golden.len() - 2) as u8;
     assert_eq!(&welcome().encode()[..], &golden[..]);
+}
+
+#[test]
+fn golden_notice() {
+    let notice = Message::Notice(Notice { kind: Notice::EXPIRED, text: "three have".to_owned() });
+    assert_eq!(&notice.encode()[..], b"\x0b\x0c\x05\x0athree have");
 }
 
 #[test]
@@ -170,9 +177,9 @@ fn a_field_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not()
 
 #[test]
 fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not() {
-    let skipped = Message::Skipped { kind: 11 };
-    assert_eq!(Message::decode(&[11, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
-    assert_eq!(Message::decode(&[11, 2, 0xff]), Ok(Decoded::NeedMore(4)));
+    let skipped = Message::Skipped { kind: 15 };
+    assert_eq!(Message::decode(&[15, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
+    assert_eq!(Message::decode(&[15, 2, 0xff]), Ok(Decoded::NeedMore(4)));
     let error = Message::decode(&[18, 0]).unwrap_err().to_string();
     assert!(error.contains("type 18"), "{error}");
 }
