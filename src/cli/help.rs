@@ -10,7 +10,10 @@ type Group = (&'static str, &'static [&'static str]);
 
 const RECEIVE: [Group; 4] = [
     ("Who may send", &["allow", "allow-file", "shared", "allow-overwrite"]),
-    ("Storing", &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "on-stored"]),
+    (
+        "Storing",
+        &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "warn-free", "on-stored"],
+    ),
     ("Limits", &["max-frame", "memory", "stall"]),
     ("Running and output", &RUNNING),
 ];
