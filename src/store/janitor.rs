@@ -28,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A removal works for so long and then pauses, so that it has less than a third of one processor and of the disk.
 const WORK: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(60);
+/// The same while more has to go than is being removed: a disk that fills up is in the way of storing most of all.
+const HARD_WORK: Duration = Duration::from_millis(60);
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
 /// A day in which a frame was stored so short a time ago is being written.
 const QUIET: u64 = 60 * 1_000_000_000;
 /// Records of days that have expired may take so much, or such a part of what is stored, before the oldest go.
@@ -72,6 +75,8 @@ struct Work {
     options: StoreOptions,
     stopped: Receiver<()>,
     removal: Option<(SourceName, Removal)>,
+    /// More has to go than is being removed.
+    is_behind: bool,
     said: Said,
     /// That there is nothing to be removed though there should be.
     short: Said,
@@ -83,12 +88,14 @@ type Stocked<'a> = (&'a SourceName, &'a DayStock);
 impl Work {
     fn new(root: &Arc<Root>, options: StoreOptions, stopped: Receiver<()>) -> Self {
         let (said, short) = (Said::default(), Said::default());
-        Self { root: Arc::downgrade(root), options, stopped, removal: None, said, short }
+        let root = Arc::downgrade(root);
+        Self { root, options, stopped, removal: None, is_behind: false, said, short }
     }
 
     fn run(&mut self) {
         loop {
             let pause = match self.go_on() {
+                Ok(true) if self.is_behind => SHORT_PAUSE,
                 Ok(true) => PAUSE,
                 Ok(false) => LOOK_EVERY,
                 Err(error) => {
@@ -173,7 +180,10 @@ impl Work {
             with_seat(root, &source, options, |seat| seat.is_last(record)).unwrap_or(false)
         };
         let folder = root.folder()?.folder(source.as_str());
-        let done = folder.and_then(|folder| removal.go_on(&folder, WORK, &mut is_last));
+        let time = if self.is_behind { HARD_WORK } else { WORK };
+        let done = folder.and_then(|folder| removal.go_on(&folder, time, &mut is_last));
+        let stock = root.seats().stock();
+        self.is_behind = victim(&self.options.keep, &stock, root, self.options.clock).is_some();
         if !done.map_err(failed)? {
             self.removal = Some((source, removal));
             return Ok(true);
