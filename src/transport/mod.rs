@@ -146,6 +146,8 @@ pub struct OutgoingFrame {
     /// When a live frame that is still not through has become part of the backlog, and the priority
     /// that it has from then on.
     pub late: Option<(Instant, i32)>,
+    /// When it is of no use any more, where there is such a time.
+    pub deadline: Option<Instant>,
 }
 
 impl OutgoingFrame {

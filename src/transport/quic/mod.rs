@@ -1,6 +1,6 @@
 //! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
 
-mod departure;
+pub mod departure;
 mod dial;
 pub mod gather;
 mod incoming;
@@ -9,7 +9,7 @@ mod linger_tests;
 mod listen;
 mod messages;
 mod receive;
-mod repairing;
+pub mod repairing;
 mod runtime;
 mod send;
 pub mod settings;
