@@ -39,6 +39,7 @@ const MAP: [(&str, May); 22] = [
             "receiver",
         ]),
     ),
+    ("view", May::Import(&["frame", "manifest", "store", "receiver"])),
     ("link", May::Import(&["frame"])),
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),

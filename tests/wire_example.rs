@@ -2,6 +2,7 @@
 //! from the code.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use framelane::frame::{
     Captured, Clock, ContentHash, DropRange, DropReason, FrameMeta, FrameName, MediaType, RunId,
@@ -12,7 +13,7 @@ use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
     Answer, Capabilities, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame, Message,
     Noted, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
-    SourceHello, SourceId, Totals, Verdict, Welcome, record,
+    SourceHello, SourceId, SourceStanding, Standing, Totals, Verdict, Welcome, record,
 };
 
 /// 2023-11-14 22:13:20 UTC.
@@ -112,6 +113,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("receipts", Message::Receipts(receipts)),
         ("refusal", Message::Refusal(refusal)),
         ("drops", Message::Drops(drops())),
+        ("standing", Message::Standing(standing())),
         ("noted", Message::Noted(Noted { source: SOURCE, run: RUN, frames: noted })),
         ("end-of-run", Message::EndOfRun(end_of_run())),
         ("totals", Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 })),
@@ -120,6 +122,22 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("join", Message::Join(Join { session: [7; 16], token: [9; 16] })),
         ("skipped", Message::Skipped { kind: 11 }),
     ]
+}
+
+fn standing() -> Standing {
+    let lag = Some(Duration::from_millis(80));
+    Standing {
+        rtt: Duration::from_micros(42_000),
+        packets_sent: 1_000,
+        packets_lost: 20,
+        bytes_sent: 1_200_000,
+        repair_bytes: 40_000,
+        clock_ahead: Some(-2),
+        sources: vec![
+            SourceStanding { source: SourceId(0), captured: 300, settled: 300, lag: None },
+            SourceStanding { source: SOURCE, captured: 300, settled: 297, lag },
+        ],
+    }
 }
 
 fn hello() -> Hello {

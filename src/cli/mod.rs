@@ -21,6 +21,7 @@ mod signals;
 mod sources;
 mod trust;
 mod verify;
+mod watching;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ enum Command {
     Receive(receive::ReceiveArgs),
     Send(Box<send::SendArgs>),
     Verify(verify::VerifyArgs),
+    Watch(watching::WatchArgs),
     Compare(compare::CompareArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
@@ -145,6 +147,7 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
         Command::Receive(args) => receive::run(&args, talk, loaded),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
+        Command::Watch(args) => watching::run(&args),
         Command::Compare(args) => compare::run(&args, talk),
         Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),

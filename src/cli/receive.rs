@@ -2,6 +2,7 @@
 
 mod policy;
 mod summary;
+mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ use crate::store::Layout;
 use crate::transport::{self, Transport};
 use policy::Followed;
 use summary::Summary;
+use view::{Showing, ViewArgs};
 
 const AFTER_HELP: &str = "\
 When it is ready it prints `listening on ADDR:PORT` on stdout, and on stderr the `send` command to
@@ -98,6 +100,8 @@ pub(super) struct ReceiveArgs {
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    view: ViewArgs,
 }
 
 /// A transport, and where it listens if not where the others do.
@@ -173,6 +177,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
     let shared = SharedPolicy::from(policy.clone());
     let receiver = receiver(args, &shared)?;
     let manager = Arc::new(Manager::of_process()?);
+    let to_show = args.view.checked()?;
     let identity = trust::identity(&args.certs)?;
     process::return_memory();
     process::runtime()?.block_on(async {
@@ -187,8 +192,10 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
         announce(&serving.places, serving.pin, &policy, talk);
         let places: Vec<_> = serving.places.iter().map(|place| place.address.to_string()).collect();
         manager.ready(&format!("listening on {}", places.join(", ")));
+        let showing = to_show.map(|it| it.show(&serving, &args.out, talk)).transpose()?;
         let bar = output::bar(talk, None);
         let told = Told { bar: &bar, talk, heart: Heart::new(manager.clone()) };
+        let stop = Stop { tell: stop, showing: showing.as_ref() };
         let served = serve(&mut serving, args.once, wish, (stop, &manager), told).await;
         drop(bar);
         let (summary, wish) = served?;
@@ -301,12 +308,25 @@ impl Watch {
     }
 }
 
+/// Ends the taking of frames.
+struct Stop<'a> {
+    tell: watch::Sender<bool>,
+    showing: Option<&'a Showing>,
+}
+
+impl Stop<'_> {
+    fn now(&self) {
+        self.showing.into_iter().for_each(Showing::stopping);
+        self.tell.send_replace(true);
+    }
+}
+
 /// Serves until it is told to stop, or with `once` until a sender has sent all it has.
 async fn serve(
     serving: &mut Serving,
     once: bool,
     mut wish: watch::Receiver<Wish>,
-    (stop, manager): (watch::Sender<bool>, &Manager),
+    (stop, manager): (Stop<'_>, &Manager),
     told: Told<'_>,
 ) -> anyhow::Result<(Summary, Wish)> {
     let Told { bar, talk, mut heart } = told;
@@ -343,7 +363,7 @@ async fn serve(
         }
     };
     manager.stopping("storing what has arrived");
-    stop.send_replace(true);
+    stop.now();
     (&mut serving.task).await??;
     while let Ok(session) = serving.reports.try_recv() {
         summary::tell(&session, talk);

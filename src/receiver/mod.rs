@@ -1,5 +1,6 @@
 //! The receiving end: sessions from many senders, one store, and a receipt for every stored frame.
 
+mod board;
 mod busy;
 mod hashing;
 mod limits;
@@ -19,6 +20,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use board::{
+    BOUNDS, Board, Counts, Guest, Newest, Panel, Quantiles, SECONDS, Second, Share, Snapshot,
+    Spread, Told,
+};
 pub use busy::Busy;
 pub use limits::ReceiveLimits;
 use progress::Presence;

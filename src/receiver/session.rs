@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::board::{Seat, Told};
 use super::progress::Presence;
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::server::Server;
@@ -22,7 +23,7 @@ use crate::store::{Note, Opener, Outcome, Place};
 use crate::transport::{Account, Arrival, Claim, ReceiverLink, TransportError};
 use crate::wire::{
     Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Receipts, Refusal,
-    RefusalCode, SequenceRun, SourceId, Totals, Welcome,
+    RefusalCode, SequenceRun, SourceId, Standing, Totals, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -212,6 +213,8 @@ struct Lane {
     from: Arc<Opener>,
     totals: SourceTotals,
     ended: bool,
+    /// Its place at what is shown of the source.
+    seat: Seat,
 }
 
 impl<'a> ReceiverSession<'a> {
@@ -221,7 +224,7 @@ impl<'a> ReceiverSession<'a> {
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
         from.shared = server.limits.shared;
         from.began = Some(UnixNanos::now());
-        let lanes = open_all(hello, &from, &link.account, server).await?;
+        let lanes = open_all(hello, &from, link, server).await?;
         // A run goes on behind what the source has.
         let next = |admitted: &Admitted| {
             Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
@@ -384,6 +387,10 @@ impl<'a> ReceiverSession<'a> {
             }
             Arrival::Message(Message::Drops(drops), claim) => self.drops(drops, claim),
             Arrival::Message(Message::EndOfRun(end), claim) => self.end_run(end, claim),
+            Arrival::Message(Message::Standing(standing), _) => {
+                self.show(&standing);
+                Ok(())
+            }
             Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
@@ -405,7 +412,9 @@ impl<'a> ReceiverSession<'a> {
         let known = frame.filter(|(source, _)| usize::from(source.0) < self.lanes.len());
         match known {
             Some((source, sequence)) => {
-                self.lanes[usize::from(source.0)].totals.refused += 1;
+                let lane = &mut self.lanes[usize::from(source.0)];
+                lane.totals.refused += 1;
+                lane.seat.panel().refused();
                 self.outbox
                     .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
             }
@@ -413,10 +422,19 @@ impl<'a> ReceiverSession<'a> {
         }
     }
 
+    /// Has shown how the sender stands. Sources that there are not are passed over: nothing depends on it.
+    fn show(&self, standing: &Standing) {
+        for source in &standing.sources {
+            if let Some(lane) = self.lanes.get(usize::from(source.source.0)) {
+                lane.seat.tell(Told::of(standing, source));
+            }
+        }
+    }
+
     /// Has declared drops noted, which is answered when it is done.
     fn drops(&mut self, drops: Drops, claim: Claim) -> Result<(), Ending> {
         let Drops { source, run, ranges } = drops;
-        self.lane(source)?;
+        self.lane(source)?.seat.panel().dropped(run, &ranges);
         let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
         let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
         let dropped = Note::Dropped { run, ranges, place: Place::Sender };
@@ -458,6 +476,7 @@ impl<'a> ReceiverSession<'a> {
         lane.ended = true;
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
+        lane.seat.end(end.lost_count);
         let (stored, already) = (lane.totals.stored, lane.totals.stored_before);
         let totals = Totals { source: end.source, stored, already };
         if end.run == RunId::NONE {
@@ -563,7 +582,7 @@ impl<'a> ReceiverSession<'a> {
 async fn open_all(
     hello: &Hello,
     from: &Opener,
-    account: &Account,
+    link: &ReceiverLink,
     server: &Server,
 ) -> Result<Vec<(Lane, Admitted)>, Ending> {
     let mut opening = JoinSet::new();
@@ -571,12 +590,14 @@ async fn open_all(
         let mut from = from.clone();
         from.run = (source.run != RunId::NONE).then_some(source.run);
         let (from, name) = (Arc::new(from), source.name.clone());
-        let (sources, account) = (server.sources.clone(), account.clone());
+        let (sources, account) = (server.sources.clone(), link.account.clone());
+        let (peer, path) = (link.peer.clone(), link.path.clone());
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
                 let totals = SourceTotals { name: name.to_string(), ..SourceTotals::default() };
-                (place, (Lane { thread, from, totals, ended: false }, admitted))
+                let seat = Seat::take(sources.panel(&name, &from), &peer, &path);
+                (place, (Lane { thread, from, totals, ended: false, seat }, admitted))
             })
         });
     }

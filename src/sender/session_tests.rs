@@ -256,7 +256,7 @@ async fn a_receiver_that_asks_for_hashes_again_and_again_is_left() {
             message = link.messages.recv() => {
                 let offer = match message {
                     Some(Message::Offer(offer)) => offer,
-                    Some(Message::ClockProbe(_)) => continue,
+                    Some(Message::ClockProbe(_) | Message::Standing(_)) => continue,
                     other => panic!("{other:?}"),
                 };
                 offered.push(offer.entries.iter().all(|entry| entry.hash.is_some()));

@@ -136,6 +136,12 @@ pub trait OpenSource: Debug + Send {
     fn last_sequence(&mut self) -> Option<Sequence> {
         None
     }
+
+    /// How many frames the source has, of all times; `None` where the store does not count them. Asked after
+    /// each batch.
+    fn held(&mut self) -> Option<u64> {
+        None
+    }
 }
 
 /// Who uses a source: a sender, as a session knows it.

@@ -271,6 +271,10 @@ impl OpenSource for FolderSource {
         let footing = self.footing.as_ref()?;
         footing.volumes.last_sequence().max(footing.account.last_sequence())
     }
+
+    fn held(&mut self) -> Option<u64> {
+        Some(self.frames())
+    }
 }
 
 fn info(record: &Record) -> StoredInfo {

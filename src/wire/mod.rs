@@ -23,7 +23,7 @@ pub use limits::{MAX_ENTRIES, MAX_MESSAGE_BYTES, MAX_SOURCES};
 pub use message::{
     Answer, Capabilities, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, Message,
     Noted, Offer, OfferEntry, Receipts, Refusal, SESSION_ID_BYTES, SequenceRun, SourceHello,
-    Totals, Verdict, VerdictRun, Welcome,
+    SourceStanding, Standing, Totals, Verdict, VerdictRun, Welcome,
 };
 pub use source_id::SourceId;
 

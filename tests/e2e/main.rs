@@ -28,4 +28,5 @@ mod store_trouble;
 mod support;
 mod trust;
 mod verify;
+mod view;
 mod weights;

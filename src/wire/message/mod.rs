@@ -7,6 +7,7 @@ mod offer;
 mod opening;
 mod receipt;
 mod run;
+mod standing;
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ pub use opening::{
 };
 pub use receipt::{Receipts, Refusal, SequenceRun};
 pub use run::{Drops, EndOfRun, LostFrame, Noted, Totals};
+pub use standing::{SourceStanding, Standing};
 
 /// What the two ends say to each other beside the frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub enum Message {
     },
     /// Sender: frames that will not come.
     Drops(Drops),
+    /// Sender: how it stands, for whoever looks at the receiver.
+    Standing(Standing),
     /// Receiver: drops that are in its ledger.
     Noted(Noted),
     /// First on a connection that joins a session. Not in use yet.
@@ -77,6 +81,7 @@ impl Message {
             Self::ClockProbe(_) => 9,
             Self::ClockReply { .. } => 10,
             Self::Drops(_) => 12,
+            Self::Standing(_) => 13,
             Self::Noted(_) => 14,
             Self::Join(_) => 16,
             Self::Skipped { kind } => *kind,
@@ -97,6 +102,7 @@ impl Message {
             Self::ClockProbe(_) => "clock probe",
             Self::ClockReply { .. } => "clock reply",
             Self::Drops(_) => "drops",
+            Self::Standing(_) => "standing",
             Self::Noted(_) => "noted drops",
             Self::Join(_) => "join",
             Self::Skipped { .. } => "message of a later version",
@@ -122,6 +128,7 @@ impl Message {
                 payload.u64(*asked).u64(*arrived).u64(*replied);
             }
             Self::Drops(drops) => drops.encode(&mut payload),
+            Self::Standing(standing) => standing.encode(&mut payload),
             Self::Noted(noted) => noted.encode(&mut payload),
             Self::Join(join) => join.encode(&mut payload),
             Self::Skipped { .. } => {}
@@ -182,6 +189,7 @@ impl Message {
                 Self::ClockReply { asked, arrived, replied }
             }
             12 => Self::Drops(Drops::decode(reader)?),
+            13 => Self::Standing(Standing::decode(reader)?),
             14 => Self::Noted(Noted::decode(reader)?),
             16 => Self::Join(Join::decode(reader)?),
             other if is_ignorable(other) => {

@@ -54,6 +54,22 @@ fn drops() -> Message {
     Message::Drops(Drops { source: SOURCE, run: RUN, ranges: vec![late, garbage] })
 }
 
+fn standing() -> Message {
+    let source = |source, lag| SourceStanding { source, captured: 300, settled: 297, lag };
+    Message::Standing(Standing {
+        rtt: std::time::Duration::from_micros(42_000),
+        packets_sent: 1_000,
+        packets_lost: 20,
+        bytes_sent: 1_200_000,
+        repair_bytes: 40_000,
+        clock_ahead: Some(-2),
+        sources: vec![
+            source(SourceId(0), None),
+            source(SOURCE, Some(std::time::Duration::from_millis(80))),
+        ],
+    })
+}
+
 fn end_of_run(lost: Vec<LostFrame>, lost_count: u64) -> EndOfRun {
     let (first, captured, ended) = (Sequence(0), 2_000, UnixNanos(9));
     EndOfRun { source: SOURCE, run: RUN, first, captured, ended, lost, lost_count }
@@ -83,6 +99,7 @@ fn examples() -> Vec<Message> {
         Message::ClockProbe(77),
         Message::ClockReply { asked: 77, arrived: 78, replied: 79 },
         drops(),
+        standing(),
         Message::Noted(Noted { source: SOURCE, run: RUN, frames: vec![noted] }),
         Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
     ]
