@@ -10,9 +10,9 @@ use framelane::frame::{
 use framelane::repair::{self, Layout, Plan};
 use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
-    Answer, Capabilities, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame, Message,
-    Noted, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
-    SourceHello, SourceId, Totals, Verdict, Welcome, record,
+    Answer, Capabilities, Counted, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame,
+    Message, Noted, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
+    SourceHello, SourceId, Totals, Trial, Verdict, Welcome, record,
 };
 
 /// 2023-11-14 22:13:20 UTC.
@@ -118,6 +118,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("clock-probe", Message::ClockProbe(77)),
         ("clock-reply", Message::ClockReply { asked: 77, arrived: 78, replied: 79 }),
         ("join", Message::Join(Join { session: [7; 16], token: [9; 16] })),
+        ("trial", Message::Trial(Trial { session: [7; 16], agent: "framelane/0.2".to_owned() })),
+        ("counted", Message::Counted(Counted { frames: 300, bytes: 21 })),
         ("skipped", Message::Skipped { kind: 11 }),
     ]
 }

@@ -9,6 +9,7 @@ mod compare;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod help;
 mod log;
 mod man;
@@ -66,6 +67,7 @@ enum Command {
     Send(Box<send::SendArgs>),
     Verify(verify::VerifyArgs),
     Compare(compare::CompareArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -146,6 +148,7 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
         Command::Compare(args) => compare::run(&args, talk),
+        Command::Doctor(args) => doctor::run(&args, talk),
         Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),
     };

@@ -9,6 +9,7 @@ mod server;
 mod session;
 mod source_thread;
 mod sources;
+mod trial;
 mod work;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub use progress::ReceiveProgress;
 pub use report::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
 use server::Server;
 pub use sources::Sources;
+use trial::Trials;
 
 use crate::transport::{Listener, Transport, Voice};
 
@@ -66,7 +68,7 @@ pub async fn run(
 ) -> Result<(), ReceiveError> {
     let (to_all, all_stop) = watch::channel(false);
     let to_all = Arc::new(to_all);
-    let voice = Voice::default();
+    let (voice, trials) = (Voice::default(), Trials::default());
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let server = Server {
@@ -76,6 +78,7 @@ pub async fn run(
             reports: reports.clone(),
             stop: all_stop.clone(),
             voice: voice.clone(),
+            trials: trials.clone(),
         };
         accepting.spawn(accept(listener, server, to_all.clone()));
     }
@@ -115,9 +118,10 @@ async fn accept(
         let server = server.clone();
         sessions.spawn(async move {
             let mut presence = Presence::new(&server.progress);
-            let report = session::serve(link, &server, &mut presence).await;
-            // Nobody may be interested in reports.
-            let _ = server.reports.send(report);
+            // A trial has none; and nobody may be interested in reports.
+            if let Some(report) = session::serve(link, &server, &mut presence).await {
+                let _ = server.reports.send(report);
+            }
         });
     };
     if let Err(deaf) = &ended {

@@ -8,6 +8,7 @@ use super::limits::ReceiveLimits;
 use super::progress::ReceiveProgress;
 use super::report::SessionReport;
 use super::sources::Sources;
+use super::trial::Trials;
 use crate::transport::Voice;
 
 /// What the sessions of one listener share.
@@ -19,6 +20,7 @@ pub(super) struct Server {
     pub(super) reports: mpsc::UnboundedSender<SessionReport>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) voice: Voice,
+    pub(super) trials: Trials,
 }
 
 impl Server {

@@ -13,6 +13,7 @@ use super::progress::Presence;
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
 use super::server::Server;
 use super::sources::Unopened;
+use super::trial;
 use super::work::{
     Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Told, Work, refusal_code,
 };
@@ -54,8 +55,19 @@ pub(super) async fn serve(
     mut link: ReceiverLink,
     server: &Server,
     presence: &mut Presence,
-) -> SessionReport {
+) -> Option<SessionReport> {
     let mut stop = server.stop.clone();
+    let hello = match opening(&mut link, &mut stop).await {
+        Ok(Opening::Trial) => {
+            try_out(link, server, &mut stop).await;
+            return None;
+        }
+        Ok(Opening::Hello(hello)) => {
+            presence.enter();
+            Ok(hello)
+        }
+        Err(ending) => Err(ending),
+    };
     let mut report = SessionReport {
         peer: link.peer.address.to_string(),
         pin: link.peer.pin.clone(),
@@ -68,7 +80,6 @@ pub(super) async fn serve(
         end: String::new(),
         refused_unnamed: 0,
     };
-    let hello = hello(&mut link, &mut stop).await.inspect(|_| presence.enter());
     let ended = match hello {
         Ok(hello) => match open_in_time(&hello, &link, server, &mut stop).await {
             Ok(mut session) => {
@@ -113,10 +124,35 @@ pub(super) async fn serve(
             why
         }
     };
-    report
+    Some(report)
 }
 
-async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Result<Hello, Ending> {
+/// Serves a session that only measures.
+async fn try_out(mut link: ReceiverLink, server: &Server, stop: &mut watch::Receiver<bool>) {
+    let permit = link.peer.permit.clone();
+    let ended = tokio::select! {
+        ended = trial::serve(&mut link, &server.trials, &server.limits) => {
+            ended.map_err(|(code, why)| Ending { code, why })
+        }
+        () = permit.withdrawn() => Err(revoked(&permit)),
+        () = stopped(stop) => Err(shutting_down()),
+    };
+    if let Err(Ending { code, why }) = ended {
+        drop(link.messages);
+        link.end.close(code, &why).await;
+    }
+}
+
+/// What a session begins with.
+enum Opening {
+    Hello(Hello),
+    Trial,
+}
+
+async fn opening(
+    link: &mut ReceiverLink,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Opening, Ending> {
     let arrival = tokio::select! {
         arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
         () = stopped(stop) => return Err(shutting_down()),
@@ -126,7 +162,8 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
         Ok(Some(Arrival::Message(Message::Hello(hello), _))) if hello.sources.is_empty() => {
             Err(protocol("the hello names no source"))
         }
-        Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(hello),
+        Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(Opening::Hello(hello)),
+        Ok(Some(Arrival::Message(Message::Trial(_), _))) => Ok(Opening::Trial),
         Ok(Some(_)) => Err(protocol("the session did not begin with a hello")),
         Ok(None) => Err(protocol("the connection ended before the hello")),
         Err(_) => {

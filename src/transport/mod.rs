@@ -299,6 +299,8 @@ pub struct PathStats {
     pub rtt: Duration,
     /// Congestion window in bytes.
     pub window: u64,
+    /// The longest payload of a datagram that is known to get through, where the transport is one of datagrams.
+    pub datagram: Option<u16>,
     /// Datagrams that have come, where the transport is one of datagrams.
     pub datagrams_received: Option<u64>,
     /// Packets sent and, of these, lost.

@@ -10,6 +10,7 @@ mod cli;
 mod crash;
 mod crash_live;
 mod demo;
+mod doctor;
 mod door;
 mod door_receiver;
 mod either;

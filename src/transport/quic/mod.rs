@@ -83,6 +83,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
         PathStats {
             rtt: stats.path.rtt,
             window: stats.path.cwnd,
+            datagram: Some(stats.path.current_mtu),
             datagrams_received: Some(stats.udp_rx.datagrams),
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,

@@ -7,6 +7,7 @@ mod offer;
 mod opening;
 mod receipt;
 mod run;
+mod trial;
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ pub use opening::{
 };
 pub use receipt::{Receipts, Refusal, SequenceRun};
 pub use run::{Drops, EndOfRun, LostFrame, Noted, Totals};
+pub use trial::{Counted, Trial};
 
 /// What the two ends say to each other beside the frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +58,10 @@ pub enum Message {
     Noted(Noted),
     /// First on a connection that joins a session. Not in use yet.
     Join(Join),
+    /// First from a sender that only measures: its frames are counted and not stored.
+    Trial(Trial),
+    /// Receiver: what has come in a trial.
+    Counted(Counted),
     /// A message of a later version that may be skipped; its payload is dropped.
     Skipped {
         /// Its type.
@@ -79,6 +85,8 @@ impl Message {
             Self::Drops(_) => 12,
             Self::Noted(_) => 14,
             Self::Join(_) => 16,
+            Self::Trial(_) => 18,
+            Self::Counted(_) => 20,
             Self::Skipped { kind } => *kind,
         }
     }
@@ -99,6 +107,8 @@ impl Message {
             Self::Drops(_) => "drops",
             Self::Noted(_) => "noted drops",
             Self::Join(_) => "join",
+            Self::Trial(_) => "trial",
+            Self::Counted(_) => "trial's count",
             Self::Skipped { .. } => "message of a later version",
         }
     }
@@ -124,6 +134,8 @@ impl Message {
             Self::Drops(drops) => drops.encode(&mut payload),
             Self::Noted(noted) => noted.encode(&mut payload),
             Self::Join(join) => join.encode(&mut payload),
+            Self::Trial(trial) => trial.encode(&mut payload),
+            Self::Counted(counted) => counted.encode(&mut payload),
             Self::Skipped { .. } => {}
         }
         let mut whole = Writer::new();
@@ -184,6 +196,8 @@ impl Message {
             12 => Self::Drops(Drops::decode(reader)?),
             14 => Self::Noted(Noted::decode(reader)?),
             16 => Self::Join(Join::decode(reader)?),
+            18 => Self::Trial(Trial::decode(reader)?),
+            20 => Self::Counted(Counted::decode(reader)?),
             other if is_ignorable(other) => {
                 reader.take(reader.remaining(), "a message of a later version")?;
                 Self::Skipped { kind: other }

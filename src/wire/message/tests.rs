@@ -85,6 +85,8 @@ fn examples() -> Vec<Message> {
         drops(),
         Message::Noted(Noted { source: SOURCE, run: RUN, frames: vec![noted] }),
         Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
+        Message::Trial(Trial { session: [7; SESSION_ID_BYTES], agent: "framelane/0.2".to_owned() }),
+        Message::Counted(Counted { frames: 300, bytes: 18_000_000 }),
     ]
 }
 
@@ -173,8 +175,8 @@ fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not
     let skipped = Message::Skipped { kind: 11 };
     assert_eq!(Message::decode(&[11, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
     assert_eq!(Message::decode(&[11, 2, 0xff]), Ok(Decoded::NeedMore(4)));
-    let error = Message::decode(&[18, 0]).unwrap_err().to_string();
-    assert!(error.contains("type 18"), "{error}");
+    let error = Message::decode(&[22, 0]).unwrap_err().to_string();
+    assert!(error.contains("type 22"), "{error}");
 }
 
 #[test]
@@ -280,7 +282,7 @@ proptest! {
 
     #[test]
     fn garbage_behind_each_type_never_panics(
-        kind in 0_u8..18,
+        kind in 0_u8..22,
         payload in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut bytes = vec![kind, payload.len() as u8];
