@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use framelane::repair::{
-    Assembly, Conditions, Head, Layout, Limits, Plan, Progress, RepairMode, RepairPolicy, Settings,
-    encode, shard_len_for, shards_for, warm_up,
+    Assembly, Conditions, Head, Layout, Limits, Losses, Plan, Progress, RepairMode, RepairPolicy,
+    Settings, encode, shard_len_for, shards_for, warm_up,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -89,7 +89,9 @@ fn shard_lengths(rng: &mut StdRng) {
             print!("{body_len:7} {:4.0} %", loss * 100.0);
             for shard_len in [64, PACKET / 8 / 2 * 2, PACKET] {
                 let most = body_len / shard_len;
-                let shards = shards_for(body_len, PACKET, shard_len, loss, 0.01, most).unwrap_or(0);
+                let shards =
+                    shards_for(body_len, PACKET, shard_len, Losses::independent(loss), 0.01, most)
+                        .unwrap_or(0);
                 let failing = failing_share(rng, body_len, shard_len, shards, loss);
                 let overhead = (shards * shard_len + 2 * TRAILER) as f64 / body_len as f64;
                 print!("    {:5.2} % for {:4.1} %", failing * 100.0, overhead * 100.0);
@@ -164,18 +166,21 @@ fn adaptive_row(rng: &mut StdRng, residual: f64, loss: f64) {
     let rtt = Duration::from_millis(50);
     let now = Conditions {
         loss: Some(loss),
+        run: 1.0,
         rtt,
         load: 0.4,
         busy: 0.0,
         backlog: false,
         bulk: false,
+        deadline: None,
         packet_len: PACKET,
+        packet_rate: 2_000.0,
     };
     let mut failing = [0usize; 2];
     let mut repair = 0;
     for _ in 0..FRAMES / 4 {
         for (source, body_len) in [60_000, 20_000].into_iter().enumerate() {
-            let plan = policy.plan(body_len as u64, &now);
+            let plan = policy.plan(body_len as u64, &now).map(|repair| repair.plan);
             let shard_len = shard_len_for(PACKET, body_len as u64);
             let shards = plan.map_or(0, |plan| plan.repair_shards());
             repair += plan.map_or(0, |plan| plan.repair_len() + 2 * TRAILER);

@@ -117,6 +117,8 @@ pub mod spool;
 pub mod store;
 pub mod transport;
 pub mod verify;
+#[cfg(feature = "view")]
+pub mod view;
 pub mod wire;
 
 pub use door::{Frame, Receipt, Received, Receiver, Sender};

@@ -11,22 +11,27 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use framelane::link::{Emulation, LinkSpec, available_congestion_controls, enter_user_namespace};
+use framelane::link::{
+    Emulation, LinkSpec, Privilege, available_congestion_controls, enter_user_namespace,
+};
 
 type Test = fn(&Emulation) -> Result<()>;
 
-const TESTS: [(&str, Test); 11] = [
+const TESTS: [(&str, Test); 14] = [
     ("delay_is_within_a_millisecond", delay_is_within_a_millisecond),
     ("udp_losses_are_inside_their_bounds", udp_losses_are_inside_their_bounds),
     ("bursts_are_as_long_as_asked", bursts_are_as_long_as_asked),
     ("a_seed_loses_the_same_packets_again", a_seed_loses_the_same_packets_again),
     ("the_queue_drops_what_does_not_fit", the_queue_drops_what_does_not_fit),
     ("an_outage_takes_the_link_down", an_outage_takes_the_link_down),
+    ("longer_packets_vanish", longer_packets_vanish),
+    ("a_policer_holds_the_rate_without_a_queue", a_policer_holds_the_rate_without_a_queue),
     ("udp_gets_the_rate", udp_gets_the_rate),
     ("tcp_gets_the_rate", tcp_gets_the_rate),
     ("segments_are_cut_before_the_link", segments_are_cut_before_the_link),
     ("every_congestion_control_can_be_chosen", every_congestion_control_can_be_chosen),
     ("loopback_works_at_both_ends", loopback_works_at_both_ends),
+    ("a_translator_forgets_its_mappings", a_translator_forgets_its_mappings),
 ];
 
 fn main() -> ExitCode {
@@ -51,6 +56,10 @@ fn main() -> ExitCode {
             let outcome = report(name, test(&perfect));
             all = if outcome == ExitCode::SUCCESS { all } else { outcome };
         }
+    }
+    if filter.is_none_or(|filter| "two_paths_are_apart".contains(filter.as_str())) {
+        let outcome = report("two_paths_are_apart", two_paths_are_apart(privilege));
+        all = if outcome == ExitCode::SUCCESS { all } else { outcome };
     }
     let gone = report("nothing_is_left_behind", nothing_is_left_behind(perfect));
     if gone == ExitCode::SUCCESS { all } else { gone }
@@ -331,6 +340,81 @@ fn the_queue_drops_what_does_not_fit(emulation: &Emulation) -> Result<()> {
     let slowest = arrived.iter().map(|(_, time)| *time).max().unwrap_or_default();
     // A full queue takes 24 ms, and the last one that fits was sent a moment after the first.
     ensure!(slowest >= Duration::from_millis(23), "the queue never was full: {slowest:?}");
+    Ok(())
+}
+
+fn longer_packets_vanish(emulation: &Emulation) -> Result<()> {
+    set(emulation, "mtu=1280")?;
+    // 20 bytes of IP and 8 of UDP.
+    for (bytes, arrives) in [(1_252, 50), (1_253, 0)] {
+        let arrived = one_way(emulation, 50, bytes, Duration::from_micros(100))?.arrived.len();
+        ensure!(arrived == arrives, "{arrived} of 50 datagrams of {bytes} bytes arrived");
+    }
+    ensure!(emulation.stats().up.dropped_long == 50, "{:?}", emulation.stats().up);
+    Ok(())
+}
+
+fn a_policer_holds_the_rate_without_a_queue(emulation: &Emulation) -> Result<()> {
+    set(emulation, "police=10mbit")?;
+    // 20 Mbit/s for a second, of which half passes, and what the bucket had.
+    let Series { arrived, sent_late } =
+        one_way(emulation, 2_000, 1_222, Duration::from_micros(500))?;
+    println!("  {} of 2000 passed, {sent_late} sent late", arrived.len());
+    ensure!(
+        (980..=1_100 + sent_late as usize).contains(&arrived.len()),
+        "{} passed",
+        arrived.len()
+    );
+    ensure!(emulation.stats().up.max_queue_bytes == 0, "{:?}", emulation.stats().up);
+    Ok(())
+}
+
+/// Answers to the ports of before are dropped, which a socket that listens for anything would hear.
+fn a_translator_forgets_its_mappings(emulation: &Emulation) -> Result<()> {
+    set(emulation, "delay=1ms")?;
+    let (near, far) = udp_pair(emulation)?;
+    near.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let mut buffer = [0; 16];
+    let mut seen_from = || -> Result<std::net::SocketAddr> {
+        near.send(b"out")?;
+        Ok(far.recv_from(&mut buffer)?.1)
+    };
+    let before = seen_from()?;
+    emulation.forget_mappings(0)?;
+    far.send_to(b"late", before)?;
+    let mut heard = [0; 16];
+    ensure!(near.recv(&mut heard).is_err(), "an answer to a port that was forgotten came through");
+    let after = seen_from()?;
+    ensure!(after != before && after.ip() == before.ip(), "{before} and {after}");
+    far.send_to(b"back", after)?;
+    ensure!(near.recv(&mut heard)? == 4, "the answer did not come");
+    let (near, far) = tcp_pair(emulation)?;
+    (&near).write_all(b"over tcp")?;
+    (&far).read_exact(&mut heard[..8])?;
+    ensure!(&heard[..8] == b"over tcp");
+    Ok(())
+}
+
+/// What is sent from an address of one path leaves by it, and another path knows nothing of it.
+fn two_paths_are_apart(privilege: Privilege) -> Result<()> {
+    let pair = Emulation::start_paths(privilege, &[spec("delay=1ms")?, spec("delay=30ms")?])?;
+    for (path, delay) in [(0, 1), (1, 30)] {
+        let far = pair.far().run(|| UdpSocket::bind((pair.far_addr_of(path), 0)))??;
+        far.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let near = pair.near().run(|| UdpSocket::bind((pair.near_addr_of(path), 0)))??;
+        let sent = Instant::now();
+        near.send_to(b"x", far.local_addr()?)?;
+        far.recv(&mut [0; 4])?;
+        let took = sent.elapsed();
+        println!("  path {path} of {delay} ms: {took:?}");
+        ensure!((delay..delay + 20).contains(&took.as_millis()), "{took:?} over path {path}");
+        // The thread publishes its counts a moment later.
+        sleep_until(Instant::now() + Duration::from_millis(20));
+        ensure!(pair.stats_of(path).up.delivered == 1, "{:?}", pair.stats_of(path));
+    }
+    pair.replace_path(1, &spec("loss=100%")?)?;
+    ensure!(pair.stats_of(0).up.delivered == 1, "the other path began anew");
+    ensure!(pair.replace_path(2, &spec("loss=1%")?).is_err(), "there are two");
     Ok(())
 }
 

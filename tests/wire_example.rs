@@ -2,6 +2,7 @@
 //! from the code.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use framelane::frame::{
     Captured, Clock, ContentHash, DropRange, DropReason, FrameMeta, FrameName, MediaType, RunId,
@@ -10,9 +11,10 @@ use framelane::frame::{
 use framelane::repair::{self, Layout, Plan};
 use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
-    Answer, Capabilities, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame, Message,
-    Noted, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout, SequenceRun,
-    SourceHello, SourceId, Totals, Verdict, Welcome, record,
+    Answer, Capabilities, Counted, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame,
+    Message, Noted, Notice, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout,
+    SequenceRun, SourceHello, SourceId, SourceStanding, Standing, Totals, Trial, Verdict, Welcome,
+    record,
 };
 
 /// 2023-11-14 22:13:20 UTC.
@@ -31,6 +33,10 @@ fn every_message_is_as_specified() {
         }
         assert_eq!(Message::decode(golden), Ok(Decoded::Value(message, golden.len())), "{name}");
     }
+}
+
+fn notice() -> Message {
+    Message::Notice(Notice { kind: Notice::EXPIRED, text: "three have".to_owned() })
 }
 
 #[test]
@@ -112,14 +118,34 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("receipts", Message::Receipts(receipts)),
         ("refusal", Message::Refusal(refusal)),
         ("drops", Message::Drops(drops())),
+        ("standing", Message::Standing(standing())),
+        ("notice", notice()),
         ("noted", Message::Noted(Noted { source: SOURCE, run: RUN, frames: noted })),
         ("end-of-run", Message::EndOfRun(end_of_run())),
         ("totals", Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 })),
         ("clock-probe", Message::ClockProbe(77)),
         ("clock-reply", Message::ClockReply { asked: 77, arrived: 78, replied: 79 }),
         ("join", Message::Join(Join { session: [7; 16], token: [9; 16] })),
-        ("skipped", Message::Skipped { kind: 11 }),
+        ("trial", Message::Trial(Trial { session: [7; 16], agent: "framelane/0.2".to_owned() })),
+        ("counted", Message::Counted(Counted { frames: 300, bytes: 21 })),
+        ("skipped", Message::Skipped { kind: 15 }),
     ]
+}
+
+fn standing() -> Standing {
+    let lag = Some(Duration::from_millis(80));
+    Standing {
+        rtt: Duration::from_micros(42_000),
+        packets_sent: 1_000,
+        packets_lost: 20,
+        bytes_sent: 1_200_000,
+        repair_bytes: 40_000,
+        clock_ahead: Some(-2),
+        sources: vec![
+            SourceStanding { source: SourceId(0), captured: 300, settled: 300, lag: None },
+            SourceStanding { source: SOURCE, captured: 300, settled: 297, lag },
+        ],
+    }
 }
 
 fn hello() -> Hello {

@@ -8,10 +8,14 @@ use clap::Command;
 /// A group of a command's options, by their long names.
 type Group = (&'static str, &'static [&'static str]);
 
-const RECEIVE: [Group; 4] = [
+const RECEIVE: [Group; 5] = [
     ("Who may send", &["allow", "allow-file", "shared", "allow-overwrite"]),
-    ("Storing", &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "on-stored"]),
+    (
+        "Storing",
+        &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "warn-free", "on-stored"],
+    ),
     ("Limits", &["max-frame", "memory", "stall"]),
+    ("Seeing it", &["view", "view-token-file", "view-token", "view-host"]),
     ("Running and output", &RUNNING),
 ];
 
@@ -23,6 +27,7 @@ const SEND: [Group; 6] = [
             "ca",
             "known-receivers",
             "transport",
+            "via",
             "congestion",
             "tcp-congestion",
             "repair",
@@ -48,18 +53,8 @@ const SEND: [Group; 6] = [
     ("Running and output", &RUNNING),
 ];
 
-const RUNNING: [&str; 10] = [
-    "once",
-    "certs",
-    "json",
-    "config",
-    "print-config",
-    "quiet",
-    "verbose",
-    "help",
-    "version",
-    "view",
-];
+const RUNNING: [&str; 9] =
+    ["once", "certs", "json", "config", "print-config", "quiet", "verbose", "help", "version"];
 
 const EXAMPLES: [(&str, &str); 4] = [
     (

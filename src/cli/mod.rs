@@ -9,6 +9,7 @@ mod compare;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod help;
 mod log;
 mod man;
@@ -18,9 +19,12 @@ mod receive;
 mod send;
 mod service;
 mod signals;
+mod since;
 mod sources;
+mod tail;
 mod trust;
 mod verify;
+mod watching;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -65,7 +69,10 @@ enum Command {
     Receive(receive::ReceiveArgs),
     Send(Box<send::SendArgs>),
     Verify(verify::VerifyArgs),
+    Watch(watching::WatchArgs),
+    Tail(tail::TailArgs),
     Compare(compare::CompareArgs),
+    Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
     #[command(hide = true)]
     Man(man::ManArgs),
@@ -145,7 +152,10 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
         Command::Receive(args) => receive::run(&args, talk, loaded),
         Command::Send(args) => send::run(&args, talk),
         Command::Verify(args) => verify::run(&args, talk),
+        Command::Watch(args) => watching::run(&args),
+        Command::Tail(args) => tail::run(&args),
         Command::Compare(args) => compare::run(&args, talk),
+        Command::Doctor(args) => doctor::run(&args, talk),
         Command::Completions(args) => completions::run(&args, self::command()),
         Command::Man(args) => man::run(&args, self::command()),
     };

@@ -1,7 +1,9 @@
 //! `framelane receive`: store what senders send.
 
+mod on_stored;
 mod policy;
 mod summary;
+mod view;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,14 +22,16 @@ use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, address, output, process, trust,
 };
 use crate::door::{self, OnceEnd, Place, Receiver, ReceiverBuilder, Serving};
-use crate::frame::{ByteSize, Span};
+use crate::frame::{ByteSize, Share, Span};
 use crate::identity::{Allow, Pin, SenderPolicy, SharedPolicy};
 use crate::receiver::{ReceiveLimits, ReceiveProgress};
 use crate::report::Versioned;
-use crate::store::Layout;
+use crate::store::{Keep, Layout};
 use crate::transport::{self, Transport};
+use on_stored::OnStored;
 use policy::Followed;
 use summary::Summary;
+use view::{Showing, ViewArgs};
 
 const AFTER_HELP: &str = "\
 When it is ready it prints `listening on ADDR:PORT` on stdout, and on stderr the `send` command to
@@ -80,6 +84,23 @@ pub(super) struct ReceiveArgs {
     /// How frames are put into folders: flat, or a folder for each day or hour of capture, in UTC
     #[arg(long, value_name = "LAYOUT", default_value = "flat", value_parser = Layout::from_str)]
     layout: Layout,
+    /// Remove frames when so much time has passed since they were stored, as in 30d: whole days of capture, the oldest
+    /// first
+    #[arg(long, value_name = "TIME", value_parser = parse_keep)]
+    keep: Option<Span>,
+    /// Remove the oldest days while the frames of the store take more than this, as in 500GB
+    #[arg(long, value_name = "SIZE")]
+    keep_bytes: Option<ByteSize>,
+    /// Remove the oldest days while less than this part of the disk is free, as in 10%
+    #[arg(long, value_name = "SHARE")]
+    keep_free: Option<Share>,
+    /// Say that the disk is nearly full when less than this part of it is free
+    #[arg(long, value_name = "SHARE", default_value = "5%")]
+    warn_free: Share,
+    /// Run this command, and give it a line for each stored frame on its standard input, as `framelane tail` prints
+    /// them. It is started again when it ends; storing never waits for it
+    #[arg(long, value_name = "CMD")]
+    on_stored: Option<String>,
     /// Refuse frames longer than this
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_max_frame)]
     max_frame: ByteSize,
@@ -98,6 +119,8 @@ pub(super) struct ReceiveArgs {
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    view: ViewArgs,
 }
 
 /// A transport, and where it listens if not where the others do.
@@ -129,6 +152,16 @@ fn parse_max_frame(text: &str) -> Result<ByteSize, String> {
     }
 }
 
+fn parse_keep(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>() {
+        Ok(Span(time)) if time < Duration::from_secs(60) => {
+            Err("frames that are being stored are never removed; write a minute or more, as in 30d"
+                .to_owned())
+        }
+        time => time.map_err(|error| error.to_string()),
+    }
+}
+
 fn parse_stall(text: &str) -> Result<Span, String> {
     /// Less than the pauses of any link would end sessions that are well.
     const SHORTEST: Duration = Duration::from_millis(100);
@@ -146,6 +179,7 @@ fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder
     let limits = ReceiveLimits {
         stall: args.stall.0,
         shared: args.shared,
+        warn_free: args.warn_free,
         allow_overwrite: args.allow_overwrite,
         ..ReceiveLimits::default()
     };
@@ -155,6 +189,10 @@ fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder
     };
     receiver = receiver.policy(policy.clone()).limits(limits).max_frame(args.max_frame);
     receiver = receiver.out(&args.out).durable(args.durable).layout(args.layout);
+    let mut keep = Keep::default();
+    keep.age = args.keep.map(|Span(time)| time);
+    (keep.bytes, keep.free) = (args.keep_bytes, args.keep_free);
+    receiver = receiver.keep(keep);
     if let Some(memory) = args.memory {
         receiver = receiver.memory(memory);
     }
@@ -165,6 +203,10 @@ fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder
         };
     }
     receiver.check().map_err(Failure::usage)?;
+    if args.on_stored.is_some() && args.out.to_string_lossy().contains('{') {
+        let why = "--on-stored follows one store; take an --out without {sender} and {date}";
+        return Err(Failure::usage(anyhow!(why)));
+    }
     Ok(receiver)
 }
 
@@ -173,6 +215,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
     let shared = SharedPolicy::from(policy.clone());
     let receiver = receiver(args, &shared)?;
     let manager = Arc::new(Manager::of_process()?);
+    let to_show = args.view.checked()?;
     let identity = trust::identity(&args.certs)?;
     process::return_memory();
     process::runtime()?.block_on(async {
@@ -184,14 +227,20 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
             Followed::start(allow_file, shared, loaded, manager.clone())?;
         }
         let mut serving = receiver.identity(identity).serve(stopping)?;
+        let on_stored = args.on_stored.clone();
+        let following = on_stored.map(|command| OnStored::start(command, &args.out)).transpose()?;
         announce(&serving.places, serving.pin, &policy, talk);
         let places: Vec<_> = serving.places.iter().map(|place| place.address.to_string()).collect();
         manager.ready(&format!("listening on {}", places.join(", ")));
+        let showing = to_show.map(|it| it.show(&serving, &args.out, talk)).transpose()?;
         let bar = output::bar(talk, None);
         let told = Told { bar: &bar, talk, heart: Heart::new(manager.clone()) };
+        let stop = Stop { tell: stop, showing: showing.as_ref() };
         let served = serve(&mut serving, args.once, wish, (stop, &manager), told).await;
         drop(bar);
         let (summary, wish) = served?;
+        // All is stored; what follows it has the rest.
+        drop(following);
         if args.json {
             output::json(&Versioned::of(&summary.document()))?;
         } else {
@@ -301,12 +350,25 @@ impl Watch {
     }
 }
 
+/// Ends the taking of frames.
+struct Stop<'a> {
+    tell: watch::Sender<bool>,
+    showing: Option<&'a Showing>,
+}
+
+impl Stop<'_> {
+    fn now(&self) {
+        self.showing.into_iter().for_each(Showing::stopping);
+        self.tell.send_replace(true);
+    }
+}
+
 /// Serves until it is told to stop, or with `once` until a sender has sent all it has.
 async fn serve(
     serving: &mut Serving,
     once: bool,
     mut wish: watch::Receiver<Wish>,
-    (stop, manager): (watch::Sender<bool>, &Manager),
+    (stop, manager): (Stop<'_>, &Manager),
     told: Told<'_>,
 ) -> anyhow::Result<(Summary, Wish)> {
     let Told { bar, talk, mut heart } = told;
@@ -343,7 +405,7 @@ async fn serve(
         }
     };
     manager.stopping("storing what has arrived");
-    stop.send_replace(true);
+    stop.now();
     (&mut serving.task).await??;
     while let Ok(session) = serving.reports.try_recv() {
         summary::tell(&session, talk);

@@ -81,6 +81,10 @@ pub(super) struct SendArgs {
     /// tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "auto")]
     transport: TransportChoice,
+    /// Leave by this link of this machine, by its name or its address (repeatable: the next is used where those
+    /// before it do not lead to the receiver, and left again when one does) [default: as the routes say]
+    #[arg(long, value_name = "LINK|ADDRESS")]
+    via: Vec<String>,
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
@@ -144,6 +148,16 @@ fn check_trust(args: &SendArgs) -> Result<(), Failure> {
     }
 }
 
+/// A link goes with the choice of the transport, which knows what to do where it leads nowhere.
+fn check_via(args: &SendArgs) -> Result<(), Failure> {
+    match (args.transport, args.via.first()) {
+        (TransportChoice::Only(transport), Some(_)) => Err(Failure::usage(anyhow!(
+            "--via goes with --transport auto, not with {transport}: leave one of the two out"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn check_congestion(args: &SendArgs) -> Result<(), Failure> {
     let checked = args.tcp_congestion.as_deref().map(transport::check_tcp_congestion);
     checked.unwrap_or(Ok(())).map_err(|error| Failure::usage(anyhow!("--tcp-congestion: {error}")))
@@ -153,6 +167,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_weights(&args.weights, &args.sources)?;
     sources::check_transport(&args.sources, args.transport)?;
     check_trust(args)?;
+    check_via(args)?;
     check_congestion(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
     args.spool.check(&args.sources, &args.growing)?;
@@ -199,6 +214,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         Some(known) => builder.remember_in(known.with_file_name("reached")),
         None => builder,
     };
+    let builder = args.via.iter().fold(builder, |builder, link| builder.via(link.as_str()));
     let builder = args.spool.on(builder);
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);
     let sender = tokio::select! {

@@ -237,7 +237,7 @@ pub(super) fn wire(link: &LinkStats) -> Wire {
     Wire {
         up_bytes: up.offered_bytes,
         up_packets: up.offered,
-        up_lost: up.dropped_queue + up.dropped_loss + up.dropped_outage,
+        up_lost: up.dropped_queue + up.dropped_loss + up.dropped_outage + up.dropped_long,
         up_queue_lost: up.dropped_queue,
         queue_wait_p50_ms: millis(up.queue_wait_p50_us),
         queue_wait_p95_ms: millis(up.queue_wait_p95_us),

@@ -138,12 +138,12 @@ pub struct ClockOffset {
 }
 
 /// Asked, arrived and replied at the receiver, heard: of one clock probe, in ns.
-type Probe = [UnixNanos; 4];
+pub type Probe = [UnixNanos; 4];
 
 impl ClockOffset {
     /// From the probe with the shortest round trip, which met the least queueing: the offset is
     /// exact where both ways took as long, and half of the round trip wrong at worst.
-    fn from_probes(probes: &[Probe]) -> Option<Self> {
+    pub fn from_probes(probes: &[Probe]) -> Option<Self> {
         let round_trip = |[asked, arrived, replied, heard]: &Probe| {
             heard.nanos_since(*asked) - replied.nanos_since(*arrived)
         };

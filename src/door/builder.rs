@@ -23,7 +23,9 @@ use crate::source::{Folder, Source};
 use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Reached, Transport, TransportChoice, TransportError};
+use crate::transport::{
+    self, DialSetup, Link, Reached, Transport, TransportChoice, TransportError,
+};
 use crate::wire::{ALPN, MAX_SOURCES};
 
 /// Frames that were pushed and are not settled take this much memory at most, if nothing else is said.
@@ -44,6 +46,7 @@ pub struct SenderBuilder {
     deadlines: Vec<(String, Duration)>,
     transport: TransportChoice,
     reached: Option<PathBuf>,
+    via: Vec<String>,
     congestion: Congestion,
     repair: RepairMode,
     tcp_congestion: Option<String>,
@@ -84,6 +87,7 @@ impl SenderBuilder {
             deadlines: Vec::new(),
             transport: TransportChoice::Auto,
             reached: None,
+            via: Vec::new(),
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
             tcp_congestion: None,
@@ -176,6 +180,14 @@ impl SenderBuilder {
     /// where it does not ([`TransportChoice::Auto`]).
     pub fn transport(mut self, transport: impl Into<TransportChoice>) -> Self {
         self.transport = transport.into();
+        self
+    }
+
+    /// Leaves by this link of this machine, by its name or its address. May be called again for another, which is used
+    /// where those before it do not lead to the receiver. Only with [`TransportChoice::Auto`]. If nothing is said,
+    /// the routes of this machine say it.
+    pub fn via(mut self, link: impl Into<String>) -> Self {
+        self.via.push(link.into());
         self
     }
 
@@ -296,11 +308,13 @@ impl SenderBuilder {
                 ..defaults
             },
         };
+        let via = self.via.iter().map(|link| Link::named(link)).collect::<Result<Vec<_>, _>>()?;
         let dial = match self.transport {
+            TransportChoice::Only(_) if !via.is_empty() => return Err(StartError::ViaOne),
             TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
             TransportChoice::Auto => {
                 let reached = Reached::recall(receiver.clone(), self.reached);
-                transport::dial_either(&setup, &receiver, reached)
+                transport::dial_either(&setup, &receiver, &via, reached)
             }
         };
         let (memory, stop) = (self.memory, self.stop);

@@ -40,6 +40,9 @@ pub enum StartError {
         "the source name {0:?} contains '|', which ends a field of stop-and-wait; give the source another"
     )]
     Separator(String),
+    /// A link is named with a transport that does not take one.
+    #[error("a link to leave by goes with the transport auto: leave --transport out, or --via")]
+    ViaOne,
     /// No source is named.
     #[error("there is no source to send")]
     NoSource,
@@ -108,6 +111,12 @@ pub enum ListenError {
          for the protocol has no authentication. Listen on 127.0.0.1, or say `allow_any`"
     )]
     Unauthenticated(SocketAddr),
+    /// Old frames are to be removed from stores of which not all are known.
+    #[error(
+        "--keep, --keep-bytes and --keep-free are for one store, and {0} are many: what is not in use would never be \
+         looked at. For days take --layout day instead of {{date}}; for each sender start a receiver of its own"
+    )]
+    KeepOfMany(String),
     /// The memory is not enough for one frame.
     #[error(
         "`memory` of {memory} bytes is less than one frame of `max_frame`, {max_frame} bytes; \

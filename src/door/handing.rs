@@ -139,6 +139,10 @@ impl OpenSource for Stored {
     fn last_sequence(&mut self) -> Option<Sequence> {
         self.below.last_sequence()
     }
+
+    fn held(&mut self) -> Option<u64> {
+        self.below.held()
+    }
 }
 
 /// A source that is handed out and stored nowhere.

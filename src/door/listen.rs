@@ -24,7 +24,7 @@ use crate::identity::{
     server_config,
 };
 use crate::receiver::{ReceiveLimits, Sources};
-use crate::store::{FolderStores, FolderTemplate, Layout, Store, StoreOptions};
+use crate::store::{FolderStores, FolderTemplate, Keep, Layout, Store, StoreOptions};
 use crate::transport::Transport;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
 
@@ -161,6 +161,12 @@ impl ReceiverBuilder {
     /// How frames are put into folders. A store may change it at any time: what is stored stays where it is.
     pub fn layout(mut self, layout: Layout) -> Self {
         self.store_options.layout = layout;
+        self
+    }
+
+    /// When old frames are removed from the folder: whole days of capture, the oldest first.
+    pub fn keep(mut self, keep: Keep) -> Self {
+        self.store_options.keep = keep;
         self
     }
 
@@ -318,6 +324,10 @@ impl ReceiverBuilder {
         let places = self.places(&policy.current())?;
         let out = self.out.as_ref().map(|out| FolderTemplate::parse(out.as_os_str()));
         let out = out.transpose()?;
+        let keeps = self.store_options.keep.removes();
+        if let Some(many) = out.as_ref().filter(|out| keeps && out.fixed().is_none()) {
+            return Err(ListenError::KeepOfMany(many.to_string()));
+        }
         self.check_limits()?;
         let mut wants = HashMap::new();
         for (name, want) in &self.wants {

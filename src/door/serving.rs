@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::places::Place;
 use crate::identity::Pin;
 use crate::receiver::{
-    self, Busy, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources,
+    self, Board, Busy, ReceiveError, ReceiveLimits, ReceiveProgress, SessionReport, Sources,
 };
 use crate::transport::Listener;
 
@@ -25,6 +25,8 @@ pub struct Serving {
     pub progress: Arc<ReceiveProgress>,
     /// How long the store has been at what it does.
     pub busy: Busy,
+    /// What is going on, source by source, once it is told to [show](Board::show) that.
+    pub board: Arc<Board>,
     /// The report of each session when it has ended.
     pub reports: mpsc::UnboundedReceiver<SessionReport>,
     /// Ends when it was told to stop and everything that had arrived is stored, or when it cannot go on.
@@ -43,8 +45,9 @@ pub(super) fn serve(
         |listener: &Listener| Place { transport: listener.transport, address: listener.address };
     let places = listeners.iter().map(place).collect();
     let progress = Arc::new(ReceiveProgress::default());
+    let board = sources.board().clone();
     let (report, reports) = mpsc::unbounded_channel();
     let busy = sources.busy();
     let serving = receiver::run(listeners, sources, limits, progress.clone(), report, stop);
-    Serving { places, pin, progress, busy, reports, task: tokio::spawn(serving) }
+    Serving { places, pin, progress, busy, board, reports, task: tokio::spawn(serving) }
 }

@@ -7,8 +7,8 @@ use rand::SeedableRng;
 use serde::Serialize;
 
 use super::effect::{
-    Bottleneck, BurstLoss, Delay, DropReason, Effect, Jitter, LinkRng, Outages, Packet, RandomLoss,
-    Reordering,
+    Bottleneck, BurstLoss, Delay, DropReason, Effect, Jitter, LinkRng, Narrow, Outages, Packet,
+    Policer, RandomLoss, Reordering,
 };
 use super::spec::{Capacity, DirectionSpec};
 use crate::frame::{ByteSize, Share};
@@ -33,12 +33,14 @@ pub struct DirectionStats {
     pub delivered: u64,
     /// Bytes of those.
     pub delivered_bytes: u64,
-    /// Packets dropped by the full queue.
+    /// Packets dropped by the full queue, or by a policer.
     pub dropped_queue: u64,
     /// Packets lost at random or in bursts.
     pub dropped_loss: u64,
     /// Packets sent while the link was down.
     pub dropped_outage: u64,
+    /// Packets that were longer than a hop takes.
+    pub dropped_long: u64,
     /// Packets that this machine was too slow to carry, or had no memory for. Anything but 0 means
     /// that the figures are about the machine, not about the link.
     pub dropped_overrun: u64,
@@ -79,6 +81,13 @@ impl Pipe {
     pub fn new(spec: &DirectionSpec, seed: u64, direction: Direction) -> Self {
         let rng = |stream| generator(seed, direction, stream);
         let mut stages = Vec::new();
+        if let Some(rate) = spec.police {
+            let effect = Box::new(Policer::new(rate));
+            stages.push(Stage { effect, rng: rng(6) });
+        }
+        if let Some(longest) = spec.mtu {
+            stages.push(Stage { effect: Box::new(Narrow(longest)), rng: rng(7) });
+        }
         let mut add = |stream, effect| stages.push(Stage { effect, rng: rng(stream) });
         if !spec.outages.is_empty() {
             add(1, Box::new(Outages(spec.outages.clone())) as Box<dyn Effect>);
@@ -145,7 +154,8 @@ impl Pipe {
                 stats.delivered += 1;
                 stats.delivered_bytes += u64::from(bytes);
             }
-            Err(DropReason::Queue) => stats.dropped_queue += 1,
+            Err(DropReason::Queue | DropReason::Policed) => stats.dropped_queue += 1,
+            Err(DropReason::TooLong) => stats.dropped_long += 1,
             Err(DropReason::Loss) => stats.dropped_loss += 1,
             Err(DropReason::Outage) => stats.dropped_outage += 1,
         }

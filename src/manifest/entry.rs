@@ -93,6 +93,17 @@ pub enum Entry {
         /// Their bytes.
         bytes: u64,
     },
+    /// What had expired of a day is removed.
+    DayRemoved {
+        /// The day.
+        day: Day,
+        /// When.
+        at: UnixNanos,
+        /// How many files were removed.
+        frames: u64,
+        /// How many are not what their lines say, and stay.
+        left: u64,
+    },
     /// Frames that were removed because they were old enough, and their lines with them.
     Expired {
         /// Their run.
@@ -202,7 +213,11 @@ struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expired_unix_ns: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    removed_unix_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     frames: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }
@@ -223,6 +238,11 @@ impl Entry {
                 let (day, at) = (day.parse()?, UnixNanos(at));
                 let (frames, bytes) = (fields.frames.unwrap_or(0), fields.bytes.unwrap_or(0));
                 return Ok(Some(Self::DayExpired { day, at, frames, bytes }));
+            }
+            if let (Some(day), Some(at)) = (&fields.day, fields.removed_unix_ns) {
+                let (day, at) = (day.parse()?, UnixNanos(at));
+                let (frames, left) = (fields.frames.unwrap_or(0), fields.left.unwrap_or(0));
+                return Ok(Some(Self::DayRemoved { day, at, frames, left }));
             }
             return Ok(fields.opened.map(|at| Self::Opened {
                 owner: fields.owner.map(Cow::into_owned),
@@ -285,6 +305,13 @@ impl Entry {
                 expired_unix_ns: Some(at.0),
                 frames: Some(*frames),
                 bytes: Some(*bytes),
+                ..Fields::default()
+            },
+            Self::DayRemoved { day, at, frames, left } => Fields {
+                day: Some(Cow::Owned(day.to_string())),
+                removed_unix_ns: Some(at.0),
+                frames: Some(*frames),
+                left: Some(*left),
                 ..Fields::default()
             },
             Self::Expired { run, range, at } => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, Share};
 use crate::transport::{Intake, MemoryBudget, Voice};
 
 /// What a receiver lets all of its senders do. To be had by [`Default`], and changed field by field: there may be more
@@ -23,6 +23,9 @@ pub struct ReceiveLimits {
     pub max_sessions: usize,
     /// A session that has frames open and makes next to no progress for this long is ended.
     pub stall: Duration,
+    /// The store's disk is said to be nearly full where less than this part of it is free: in the log, to senders, and in
+    /// [`ReceiveProgress::room`](super::ReceiveProgress::room).
+    pub warn_free: Share,
     /// Lets every permitted sender write to every source. Without it a source belongs to the sender that
     /// began it.
     pub shared: bool,
@@ -45,6 +48,7 @@ impl Default for ReceiveLimits {
             max_unconfirmed_frames: 4_096,
             max_sessions: 64,
             stall: Duration::from_secs(30),
+            warn_free: Share::new(0.05).unwrap_or(Share::ZERO),
             shared: false,
             allow_overwrite: false,
         }

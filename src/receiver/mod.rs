@@ -1,14 +1,17 @@
 //! The receiving end: sessions from many senders, one store, and a receipt for every stored frame.
 
+mod board;
 mod busy;
 mod hashing;
 mod limits;
 mod progress;
 mod report;
+mod room;
 mod server;
 mod session;
 mod source_thread;
 mod sources;
+mod trial;
 mod work;
 
 use std::net::SocketAddr;
@@ -19,13 +22,19 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use board::{
+    BOUNDS, Board, Counts, Guest, Newest, Panel, Quantiles, SECONDS, Second, Share, Snapshot,
+    Spread, Told,
+};
 pub use busy::Busy;
 pub use limits::ReceiveLimits;
 use progress::Presence;
 pub use progress::ReceiveProgress;
 pub use report::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
+pub use room::RoomState;
 use server::Server;
 pub use sources::Sources;
+use trial::Trials;
 
 use crate::transport::{Listener, Transport, Voice};
 
@@ -66,7 +75,14 @@ pub async fn run(
 ) -> Result<(), ReceiveError> {
     let (to_all, all_stop) = watch::channel(false);
     let to_all = Arc::new(to_all);
-    let voice = Voice::default();
+    let (voice, trials) = (Voice::default(), Trials::default());
+    let (tell_room, room) = watch::channel(None);
+    let shown = progress.clone();
+    let show = move |state| shown.set_room(state);
+    let looking = room::watch(sources.clone(), limits.warn_free, show, tell_room);
+    // Ends with this.
+    let mut beside = JoinSet::new();
+    beside.spawn(looking);
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let server = Server {
@@ -76,6 +92,8 @@ pub async fn run(
             reports: reports.clone(),
             stop: all_stop.clone(),
             voice: voice.clone(),
+            room: room.clone(),
+            trials: trials.clone(),
         };
         accepting.spawn(accept(listener, server, to_all.clone()));
     }
@@ -115,9 +133,10 @@ async fn accept(
         let server = server.clone();
         sessions.spawn(async move {
             let mut presence = Presence::new(&server.progress);
-            let report = session::serve(link, &server, &mut presence).await;
-            // Nobody may be interested in reports.
-            let _ = server.reports.send(report);
+            // A trial has none; and nobody may be interested in reports.
+            if let Some(report) = session::serve(link, &server, &mut presence).await {
+                let _ = server.reports.send(report);
+            }
         });
     };
     if let Err(deaf) = &ended {

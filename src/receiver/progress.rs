@@ -1,7 +1,9 @@
 //! What a receiver has done so far, to be looked at while it runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::room::RoomState;
 
 /// Counters that can be looked at while the receiver runs.
 #[derive(Debug, Default)]
@@ -10,6 +12,7 @@ pub struct ReceiveProgress {
     bytes: AtomicU64,
     sessions: AtomicU64,
     begun: AtomicU64,
+    room: Mutex<Option<RoomState>>,
 }
 
 impl ReceiveProgress {
@@ -27,6 +30,15 @@ impl ReceiveProgress {
     /// sees none has all reports, and a connection that says nothing is none.
     pub fn sessions(&self) -> u64 {
         self.sessions.load(Ordering::Acquire)
+    }
+
+    /// The room that there was for frames a few seconds ago, where the store knows.
+    pub fn room(&self) -> Option<RoomState> {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_room(&self, room: RoomState) {
+        *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
     /// The place of a session that is welcomed now, from 1.

@@ -7,7 +7,9 @@ use tokio::sync::{mpsc, watch};
 use super::limits::ReceiveLimits;
 use super::progress::ReceiveProgress;
 use super::report::SessionReport;
+use super::room::RoomState;
 use super::sources::Sources;
+use super::trial::Trials;
 use crate::transport::Voice;
 
 /// What the sessions of one listener share.
@@ -19,6 +21,9 @@ pub(super) struct Server {
     pub(super) reports: mpsc::UnboundedSender<SessionReport>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) voice: Voice,
+    /// Changes when there is little room for frames, or enough again.
+    pub(super) room: watch::Receiver<Option<RoomState>>,
+    pub(super) trials: Trials,
 }
 
 impl Server {

@@ -9,20 +9,24 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::board::{Seat, Told};
 use super::progress::Presence;
 use super::report::{LostFrameReport, SessionReport, SourceTotals};
+use super::room::RoomState;
 use super::server::Server;
 use super::sources::Unopened;
+use super::trial;
 use super::work::{
-    Admitted, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Told, Work, refusal_code,
+    Admitted, Afterwards, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work,
+    refusal_code,
 };
 use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
 use crate::identity::Permit;
 use crate::store::{Note, Opener, Outcome, Place};
 use crate::transport::{Account, Arrival, Claim, ReceiverLink, TransportError};
 use crate::wire::{
-    Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Receipts, Refusal,
-    RefusalCode, SequenceRun, SourceId, Totals, Welcome,
+    Answer, Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Notice,
+    Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Standing, Totals, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -54,8 +58,19 @@ pub(super) async fn serve(
     mut link: ReceiverLink,
     server: &Server,
     presence: &mut Presence,
-) -> SessionReport {
+) -> Option<SessionReport> {
     let mut stop = server.stop.clone();
+    let hello = match opening(&mut link, &mut stop).await {
+        Ok(Opening::Trial) => {
+            try_out(link, server, &mut stop).await;
+            return None;
+        }
+        Ok(Opening::Hello(hello)) => {
+            presence.enter();
+            Ok(hello)
+        }
+        Err(ending) => Err(ending),
+    };
     let mut report = SessionReport {
         peer: link.peer.address.to_string(),
         pin: link.peer.pin.clone(),
@@ -68,7 +83,6 @@ pub(super) async fn serve(
         end: String::new(),
         refused_unnamed: 0,
     };
-    let hello = hello(&mut link, &mut stop).await.inspect(|_| presence.enter());
     let ended = match hello {
         Ok(hello) => match open_in_time(&hello, &link, server, &mut stop).await {
             Ok(mut session) => {
@@ -113,10 +127,35 @@ pub(super) async fn serve(
             why
         }
     };
-    report
+    Some(report)
 }
 
-async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Result<Hello, Ending> {
+/// Serves a session that only measures.
+async fn try_out(mut link: ReceiverLink, server: &Server, stop: &mut watch::Receiver<bool>) {
+    let permit = link.peer.permit.clone();
+    let ended = tokio::select! {
+        ended = trial::serve(&mut link, &server.trials, &server.limits) => {
+            ended.map_err(|(code, why)| Ending { code, why })
+        }
+        () = permit.withdrawn() => Err(revoked(&permit)),
+        () = stopped(stop) => Err(shutting_down()),
+    };
+    if let Err(Ending { code, why }) = ended {
+        drop(link.messages);
+        link.end.close(code, &why).await;
+    }
+}
+
+/// What a session begins with.
+enum Opening {
+    Hello(Hello),
+    Trial,
+}
+
+async fn opening(
+    link: &mut ReceiverLink,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<Opening, Ending> {
     let arrival = tokio::select! {
         arrival = tokio::time::timeout(HELLO_TIMEOUT, link.arrivals.recv()) => arrival,
         () = stopped(stop) => return Err(shutting_down()),
@@ -126,7 +165,8 @@ async fn hello(link: &mut ReceiverLink, stop: &mut watch::Receiver<bool>) -> Res
         Ok(Some(Arrival::Message(Message::Hello(hello), _))) if hello.sources.is_empty() => {
             Err(protocol("the hello names no source"))
         }
-        Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(hello),
+        Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(Opening::Hello(hello)),
+        Ok(Some(Arrival::Message(Message::Trial(_), _))) => Ok(Opening::Trial),
         Ok(Some(_)) => Err(protocol("the session did not begin with a hello")),
         Ok(None) => Err(protocol("the connection ended before the hello")),
         Err(_) => {
@@ -203,6 +243,10 @@ struct ReceiverSession<'a> {
     failed: bool,
     /// Room for names of lost frames in the report.
     lost_names: usize,
+    /// Changes when there is little room for frames, or enough again; what was said of that, and of old frames.
+    room: watch::Receiver<Option<RoomState>>,
+    told_low: bool,
+    told_expired: bool,
 }
 
 /// One source of the session.
@@ -212,6 +256,8 @@ struct Lane {
     from: Arc<Opener>,
     totals: SourceTotals,
     ended: bool,
+    /// Its place at what is shown of the source.
+    seat: Seat,
 }
 
 impl<'a> ReceiverSession<'a> {
@@ -221,7 +267,7 @@ impl<'a> ReceiverSession<'a> {
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
         from.shared = server.limits.shared;
         from.began = Some(UnixNanos::now());
-        let lanes = open_all(hello, &from, &link.account, server).await?;
+        let lanes = open_all(hello, &from, link, server).await?;
         // A run goes on behind what the source has.
         let next = |admitted: &Admitted| {
             Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
@@ -254,6 +300,9 @@ impl<'a> ReceiverSession<'a> {
             refused_unnamed: 0,
             failed: false,
             lost_names: MAX_LOST_NAMES,
+            room: server.room.clone(),
+            told_low: false,
+            told_expired: false,
         })
     }
 
@@ -263,6 +312,8 @@ impl<'a> ReceiverSession<'a> {
         link: &mut ReceiverLink,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<TransportError, Ending> {
+        let state = *self.room.borrow_and_update();
+        self.say_room(state);
         loop {
             // Empty frames take none of the memory budget, so frames are counted as well.
             let takes_more = self.outbox.len() + self.looking_up + self.noting < MAX_BACKLOG
@@ -293,6 +344,10 @@ impl<'a> ReceiverSession<'a> {
                         self.finish_storing().await;
                         return Err(ending);
                     }
+                }
+                Ok(()) = self.room.changed() => {
+                    let state = *self.room.borrow_and_update();
+                    self.say_room(state);
                 }
                 arrival = link.arrivals.recv(), if takes_more => {
                     let Some(arrival) = arrival else { break };
@@ -384,6 +439,10 @@ impl<'a> ReceiverSession<'a> {
             }
             Arrival::Message(Message::Drops(drops), claim) => self.drops(drops, claim),
             Arrival::Message(Message::EndOfRun(end), claim) => self.end_run(end, claim),
+            Arrival::Message(Message::Standing(standing), _) => {
+                self.show(&standing);
+                Ok(())
+            }
             Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
             Arrival::Message(Message::ClockProbe(asked), _) => {
                 let now = UnixNanos::now().0;
@@ -405,7 +464,9 @@ impl<'a> ReceiverSession<'a> {
         let known = frame.filter(|(source, _)| usize::from(source.0) < self.lanes.len());
         match known {
             Some((source, sequence)) => {
-                self.lanes[usize::from(source.0)].totals.refused += 1;
+                let lane = &mut self.lanes[usize::from(source.0)];
+                lane.totals.refused += 1;
+                lane.seat.panel().refused();
                 self.outbox
                     .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
             }
@@ -413,19 +474,28 @@ impl<'a> ReceiverSession<'a> {
         }
     }
 
+    /// Has shown how the sender stands. Sources that there are not are passed over: nothing depends on it.
+    fn show(&self, standing: &Standing) {
+        for source in &standing.sources {
+            if let Some(lane) = self.lanes.get(usize::from(source.source.0)) {
+                lane.seat.tell(Told::of(standing, source));
+            }
+        }
+    }
+
     /// Has declared drops noted, which is answered when it is done.
     fn drops(&mut self, drops: Drops, claim: Claim) -> Result<(), Ending> {
         let Drops { source, run, ranges } = drops;
-        self.lane(source)?;
+        self.lane(source)?.seat.panel().dropped(run, &ranges);
         let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
         let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
         let dropped = Note::Dropped { run, ranges, place: Place::Sender };
-        self.note(source, vec![dropped], Told::Noted(answer), claim);
+        self.note(source, vec![dropped], Afterwards::Noted(answer), claim);
         Ok(())
     }
 
     /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
-    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Told, claim: Claim) {
+    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Afterwards, claim: Claim) {
         let Some(lane) = self.lanes.get(usize::from(source.0)) else { return };
         self.noting += 1;
         let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
@@ -446,7 +516,7 @@ impl<'a> ReceiverSession<'a> {
                 endless: source.endless,
                 live: source.live,
             };
-            self.note(SourceId(place), vec![began], Told::Nothing, self.account.claim());
+            self.note(SourceId(place), vec![began], Afterwards::Nothing, self.account.claim());
         }
     }
 
@@ -458,13 +528,14 @@ impl<'a> ReceiverSession<'a> {
         lane.ended = true;
         lane.totals.frames = Some(end.captured);
         lane.totals.missing = end.lost_count;
+        lane.seat.end(end.lost_count);
         let (stored, already) = (lane.totals.stored, lane.totals.stored_before);
         let totals = Totals { source: end.source, stored, already };
         if end.run == RunId::NONE {
             self.outbox.push_back(Message::Totals(totals));
         } else {
             let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
-            self.note(end.source, vec![ended], Told::Totals(totals), claim);
+            self.note(end.source, vec![ended], Afterwards::Totals(totals), claim);
         }
         let named = self.keep_names(end.lost);
         self.lane(end.source)?.totals.missing_frames = named;
@@ -503,8 +574,9 @@ impl<'a> ReceiverSession<'a> {
                 self.noting -= 1;
                 self.outbox.extend(told);
             }
-            Done::Answered { answer, stored } => {
+            Done::Answered { answer, stored, expired } => {
                 self.looking_up -= 1;
+                self.say_expired(&answer, expired);
                 self.lanes[usize::from(answer.source.0)].totals.stored_before += stored;
                 self.outbox.push_back(Message::Answer(answer));
             }
@@ -517,6 +589,26 @@ impl<'a> ReceiverSession<'a> {
                 }
             }
         }
+    }
+
+    /// Says once in a session that frames on offer are not stored any more, and not wanted.
+    fn say_expired(&mut self, answer: &Answer, expired: u64) {
+        if expired > 0 && !std::mem::replace(&mut self.told_expired, true) {
+            let name = &self.lanes[usize::from(answer.source.0)].totals.name;
+            let text = format!(
+                "frames of {name} were stored before and have been removed since, because they were old enough; \
+                 they count as stored and are not wanted again"
+            );
+            self.outbox.push_back(Message::Notice(Notice { kind: Notice::EXPIRED, text }));
+        }
+    }
+
+    /// Says that there is little room for frames, or enough again.
+    fn say_room(&mut self, state: Option<RoomState>) {
+        let Some(state) = state.filter(|state| state.is_low != self.told_low) else { return };
+        self.told_low = state.is_low;
+        let kind = if state.is_low { Notice::NEARLY_FULL } else { Notice::ROOM_AGAIN };
+        self.outbox.push_back(Message::Notice(Notice { kind, text: state.words() }));
     }
 
     /// Counts stored frames, refuses the others, and gives those to confirm.
@@ -563,7 +655,7 @@ impl<'a> ReceiverSession<'a> {
 async fn open_all(
     hello: &Hello,
     from: &Opener,
-    account: &Account,
+    link: &ReceiverLink,
     server: &Server,
 ) -> Result<Vec<(Lane, Admitted)>, Ending> {
     let mut opening = JoinSet::new();
@@ -571,12 +663,14 @@ async fn open_all(
         let mut from = from.clone();
         from.run = (source.run != RunId::NONE).then_some(source.run);
         let (from, name) = (Arc::new(from), source.name.clone());
-        let (sources, account) = (server.sources.clone(), account.clone());
+        let (sources, account) = (server.sources.clone(), link.account.clone());
+        let (peer, path) = (link.peer.clone(), link.path.clone());
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
                 let totals = SourceTotals { name: name.to_string(), ..SourceTotals::default() };
-                (place, (Lane { thread, from, totals, ended: false }, admitted))
+                let seat = Seat::take(sources.panel(&name, &from), &peer, &path);
+                (place, (Lane { thread, from, totals, ended: false, seat }, admitted))
             })
         });
     }

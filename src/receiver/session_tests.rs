@@ -49,6 +49,8 @@ impl World {
             reports,
             stop: stopping,
             voice: Voice::default(),
+            room: watch::channel(None).1,
+            trials: Default::default(),
         };
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (to_peer, messages) = mpsc::channel(MESSAGE_QUEUE);
@@ -69,7 +71,10 @@ impl World {
             path: PathWatch::new(PathStats::default),
         };
         let mut presence = Presence::new(&progress);
-        let serving = tokio::spawn(async move { serve(link, &server, &mut presence).await });
+        let serving =
+            tokio::spawn(
+                async move { serve(link, &server, &mut presence).await.expect("a report") },
+            );
         Self { arrived, messages, keeper, stop, progress, serving, _store: folder }
     }
 

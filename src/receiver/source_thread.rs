@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::board::{Panel, StoredFrame};
 use super::busy::Busy;
 use super::hashing::{Hashing, Job};
 use super::work::{Admitted, Done, Question, Reply, Settled, Ticket, Work};
@@ -27,6 +28,7 @@ pub(super) fn work(
     again: &mpsc::WeakUnboundedSender<Work>,
     hashing: &Hashing,
     busy: &Busy,
+    panel: &Panel,
 ) {
     let mut batch = Batch::default();
     while let Some(mut next) = queue.blocking_recv() {
@@ -35,6 +37,7 @@ pub(super) fn work(
             match next {
                 Work::Admit { opener, reply } => {
                     let admitted = store.admit(&opener);
+                    panel.holds(store.held());
                     let admitted = admitted.map(|()| Admitted { last: store.last_sequence() });
                     let _ = reply.send(admitted);
                 }
@@ -43,7 +46,7 @@ pub(super) fn work(
                 }
                 Work::Note { from, notes, answer, claim, ticket } => {
                     // Ends are noted as of the frames before them.
-                    batch.store(&mut *store);
+                    batch.store(&mut *store, panel);
                     let noted = store.note(&from, &notes);
                     if let Err(error) = &noted {
                         tracing::warn!("what a sender declares could not be noted: {error}");
@@ -53,7 +56,7 @@ pub(super) fn work(
                 }
                 Work::LookUp(question) => {
                     // Offers are answered as of the frames before them.
-                    batch.store(&mut *store);
+                    batch.store(&mut *store, panel);
                     answer(question, &mut *store, again, hashing);
                 }
                 Work::Read(reading) => store.has_read(reading),
@@ -66,7 +69,7 @@ pub(super) fn work(
                 Err(_) => break,
             }
         }
-        batch.store(&mut *store);
+        batch.store(&mut *store, panel);
     }
 }
 
@@ -98,12 +101,19 @@ impl Batch {
         self.frames.len() >= BATCH_FRAMES || self.bytes >= BATCH_BYTES
     }
 
-    fn store(&mut self, store: &mut dyn OpenSource) {
+    fn store(&mut self, store: &mut dyn OpenSource, panel: &Panel) {
         if self.frames.is_empty() {
             return;
         }
         let outcomes = store.store(&self.frames);
         let at = UnixNanos::now();
+        let shown = self.frames.iter().zip(&outcomes).zip(&self.origins);
+        let shown = shown.map(|((frame, outcome), origin)| StoredFrame {
+            frame,
+            outcome,
+            repaired: origin.repaired,
+        });
+        panel.stored(shown, at, store.held());
         let settled = self.frames.drain(..).zip(outcomes).map(|(received, outcome)| Settled {
             sequence: received.frame.meta.sequence,
             bytes: received.frame.meta.bytes,
@@ -162,12 +172,13 @@ fn answer(
     }
     let held = store.look_up(&question.from, &offered, &|| question.is_heard());
     if held.len() == offered.len() {
+        let expired = held.iter().filter(|held| **held == Held::Expired).count() as u64;
         let verdicts = held.into_iter().map(|held| verdict(held, question.replace));
         let verdicts: Vec<_> = verdicts.collect();
         let is_stored = |verdict: &&Verdict| **verdict == Verdict::Stored;
         let stored = verdicts.iter().filter(is_stored).count() as u64;
         let answer = Answer::new(question.offer.source, verdicts);
-        let _ = question.ticket.done().send(Done::Answered { answer, stored });
+        let _ = question.ticket.done().send(Done::Answered { answer, stored, expired });
     } else {
         question.ticket.done();
     }
@@ -187,7 +198,8 @@ fn offered(entry: &OfferEntry) -> Offered<'_> {
 fn verdict(held: Held, replace: bool) -> Verdict {
     match held {
         Held::Nothing => Verdict::Wanted,
-        Held::Same => Verdict::Stored,
+        // It was, and is not wanted again.
+        Held::Same | Held::Expired => Verdict::Stored,
         Held::NeedsHash => Verdict::NeedHash,
         Held::Other if replace => Verdict::Wanted,
         Held::Other => Verdict::Differs,

@@ -11,12 +11,13 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::board::{Board, Panel};
 use super::busy::Busy;
 use super::hashing::Hashing;
 use super::source_thread::work;
 use super::work::{Admitted, SourceThread, Work};
 use crate::frame::SourceName;
-use crate::store::{OpenSource, Opener, Store, StoreError};
+use crate::store::{OpenSource, Opener, Room, Store, StoreError};
 use crate::transport::{Account, WeakAccount};
 
 /// Sources that one receiver has open at once, each with a thread, its files and its index in memory.
@@ -42,6 +43,7 @@ pub struct Sources {
     list: Arc<Mutex<List>>,
     hashing: Hashing,
     busy: Busy,
+    board: Arc<Board>,
     on_thread_start: Arc<OnThreadStart>,
 }
 
@@ -99,8 +101,8 @@ impl Sources {
     /// The same, of a store that others have as well.
     pub fn shared(store: Arc<dyn Store>) -> Self {
         let on_thread_start = Arc::new(|| Box::new(()) as Box<dyn Send>);
-        let (list, hashing) = (Arc::default(), Hashing::default());
-        Self { store, list, hashing, busy: Busy::default(), on_thread_start }
+        let (list, hashing, busy, board) = <(_, _, _, Arc<Board>)>::default();
+        Self { store, list, hashing, busy, board, on_thread_start }
     }
 
     /// The same, each source's thread calling `hook` when it starts; what that returns is dropped
@@ -112,6 +114,21 @@ impl Sources {
     /// What the sources' threads are at.
     pub fn busy(&self) -> Busy {
         self.busy.clone()
+    }
+
+    /// What is shown of them.
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// What is shown of a source for a session of `opener`.
+    pub(super) fn panel(&self, name: &SourceName, opener: &Opener) -> Arc<Panel> {
+        self.board.panel(&self.store.place(opener), name)
+    }
+
+    /// The room that there is for frames, where the store knows. May block.
+    pub(super) fn room(&self) -> Option<Room> {
+        self.store.room()
     }
 
     /// Whether frames are on the medium before they are confirmed.
@@ -185,6 +202,7 @@ impl Sources {
         }
         list.make_room_for(&key)?;
         let before = list.closing_of(&key);
+        let panel = self.board.panel(&key.0, &key.1);
         let (thread, queue) = mpsc::unbounded_channel();
         let (has_store, gone) = std::sync::mpsc::channel();
         let gone = Gone(Arc::new(Mutex::new(gone)));
@@ -197,6 +215,7 @@ impl Sources {
             hashing: self.hashing.clone(),
             busy: self.busy.clone(),
             again: thread.downgrade(),
+            panel,
             failure: Failure::default(),
         };
         let failure = running.failure.clone();
@@ -238,6 +257,7 @@ struct Running {
     hashing: Hashing,
     busy: Busy,
     again: mpsc::WeakUnboundedSender<Work>,
+    panel: Arc<Panel>,
     failure: Failure,
 }
 
@@ -247,7 +267,9 @@ impl Running {
         let opened = self.open(opener);
         drop(opening);
         match opened {
-            Ok(store) => work(store, queue, &self.again, &self.hashing, &self.busy),
+            Ok(store) => {
+                work(store, queue, &self.again, &self.hashing, &self.busy, &self.panel);
+            }
             Err(error) => {
                 // Who has asked finds it when the question is dropped; who asks later has it tried anew.
                 let _ = self.failure.set(error);

@@ -22,7 +22,7 @@ pub(super) enum Work {
     Store { frame: Box<ArrivedFrame>, from: Arc<Opener>, replace: bool, ticket: Ticket },
     /// What the sender declares of its runs, as of the frames before it, and what it is told after that. The claim
     /// holds its memory, where it is long.
-    Note { from: Arc<Opener>, notes: Vec<Note>, answer: Told, claim: Claim, ticket: Ticket },
+    Note { from: Arc<Opener>, notes: Vec<Note>, answer: Afterwards, claim: Claim, ticket: Ticket },
     /// An offer to be answered.
     LookUp(Box<Question>),
     /// What was read of a stored file since an offer asked for it.
@@ -31,7 +31,7 @@ pub(super) enum Work {
 
 /// What a sender is told after what it has declared was noted.
 #[derive(Debug, Clone)]
-pub(super) enum Told {
+pub(super) enum Afterwards {
     Nothing,
     /// That it is noted, where it is: otherwise it declares it again.
     Noted(Noted),
@@ -40,7 +40,7 @@ pub(super) enum Told {
     Totals(Totals),
 }
 
-impl Told {
+impl Afterwards {
     /// What is to be said where it was noted, or was not.
     pub(super) fn message(self, is_noted: bool) -> Option<Message> {
         match self {
@@ -88,6 +88,8 @@ pub(super) enum Done {
     Answered {
         answer: Answer,
         stored: u64,
+        /// How many of these have been removed since because they were old enough.
+        expired: u64,
     },
     /// What was declared is noted, or cannot be, and this is to be said.
     Noted(Option<Message>),

@@ -12,12 +12,25 @@ pub(super) const USUAL_LOSS: f64 = 0.02;
 /// Packets that the expectation weighs at first; it is forgotten as they are.
 const USUAL_PACKETS: f64 = 300.0;
 
-/// The share of packets lost, with exponential memory counted in packets.
+/// Packets after which what is known of runs counts for 1/e: they are rarer than losses.
+const RUN_MEMORY_PACKETS: f64 = 8_192.0;
+/// Packets whose losses are counted together, to see how that number varies: several runs long.
+const RUN_WINDOW: f64 = 48.0;
+/// The variance that single losses are thought to have shown before anything was seen.
+const USUAL_VARIANCE: f64 = 10.0;
+/// Varying less than this many times as much as single losses is chance.
+const DISPERSED: f64 = 2.2;
+/// Longer runs than this are outages.
+const LONGEST_RUN: f64 = 20.0;
+
+/// The share of packets lost, and in what runs, with exponential memory counted in packets.
 ///
-/// It cannot tell random loss from bursts or from a queue that overflows; repair is sized for
-/// independent losses, and longer bursts are left to retransmission.
+/// It cannot tell what the link loses from a queue that overflows. Nobody tells an application which packets
+/// were lost, so runs are known by what they do to the number of losses: in runs of mean length n it varies
+/// 2 n - 1 times as much as single losses would.
 #[derive(Debug, Clone)]
 pub struct LossEstimator {
+    runs: Runs,
     sent: f64,
     lost: f64,
     seen: f64,
@@ -27,7 +40,53 @@ pub struct LossEstimator {
 
 impl Default for LossEstimator {
     fn default() -> Self {
-        Self { sent: 0.0, lost: 0.0, seen: 0.0, expected: USUAL_PACKETS }
+        let runs = Runs::default();
+        Self { runs, sent: 0.0, lost: 0.0, seen: 0.0, expected: USUAL_PACKETS }
+    }
+}
+
+/// How much the number of losses varies.
+#[derive(Debug, Clone)]
+struct Runs {
+    window_sent: f64,
+    window_lost: f64,
+    sent: f64,
+    lost: f64,
+    /// Squares of what was lost above or below the mean, and what they would be of single losses.
+    varied: f64,
+    usual: f64,
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        let (varied, usual) = (USUAL_VARIANCE, USUAL_VARIANCE);
+        Self { window_sent: 0.0, window_lost: 0.0, sent: 0.0, lost: 0.0, varied, usual }
+    }
+}
+
+impl Runs {
+    fn update(&mut self, sent: f64, lost: f64) {
+        self.window_sent += sent;
+        self.window_lost += lost;
+        if self.window_sent < RUN_WINDOW {
+            return;
+        }
+        let (sent, lost) = (self.window_sent, self.window_lost);
+        (self.window_sent, self.window_lost) = (0.0, 0.0);
+        let keep = (-sent / RUN_MEMORY_PACKETS).exp();
+        self.sent = self.sent * keep + sent;
+        self.lost = self.lost * keep + lost;
+        let share = (self.lost / self.sent).clamp(0.0, 1.0);
+        self.varied = self.varied * keep + (lost - share * sent).powi(2);
+        self.usual = self.usual * keep + sent * share * (1.0 - share);
+    }
+
+    fn mean(&self) -> f64 {
+        let dispersion = self.varied / self.usual;
+        match dispersion > DISPERSED {
+            true => ((dispersion + 1.0) / 2.0).min(LONGEST_RUN),
+            false => 1.0,
+        }
     }
 }
 
@@ -41,11 +100,17 @@ impl LossEstimator {
     /// trip after they were sent: packets should be counted when theirs would be known.
     pub fn update(&mut self, sent: u64, lost: u64) {
         let sent = sent as f64;
+        self.runs.update(sent, lost as f64);
         let keep = (-sent / MEMORY_PACKETS).exp();
         self.sent = self.sent * keep + sent;
         self.lost = self.lost * keep + lost as f64;
         self.expected *= keep;
         self.seen = (self.seen + sent).min(LEAST_PACKETS);
+    }
+
+    /// The mean length of the runs in which packets are lost; 1 where they are lost one by one, or nearly so.
+    pub fn run(&self) -> f64 {
+        self.runs.mean()
     }
 
     /// The share lost, 0 to 1; `None` before 100 packets were sent.
@@ -90,12 +155,46 @@ mod tests {
         }
     }
 
+    /// The runs that are found where packets are lost in such of them, in frames of so many packets.
+    fn found(share: f64, run: f64, frame: usize, rng: &mut StdRng) -> f64 {
+        let mut estimator = LossEstimator::new();
+        let mut lost = false;
+        for _ in 0..12_000 / frame {
+            let among = (0..frame)
+                .filter(|_| {
+                    let enter = share / (1.0 - share) / run;
+                    lost = rng.random_bool(if lost { 1.0 - 1.0 / run } else { enter });
+                    lost
+                })
+                .count();
+            estimator.update(frame as u64, among as u64);
+        }
+        estimator.run()
+    }
+
+    #[test]
+    fn runs_are_told_from_single_losses() {
+        let mut rng = StdRng::seed_from_u64(3);
+        for frame in [1, 3, 20, 66] {
+            for share in [0.002, 0.02, 0.1] {
+                let single = 1.0 / (1.0 - share);
+                let run = found(share, single, frame, &mut rng);
+                assert!(run < 2.0, "{run} of single losses, {share}, {frame}");
+            }
+            for run in [5.0, 10.0] {
+                let mean = (0..8).map(|_| found(0.02, run, frame, &mut rng)).sum::<f64>() / 8.0;
+                assert!((0.5 * run..1.4 * run).contains(&mean), "{mean} of {run}, {frame}");
+            }
+        }
+    }
+
     #[test]
     fn any_counters_give_a_share() {
         let mut estimator = LossEstimator::new();
         for (sent, lost) in [(0, 7), (u64::MAX, 0), (0, u64::MAX), (5, 500), (u64::MAX, u64::MAX)] {
             estimator.update(sent, lost);
             assert!(estimator.loss().is_none_or(|loss| (0.0..=1.0).contains(&loss)));
+            assert!((1.0..=LONGEST_RUN).contains(&estimator.run()), "{}", estimator.run());
         }
     }
 }

@@ -20,11 +20,13 @@
 //! - [`Plan`] and [`Layout`]: what goes where, with every limit checked before anything is allocated.
 //! - [`encode`] and [`trailer`]: the sender's side.
 //! - [`Assembly`]: the receiver's side, fed with chunks in any order.
-//! - [`RepairPolicy`] and [`LossEstimator`]: how much repair pays.
+//! - [`decide`]: how much repair pays, and when it is written; [`RepairPolicy`] and [`LossEstimator`]: what it has to
+//!   know.
 
 mod assembly;
 mod chance;
 mod code;
+mod decide;
 mod loss;
 mod mode;
 mod pieces;
@@ -32,14 +34,18 @@ mod plan;
 mod policy;
 
 pub use assembly::{Arrival, Assembly, Head, Limits, Progress};
-pub use chance::more_lost_than;
+pub use chance::{Losses, more_lost_than};
 pub use code::{encode, warm_up};
+pub use decide::{
+    Conditions, Means, Overhead, ROOMY_LOAD, Repair, Settings, decide, is_short, overhead,
+    shard_len_for, shards_for,
+};
 pub use loss::LossEstimator;
 pub use mode::{ParseModeError, RepairMode};
 pub use plan::{
     Layout, MAX_REPAIRED_BODY, MAX_SHARD_LEN, MAX_SHARDS, Plan, TrailerMark, trailer, trailer_len,
 };
-pub use policy::{Conditions, RepairPolicy, Settings, shard_len_for, shards_for};
+pub use policy::RepairPolicy;
 
 use thiserror::Error;
 

@@ -1,30 +1,23 @@
-//! How much repair a frame gets.
-//!
-//! Sized for independent losses: the fewest repair packets r for which more than r of the frame's
-//! packets, repair included, are lost in at most 1 % of frames. Bursts longer than that fall back
-//! to retransmission; sizing for them would cost more than it saves.
+//! What the decision on a frame's repair needs of the frames before it: inertia, and what they left over.
 
 use std::ops::Range;
-use std::time::Duration;
 
-use super::chance::more_lost_than;
-use super::loss::USUAL_LOSS;
-use super::{MAX_REPAIRED_BODY, Plan, RepairMode, trailer_len};
+use super::decide::{
+    Conditions, Means, Overhead, Repair, Settings, decide, is_short, overhead, shard_len_for,
+};
+use super::{Plan, RepairMode};
 
+/// Bytes of a typical frame's header.
+const HEADER: u64 = 70;
 /// Loss below which repair stops, as a share of where it begins.
 const LOSS_OFF: f64 = 0.5;
 /// RTT below which repair stops, as a share of where it begins.
 const RTT_OFF: f64 = 0.8;
 /// Changes of loss within these factors leave the sizing alone: the estimate's own noise.
 const LOSS_BAND: Range<f64> = 0.8..1.1;
-/// Repair may be at most this share of the frames' bytes up to a loss of 6.5 %, which is 5 % and the noise of
-/// its estimate, ...
-const LEAST_OVERHEAD_CAP: f64 = 0.198;
-const CAP_RISES_FROM: f64 = 0.065;
-/// ... and this from 9 % on, which is 10 % and the noise; in proportion between.
-const MOST_OVERHEAD_CAP: f64 = 0.345;
-const CAP_RISES_TO: f64 = 0.09;
-/// What one frame may take of what others left: a small frame needs a larger share.
+/// The same for the length of runs.
+const RUN_BAND: Range<f64> = 0.75..1.33;
+/// What one frame of many packets may take of what others left: a small one needs a larger share.
 const FRAME_OVERHEAD: f64 = 2.0;
 /// Repair that may be saved up, in bytes: what a few small frames need.
 const MAX_SAVED: f64 = 65_536.0;
@@ -37,69 +30,6 @@ const MOST_RELAXED: f64 = 8.0;
 const RELAXED_RANGE: f64 = 2.0;
 /// Steps of this fill a range evenly, however many are taken and of whichever frames.
 const GOLDEN_STEP: f64 = 0.618_033_988_749_895;
-/// The link's rate is known to a few percent only, and frames that come in bursts queue long before
-/// it is used up: repair leaves the rest alone.
-const USABLE_LOAD: f64 = 0.90;
-/// A link that is busy for these shares of the time has no room for all of the repair, or for any.
-const BUSY: Range<f64> = 0.85..1.0;
-/// While frames of the backlog wait for room, repair takes it from them: it stops sooner.
-const BUSY_WITH_BACKLOG: Range<f64> = 0.5..0.7;
-/// The header of a typical frame, in bytes.
-const TYPICAL_HEADER: usize = 70;
-/// Its two trailers.
-const TYPICAL_TRAILERS: usize = 2 * trailer_len(TYPICAL_HEADER);
-/// The shortest shard in bytes, for bodies up to so many bytes, and the next one: see [`shard_len_for`].
-const SHORTEST_SHARD: (usize, u64) = (64, 64 << 10);
-const SHORT_SHARD: (usize, u64) = (128, 256 << 10);
-/// Pieces of a packet that a shard of longer bodies is.
-const SHARDS_PER_PACKET: usize = 8;
-
-/// What does not change while sending.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
-    /// Frames that repair may leave to retransmission, 0 to 1.
-    pub residual: f64,
-    /// Loss from which repair begins, 0 to 1.
-    pub least_loss: f64,
-    /// RTT from which repair begins: below, a retransmission is as good.
-    pub least_rtt: Duration,
-    /// Loss assumed until one is measured, 0 to 1, so that the first frames are not the worst.
-    pub unmeasured_loss: f64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            residual: 0.003,
-            least_loss: 0.001,
-            least_rtt: Duration::from_millis(10),
-            unmeasured_loss: USUAL_LOSS,
-        }
-    }
-}
-
-/// What the link is like as a frame is about to be sent.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Conditions {
-    /// Packets lost, 0 to 1; `None` if not measured yet (see [`LossEstimator`]).
-    ///
-    /// [`LossEstimator`]: super::LossEstimator
-    pub loss: Option<f64>,
-    /// Smoothed round-trip time.
-    pub rtt: Duration,
-    /// Share of the link's rate that the frames take without their repair; 1 or more if the link
-    /// has no room. 0 if the rate is not known yet.
-    pub load: f64,
-    /// Share of the time in which the link was the limit and not the frames, repair included: 0 to 1. Whatever
-    /// its rate is thought to be, it has no room if that is near 1. 0 if not known.
-    pub busy: f64,
-    /// Frames that have become late wait for what the others leave of the link.
-    pub backlog: bool,
-    /// The frame is one of a backlog, sent as fast as possible.
-    pub bulk: bool,
-    /// Stream bytes that a packet carries.
-    pub packet_len: usize,
-}
 
 /// Decides for one connection; keeps what hysteresis and the overhead's cap need.
 #[derive(Debug, Clone)]
@@ -107,18 +37,51 @@ pub struct RepairPolicy {
     mode: RepairMode,
     settings: Settings,
     active: bool,
-    /// The loss that frames are sized for now.
+    /// The loss, and the length of its runs, that frames are sized for now.
     sized_for: f64,
-    /// Repair bytes that earlier frames were allowed and did not use.
+    sized_for_run: f64,
+    /// Of the link's room, and of the share of the frames.
+    room: Purse,
+    share: Purse,
+}
+
+/// What frames have left over of what repair may cost.
+#[derive(Debug, Clone)]
+struct Purse {
     saved: f64,
     /// Where in the range the relaxed target is, 0 to 1.
     place: f64,
 }
 
+impl Default for Purse {
+    fn default() -> Self {
+        Self { saved: MAX_SAVED, place: 0.5 }
+    }
+}
+
+impl Purse {
+    /// 1 while half of the savings are there, rising to [`MOST_RELAXED`] or so without any.
+    fn relaxation(&mut self) -> f64 {
+        let short = (1.0 - 2.0 * self.saved / MAX_SAVED).clamp(0.0, 1.0);
+        self.place = (self.place + GOLDEN_STEP).fract();
+        let apart = (2.0 * self.place - 1.0) * (4.0 * short).min(1.0);
+        MOST_RELAXED.powf(short) * RELAXED_RANGE.powf(apart)
+    }
+
+    fn means(&mut self, bytes: f64, settings: &Settings) -> Means {
+        Means { bytes, target: settings.residual * self.relaxation() }
+    }
+
+    fn settle(&mut self, earned: f64, spent: f64) {
+        self.saved = (self.saved + earned - spent).clamp(-MAX_SAVED, MAX_SAVED);
+    }
+}
+
 impl RepairPolicy {
     /// One that has sent nothing.
     pub fn new(mode: RepairMode, settings: Settings) -> Self {
-        Self { mode, settings, active: false, sized_for: 0.0, saved: MAX_SAVED, place: 0.5 }
+        let (room, share) = (Purse::default(), Purse::default());
+        Self { mode, settings, active: false, sized_for: 0.0, sized_for_run: 1.0, room, share }
     }
 
     /// What does not change.
@@ -128,50 +91,51 @@ impl RepairPolicy {
 
     /// The repair for a frame of `body_len` bytes that is sent now; `None` for none.
     ///
-    /// `auto` gives none below the least loss or RTT, in bulk, without room on the link, for
-    /// bodies above 8 MiB, and for those of a packet or so, whose repair would mostly share the
-    /// fate of the body. A fixed share is given whatever the conditions.
-    pub fn plan(&mut self, body_len: u64, now: &Conditions) -> Option<Plan> {
-        let shard_len = shard_len_for(now.packet_len, body_len);
-        let shards = match self.mode {
+    /// `auto` is what [`decide`] says of conditions without their noise. A fixed share is given whatever the
+    /// conditions.
+    pub fn plan(&mut self, body_len: u64, now: &Conditions) -> Option<Repair> {
+        match self.mode {
             RepairMode::Off => None,
             RepairMode::Fixed(share) => {
-                let bytes = body_len as f64 * share.fraction();
-                Some((bytes / shard_len as f64).ceil() as usize)
+                let shard_len = shard_len_for(now.packet_len, body_len);
+                let shards = (body_len as f64 * share.fraction() / shard_len as f64).ceil();
+                let data_shards = usize::try_from(body_len).ok()?.div_ceil(shard_len);
+                let plan = Plan::new(body_len, shard_len, (shards as usize).min(data_shards));
+                Some(Repair { plan: plan.ok()?, pause: None, parts: 1 })
             }
-            RepairMode::Auto => self.automatic(body_len, shard_len, now),
-        };
-        let data_shards = usize::try_from(body_len).ok()?.div_ceil(shard_len);
-        Plan::new(body_len, shard_len, shards?.min(data_shards)).ok()
+            RepairMode::Auto => self.automatic(body_len, now),
+        }
     }
 
-    fn automatic(&mut self, body_len: u64, shard_len: usize, now: &Conditions) -> Option<usize> {
+    fn automatic(&mut self, body_len: u64, now: &Conditions) -> Option<Repair> {
         self.follow(now);
-        if !self.active || now.bulk || body_len > MAX_REPAIRED_BODY {
+        if !self.active || now.bulk {
             return None;
         }
-        let body = body_len as f64;
-        let overhead =
-            overhead_cap(self.sized_for).min(room(now.load)) * spare(now.busy, now.backlog);
-        let earned = overhead * body;
-        let allowed = (self.saved + earned).min(FRAME_OVERHEAD * earned);
-        let most = ((allowed - TYPICAL_TRAILERS as f64) / shard_len as f64).max(0.0) as usize;
-        let most = most.min(body_len as usize / shard_len);
-
-        let target = self.settings.residual * self.relaxation();
-        let shards =
-            shards_for(body_len as usize, now.packet_len, shard_len, self.sized_for, target, most);
-        let spent = shards.map_or(0, |shards| shards * shard_len + TYPICAL_TRAILERS);
-        self.saved = (self.saved + earned - spent as f64).clamp(0.0, MAX_SAVED);
-        shards
-    }
-
-    /// 1 while half of the savings are there, rising to [`MOST_RELAXED`] or so without any.
-    fn relaxation(&mut self) -> f64 {
-        let short = (1.0 - 2.0 * self.saved / MAX_SAVED).max(0.0);
-        self.place = (self.place + GOLDEN_STEP).fract();
-        let apart = (2.0 * self.place - 1.0) * (4.0 * short).min(1.0);
-        MOST_RELAXED.powf(short) * RELAXED_RANGE.powf(apart)
+        let steady = Conditions {
+            loss: Some(self.sized_for.max(self.settings.least_loss)),
+            run: self.sized_for_run,
+            rtt: now.rtt.max(self.settings.least_rtt),
+            ..*now
+        };
+        let stream = body_len.saturating_add(HEADER) as f64;
+        let Overhead { room, share } = overhead(body_len, &steady);
+        let (room, share) = (room * stream, share * stream);
+        // Savings are no room: a link that has become full gets none of them.
+        let with =
+            |saved: f64, earned: f64| if earned > 0.0 { (saved + earned).max(0.0) } else { 0.0 };
+        let (of_room, of_share) = (with(self.room.saved, room), with(self.share.saved, share));
+        let roomy =
+            is_short(body_len, now.packet_len) && of_room > of_share.min(FRAME_OVERHEAD * share);
+        let means = match roomy {
+            true => self.room.means(of_room, &self.settings),
+            false => self.share.means(of_share.min(FRAME_OVERHEAD * share), &self.settings),
+        };
+        let repair = decide(body_len, &steady, means, &self.settings);
+        let spent = repair.map_or(0.0, |repair| repair.cost() as f64);
+        self.room.settle(room, spent);
+        self.share.settle(share, if roomy { share } else { spent });
+        repair
     }
 
     /// Switches on and off, and follows the loss, each with some inertia.
@@ -180,104 +144,38 @@ impl RepairPolicy {
         let (loss_factor, rtt_factor) = if self.active { (LOSS_OFF, RTT_OFF) } else { (1.0, 1.0) };
         self.active = loss >= self.settings.least_loss * loss_factor
             && now.rtt >= self.settings.least_rtt.mul_f64(rtt_factor);
-        let band = self.sized_for * LOSS_BAND.start..=self.sized_for * LOSS_BAND.end;
-        if !band.contains(&loss) {
-            self.sized_for = loss;
-        }
+        keep_within(&mut self.sized_for, loss, LOSS_BAND);
+        keep_within(&mut self.sized_for_run, now.run, RUN_BAND);
     }
 }
 
-/// The shard length for a body of `body_len` bytes in packets that carry `packet_len` stream bytes: even,
-/// and an eighth of a packet at most.
-///
-/// Packets do not align with shards, so a lost packet spoils its own length and a shard more: an
-/// eighth of a packet wastes 12 % of the repair, 64 bytes waste 5 %. But the code's work grows with the
-/// number of shards: 60 kB are mended in 1.1 ms from shards of 64 bytes and in 0.7 from an eighth, 200 kB
-/// in 6.9 and 5.1 ms. The code works in blocks of 64 bytes, so nothing below them is quicker.
-pub fn shard_len_for(packet_len: usize, body_len: u64) -> usize {
-    let eighth = packet_len / SHARDS_PER_PACKET / 2 * 2;
-    let wanted = [SHORTEST_SHARD, SHORT_SHARD].into_iter().find(|(_, up_to)| body_len <= *up_to);
-    let wanted = wanted.map_or(eighth, |(length, _)| length.min(eighth));
-    wanted.clamp(SHORTEST_SHARD.0, super::MAX_SHARD_LEN)
-}
-
-/// The fewest repair shards, `most` at most, with which losses of `loss` leave at most `target`
-/// of the frames to retransmission; `most` if that many do not suffice. `None` if no repair is
-/// needed, or if `most` would not make up for a single lost packet.
-///
-/// A lost packet of P bytes spoils (P - 1) / L + 1 shards of L bytes on average, and the repair's
-/// own packets can be lost too.
-pub fn shards_for(
-    body_len: usize,
-    packet_len: usize,
-    shard_len: usize,
-    loss: f64,
-    target: f64,
-    most: usize,
-) -> Option<usize> {
-    let spoiled = packet_len.saturating_sub(1) as f64 / shard_len as f64 + 1.0;
-    // Each spoils the next lower or the next higher number of them: most sums of these must be covered.
-    let odds = spoiled.fract() * (1.0 - spoiled.fract());
-    let shards = |lost: usize| {
-        let mean = lost as f64 * spoiled;
-        (mean + (lost as f64 * odds).sqrt()).ceil() as usize
-    };
-    let suffices = |lost: usize| {
-        let trailers = if lost == 0 { 0 } else { TYPICAL_TRAILERS };
-        let stream = TYPICAL_HEADER + body_len + shards(lost) * shard_len + trailers;
-        more_lost_than(lost, stream.div_ceil(packet_len.max(1)), loss) <= target
-    };
-    let most_lost = (most as f64 / spoiled) as usize;
-    if most_lost == 0 || suffices(0) {
-        return None;
+/// Follows `now` where it has left the band around what is kept.
+fn keep_within(kept: &mut f64, now: f64, band: Range<f64>) {
+    if !(*kept * band.start..=*kept * band.end).contains(&now) {
+        *kept = now;
     }
-    // Each further packet helps more than it can hurt, so the first that suffices is found by halving.
-    let (mut fails, mut holds) = (0, most_lost);
-    while holds - fails > 1 {
-        let middle = fails + (holds - fails) / 2;
-        match suffices(middle) {
-            true => holds = middle,
-            false => fails = middle,
-        }
-    }
-    let capped = holds == most_lost && !suffices(holds);
-    Some(if capped { most } else { shards(holds).min(most) })
-}
-
-/// The share of the frames' bytes that repair may take at a loss.
-fn overhead_cap(loss: f64) -> f64 {
-    let beyond = ((loss - CAP_RISES_FROM) / (CAP_RISES_TO - CAP_RISES_FROM)).clamp(0.0, 1.0);
-    LEAST_OVERHEAD_CAP + beyond * (MOST_OVERHEAD_CAP - LEAST_OVERHEAD_CAP)
-}
-
-/// The share of the frames' bytes that the link has room for beside them.
-fn room(load: f64) -> f64 {
-    if load <= 0.0 {
-        return 1.0;
-    }
-    ((USABLE_LOAD - load) / load).max(0.0)
-}
-
-/// The part of its repair that a frame keeps on a link that is so busy.
-fn spare(busy: f64, backlog: bool) -> f64 {
-    let Range { start: from, end: to } = if backlog { BUSY_WITH_BACKLOG } else { BUSY };
-    ((to - busy) / (to - from)).clamp(0.0, 1.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::repair::MAX_REPAIRED_BODY;
 
     const LOSSY: Conditions = Conditions {
         loss: Some(0.02),
+        run: 1.0,
         rtt: Duration::from_millis(50),
         load: 0.4,
         busy: 0.5,
         backlog: false,
         bulk: false,
+        deadline: None,
         packet_len: 1_410,
+        packet_rate: 1_000.0,
     };
 
     fn auto() -> RepairPolicy {
@@ -286,7 +184,7 @@ mod tests {
 
     /// Lost packets that the repair of a new policy's first frame makes up for.
     fn packets(body_len: u64, now: Conditions) -> usize {
-        auto().plan(body_len, &now).map_or(0, |plan| plan.repair_len() / 1_410)
+        auto().plan(body_len, &now).map_or(0, |repair| repair.plan.repair_len() / 1_410)
     }
 
     #[test]
@@ -312,7 +210,7 @@ mod tests {
             assert_eq!(packets(60_000, now), 0, "{why}");
         }
         assert_eq!(packets(0, LOSSY), 0);
-        assert_eq!(packets(1_200, LOSSY), 0, "a single packet");
+
         assert_eq!(packets(MAX_REPAIRED_BODY + 1, LOSSY), 0);
         assert_eq!(
             RepairPolicy::new(RepairMode::Off, Settings::default()).plan(60_000, &LOSSY),
@@ -325,10 +223,10 @@ mod tests {
         let mode = "20%".parse().unwrap();
         let mut policy = RepairPolicy::new(mode, Settings::default());
         let now = Conditions { loss: Some(0.0), bulk: true, load: 1.0, ..LOSSY };
-        let plan = policy.plan(60_000, &now).unwrap();
-        assert_eq!(plan.repair_len(), 188 * 64);
+        let repair = policy.plan(60_000, &now).unwrap();
+        assert_eq!(repair.plan.repair_len(), 188 * 64);
         let mut policy = RepairPolicy::new("100%".parse().unwrap(), Settings::default());
-        assert_eq!(policy.plan(100, &now).unwrap().repair_shards(), 2);
+        assert_eq!(policy.plan(100, &now).unwrap().plan.repair_shards(), 2);
     }
 
     #[test]
@@ -354,7 +252,7 @@ mod tests {
         let bytes = |now| {
             let mut policy = auto();
             let sent = |policy: &mut RepairPolicy| {
-                policy.plan(60_000, &now).map_or(0, |plan| plan.repair_len())
+                policy.plan(60_000, &now).map_or(0, |repair| repair.plan.repair_len())
             };
             (0..100).map(|_| sent(&mut policy)).sum::<usize>() / 100
         };
@@ -368,8 +266,8 @@ mod tests {
         let mut policy = auto();
         let mut repair = [0, 0];
         for _ in 0..300 {
-            repair[0] += policy.plan(60_000, &now).map_or(0, |plan| plan.repair_len());
-            repair[1] += policy.plan(20_000, &now).map_or(0, |plan| plan.repair_len());
+            repair[0] += policy.plan(60_000, &now).map_or(0, |repair| repair.plan.repair_len());
+            repair[1] += policy.plan(20_000, &now).map_or(0, |given| given.plan.repair_len());
         }
         assert_eq!(repair.map(|bytes| bytes / 300 / 1_410), [4, 3]);
     }
@@ -377,7 +275,7 @@ mod tests {
     #[test]
     fn large_frames_are_planned_quickly() {
         let now = Conditions { loss: Some(0.1), ..LOSSY };
-        let plan = auto().plan(MAX_REPAIRED_BODY, &now).unwrap();
+        let plan = auto().plan(MAX_REPAIRED_BODY, &now).unwrap().plan;
         let share = plan.repair_len() as f64 / MAX_REPAIRED_BODY as f64;
         assert!((0.12..0.2).contains(&share), "{share}");
     }
@@ -385,14 +283,14 @@ mod tests {
     proptest! {
         #[test]
         fn repair_stays_within_its_share(
-            bodies in proptest::collection::vec(1u64..300_000, 1..200), loss in 0.0f64..0.4,
+            bodies in proptest::collection::vec(17_000u64..300_000, 1..200), loss in 0.0f64..0.4,
         ) {
             let now = Conditions { loss: Some(loss), ..LOSSY };
             let mut policy = auto();
             let repair: usize = bodies
                 .iter()
                 .filter_map(|&body| policy.plan(body, &now))
-                .map(|plan| plan.repair_len())
+                .map(|repair| repair.plan.repair_len())
                 .sum();
             let bodies: u64 = bodies.iter().sum();
             let cap = if loss <= 0.05 { 0.20 } else { 0.35 };
@@ -400,14 +298,44 @@ mod tests {
         }
 
         #[test]
-        fn any_conditions_give_a_sound_plan_or_none(
-            body_len: u64, near in 0u64..MAX_REPAIRED_BODY, loss in proptest::option::of(any::<f64>()),
-            load: f64, busy: f64, backlog: bool, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
+        fn short_frames_stay_within_the_room(
+            bodies in proptest::collection::vec(1u64..14_000, 100..400), loss in 0.001f64..0.2,
+            run in 1.0f64..10.0, load in 0.05f64..1.2,
         ) {
-            for (body_len, packet_len) in [(body_len, packet_len), (near, usual), (near, packet_len)] {
+            let now = Conditions { loss: Some(loss), run, load, ..LOSSY };
+            let mut policy = auto();
+            let repair: usize = bodies
+                .iter()
+                .filter_map(|&body| policy.plan(body, &now))
+                .map(|repair| repair.cost())
+                .sum();
+            let (count, bodies): (usize, u64) = (bodies.len(), bodies.iter().sum());
+            // What long frames may have they may have as well, on a link with less room.
+            let share = (0.9 - load).max(0.0).min(0.345 * load) / load;
+            let one_packet = if load < 0.4 { 3.0 } else { 0.0 };
+            let most = ((0.7 - load) / load).max(share).max(one_packet);
+            let streams = bodies as f64 + 70.0 * count as f64;
+            prop_assert!(repair as f64 <= most * streams + 2.0 * MAX_SAVED, "{repair} for {bodies}");
+        }
+
+        #[test]
+        fn any_conditions_give_sound_repair_or_none(
+            body_len: u64, near in 0u64..MAX_REPAIRED_BODY, small in 0u64..5_000, loss in proptest::option::of(any::<f64>()),
+            numbers: [f64; 4], backlog: bool, packet_len: usize, usual in 0usize..2_000, rtt in 0u64..1_000_000,
+            deadline in proptest::option::of(0u64..1_000_000),
+        ) {
+            let [run, load, busy, packet_rate] = numbers;
+            let sizes = [(body_len, packet_len), (near, usual), (near, packet_len), (small, usual), (small, packet_len)];
+            for (body_len, packet_len) in sizes {
                 let rtt = Duration::from_micros(rtt);
-                let now = Conditions { loss, rtt, load, busy, backlog, bulk: false, packet_len };
-                auto().plan(body_len, &now);
+                let deadline = deadline.map(Duration::from_micros);
+                let now = Conditions {
+                    loss, run, rtt, load, busy, backlog, bulk: false, deadline, packet_len, packet_rate,
+                };
+                if let Some(Repair { plan, pause, .. }) = auto().plan(body_len, &now) {
+                    prop_assert!(plan.repair_len() <= body_len as usize + plan.shard_len());
+                    prop_assert!(pause.is_none_or(|pause| pause <= (rtt / 2).max(Duration::from_millis(1))));
+                }
             }
         }
     }

@@ -50,6 +50,11 @@ impl ClockOffset {
         self.best().map(|reply| i128::from(there.0) - reply.ahead)
     }
 
+    /// How far the receiver's clock is ahead of ours; `None` before the first reply.
+    pub(super) fn ahead(&self) -> Option<i128> {
+        self.best().map(|reply| reply.ahead)
+    }
+
     /// The shortest round trip of the newest replies, in nanoseconds. Half of it is how far the clock can be
     /// off.
     pub(super) fn round_trip(&self) -> Option<i128> {

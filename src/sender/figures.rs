@@ -114,6 +114,11 @@ impl Figures {
         }
     }
 
+    /// How far the receiver's clock is ahead of ours, in nanoseconds, where that is known.
+    pub(super) fn clock_ahead(&self) -> Option<i64> {
+        self.clock.ahead().and_then(|ahead| i64::try_from(ahead).ok())
+    }
+
     fn time_all(&mut self) {
         for source in &mut self.sources {
             for frame in std::mem::take(&mut source.untimed) {

@@ -165,6 +165,14 @@ impl Ledger {
         self.earlier + self.stored + self.already + self.failed_count
     }
 
+    /// When the frame that has waited the longest fell due, of those that are begun and not settled, where that is
+    /// known of the first.
+    pub(super) fn oldest_due(&self) -> Option<Due> {
+        let first =
+            |frames: &BTreeMap<u64, OpenFrame>| frames.values().next().and_then(|frame| frame.due);
+        [first(&self.again), first(&self.open)].into_iter().flatten().min_by_key(|due| due.at)
+    }
+
     /// True where every frame is settled and no other will come.
     pub(super) fn is_settled(&self) -> bool {
         self.ended && self.settled() == self.frames

@@ -86,7 +86,7 @@ async fn what_comes_about_leaves_at_once_and_is_not_offered() {
         let frame = loop {
             tokio::select! {
                 message = link.messages.recv() => match message {
-                    Some(Message::ClockProbe(_)) => {}
+                    Some(Message::ClockProbe(_) | Message::Standing(_)) => {}
                     other => panic!("{other:?}"),
                 },
                 frame = link.frames.recv() => break frame.expect("the sender goes on"),
@@ -103,7 +103,10 @@ async fn what_comes_about_leaves_at_once_and_is_not_offered() {
                 assert_eq!(end.captured, 5);
                 break;
             }
-            other => assert!(matches!(other, Some(Message::ClockProbe(_))), "{other:?}"),
+            other => assert!(
+                matches!(other, Some(Message::ClockProbe(_) | Message::Standing(_))),
+                "{other:?}"
+            ),
         }
     }
     let totals = Totals { source: SourceId(0), stored: 5, already: 0 };
@@ -138,7 +141,7 @@ async fn start(
 async fn hear(link: &mut FarEnd) -> Message {
     loop {
         match link.messages.recv().await.expect("the sender goes on") {
-            Message::ClockProbe(_) => {}
+            Message::ClockProbe(_) | Message::Standing(_) => {}
             other => return other,
         }
     }

@@ -91,7 +91,12 @@ mod tests {
         let mut paths = Paths::new(start);
         for second in 0..150 {
             let why = Some(format!("{second}"));
-            let via = Via { transport: Transport::Tcp, address: ([127, 0, 0, 1], 1).into(), why };
+            let via = Via {
+                transport: Transport::Tcp,
+                address: ([127, 0, 0, 1], 1).into(),
+                why,
+                link: None,
+            };
             paths.opened(&via, start + Duration::from_secs(second));
             paths.ended(start + Duration::from_secs(second + 1));
         }

@@ -10,7 +10,7 @@ use super::tend::unix;
 use crate::frame::{Sequence, UnixNanos};
 use crate::source::Source;
 use crate::transport::{TransportError, Via};
-use crate::wire::SourceId;
+use crate::wire::{Notice, SourceId};
 
 /// What goes on and on is told again after this long, with how often it came meanwhile.
 const TOLD_AGAIN: Duration = Duration::from_secs(10);
@@ -23,10 +23,15 @@ pub struct Progress {
     connected: AtomicBool,
     ended: AtomicBool,
     trouble: Mutex<Told>,
+    /// The kinds of notices of the receiver that were told and are not over.
+    notices: Mutex<Vec<u64>>,
     path: Mutex<Option<PathInUse>>,
     /// Over what it goes from now on, where that was a choice, for whoever shows it.
     change: Mutex<Option<String>>,
 }
+
+/// Kinds of notices that are kept apart; no receiver has more.
+const MAX_NOTICES: usize = 16;
 
 /// What went wrong, and is tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +111,7 @@ impl Progress {
             connected: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             trouble: Mutex::default(),
+            notices: Mutex::default(),
             path: Mutex::default(),
             change: Mutex::default(),
         }
@@ -132,6 +138,19 @@ impl Progress {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Whether a kind of notice is news in this run.
+    pub(super) fn is_news(&self, kind: u64) -> bool {
+        let mut told = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if kind == Notice::ROOM_AGAIN {
+            let before = told.len();
+            told.retain(|other| *other != Notice::NEARLY_FULL);
+            return told.len() < before;
+        }
+        let is_news = !told.contains(&kind) && told.len() < MAX_NOTICES;
+        told.extend(is_news.then_some(kind));
+        is_news
+    }
+
     /// What went wrong since this was last asked. What comes again and again is told at first, and then now and
     /// then, with how often it came.
     pub fn take_trouble(&self) -> Option<Trouble> {
@@ -144,7 +163,7 @@ impl Progress {
 
     /// A session begins over `via`.
     pub(super) fn goes_over(&self, via: &Via, now: Instant) {
-        let Via { transport, address, why } = via.clone();
+        let Via { transport, address, why, .. } = via.clone();
         let known = lock(&self.path).replace(PathInUse { transport, address, why, since: now });
         tracing::info!(%transport, %address, "connected{}", why_words(via));
         let is_news =

@@ -26,7 +26,10 @@ use crate::alarm::Alarm;
 use crate::frame::UnixNanos;
 use crate::source::{Bell, Remembered, Source};
 use crate::transport::{Dial, LinkEnd, MESSAGE_QUEUE, PathStats, SenderLink, TransportError, Via};
-use crate::wire::{Capabilities, CloseCode, Hello, Message, SourceHello, SourceId, Welcome};
+use crate::wire::{
+    Capabilities, CloseCode, Hello, Message, SourceHello, SourceId, SourceStanding, Standing,
+    Welcome,
+};
 use handover::Handover;
 
 /// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
@@ -365,6 +368,7 @@ impl State<'_> {
         let scheduled = self.next_probe.is_some_and(|when| when <= now);
         if scheduled {
             self.next_probe = Some(now + CLOCK_INTERVAL);
+            self.outbox.push_back(Message::Standing(self.standing(path, now)));
         }
         let awaited = self.owed().is_some();
         if (self.inquiry.asks(now, awaited, path) && self.outbox.is_empty()) || scheduled {
@@ -384,6 +388,25 @@ impl State<'_> {
         }
         if self.share.is_some() && self.lanes.iter().any(Lane::wants_schedule) {
             self.schedule();
+        }
+    }
+
+    /// How this run stands, for whoever looks at the receiver.
+    fn standing(&self, path: &PathStats, now: Instant) -> Standing {
+        let source = |(index, ledger): (usize, &Ledger)| SourceStanding {
+            source: self.lanes[index].id,
+            captured: ledger.frames(),
+            settled: ledger.settled(),
+            lag: ledger.oldest_due().map(|due| now.saturating_duration_since(due.at)),
+        };
+        Standing {
+            rtt: path.rtt,
+            packets_sent: path.packets_sent,
+            packets_lost: path.packets_lost,
+            bytes_sent: path.bytes_sent,
+            repair_bytes: path.repair_bytes,
+            clock_ahead: self.run.figures.clock_ahead(),
+            sources: self.run.ledgers.iter().enumerate().map(source).collect(),
         }
     }
 

@@ -86,7 +86,7 @@ impl Dial for Hand {
             FarEnd { messages: far_messages, frames: far_frames, incoming: far_incoming, keeper };
         self.0.send(far).expect("the test is there");
         let (transport, address) = (Transport::Quic, ([127, 0, 0, 1], 1).into());
-        let via = Via { transport, address, why: None };
+        let via = Via { transport, address, why: None, link: None };
         let link = SenderLink { messages, frames, incoming, end, path, via };
         Box::pin(std::future::ready(Ok(link)))
     }
@@ -256,7 +256,7 @@ async fn a_receiver_that_asks_for_hashes_again_and_again_is_left() {
             message = link.messages.recv() => {
                 let offer = match message {
                     Some(Message::Offer(offer)) => offer,
-                    Some(Message::ClockProbe(_)) => continue,
+                    Some(Message::ClockProbe(_) | Message::Standing(_)) => continue,
                     other => panic!("{other:?}"),
                 };
                 offered.push(offer.entries.iter().all(|entry| entry.hash.is_some()));

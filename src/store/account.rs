@@ -1,11 +1,12 @@
 //! Whose a source is, and how far its runs have come: what the ledger and the manifest say, kept while the source is
 //! open.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::contract::Opener;
-use crate::frame::{RunId, Sequence};
-use crate::manifest::{Earlier, Entry, Range, Ranges, Record, Summary};
+use super::layout::Part;
+use crate::frame::{RunId, Sequence, UnixNanos};
+use crate::manifest::{Day, Earlier, Entry, Range, Ranges, Record, Summary};
 
 /// Runs that have not ended are remembered up to this many: one for each crash of a sender, at most. Of older ones
 /// nothing is forgotten but that they may be continued.
@@ -20,6 +21,42 @@ pub(super) struct Account {
     /// Those that have not ended, the latest last.
     runs: VecDeque<OpenRun>,
     last: Option<u64>,
+    pub(super) expired: ExpiredDays,
+}
+
+/// The days that have expired.
+#[derive(Debug, Default)]
+pub(super) struct ExpiredDays {
+    days: BTreeMap<Day, Gone>,
+}
+
+/// A day that has expired.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    /// Everything of it that was stored until then.
+    pub(super) until: UnixNanos,
+    /// How much that was, this time and before.
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    pub(super) is_removed: bool,
+}
+
+impl ExpiredDays {
+    pub(super) fn of(&self, day: Day) -> Option<Gone> {
+        self.days.get(&day).copied()
+    }
+
+    /// Whether a frame that has a line in a part of the source has expired.
+    pub(super) fn has(&self, part: Part, record: &Record) -> bool {
+        self.of(part.day(record)).is_some_and(|gone| record.stored <= gone.until)
+    }
+
+    /// A day like this one that goes on: itself, or the first behind all that have expired.
+    pub(super) fn open_day(&self, day: Day, came: Day) -> Day {
+        let is_open = |day: &Day| !self.days.contains_key(day);
+        let behind = || self.days.last_key_value().map_or(came, |(last, _)| Day::of(last.end()));
+        [day, came].into_iter().find(is_open).unwrap_or_else(behind)
+    }
 }
 
 /// A run that has not ended.
@@ -117,7 +154,21 @@ impl Account {
             Entry::Ended { run, .. } | Entry::ResumedBy { run, .. } => {
                 self.runs.retain(|open| open.id != *run);
             }
-            Entry::Expired { .. } | Entry::DayExpired { .. } => {}
+            Entry::Expired { run, range, .. } => {
+                self.last = self.last.max(Some(range.last));
+                if let Some(run) = self.run(*run) {
+                    run.declared.insert(range.first, range.last);
+                }
+            }
+            Entry::DayExpired { day, at, frames, bytes } => {
+                let (until, frames, bytes) = (*at, *frames, *bytes);
+                self.expired.days.insert(*day, Gone { until, frames, bytes, is_removed: false });
+            }
+            Entry::DayRemoved { day, .. } => {
+                if let Some(gone) = self.expired.days.get_mut(day) {
+                    gone.is_removed = true;
+                }
+            }
         }
     }
 

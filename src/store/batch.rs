@@ -15,7 +15,7 @@ use super::options::StoreOptions;
 use super::standing::{Names, Standing};
 use super::volumes::Found;
 use super::within::{make_within, within};
-use crate::frame::{ContentHash, FrameName, SourceName};
+use crate::frame::{ContentHash, FrameName, SourceName, UnixNanos};
 use crate::manifest::{Entry, Record};
 
 /// Frames between two manifest appends, and in durable mode between two waits for the medium.
@@ -198,11 +198,16 @@ impl<'a> Batch<'a> {
                 before.extend(stored_before(run, &record, sequence));
                 return Ok(Step::Settled(Outcome::AlreadyStored));
             }
+            Standing::Expired(record) if record.blake3 == hash => {
+                let (run, sequence) = (received.from.run, received.frame.meta.sequence.0);
+                before.extend(stored_before(run, &record, sequence));
+                return Ok(Step::Settled(Outcome::AlreadyStored));
+            }
             Standing::Stored(_) if !received.replace => {
                 return Err(self.names.conflict(name, Taken::Stored));
             }
             Standing::Stored(record) => earlier = Some(record),
-            Standing::Altered | Standing::Open => {}
+            Standing::Expired(_) | Standing::Altered | Standing::Open => {}
         }
         let part = self.write_part(received, sync)?;
         Ok(Step::Written { part, hash, earlier })
@@ -252,6 +257,10 @@ impl<'a> Batch<'a> {
         let made = renamed?;
         let stored = (self.options.clock)();
         let mut record = Record::new(&received.frame.meta, hash, received.received, stored);
+        if let Some(gone) = self.names.footing.account.expired.of(self.part.day(&record)) {
+            // A clock that was set back does not make it one of those that have expired.
+            record.stored = record.stored.max(UnixNanos(gone.until.0.saturating_add(1)));
+        }
         record.run = received.from.run;
         record.sender = received.from.pin.as_deref().map(str::to_owned);
         record.hour = hour;

@@ -63,6 +63,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{FrameError, StoreError};
+use super::room::Room;
 use crate::frame::{
     ContentHash, DropRange, Frame, FrameName, RunId, Sequence, SourceName, UnixNanos,
 };
@@ -86,6 +87,11 @@ pub trait Store: Debug + Send + Sync {
     /// Whether an [`Outcome`] is given only when the frame would survive a power cut.
     fn is_durable(&self) -> bool {
         false
+    }
+
+    /// The room that there is for frames, where the store knows. May block for a moment.
+    fn room(&self) -> Option<Room> {
+        None
     }
 }
 
@@ -134,6 +140,12 @@ pub trait OpenSource: Debug + Send {
 
     /// The highest sequence that the source knows of, so that a new run can go on behind it.
     fn last_sequence(&mut self) -> Option<Sequence> {
+        None
+    }
+
+    /// How many frames the source has, of all times; `None` where the store does not count them. Asked after
+    /// each batch.
+    fn held(&mut self) -> Option<u64> {
         None
     }
 }
@@ -186,6 +198,8 @@ pub enum Held {
     Nothing,
     /// The very frame.
     Same,
+    /// The very frame was stored, and has been removed since because it was old enough: it is not wanted again.
+    Expired,
     /// A frame of its name and length; only the hash can tell.
     NeedsHash,
     /// Another frame of its name.

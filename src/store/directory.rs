@@ -201,6 +201,11 @@ impl Directory {
         unlinkat(&self.fd, &*self.on_disk(name), AtFlags::empty())
     }
 
+    /// Removes a folder that is empty.
+    pub(crate) fn remove_folder(&self, name: &str) -> Result<()> {
+        unlinkat(&self.fd, &*self.on_disk(name), AtFlags::REMOVEDIR)
+    }
+
     /// Calls `visit` with each name in the folder, in no order.
     pub(crate) fn for_each_name<E: From<Errno>>(
         &self,

@@ -11,7 +11,8 @@ use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder::FolderStore;
 use super::options::StoreOptions;
-use super::root::Root;
+use super::room::Room;
+use super::seats::Seats;
 use super::template::FolderTemplate;
 use crate::frame::SourceName;
 
@@ -24,7 +25,7 @@ pub struct FolderStores {
     /// The one store, where there is only one.
     only: Option<FolderStore>,
     /// The folders of those that sources are open in.
-    open: Mutex<HashMap<PathBuf, Weak<Root>>>,
+    open: Mutex<HashMap<PathBuf, Weak<Seats>>>,
 }
 
 impl FolderStores {
@@ -48,8 +49,8 @@ impl FolderStores {
         // What is listed is true at every moment, so another thread's panic does not spoil it.
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // One that was moved away since is opened anew when a source of it is.
-        if let Some(root) = open.get(path).and_then(Weak::upgrade) {
-            return Ok(FolderStore::of(root, self.options));
+        if let Some(seats) = open.get(path).and_then(Weak::upgrade) {
+            return Ok(FolderStore::of(seats, self.options));
         }
         let store = FolderStore::open(path, self.options)?;
         open.retain(|_, root| root.strong_count() > 0);
@@ -72,6 +73,13 @@ impl Store for FolderStores {
 
     fn is_durable(&self) -> bool {
         self.options.durable
+    }
+
+    fn room(&self) -> Option<Room> {
+        match &self.only {
+            Some(store) => store.room(),
+            None => Room::at(&self.template.root()).ok(),
+        }
     }
 
     fn place(&self, opener: &Opener) -> PathBuf {

@@ -161,6 +161,13 @@ impl Footing {
         Ok(())
     }
 
+    /// The same, and it is on the medium.
+    pub(super) fn note_firmly(&mut self, entries: &[Entry]) -> Result<(), ManifestError> {
+        self.ledger.append(entries, true)?;
+        entries.iter().for_each(|entry| self.account.learn(entry));
+        Ok(())
+    }
+
     /// A name for a temporary file.
     pub(super) fn part_name(&mut self) -> String {
         self.parts += 1;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::frame::UnixNanos;
-use crate::manifest::Day;
+use crate::manifest::{Day, Record};
 
 /// How the frames of a source are put into folders. A store may change its layout at any time: what is stored stays
 /// where it is and counts on.
@@ -43,6 +43,16 @@ impl Layout {
             Self::Flat => Spot { part: Part::Whole, hour: None },
             Self::Day => Spot { part: Part::Of(Day::of(at)), hour: None },
             Self::Hour => Spot { part: Part::Of(Day::of(at)), hour: Some(Day::hour(at)) },
+        }
+    }
+}
+
+impl Part {
+    /// The day that a frame of this part belongs to, for keeping and expiring.
+    pub(super) fn day(self, record: &Record) -> Day {
+        match self {
+            Self::Whole => record.day(),
+            Self::Of(day) => day,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a folder store stores.
 
+use super::keep::Keep;
 use super::layout::Layout;
 use crate::frame::UnixNanos;
 
@@ -13,10 +14,12 @@ pub struct StoreOptions {
     pub clock: fn() -> UnixNanos,
     /// How frames are put into folders.
     pub layout: Layout,
+    /// When old frames are removed.
+    pub keep: Keep,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { durable: false, clock: UnixNanos::now, layout: Layout::Flat }
+        Self { durable: false, clock: UnixNanos::now, layout: Layout::Flat, keep: Keep::default() }
     }
 }

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-use super::directory::{Directory, FileId};
+use super::directory::{Directory, FileId, Kind};
 use super::error::StoreError;
 use super::lock::Locked;
+use crate::frame::SourceName;
+use crate::manifest::{FILE_NAME, LEDGER_NAME};
 
 /// Made and removed when a store is opened, to see that it can be written. Its name is that of any temporary file.
 const PROBE: &str = ".framelane-0.part";
@@ -25,6 +27,28 @@ impl Root {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = open(path)?;
         Ok(Self { path: path.to_owned(), current: Mutex::new(Arc::new(folder)) })
+    }
+
+    /// The sources that there are.
+    pub(super) fn sources(&self) -> Result<Vec<SourceName>, StoreError> {
+        let folder = self.folder()?;
+        let mut sources = Vec::new();
+        let is_source = |name: &str| {
+            let records = folder.folder(name);
+            records.is_ok_and(|records| {
+                [FILE_NAME, LEDGER_NAME]
+                    .iter()
+                    .any(|name| matches!(records.kind(name), Ok(Some(Kind::File(_)))))
+            })
+        };
+        let visited = folder.for_each_name(|name| {
+            let name = std::str::from_utf8(name).ok().filter(|name| is_source(name));
+            sources.extend(name.and_then(|name| SourceName::parse(name).ok()));
+            Ok::<_, Errno>(())
+        });
+        let path = self.path.clone();
+        visited.map_err(|cause| StoreError::Io { doing: "look into", path, cause })?;
+        Ok(sources)
     }
 
     /// Its path, as the user gave it.

@@ -22,6 +22,13 @@ impl Said {
         self.last = Some(text);
     }
 
+    /// The same, where only that there is one counts, and not its figures.
+    pub(super) fn trouble_once(&mut self, what: &dyn Display, why: &dyn Display) {
+        if self.last.is_none() {
+            self.trouble(what, why);
+        }
+    }
+
     /// There is none any more.
     pub(super) fn over(&mut self, what: &dyn Display) {
         if self.last.take().is_some() {

@@ -12,7 +12,7 @@ use super::remembered::Seen;
 use super::volumes::Found;
 use super::within::within;
 use crate::frame::{ContentHash, FrameName, SourceName, UnixNanos};
-use crate::manifest::{Record, Text};
+use crate::manifest::{Day, Record, Text};
 
 /// By so many ns the time of a file may be early: the kernel takes it from its tick, of 10 ms at most.
 /// Where a file system keeps whole seconds, files are read again more often than they had to be.
@@ -24,6 +24,8 @@ pub(super) enum Standing {
     Stored(Box<Record>),
     /// A line and a file of another length or content.
     Altered,
+    /// A line of a frame that has expired.
+    Expired(Box<Record>),
     /// No line, or no file.
     Open,
 }
@@ -37,8 +39,9 @@ pub(super) struct Names<'a> {
 impl Names<'_> {
     /// The line of a name, and where it is.
     pub(super) fn find(&mut self, name: &FrameName) -> Result<Option<Found>, FrameError> {
-        let Footing { volumes, folder, .. } = &mut *self.footing;
-        volumes.find(folder, name).map_err(|error| match error {
+        let Footing { volumes, folder, account, .. } = &mut *self.footing;
+        let is_gone = |part, record: &Record| account.expired.has(part, record);
+        volumes.find(folder, name, &is_gone).map_err(|error| match error {
             StoreError::Manifest(error) => self.system(name, "read the manifest", error.cause),
             error => FrameError::from_source(self.frame(name), &error),
         })
@@ -52,9 +55,20 @@ impl Names<'_> {
     ) -> Result<(Spot, Option<Found>), FrameError> {
         let meta = &received.frame.meta;
         let found = self.find(&meta.name)?;
+        let expired = &self.footing.account.expired;
         let spot = match &found {
-            Some(found) => Spot { part: found.part, hour: found.record.hour },
-            None => layout.spot(meta.captured.map_or(received.received, |captured| captured.at)),
+            Some(found) if !expired.has(found.part, &found.record) => {
+                Spot { part: found.part, hour: found.record.hour }
+            }
+            _ => {
+                let came = received.received;
+                let mut spot = layout.spot(meta.captured.map_or(came, |captured| captured.at));
+                // Nothing is put among what is being removed.
+                if let Part::Of(day) = spot.part {
+                    spot.part = Part::Of(expired.open_day(day, Day::of(came)));
+                }
+                spot
+            }
         };
         Ok((spot, found))
     }
@@ -70,7 +84,10 @@ impl Names<'_> {
         name: &FrameName,
         found: Option<Found>,
     ) -> Result<Standing, FrameError> {
-        let Some(Found { folder: top, record, .. }) = found else { return Ok(Standing::Open) };
+        let Some(Found { part, folder: top, record }) = found else { return Ok(Standing::Open) };
+        if self.footing.account.expired.has(part, &record) {
+            return Ok(Standing::Expired(Box::new(record)));
+        }
         let folder = match within(&top, record.hour, name) {
             Ok(Some(folder)) => folder,
             // Without its folder, or with something in its place, there is no file.
@@ -96,7 +113,7 @@ impl Names<'_> {
         Ok(match self.standing(name)? {
             Standing::Stored(_) => Taken::Stored,
             Standing::Altered => Taken::Altered,
-            Standing::Open => Taken::Unlisted,
+            Standing::Expired(_) | Standing::Open => Taken::Unlisted,
         })
     }
 
@@ -120,7 +137,10 @@ impl Names<'_> {
 
     /// What has to be read to tell whether a frame of so many bytes is stored, if anything has.
     pub(super) fn unread(&mut self, name: &FrameName, bytes: u64) -> Option<Reading> {
-        let Found { folder: top, record, .. } = self.find(name).ok()??;
+        let Found { part, folder: top, record } = self.find(name).ok()??;
+        if self.footing.account.expired.has(part, &record) {
+            return None;
+        }
         let folder = within(&top, record.hour, name).ok()??;
         let file = folder.look(name.file_name()).ok()??;
         let is_candidate = file.kind == Kind::File(record.bytes) && record.bytes == bytes;
@@ -204,11 +224,20 @@ fn read(
     Ok((is_same, is_steady.then_some(Seen { file: before, wanted, is_same, began })))
 }
 
+/// Whether a file has this content.
+pub(super) fn has_content(
+    folder: &Directory,
+    name: &str,
+    wanted: ContentHash,
+) -> Result<bool, Errno> {
+    Ok(read(folder, name, wanted)?.0)
+}
+
 /// Whether a file of which the kernel last changed anything at `changed` was stored when its line says: after the
 /// frame's last byte had come, and before the line. One changed later was replaced by a receiver that was killed
 /// before it wrote the new line, or altered, or only touched; one changed earlier was there before, and then either
 /// its content was the frame's, or a power cut has left the line of the file that was to replace it. The file's
 /// modification time says nothing of that: it is the sender's.
-fn wrote(record: &Record, changed: UnixNanos) -> bool {
+pub(super) fn wrote(record: &Record, changed: UnixNanos) -> bool {
     changed.0.saturating_add(TIME_GRAIN) >= record.received.0 && changed <= record.stored
 }

@@ -13,8 +13,11 @@ use super::directory::{Directory, FileId, Kind, Look};
 use super::error::StoreError;
 use super::layout::{Layout, Part};
 use super::options::StoreOptions;
-use crate::frame::{FrameName, Sequence};
-use crate::manifest::{Day, FILE_NAME, Listed, Manifest, Opened, Record, Resting, Summary};
+use crate::frame::{FrameName, RunId, Sequence};
+use crate::manifest::{
+    Day, DayTotal, FILE_NAME, INDEX_NAME, Listed, MAX_LINE_BYTES, Manifest, Opened, Ranges, Record,
+    Resting, Summary,
+};
 
 /// Days that are open at once: today, yesterday, and what comes late.
 const MAX_OPEN: usize = 4;
@@ -61,6 +64,16 @@ pub(super) struct Found {
 
 /// Why a part does not open.
 type Failed = StoreError;
+
+/// A part of a source in which there are frames to be removed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Removable {
+    /// The day whose folder it is; `None` for the source's own.
+    pub(super) day: Option<Day>,
+    /// The lines to look at: from here to there in its manifest.
+    pub(super) next: u64,
+    pub(super) end: u64,
+}
 
 impl Volumes {
     /// Finds all manifests in a source's folder, and puts right what a crash left.
@@ -112,17 +125,44 @@ impl Volumes {
         Resting::load(&folder, &folder.open_file(FILE_NAME).ok()?)
     }
 
-    /// The line of a name, and where it is. The last days are asked first.
+    /// The line of a name, and where it is. The last days are asked first. Of a name that has several, because one is
+    /// of a frame that `is_gone`, the other one is found.
     pub(super) fn find(
         &mut self,
         top: &Directory,
         name: &FrameName,
+        is_gone: &dyn Fn(Part, &Record) -> bool,
     ) -> Result<Option<Found>, Failed> {
+        let mut gone = None;
+        let mut is_it = |found: Option<Found>| match found {
+            Some(found) if is_gone(found.part, &found.record) => {
+                gone.get_or_insert(found);
+                None
+            }
+            found => found,
+        };
         for at in (0..self.open.len()).rev() {
-            if let Some(found) = self.open[at].find(name)? {
+            if let Some(found) = is_it(self.open[at].find(name)?) {
                 return Ok(Some(found));
             }
         }
+        for day in self.candidates(top, name) {
+            if let Some(volume) = self.volume(top, Part::Of(day), false)?
+                && let Some(found) = is_it(volume.find(name)?)
+            {
+                return Ok(Some(found));
+            }
+        }
+        if let Some(whole) = &mut self.whole
+            && let Some(found) = is_it(whole.find(name)?)
+        {
+            return Ok(Some(found));
+        }
+        Ok(gone)
+    }
+
+    /// Days that are at rest and may have a name, the last first.
+    fn candidates(&mut self, top: &Directory, name: &FrameName) -> Vec<Day> {
         let mut candidates = Vec::new();
         for (&day, rested) in self.resting.iter_mut().rev() {
             let Some(resting) = &mut rested.manifest else {
@@ -141,21 +181,7 @@ impl Volumes {
             }
         }
         self.bound_names();
-        for day in candidates {
-            match self.volume(top, Part::Of(day), false) {
-                Ok(Some(volume)) => {
-                    if let Some(found) = volume.find(name)? {
-                        return Ok(Some(found));
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        match &mut self.whole {
-            Some(whole) => whole.find(name),
-            None => Ok(None),
-        }
+        candidates
     }
 
     /// A part of the source, open. A day that is not there is made, if that is wanted; else there is none.
@@ -245,6 +271,55 @@ impl Volumes {
             Some((Part::Of(day), rested.manifest.as_ref()?.summary()))
         });
         open.chain(resting)
+    }
+
+    /// What there is by days, of each part.
+    pub(super) fn days(&self) -> impl Iterator<Item = (Part, Day, DayTotal)> {
+        self.summaries().flat_map(|(part, summary)| {
+            summary.days.iter().map(move |(&day, &total)| match part {
+                Part::Whole => (part, day, total),
+                Part::Of(day) => (part, day, total),
+            })
+        })
+    }
+
+    /// The frames of a day that has a part of its own, by runs.
+    pub(super) fn runs(&self, day: Day) -> BTreeMap<RunId, Ranges> {
+        let of_day = self.summaries().find(|(part, _)| *part == Part::Of(day));
+        of_day.map(|(_, summary)| summary.runs.clone()).unwrap_or_default()
+    }
+
+    /// Closes a day, where it is open, and says where its frames have their lines.
+    pub(super) fn put_to_rest(&mut self, day: Day) -> Vec<Removable> {
+        if let Some(at) = self.open.iter().position(|volume| volume.part == Part::Of(day)) {
+            self.close(at);
+        }
+        let whole = self.whole.as_ref().and_then(|whole| whole.manifest.summary().days.get(&day));
+        // The last line is read whole: what is behind it is not of that day.
+        let end = |last: u64| last + MAX_LINE_BYTES as u64;
+        let of_whole =
+            |total: &DayTotal| Removable { day: None, next: total.begin, end: end(total.last) };
+        let of_day = Removable { day: Some(day), next: 0, end: u64::MAX };
+        whole.map(of_whole).into_iter().chain([of_day]).collect()
+    }
+
+    /// Removes the records of a day, and its folder where nothing else is in it.
+    pub(super) fn remove_records(&mut self, top: &Directory, day: Day) -> Result<(), Failed> {
+        self.put_to_rest(day);
+        self.resting.remove(&day);
+        let name = day.to_string();
+        let path = self.path.join(&name);
+        let failed = |cause| StoreError::Io { doing: "remove the records of", path, cause };
+        let removed = top.folder(&name).and_then(|folder| {
+            let _ = folder.remove(INDEX_NAME);
+            folder.remove(FILE_NAME)?;
+            let _ = top.remove_folder(&name);
+            Ok(())
+        });
+        match removed {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed.map_err(failed),
+        }
     }
 
     /// How many frames have a line.

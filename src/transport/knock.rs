@@ -9,8 +9,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until};
+
+use super::leave::Leave;
 
 /// A datagram that is no QUIC packet, since the bit that all of them have is not set (RFC 9000, section
 /// 17.2), and too short to be answered with a reset: a receiver throws it away.
@@ -24,19 +27,24 @@ pub(super) const TIMES: [Duration; 2] = [Duration::from_millis(400), Duration::f
 /// permitted, a closed port. For ever, where there is none.
 ///
 /// Cancel safe.
-pub(super) async fn word(address: SocketAddr, times: &[Duration]) -> io::Error {
-    match knock(address, times).await {
+pub(super) async fn word(address: SocketAddr, leave: &Leave, times: &[Duration]) -> io::Error {
+    match knock(address, leave, times).await {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-async fn knock(address: SocketAddr, times: &[Duration]) -> io::Result<std::convert::Infallible> {
+async fn knock(
+    address: SocketAddr,
+    leave: &Leave,
+    times: &[Duration],
+) -> io::Result<std::convert::Infallible> {
     let any: IpAddr = match address {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
+    leave.bind(&SockRef::from(&socket))?;
     hear_all(&socket);
     // Connecting sends nothing, but asks for a route.
     socket.connect(address).await?;
@@ -109,7 +117,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     async fn word_on(address: SocketAddr) -> io::Error {
-        tokio::time::timeout(PATIENCE, word(address, &SOON)).await.expect("a word")
+        tokio::time::timeout(PATIENCE, word(address, &Leave::ByRoute, &SOON)).await.expect("a word")
     }
 
     #[tokio::test]
@@ -135,7 +143,7 @@ mod tests {
     async fn a_port_that_is_open_has_no_word_and_is_knocked_at() {
         let open = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = open.local_addr().unwrap();
-        let mut word = std::pin::pin!(word(address, &SOON));
+        let mut word = std::pin::pin!(word(address, &Leave::ByRoute, &SOON));
         let mut heard = [0; 16];
         for _ in SOON {
             tokio::select! {

@@ -17,6 +17,7 @@ mod desk;
 mod error;
 mod kernel;
 mod knock;
+mod leave;
 mod links;
 #[cfg(test)]
 mod long_offer;
@@ -47,6 +48,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use kernel::check_tcp_congestion;
+pub use leave::Link;
 pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, dial_either, listen, resolve};
 pub use reached::{Reached, Way};
@@ -146,6 +148,8 @@ pub struct OutgoingFrame {
     /// When a live frame that is still not through has become part of the backlog, and the priority
     /// that it has from then on.
     pub late: Option<(Instant, i32)>,
+    /// When it is of no use any more, where there is such a time.
+    pub deadline: Option<Instant>,
 }
 
 impl OutgoingFrame {
@@ -299,6 +303,8 @@ pub struct PathStats {
     pub rtt: Duration,
     /// Congestion window in bytes.
     pub window: u64,
+    /// The longest payload of a datagram that is known to get through, where the transport is one of datagrams.
+    pub datagram: Option<u16>,
     /// Datagrams that have come, where the transport is one of datagrams.
     pub datagrams_received: Option<u64>,
     /// Packets sent and, of these, lost.

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::auto::Auto;
 use super::by_name::ByName;
+use super::leave::{Leave, Link};
 use super::links;
 use super::quic::{self, LastSession, QuicDial, QuicListen};
 use super::racing::Racing;
@@ -61,43 +62,57 @@ pub struct ListenSetup {
 
 /// A way to open sessions to the receiver: its addresses are raced, the one that worked last first.
 pub fn dial(setup: &DialSetup) -> Box<dyn Dial> {
-    Box::new(racing(setup, setup.addresses.clone(), None))
+    Box::new(racing(setup, setup.addresses.clone(), None, &Leave::ByRoute))
 }
 
-fn racing(setup: &DialSetup, addresses: Vec<SocketAddr>, last: Option<SocketAddr>) -> Racing {
-    Racing::new(addresses, last, |address| dial_one(setup, address))
+fn racing(
+    setup: &DialSetup,
+    addresses: Vec<SocketAddr>,
+    last: Option<SocketAddr>,
+    leave: &Leave,
+) -> Racing {
+    Racing::new(addresses, last, |address| dial_one(setup, address, leave))
 }
 
 /// The same, but for a receiver that may get other addresses: its name is resolved again with the second
 /// attempt and each one after it. [`DialSetup::addresses`] are those for the first.
 pub fn dial_by_name(setup: DialSetup, receiver: ReceiverAddress) -> Box<dyn Dial> {
-    Box::new(by_name(setup, receiver, None))
+    Box::new(by_name(setup, receiver, None, Leave::ByRoute))
 }
 
 /// The same over QUIC or TCP, whichever gets through; [`DialSetup::transport`] is neither here nor there. What
-/// `reached` remembers is tried first, and noted.
+/// `reached` remembers is tried first, and noted. The links of this machine that `via` names are used in their
+/// order, each where those before it do not lead to the receiver.
 pub fn dial_either(
     setup: &DialSetup,
     receiver: &ReceiverAddress,
+    via: &[Link],
     reached: Reached,
 ) -> Box<dyn Dial> {
     let reached = reached.among(setup.addresses.len());
     let last = reached.recalled().map(|way| way.address);
-    let over = |transport| -> Arc<dyn Dial> {
+    let (setup, receiver) = (setup.clone(), receiver.clone());
+    let over = move |transport, leave| -> Arc<dyn Dial> {
         let setup = DialSetup { transport, ..setup.clone() };
-        Arc::new(by_name(setup, receiver.clone(), last))
+        Arc::new(by_name(setup, receiver.clone(), last, leave))
     };
-    Box::new(Auto::new(over(Transport::Quic), over(Transport::Tcp), reached))
+    let via = via.iter().map(|Link(name)| Leave::Link(name.clone())).collect();
+    Box::new(Auto::new(Box::new(over), via, reached))
 }
 
-fn by_name(setup: DialSetup, receiver: ReceiverAddress, last: Option<SocketAddr>) -> ByName {
+fn by_name(
+    setup: DialSetup,
+    receiver: ReceiverAddress,
+    last: Option<SocketAddr>,
+    leave: Leave,
+) -> ByName {
     let look_up = Box::new(move || {
         let receiver = receiver.clone();
         let found: BoxFuture<'static, _> = Box::pin(async move { resolve(&receiver).await });
         found
     });
     let addresses = setup.addresses.clone();
-    let ways = Box::new(move |addresses, last| racing(&setup, addresses, last));
+    let ways = Box::new(move |addresses, last| racing(&setup, addresses, last, &leave));
     ByName::new(addresses, last, ways, look_up)
 }
 
@@ -123,7 +138,7 @@ pub async fn resolve(receiver: &ReceiverAddress) -> Result<Vec<SocketAddr>, Tran
     Ok(addresses)
 }
 
-fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
+fn dial_one(setup: &DialSetup, address: SocketAddr, leave: &Leave) -> Box<dyn Dial> {
     match setup.transport {
         Transport::Quic => Box::new(QuicDial {
             address,
@@ -131,22 +146,24 @@ fn dial_one(setup: &DialSetup, address: SocketAddr) -> Box<dyn Dial> {
             tls: setup.tls.clone(),
             congestion: setup.congestion.clone(),
             repair: setup.repair,
+            leave: leave.clone(),
             last: LastSession::default(),
         }),
-        Transport::Tcp => Box::new(dial_tcp(setup, address)),
-        Transport::TcpPerFrame => Box::new(dial_tcp(setup, address).per_frame()),
+        Transport::Tcp => Box::new(dial_tcp(setup, address, leave)),
+        Transport::TcpPerFrame => Box::new(dial_tcp(setup, address, leave).per_frame()),
         Transport::StopAndWait => {
             Box::new(StopAndWaitDial::new(address, setup.stop_and_wait.clone()))
         }
     }
 }
 
-fn dial_tcp(setup: &DialSetup, address: SocketAddr) -> TcpDial {
+fn dial_tcp(setup: &DialSetup, address: SocketAddr, leave: &Leave) -> TcpDial {
     // Only an authority vouches for names; a pin is the certificate itself.
     let name = ServerName::try_from(setup.host.clone())
         .unwrap_or_else(|_| ServerName::IpAddress(address.ip().into()));
     let classify = classify(setup.tls.explainer().clone());
-    TcpDial::new(address, name, &setup.tls.tcp(), classify, setup.tcp.clone())
+    let dial = TcpDial::new(address, name, &setup.tls.tcp(), classify, setup.tcp.clone());
+    dial.leaving(leave.clone())
 }
 
 fn classify(explainer: Explainer) -> Classify {

@@ -212,7 +212,7 @@ mod tests {
         let ((messages, _), (frames, _), (_, incoming)) =
             (mpsc::channel(1), mpsc::channel(1), mpsc::channel(1));
         let path = PathWatch::new(PathStats::default);
-        let via = Via { transport: Transport::Quic, address: address(0), why: None };
+        let via = Via { transport: Transport::Quic, address: address(0), why: None, link: None };
         SenderLink { messages, frames, incoming, end: LinkEnd::new().0, path, via }
     }
 

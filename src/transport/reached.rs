@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Transport;
@@ -45,6 +45,8 @@ pub struct Reached {
     /// The receiver has several addresses, so that it is worth knowing which leads to it.
     several: bool,
     noted: Mutex<Option<Way>>,
+    /// At which address, in this run or before.
+    last: Mutex<Option<SocketAddr>>,
 }
 
 impl Reached {
@@ -58,7 +60,8 @@ impl Reached {
         let found = lines.into_iter().find(|(known, _)| *known == receiver).map(|(_, way)| way);
         let is_fresh = |way: &Way| way.at <= now && now - way.at < EXPIRY.as_secs();
         let recalled = found.filter(is_fresh);
-        Self { receiver, file, recalled, several: false, noted: Mutex::new(recalled) }
+        let last = Mutex::new(recalled.map(|way| way.address));
+        Self { receiver, file, recalled, several: false, noted: Mutex::new(recalled), last }
     }
 
     /// The same of a receiver that has so many addresses.
@@ -71,12 +74,18 @@ impl Reached {
         self.recalled
     }
 
+    /// Where it was reached last, in this run or, as far as it is remembered, before.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        *lock(&self.last)
+    }
+
     /// It was reached so now. Where that is news it is written to the file, by another thread; the first choice
     /// is none.
     pub(super) fn note(&self, transport: Transport, address: SocketAddr) {
         let way = Way { transport, address, at: seconds(SystemTime::now()) };
+        *lock(&self.last) = Some(address);
         {
-            let mut noted = self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut noted = lock(&self.noted);
             let is_known = noted.is_some_and(|known| {
                 (known.transport, known.address) == (transport, address)
                     && way.at.saturating_sub(known.at) < RENEWED_AFTER.as_secs()
@@ -95,6 +104,11 @@ impl Reached {
             }
         });
     }
+}
+
+/// What is noted is whole at every moment, so another thread's panic does not spoil it.
+fn lock<T>(noted: &Mutex<T>) -> MutexGuard<'_, T> {
+    noted.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn seconds(time: SystemTime) -> u64 {

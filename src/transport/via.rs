@@ -15,6 +15,8 @@ pub struct Via {
     pub address: SocketAddr,
     /// Why over this, in words, where there was a choice.
     pub why: Option<String>,
+    /// By which link of this machine, where that is not left to its routes.
+    pub link: Option<String>,
 }
 
 /// A link that is to take the place of the one in use.

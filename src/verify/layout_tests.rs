@@ -9,7 +9,7 @@ use super::{State, VerifyOptions, VerifyReport, verify};
 use crate::frame::{
     Captured, Clock, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
 };
-use crate::manifest::{FILE_NAME, INDEX_NAME, LEDGER_NAME, Reel};
+use crate::manifest::{Entry, FILE_NAME, INDEX_NAME, LEDGER_NAME, Range, Reel};
 use crate::store::{
     FolderSource, FolderStore, FrameError, Layout, Note, OpenSource, Opener, Outcome,
     ReceivedFrame, StoreOptions, Taken,
@@ -250,4 +250,71 @@ fn a_link_in_the_place_of_a_day_is_not_followed() {
     );
     assert_eq!(outcomes[1], Outcome::Stored);
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+}
+
+/// Appends an entry to the ledger.
+fn declare(out: &Path, entry: &Entry) {
+    let path = out.join("visible").join(LEDGER_NAME);
+    let mut text = fs::read(&path).unwrap();
+    entry.write_line(&mut text);
+    fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_day_that_has_expired_is_not_missing() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let out = TempDir::new().unwrap();
+        let mut store = open(out.path(), layout);
+        let from = Opener::with_pin(Some("sha256:aa"));
+        store.note(&from, &[began()]).unwrap();
+        stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 0), at(2, "2.jpg", DAY)]);
+        store.note(&from, &[ended(3)]).unwrap();
+        drop(store);
+        let folder = out.path().join("visible");
+        let day = if layout == Layout::Flat { folder } else { folder.join("2026-11-29") };
+        fs::remove_file(day.join("0.jpg")).unwrap();
+        fs::remove_file(day.join("1.jpg")).unwrap();
+        assert!(!verified(out.path()).proven);
+        // Of another day, or of before they were stored, it says nothing of them.
+        let expired = |day: &str, at| Entry::DayExpired {
+            day: day.parse().unwrap(),
+            at: UnixNanos(at),
+            frames: 2,
+            bytes: 10,
+        };
+        declare(out.path(), &expired("2026-11-28", EVENING + DAY));
+        declare(out.path(), &expired("2026-11-29", EVENING - 1));
+        assert_eq!(verified(out.path()).sources[0].missing.count, 2);
+        declare(out.path(), &expired("2026-11-29", EVENING));
+        let report = verified(out.path());
+        let source = &report.sources[0];
+        assert!(report.proven, "{layout}: {source:?}");
+        assert_eq!((source.verified, source.expired, source.missing.count), (1, 2, 0));
+        assert_eq!(source.account.state, State::Complete);
+        if layout == Layout::Day {
+            // And then its lines.
+            let range = Range { first: 0, last: 1 };
+            declare(out.path(), &Entry::Expired { run: RUN, range, at: UnixNanos(EVENING) });
+            fs::remove_dir_all(&day).unwrap();
+            let report = verified(out.path());
+            let source = &report.sources[0];
+            assert!(report.proven, "{source:?}");
+            assert_eq!((source.frames, source.verified, source.account.expired), (1, 1, 2));
+        }
+    }
+}
+
+#[test]
+fn what_was_stored_before_is_not_read_again() {
+    let out = TempDir::new().unwrap();
+    stored(&mut open(out.path(), Layout::Day), &[at(0, "0.jpg", 0), at(1, "1.jpg", DAY)]);
+    fs::write(out.path().join("visible/2026-11-29/0.jpg"), "bad").unwrap();
+    let since = |at| {
+        let options = VerifyOptions { since: Some(UnixNanos(at)), ..VerifyOptions::default() };
+        verify(out.path(), options, &mut |_| {}).unwrap().sources.remove(0)
+    };
+    let all = since(EVENING);
+    assert_eq!((all.frames, all.skipped, all.altered.count), (2, 0, 1));
+    let none = since(EVENING + 1);
+    assert_eq!((none.frames, none.skipped, none.verified, none.altered.count), (2, 2, 0, 0));
 }

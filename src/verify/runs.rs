@@ -166,6 +166,7 @@ impl Accounts {
             Entry::Expired { run, range, .. } => {
                 self.run(run).expired.insert(range.first, range.last);
             }
+            Entry::DayRemoved { .. } => {}
             Entry::DayExpired { day, at, .. } => {
                 self.days.insert(day, at);
             }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -71,9 +72,32 @@ enum Finding {
 struct Expired {
     runs: HashMap<RunId, Ranges>,
     days: HashMap<Day, UnixNanos>,
+    read: Instant,
 }
 
+/// So old may be what is known of expired days when a frame is missing: they may expire while they are verified.
+const FRESH: Duration = Duration::from_secs(1);
+
 impl Expired {
+    fn of(accounts: &Accounts) -> Self {
+        let (runs, days) = (accounts.expired(), accounts.expired_days());
+        Self { runs, days, read: Instant::now() }
+    }
+
+    /// The same where the frame's file is missing: where nothing is known of that, the ledger is read again.
+    fn has_now(&mut self, source: (&Directory, &Path), day: Option<Day>, record: &Record) -> bool {
+        if self.has(day, record) {
+            return true;
+        }
+        let mut accounts = Accounts::default();
+        if self.read.elapsed() < FRESH || read_ledger(source.0, source.1, 0, &mut accounts).is_err()
+        {
+            return false;
+        }
+        *self = Self::of(&accounts);
+        self.has(day, record)
+    }
+
     fn has(&self, day: Option<Day>, record: &Record) -> bool {
         let of_run = record.run.and_then(|run| self.runs.get(&run));
         let of_day = self.days.get(&day.unwrap_or_else(|| record.day()));
@@ -93,7 +117,7 @@ pub(super) fn verify_source(
     let mut accounts = Accounts::default();
     // Before the manifests: of a source that is being written, the ledger must not say more than those.
     let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
-    let expired = Expired { runs: accounts.expired(), days: accounts.expired_days() };
+    let expired = Mutex::new(Expired::of(&accounts));
     let parts = parts(folder, path).map_err(failed)?;
     let named = || Listed::new(options.named);
     let mut report = SourceReport {
@@ -120,7 +144,8 @@ pub(super) fn verify_source(
     let tally = Mutex::new(Tally { report, below, of_frames, bytes_read, checked, progress });
     let mut places = Places::default();
     for part in &parts {
-        (places, accounts) = verify_part(part, &expired, options, places, accounts, &tally)?;
+        (places, accounts) =
+            verify_part(part, (folder, path), &expired, options, (places, accounts), &tally)?;
     }
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
     report.sequences = places.finish(options.named);
@@ -139,10 +164,10 @@ pub(super) fn verify_source(
 /// Holds the files of one manifest against it.
 fn verify_part(
     part: &Part,
-    expired: &Expired,
+    source: (&Directory, &Path),
+    expired: &Mutex<Expired>,
     options: VerifyOptions,
-    places: Places,
-    mut accounts: Accounts,
+    (places, mut accounts): (Places, Accounts),
     tally: &Mutex<Tally<'_>>,
 ) -> Result<(Places, Accounts), VerifyError> {
     if let (Some(since), Some(resting)) = (options.since, &part.resting)
@@ -177,11 +202,14 @@ fn verify_part(
         for _ in 1..options.threads {
             // Where the system gives no more threads, those that there are do it all.
             let helper = std::thread::Builder::new();
-            if helper.spawn_scoped(scope, || check_frames(part, expired, &feed, tally)).is_err() {
+            if helper
+                .spawn_scoped(scope, || check_frames(part, source, expired, &feed, tally))
+                .is_err()
+            {
                 break;
             }
         }
-        check_frames(part, expired, &feed, tally);
+        check_frames(part, source, expired, &feed, tally);
     });
     let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
     locked(tally).report.skipped += feed.skipped;
@@ -234,7 +262,13 @@ fn read_ledger(
 }
 
 /// One thread's work: until nothing is left, takes some records and checks their files.
-fn check_frames(part: &Part, expired: &Expired, feed: &Mutex<Feed<'_>>, tally: &Mutex<Tally<'_>>) {
+fn check_frames(
+    part: &Part,
+    source: (&Directory, &Path),
+    expired: &Mutex<Expired>,
+    feed: &Mutex<Feed<'_>>,
+    tally: &Mutex<Tally<'_>>,
+) {
     let mut buffer = Vec::new();
     loop {
         let batch = locked(feed).take();
@@ -242,7 +276,9 @@ fn check_frames(part: &Part, expired: &Expired, feed: &Mutex<Feed<'_>>, tally: &
             return;
         }
         let check = |record: Record| match check(&part.folder, &record, &mut buffer) {
-            Finding::Missing if expired.has(part.day, &record) => (Finding::Expired, record),
+            Finding::Missing if locked(expired).has_now(source, part.day, &record) => {
+                (Finding::Expired, record)
+            }
             found => (found, record),
         };
         let checked: Vec<_> = batch.into_iter().map(check).collect();

@@ -21,9 +21,9 @@ pub use field::{MAX_KIND, is_ignorable};
 pub use header::{FrameHeader, HEADER_VERSION, MAX_HEADER_BYTES, RepairLayout};
 pub use limits::{MAX_ENTRIES, MAX_MESSAGE_BYTES, MAX_SOURCES};
 pub use message::{
-    Answer, Capabilities, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, Message,
-    Noted, Offer, OfferEntry, Receipts, Refusal, SESSION_ID_BYTES, SequenceRun, SourceHello,
-    Totals, Verdict, VerdictRun, Welcome,
+    Answer, Capabilities, Counted, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame,
+    Message, Noted, Notice, Offer, OfferEntry, Receipts, Refusal, SESSION_ID_BYTES, SequenceRun,
+    SourceHello, SourceStanding, Standing, Totals, Trial, Verdict, VerdictRun, Welcome,
 };
 pub use source_id::SourceId;
 

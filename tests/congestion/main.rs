@@ -4,6 +4,7 @@
 mod behaviour;
 mod narrow;
 mod paths;
+mod repair;
 mod sharing;
 mod sim;
 mod tables;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use framelane::congestion::{Congestion, LossyConfig, SharedFactory, TraceRing};
 use framelane::link::{Capacity, LinkSpec, QueueLimit};
+use framelane::repair::RepairMode;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -64,6 +65,8 @@ pub(crate) struct Run {
     /// As in [`Scenario`].
     pub(crate) shipped: bool,
     pub(crate) gathers: bool,
+    /// As in [`FlowConfig`].
+    pub(crate) repair: Option<RepairMode>,
     pub(crate) ring: Arc<TraceRing>,
 }
 
@@ -78,6 +81,7 @@ impl Run {
             newest_first: false,
             shipped: false,
             gathers: false,
+            repair: None,
             ring: Arc::new(TraceRing::new(100_000)),
         }
     }
@@ -118,7 +122,14 @@ impl Run {
             clock,
             forward,
             back,
-            flows: vec![FlowConfig { controller, load, connect: 0, start, stop }],
+            flows: vec![FlowConfig {
+                controller,
+                load,
+                repair: self.repair,
+                connect: 0,
+                start,
+                stop,
+            }],
             duration: stop + SEC,
             seed: self.seed,
             newest_first: self.newest_first,
@@ -162,6 +173,7 @@ impl Pair {
         let bulk = |controller, start| FlowConfig {
             controller,
             load: Load::Bulk,
+            repair: None,
             connect: start,
             start,
             stop,

@@ -16,7 +16,7 @@ use super::{ROLES, Refused, Resolved, Surroundings, printed, resolve, values};
 const PIN: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Values that one option or another takes. An option that takes none of them needs one here.
-const VALUES: [&str; 26] = [
+const VALUES: [&str; 27] = [
     "30s",
     "45s",
     "64MiB",
@@ -40,6 +40,7 @@ const VALUES: [&str; 26] = [
     "day",
     "30d",
     "10mbit",
+    "a-token-to-look-with",
     "auto",
     "off",
     "a b \" \\ c",
@@ -224,6 +225,9 @@ fn what_is_printed_is_a_file_that_gives_the_same() {
         let definition = command.find_subcommand(role).expect("a role");
         for option in option::settable(definition) {
             let name = option::name(option).expect("a name");
+            if option::is_secret(option) {
+                continue; // Not printed.
+            }
             let (_, line) = used(role, option);
             let mut asking: Vec<&str> = line.iter().map(String::as_str).collect();
             asking.insert(1, "--print-config");

@@ -9,7 +9,9 @@ mod burst;
 mod delay;
 mod jitter;
 mod loss;
+mod narrow;
 mod outage;
+mod police;
 mod reorder;
 mod waits;
 
@@ -23,7 +25,9 @@ pub use burst::BurstLoss;
 pub use delay::Delay;
 pub use jitter::Jitter;
 pub use loss::RandomLoss;
+pub use narrow::Narrow;
 pub use outage::Outages;
+pub use police::Policer;
 pub use reorder::Reordering;
 pub use waits::Waits;
 
@@ -54,6 +58,12 @@ pub enum DropReason {
     /// The link was down.
     #[error("the link was down")]
     Outage,
+    /// It came faster than a policer lets through.
+    #[error("a policer dropped it")]
+    Policed,
+    /// It was longer than a hop takes.
+    #[error("it was too long for the way")]
+    TooLong,
 }
 
 /// One effect of a link on the packets of one direction.

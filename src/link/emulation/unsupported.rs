@@ -73,6 +73,50 @@ impl Emulation {
     ///
     /// # Errors
     /// None.
+    pub fn start_paths(privilege: Privilege, _specs: &[LinkSpec]) -> Result<Self, EmulationError> {
+        match privilege.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn replace_path(&self, _path: usize, _spec: &LinkSpec) -> Result<u64, EmulationError> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn forget_mappings(&self, _path: usize) -> Result<(), EmulationError> {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn near_addr_of(&self, _path: usize) -> Ipv4Addr {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn far_addr_of(&self, _path: usize) -> Ipv4Addr {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn device_of(&self, _path: usize) -> String {
+        match self.0 {}
+    }
+
+    /// Never called.
+    pub fn stats_of(&self, _path: usize) -> LinkStats {
+        match self.0 {}
+    }
+
+    /// Never called.
+    ///
+    /// # Errors
+    /// None.
     pub fn replace(&self, _spec: &LinkSpec) -> Result<u64, EmulationError> {
         match self.0 {}
     }

@@ -20,7 +20,7 @@ pub(super) fn find(name: &str) -> Option<&'static LinkKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-const KEYS: [LinkKey; 10] = [
+const KEYS: [LinkKey; 12] = [
     LinkKey {
         name: "rate",
         example: "rate=50mbit",
@@ -63,6 +63,16 @@ const KEYS: [LinkKey; 10] = [
         example: "outage=5s+200ms or outage=2s+150ms/15s",
         meaning: "down at 5 s of a run for 200 ms; at 2 s and again every 15 s; repeatable, and they may overlap; \
                   none clears",
+    },
+    LinkKey {
+        name: "police",
+        example: "police=5mbit",
+        meaning: "drop what comes faster, without a queue",
+    },
+    LinkKey {
+        name: "mtu",
+        example: "mtu=1280",
+        meaning: "longer packets vanish without a word; in bytes, IP header included",
     },
     LinkKey {
         name: "seed",

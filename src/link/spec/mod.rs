@@ -65,6 +65,10 @@ pub struct DirectionSpec {
     pub reorder: Option<Reorder>,
     /// When it is down.
     pub outages: Vec<Outage>,
+    /// A rate beyond which packets are dropped, without a queue.
+    pub police: Option<BitRate>,
+    /// The longest packet that passes; longer ones vanish without a word.
+    pub mtu: Option<ByteSize>,
 }
 
 /// How much a link carries.
@@ -165,6 +169,8 @@ impl Default for DirectionSpec {
             burst: None,
             reorder: None,
             outages: Vec::new(),
+            police: None,
+            mtu: None,
         }
     }
 }

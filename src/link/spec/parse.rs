@@ -174,6 +174,8 @@ impl DirectionSpec {
             "burst" => self.burst = Some(burst(item)?),
             "reorder" => self.reorder = reorder(item)?,
             "outage" => self.add_outage(item)?,
+            "police" => self.police = Some(rate(item)?),
+            "mtu" => self.mtu = Some(mtu(item)?),
             _ => {}
         }
         Ok(())
@@ -250,6 +252,15 @@ fn rate(item: &Assignment<'_>) -> Result<BitRate, SpecError> {
         return Err(item.refuse(format!("a rate is at most {MAX_RATE}")));
     }
     Ok(rate)
+}
+
+fn mtu(item: &Assignment<'_>) -> Result<ByteSize, SpecError> {
+    /// What every link of IPv4 carries (RFC 791), and the longest packet there is.
+    const ALLOWED: std::ops::RangeInclusive<u64> = 68..=65_535;
+    match item.value.parse::<u64>() {
+        Ok(bytes) if ALLOWED.contains(&bytes) => Ok(ByteSize(bytes)),
+        _ => Err(item.refuse("the longest packet is a number of bytes from 68 to 65535")),
+    }
 }
 
 fn trace(item: &Assignment<'_>) -> Result<Trace, SpecError> {

@@ -42,7 +42,7 @@ fn items(up: &DirectionSpec, down: &DirectionSpec) -> Vec<String> {
 }
 
 /// The values of each key, in the order in which they are shown.
-fn values(spec: &DirectionSpec) -> [(&'static str, Vec<String>); 9] {
+fn values(spec: &DirectionSpec) -> [(&'static str, Vec<String>); 11] {
     let (rate, trace) = match &spec.capacity {
         Capacity::Unlimited => (None, None),
         Capacity::Constant(constant) => (Some(rate(*constant)), None),
@@ -66,6 +66,8 @@ fn values(spec: &DirectionSpec) -> [(&'static str, Vec<String>); 9] {
         ("reorder", reorder.into_iter().collect()),
         ("queue", queue.into_iter().collect()),
         ("outage", outages.collect()),
+        ("police", spec.police.map(self::rate).into_iter().collect()),
+        ("mtu", spec.mtu.map(|bytes| bytes.0.to_string()).into_iter().collect()),
     ]
 }
 

@@ -97,7 +97,9 @@ impl State<'_> {
         };
         let header = FrameHeader { source: self.lanes[lane].id, meta, repair: None };
         let (priority, late) = (next.priority, next.late);
-        Some(OutgoingFrame { header, body: ready.content.body, priority, late })
+        let due = ready.due;
+        let deadline = self.lanes[lane].deadline.filter(|_| due.live).map(|after| due.at + after);
+        Some(OutgoingFrame { header, body: ready.content.body, priority, late, deadline })
     }
 
     /// Accounts for the time from now on. `is_full`: a frame is to go and the transport does not take it.

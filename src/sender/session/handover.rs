@@ -48,7 +48,7 @@ impl Handover {
                 (self.since, self.brought) = (Instant::now(), Instant::now());
                 true
             }
-            Some(Message::Skipped { .. }) => true,
+            Some(Message::Skipped { .. } | Message::Notice(_)) => true,
             _ => false,
         }
     }

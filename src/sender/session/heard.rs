@@ -76,6 +76,12 @@ impl State<'_> {
                 }
                 Ok(())
             }
+            Message::Notice(notice) => {
+                if self.run.progress.is_news(notice.kind) {
+                    tracing::warn!("the receiver says: {}", quoted(&notice.text));
+                }
+                Ok(())
+            }
             Message::Skipped { .. } => Ok(()),
             other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }

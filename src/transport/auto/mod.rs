@@ -8,7 +8,7 @@
 mod retry;
 mod silence;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::leave::{self, Leave};
 use super::reached::Reached;
 use super::route::{News, towards};
 use super::{Better, BoxFuture, Dial, PathWatch, SenderLink, Transport, TransportError, Via};
@@ -31,12 +32,26 @@ const LOOK: Duration = Duration::from_millis(25);
 /// The pause after attempts in vain beside a silent connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How long the link that the route names has to itself at the beginning, until others are tried as well.
+const OTHERS_AFTER: Duration = Duration::from_secs(1);
+
+/// Makes a way to the receiver over a transport, which leaves by some link.
+pub(super) type Over = Box<dyn Fn(Transport, Leave) -> Arc<dyn Dial> + Send + Sync>;
+
 /// Opens sessions over QUIC or TCP.
 pub(super) struct Auto {
-    quic: Arc<dyn Dial>,
-    tcp: Arc<dyn Dial>,
+    usual: Pair,
+    over: Over,
+    /// By which other links; `None` for those of which a route leads to the receiver.
+    others: Option<Vec<Leave>>,
     reached: Reached,
     state: Mutex<State>,
+}
+
+/// Both transports, over one link.
+struct Pair {
+    quic: Arc<dyn Dial>,
+    tcp: Arc<dyn Dial>,
 }
 
 /// An attempt at QUIC, which ends with this.
@@ -50,22 +65,14 @@ struct State {
     doubts_udp: bool,
     /// Over what the last link goes.
     last: Option<Transport>,
+    /// Whether that is the first choice: QUIC by the usual link.
+    is_first_choice: bool,
 }
 
-impl Auto {
-    /// One that opens sessions over `quic` or `tcp`, and notes in `reached` which of them it was.
-    pub(super) fn new(quic: Arc<dyn Dial>, tcp: Arc<dyn Dial>, reached: Reached) -> Self {
-        let doubts_udp =
-            reached.recalled().is_some_and(|reached| reached.transport == Transport::Tcp);
-        let retry = Retry::new(Instant::now());
-        let state = Mutex::new(State { trying: None, retry, doubts_udp, last: None });
-        Self { quic, tcp, reached, state }
-    }
+/// A link that came through, and an attempt at QUIC that goes on where it is TCP's.
+type Opened = (SenderLink, Option<Attempt>);
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl Pair {
     /// An attempt at QUIC that goes on whether or not anybody looks, until it is dropped.
     fn attempt(&self) -> Attempt {
         let quic = self.quic.clone();
@@ -75,7 +82,7 @@ impl Auto {
     }
 
     /// The first of the two that comes through. Cancel safe.
-    async fn open(&self, head_start: Duration) -> Result<SenderLink, TransportError> {
+    async fn open(&self, head_start: Duration) -> Result<Opened, TransportError> {
         let began = Instant::now();
         let mut quic = self.attempt();
         let (mut quic_failed, mut tcp_failed) = (None, None);
@@ -91,7 +98,7 @@ impl Auto {
             tokio::select! {
                 biased;
                 Some(ended) = quic.join_next(), if quic_failed.is_none() => match outcome(ended) {
-                    Ok(link) => return Ok(link),
+                    Ok(link) => return Ok((link, None)),
                     Err(error) if is_refusal(&error) => return Err(error),
                     Err(error) => {
                         tracing::debug!("QUIC does not come through: {error}");
@@ -102,10 +109,7 @@ impl Auto {
                 ended = &mut tcp, if tcp_failed.is_none() => match ended {
                     Ok(mut link) => {
                         link.via.why = Some(why_not_quic(quic_failed.as_ref(), began.elapsed()));
-                        if quic_failed.is_none() {
-                            self.state().trying = Some(quic);
-                        }
-                        return Ok(link);
+                        return Ok((link, quic_failed.is_none().then_some(quic)));
                     }
                     Err(error) if is_refusal(&error) => return Err(error),
                     Err(error) => {
@@ -122,17 +126,98 @@ impl Auto {
             }
         }
     }
+}
+
+impl Auto {
+    /// One that opens sessions by what `over` makes, and notes in `reached` over what. Links in `via` are used in
+    /// their order, each where those before it do not lead to the receiver; without any, the usual one is what
+    /// the routes say.
+    pub(super) fn new(over: Over, via: Vec<Leave>, reached: Reached) -> Self {
+        let doubts_udp =
+            reached.recalled().is_some_and(|reached| reached.transport == Transport::Tcp);
+        let retry = Retry::new(Instant::now());
+        let (trying, last, is_first_choice) = (None, None, true);
+        let state = Mutex::new(State { trying, retry, doubts_udp, last, is_first_choice });
+        let mut via = via.into_iter();
+        let (leave, others) = match via.next() {
+            None => (Leave::ByRoute, None),
+            Some(first) => (first, Some(via.collect())),
+        };
+        let usual =
+            Pair { quic: over(Transport::Quic, leave.clone()), tcp: over(Transport::Tcp, leave) };
+        Self { usual, over, others, reached, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first that comes through of the usual way and, `later`, of those by other links that lead to
+    /// `address`, where that is known. Cancel safe.
+    async fn open(
+        &self,
+        head_start: Duration,
+        address: Option<SocketAddr>,
+        later: Duration,
+    ) -> Result<SenderLink, TransportError> {
+        let mut usual = std::pin::pin!(self.usual.open(head_start));
+        let mut others = std::pin::pin!(async {
+            sleep(later).await;
+            self.open_elsewhere(address).await
+        });
+        let mut none_elsewhere = false;
+        let (link, trying) = loop {
+            tokio::select! {
+                biased;
+                opened = &mut usual => break opened?,
+                opened = &mut others, if !none_elsewhere => match opened {
+                    Some(link) => break (link, None),
+                    None => none_elsewhere = true,
+                },
+            }
+        };
+        self.state().trying = trying;
+        Ok(link)
+    }
+
+    /// The first that comes through by another link than the route names; `None` where none does.
+    async fn open_elsewhere(&self, address: Option<SocketAddr>) -> Option<SenderLink> {
+        let others = match (&self.others, address) {
+            (Some(others), _) => others.clone(),
+            (None, Some(address)) => leave::others(address),
+            (None, None) => Vec::new(),
+        };
+        let mut attempts = JoinSet::new();
+        for leave in others {
+            let over = |transport| (self.over)(transport, leave.clone());
+            let pair = Pair { quic: over(Transport::Quic), tcp: over(Transport::Tcp) };
+            attempts.spawn(async move { (leave, pair.open(HEAD_START).await) });
+        }
+        while let Some(ended) = attempts.join_next().await {
+            match ended {
+                Ok((Leave::Link(name), Ok((mut link, _)))) => {
+                    link.via.link = Some(name);
+                    return Some(link);
+                }
+                Ok((leave, Err(error))) => tracing::debug!(?leave, "nor by another link: {error}"),
+                _ => {}
+            }
+        }
+        None
+    }
 
     /// A link is going to be used.
     fn took(&self, via: &Via) {
         let now = Instant::now();
         let mut state = self.state();
-        match (via.transport, state.last) {
-            (Transport::Tcp, Some(Transport::Quic)) => state.retry.fell_back(now),
-            (Transport::Tcp, None) => state.retry = Retry::new(now),
-            (Transport::Quic, Some(Transport::Tcp)) => state.retry.took_over(now),
+        let is_first_choice = via.transport == Transport::Quic && via.link.is_none();
+        match (is_first_choice, state.is_first_choice, state.last) {
+            (false, _, None) => state.retry = Retry::new(now),
+            (false, true, _) => state.retry.fell_back(now),
+            (true, false, _) => state.retry.took_over(now),
             _ => {}
         }
+        state.is_first_choice = is_first_choice;
         if via.transport == Transport::Quic {
             state.trying = None;
         }
@@ -151,19 +236,8 @@ impl Auto {
             let mut attempt = match under_way {
                 Some(attempt) => attempt,
                 None => {
-                    let at = self.state().retry.at();
-                    tokio::select! {
-                        () = sleep_until(at) => {}
-                        () = news.changed() => {
-                            let stands = towards(address);
-                            if stands == stood || stands.is_none() {
-                                continue;
-                            }
-                            stood = stands;
-                            self.state().retry.network_changed(Instant::now());
-                        }
-                    }
-                    self.attempt()
+                    self.time_to_retry(address, &news, &mut stood).await;
+                    self.usual.attempt()
                 }
             };
             match attempt.join_next().await.map(outcome) {
@@ -173,6 +247,39 @@ impl Auto {
                 }
                 Some(Err(error)) => tracing::debug!("UDP still does not get through: {error}"),
                 None => {}
+            }
+            self.state().retry.failed(Instant::now());
+        }
+    }
+
+    /// Waits until something is to be tried again that failed: at its time, or when the network has changed.
+    async fn time_to_retry(&self, address: SocketAddr, news: &News, stood: &mut Option<IpAddr>) {
+        loop {
+            let at = self.state().retry.at();
+            tokio::select! {
+                () = sleep_until(at) => return,
+                () = news.changed() => {}
+            }
+            let stands = towards(address);
+            if stands.is_some() && std::mem::replace(stood, stands) != stands {
+                self.state().retry.network_changed(Instant::now());
+                return;
+            }
+        }
+    }
+
+    /// Tries the usual link beside another one, until it leads to the receiver.
+    async fn usual_again(&self, address: SocketAddr) -> SenderLink {
+        let (news, mut stood) = (News::new(), towards(address));
+        loop {
+            self.time_to_retry(address, &news, &mut stood).await;
+            match self.usual.open(HEAD_START).await {
+                Ok((mut link, trying)) => {
+                    self.state().trying = trying;
+                    link.via.why = Some("the first choice leads to the receiver again".to_owned());
+                    return link;
+                }
+                Err(error) => tracing::debug!("the usual link still leads nowhere: {error}"),
             }
             self.state().retry.failed(Instant::now());
         }
@@ -198,7 +305,7 @@ impl Auto {
                 continue;
             }
             let opened = tokio::select! {
-                opened = self.open(Duration::ZERO) => opened,
+                opened = self.open(Duration::ZERO, Some(address), Duration::ZERO) => opened,
                 () = until_heard(&mut silence, path) => continue,
             };
             match opened {
@@ -227,13 +334,11 @@ async fn until_heard(silence: &mut Silence, path: &PathWatch) {
 /// The link that takes the place of one on which nothing has come for so long.
 fn explained(mut link: SenderLink, silent: Duration) -> SenderLink {
     let silent = silent.as_secs_f64();
-    link.via.why = Some(match link.via.transport {
-        Transport::Quic => {
-            format!(
-                "nothing came over the old connection for {silent:.1} s, and a new one comes through"
-            )
-        }
-        _ => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
+    let old = format!("nothing came over the old connection for {silent:.1} s");
+    link.via.why = Some(match (&link.via.link, link.via.transport) {
+        (Some(other), _) => format!("{old}, and one by {other} comes through"),
+        (None, Transport::Quic) => format!("{old}, and a new one comes through"),
+        (None, _) => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
     });
     link
 }
@@ -270,7 +375,12 @@ impl Dial for Auto {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(async {
             let head_start = if self.state().doubts_udp { Duration::ZERO } else { HEAD_START };
-            let link = self.open(head_start).await?;
+            let address = self.reached.address();
+            let mut link = self.open(head_start, address, OTHERS_AFTER).await?;
+            if let Some(other) = &link.via.link {
+                link.via.why =
+                    Some(format!("no answer by the link that the route names, but by {other}"));
+            }
             self.took(&link.via);
             Ok(link)
         })
@@ -278,10 +388,15 @@ impl Dial for Auto {
 
     fn better<'a>(&'a self, via: &'a Via, path: &'a PathWatch) -> BoxFuture<'a, Better> {
         Box::pin(async {
-            let drains = via.transport == Transport::Tcp;
-            let link = match drains {
-                true => self.quic_again(via.address).await,
-                false => self.instead_of_silence(via.address, path).await,
+            let address = via.address;
+            let (link, drains) = match (via.transport, &via.link) {
+                (Transport::Quic, None) => (self.instead_of_silence(address, path).await, false),
+                (Transport::Quic, Some(_)) => tokio::select! {
+                    link = self.usual_again(address) => (link, true),
+                    link = self.instead_of_silence(address, path) => (link, false),
+                },
+                (_, None) => (self.quic_again(address).await, true),
+                (_, Some(_)) => (self.usual_again(address).await, true),
             };
             self.took(&link.via);
             Better { link, drains }
@@ -290,8 +405,8 @@ impl Dial for Auto {
 
     fn linger(&self) -> BoxFuture<'_, ()> {
         match self.state().last {
-            Some(Transport::Quic) => self.quic.linger(),
-            _ => self.tcp.linger(),
+            Some(Transport::Quic) => self.usual.quic.linger(),
+            _ => self.usual.tcp.linger(),
         }
     }
 }

@@ -60,7 +60,7 @@ fn link(transport: Transport) -> SenderLink {
     let ((messages, _), (frames, _), (_, incoming)) =
         (mpsc::channel(1), mpsc::channel(1), mpsc::channel(1));
     let path = PathWatch::new(PathStats::default);
-    let via = Via { transport, address: address(), why: None };
+    let via = Via { transport, address: address(), why: None, link: None };
     SenderLink { messages, frames, incoming, end: LinkEnd::new().0, path, via }
 }
 
@@ -78,11 +78,13 @@ fn rig(quic: Does, tcp: Does) -> Rig {
 fn rig_with(quic: Does, tcp: Does, file: Option<std::path::PathBuf>) -> Rig {
     let does = [quic, tcp].map(|does| Arc::new(Mutex::new(does)));
     let tried: [Arc<AtomicUsize>; 2] = Default::default();
-    let way = |transport, place: usize| -> Arc<dyn Dial> {
-        Arc::new(Way { transport, does: does[place].clone(), tried: tried[place].clone() })
+    let (all_do, all_tried) = (does.clone(), tried.clone());
+    let over = move |transport, _| -> Arc<dyn Dial> {
+        let place = usize::from(transport == Transport::Tcp);
+        Arc::new(Way { transport, does: all_do[place].clone(), tried: all_tried[place].clone() })
     };
     let reached = Reached::recall("store:9".parse().unwrap(), file);
-    let auto = Auto::new(way(Transport::Quic, 0), way(Transport::Tcp, 1), reached);
+    let auto = Auto::new(Box::new(over), Vec::new(), reached);
     Rig { auto, does, tried }
 }
 
@@ -257,4 +259,47 @@ async fn what_was_found_is_remembered_for_the_next_run() {
     }
     let next = rig_with(Does::Swallows, LATER, Some(file));
     assert_eq!(next.reach().await.unwrap().1, Duration::from_millis(100));
+}
+
+/// A receiver behind two links that a user names, of which each may swallow.
+fn two_links() -> (Auto, [Arc<Mutex<Does>>; 2]) {
+    let does: [Arc<Mutex<Does>>; 2] = [SOON, SOON].map(|does| Arc::new(Mutex::new(does)));
+    let by_link = does.clone();
+    let over = move |transport, leave| -> Arc<dyn Dial> {
+        let place = usize::from(leave == Leave::Link("second".to_owned()));
+        Arc::new(Way { transport, does: by_link[place].clone(), tried: Arc::default() })
+    };
+    let via = ["first", "second"].map(|name| Leave::Link(name.to_owned())).to_vec();
+    let reached = Reached::recall("store:9".parse().unwrap(), None);
+    (Auto::new(Box::new(over), via, reached), does)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_second_link_stands_by_for_the_first_and_gives_way_to_it() {
+    let (auto, does) = two_links();
+    let link = auto.dial().await.unwrap();
+    assert_eq!((link.via.transport, &link.via.link), (Transport::Quic, &None));
+    *does[0].lock().unwrap() = Does::Swallows;
+    let silent = path(Arc::new(AtomicU64::new(1_000)), Instant::now());
+    let better = auto.better(&link.via, &silent).await;
+    let via = better.link.via;
+    assert_eq!((via.link.as_deref(), better.drains), (Some("second"), false));
+    assert!(via.why.as_ref().unwrap().contains("one by second comes through"), "{via:?}");
+    // It is tried again and again, and used when it works.
+    let well = path(Arc::new(AtomicU64::new(u64::MAX)), Instant::now());
+    let in_vain = tokio::time::timeout(Duration::from_secs(30), auto.better(&via, &well));
+    assert!(in_vain.await.is_err());
+    *does[0].lock().unwrap() = SOON;
+    let better = auto.better(&via, &well).await;
+    assert_eq!((better.link.via.link, better.drains), (None, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_leads_nowhere_at_first_costs_a_second() {
+    let (auto, does) = two_links();
+    *does[0].lock().unwrap() = Does::Swallows;
+    let began = Instant::now();
+    let link = auto.dial().await.unwrap();
+    assert_eq!(link.via.link.as_deref(), Some("second"));
+    assert_eq!(began.elapsed(), OTHERS_AFTER + ROUND_TRIP);
 }

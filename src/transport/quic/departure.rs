@@ -22,19 +22,19 @@ const MOST_WAIT: Duration = Duration::from_millis(500);
 
 /// The packets handed to the transport, as a queue that the window empties once a round trip.
 #[derive(Debug)]
-pub(super) struct Departure {
+pub struct Departure {
     last: Instant,
 }
 
 impl Departure {
     /// Nothing waits.
-    pub(super) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self { last: now }
     }
 
-    /// Adds `bytes` that are handed over now; returns when a probe should follow them, if it pays.
-    pub(super) fn add(&mut self, path: &PathStats, bytes: u64) -> Option<Instant> {
-        self.add_at(Instant::now(), path.rtt, path.cwnd, bytes)
+    /// Adds `bytes` that are handed over `now`; returns when a probe should follow them, if it pays.
+    pub fn add(&mut self, now: Instant, path: &PathStats, bytes: u64) -> Option<Instant> {
+        self.add_at(now, path.rtt, path.cwnd, bytes)
     }
 
     fn add_at(&mut self, now: Instant, rtt: Duration, window: u64, bytes: u64) -> Option<Instant> {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn::congestion::ControllerFactory;
 use quinn::{ClientConfig, Connecting, Connection, ConnectionError, Endpoint};
+use socket2::SockRef;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -18,6 +19,7 @@ use crate::frame::Span;
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
 use crate::transport::knock;
+use crate::transport::leave::Leave;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
     Via,
@@ -37,6 +39,8 @@ pub struct QuicDial {
     pub congestion: Arc<dyn ControllerFactory + Send + Sync>,
     /// How much forward repair frames carry.
     pub repair: RepairMode,
+    /// By which link it leaves.
+    pub(in crate::transport) leave: Leave,
     /// What [`Dial::linger`] waits for; a default one at first.
     pub last: LastSession,
 }
@@ -104,7 +108,7 @@ impl QuicDial {
             endpoint.wait_idle().await;
             drop(lasts);
         });
-        let via = Via { transport: Transport::Quic, address: self.address, why: None };
+        let via = Via { transport: Transport::Quic, address: self.address, why: None, link: None };
         Ok(SenderLink { messages, frames, incoming, end, path, via })
     }
 
@@ -115,6 +119,7 @@ impl QuicDial {
         };
         let failed = |error| TransportError::connect(self.address, Transport::Quic, &error);
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
+        self.leave.bind(&SockRef::from(&socket)).map_err(failed)?;
         Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(PreciseRuntime))
             .map_err(failed)
     }
@@ -127,7 +132,7 @@ impl QuicDial {
         counters: &send::Sending,
     ) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
-        let mut word = std::pin::pin!(knock::word(self.address, &knock::TIMES));
+        let mut word = std::pin::pin!(knock::word(self.address, &self.leave, &knock::TIMES));
         let mut starts = settings::CONNECT_STARTS.iter().map(|&start| Instant::now() + start);
         let deadline = Instant::now() + settings::CONNECT_TIMEOUT;
         let mut next = starts.next();

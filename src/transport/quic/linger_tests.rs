@@ -132,6 +132,7 @@ async fn a_close_that_is_lost_is_said_again_before_the_sender_has_ended() {
     let address = relay(listener.address, &loss);
     let trust = ReceiverTrust::pinned(ReceiverAddress::from(address), receiver.pin());
     let dial = QuicDial {
+        leave: crate::transport::leave::Leave::ByRoute,
         address,
         server_name: "localhost".to_owned(),
         tls: client_config(&sender, trust, &[ALPN], EarlyData::Off),

@@ -1,6 +1,6 @@
 //! One QUIC connection: a bidirectional stream for the session, a unidirectional one per frame.
 
-mod departure;
+pub mod departure;
 mod dial;
 pub mod gather;
 mod incoming;
@@ -9,7 +9,7 @@ mod linger_tests;
 mod listen;
 mod messages;
 mod receive;
-mod repairing;
+pub mod repairing;
 mod runtime;
 mod send;
 pub mod settings;
@@ -83,6 +83,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
         PathStats {
             rtt: stats.path.rtt,
             window: stats.path.cwnd,
+            datagram: Some(stats.path.current_mtu),
             datagrams_received: Some(stats.udp_rx.datagrams),
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,

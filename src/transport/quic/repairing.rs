@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, PathStats};
+use quinn_proto::congestion::Controller;
 
 use crate::congestion::lossy::Lossy;
 use crate::repair::{
-    Conditions, LossEstimator, Plan, RepairMode, RepairPolicy, Settings, TrailerMark,
+    Conditions, LossEstimator, Repair, RepairMode, RepairPolicy, Settings, TrailerMark,
 };
-use crate::transport::OutgoingFrame;
 
 /// How often the load on the link is worked out. Several frames of a camera fall into it.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
@@ -20,6 +20,16 @@ const FOUND_LATE: Duration = Duration::from_millis(10);
 
 /// Counts kept: the frames of a long round trip.
 const MOST_COUNTS: usize = 1_024;
+
+/// A link that was never the limit is thought to carry so many times what was sent so far, so that repair grows
+/// step by step, ...
+const UNTRIED: f64 = 2.0;
+/// ... but not so much that the load seems less than this: frames of one packet may be sent twice, and others have as
+/// much repair as is not much too much if it is twice that.
+const LEAST_ASSUMED: f64 = 0.335;
+
+/// Bytes of a typical frame's header.
+const HEADER: u64 = 70;
 
 /// What a 1-RTT packet and a STREAM frame take of a packet: short header 1 + 4 + 2, tag 16, stream
 /// type 1, identifier 4, offset 4, length 2 (RFC 9000, sections 17.3 and 19.8).
@@ -33,11 +43,21 @@ pub(super) fn mark(connection: &Connection) -> Option<TrailerMark> {
     Some(mark)
 }
 
-/// Bytes on the link for a byte of stream: 1,500 for 1,410 or so.
-const HEADERS: f64 = 1.05;
+/// What is to be known of a frame to decide on its repair.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    /// Bytes of its body.
+    pub bytes: u64,
+    /// It fell due at its own time.
+    pub live: bool,
+    /// How long it is of use from now on; `None` for as long as it takes.
+    pub deadline: Option<Duration>,
+    /// Late frames wait for room.
+    pub backlog: bool,
+}
 
-/// Decides on the repair of each frame of a connection.
-pub(super) struct Repairing {
+/// Decides on the repair of each frame of a connection. Time is passed in.
+pub struct Repairing {
     policy: RepairPolicy,
     loss: LossEstimator,
     settled: Settled,
@@ -70,77 +90,124 @@ impl Settled {
     }
 }
 
-/// The share of the link's rate that bodies take.
+/// The share of the link's rate that frames take without their repair.
 struct Load {
     since: Instant,
+    /// Bytes of packets, without the headers of IP and UDP, as the controller counts them.
     bytes: u64,
+    /// The same with repair.
+    all: u64,
+    /// The most of it in a second so far.
+    peak: f64,
     share: f64,
     /// The share of time in which the link was the limit.
     busy: f64,
+    /// Packets sent until then, and how many a second since.
+    packets: u64,
+    packet_rate: f64,
 }
 
 impl Repairing {
-    pub(super) fn new(mode: RepairMode) -> Self {
+    /// One that has sent nothing until `now`.
+    pub fn new(mode: RepairMode, now: Instant) -> Self {
+        let load = Load {
+            since: now,
+            bytes: 0,
+            all: 0,
+            peak: 0.0,
+            share: 0.0,
+            busy: 0.0,
+            packets: 0,
+            packet_rate: 0.0,
+        };
         Self {
             policy: RepairPolicy::new(mode, Settings::default()),
             loss: LossEstimator::new(),
             settled: Settled::default(),
             lost: 0,
-            load: Load { since: Instant::now(), bytes: 0, share: 0.0, busy: 0.0 },
+            load,
         }
     }
 
-    /// The repair for a frame that is sent now, over a path that is found like this. `backlog` says whether
-    /// late frames wait for room.
-    pub(super) fn plan(
+    /// The repair for a frame that is sent now, over a path that is found like this. `controller` is asked for
+    /// a few times a second.
+    pub fn plan(
         &mut self,
-        connection: &Connection,
+        now: Instant,
         path: &PathStats,
-        frame: &OutgoingFrame,
-        backlog: bool,
-    ) -> Option<Plan> {
+        frame: Frame,
+        controller: impl FnOnce() -> Box<dyn Controller>,
+    ) -> Option<Repair> {
         let before = self.settled.packets;
-        let settled = self.settled.update(Instant::now(), path.sent_packets, path.rtt);
+        let settled = self.settled.update(now, path.sent_packets, path.rtt);
         let lost = path.lost_packets;
         self.loss.update(settled.saturating_sub(before), lost.saturating_sub(self.lost));
         self.lost = lost;
-        self.load.add(connection, frame.body.len() as u64);
+        let packet_len = usize::from(path.current_mtu).saturating_sub(PACKET_OVERHEAD);
+        self.load.add(now, path, on_the_link(frame.bytes, packet_len), controller);
         let loss = self.loss.loss();
-        let now = Conditions {
+        let conditions = Conditions {
             loss,
+            run: self.loss.run(),
             rtt: path.rtt,
-            // Lost packets are sent again, but for those that repair spares, and every packet has
-            // its headers.
-            load: self.load.share * HEADERS * (1.0 + loss.unwrap_or(0.0)),
+            // Lost packets are sent again, but for those that repair spares.
+            load: self.load.share * (1.0 + loss.unwrap_or(0.0)),
             busy: self.load.busy,
-            backlog,
-            bulk: !frame.is_live(),
-            packet_len: usize::from(path.current_mtu).saturating_sub(PACKET_OVERHEAD),
+            backlog: frame.backlog,
+            bulk: !frame.live,
+            deadline: frame.deadline,
+            packet_len,
+            packet_rate: self.load.packet_rate,
         };
-        self.policy.plan(frame.body.len() as u64, &now)
+        let repair = self.policy.plan(frame.bytes, &conditions);
+        self.load.all =
+            self.load.all.saturating_add(repair.map_or(0, |repair| repair.cost() as u64));
+        repair
     }
 
     /// Whether packets are lost often enough to matter, or nothing is known of that yet.
-    pub(super) fn is_lossy(&self) -> bool {
+    pub fn is_lossy(&self) -> bool {
         self.loss.loss().is_none_or(|loss| loss >= self.policy.settings().least_loss)
     }
 }
 
+/// What a body takes of the link: with its header, and those of its packets.
+fn on_the_link(body: u64, packet_len: usize) -> u64 {
+    let stream = body.saturating_add(HEADER);
+    let packets = stream.div_ceil(packet_len.max(1) as u64);
+    stream.saturating_add(packets.saturating_mul(PACKET_OVERHEAD as u64))
+}
+
 impl Load {
     /// Takes in a frame's bytes.
-    fn add(&mut self, connection: &Connection, bytes: u64) {
-        self.bytes += bytes;
-        let elapsed = self.since.elapsed();
+    fn add(
+        &mut self,
+        now: Instant,
+        path: &PathStats,
+        bytes: u64,
+        controller: impl FnOnce() -> Box<dyn Controller>,
+    ) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.all = self.all.saturating_add(bytes);
+        let elapsed = now.saturating_duration_since(self.since);
         if elapsed < LOAD_INTERVAL {
             return;
         }
         // Only our own controller knows the link's rate; without it the room is not known.
-        let controller = connection.congestion_state().into_any().downcast::<Lossy>().ok();
+        let controller = controller().into_any().downcast::<Lossy>().ok();
         self.busy = controller.as_ref().map_or(0.0, |controller| controller.busy());
+        let known = controller.is_some();
         let rate = controller.and_then(|controller| controller.bandwidth());
         let offered = self.bytes as f64 / elapsed.as_secs_f64();
-        self.share = rate.map_or(0.0, |rate| offered / rate.max(1.0));
-        (self.since, self.bytes) = (Instant::now(), 0);
+        self.peak = self.peak.max(self.all as f64 / elapsed.as_secs_f64());
+        self.share = match (known, rate) {
+            (true, Some(rate)) => offered / rate.max(1.0),
+            (true, None) => (offered / (UNTRIED * self.peak).max(1.0)).max(LEAST_ASSUMED),
+            (false, _) => 0.0,
+        };
+        let packets = path.sent_packets.saturating_sub(self.packets);
+        self.packet_rate = packets as f64 / elapsed.as_secs_f64();
+        (self.since, self.bytes, self.all, self.packets) = (now, 0, 0, path.sent_packets);
     }
 }
 

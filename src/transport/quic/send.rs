@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream, VarInt};
@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use super::departure::Departure;
 use super::repairing::{self, Repairing};
 use super::{close, settings, varint};
-use crate::repair::{Plan, RepairMode, TrailerMark};
+use crate::repair::{Plan, Repair, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
 use crate::wire::{CloseCode, FrameHeader, RefusalCode, RepairLayout};
 
@@ -90,26 +90,32 @@ pub(super) async fn frames(
     counters: Arc<Sending>,
 ) {
     let mark = repairing::mark(&connection);
-    let mut repairing = Repairing::new(mode);
+    let mut repairing = Repairing::new(mode, Instant::now());
     let mut departure = Departure::new(Instant::now());
     while let Some(frame) = queue.recv().await {
         // Waits only where the receiver allows fewer streams than frames; the session's window is
         // set so that this does not happen between two framelanes.
         let Ok(stream) = connection.open_uni().await else { return };
         let _ = stream.set_priority(frame.priority);
-        let path = connection.stats().path;
-        let backlog = counters.late.load(Ordering::Relaxed) > 0;
-        let plan = mark
-            .and_then(|mark| Some((repairing.plan(&connection, &path, &frame, backlog)?, mark)));
-        let underway = Underway::new(&counters, frame.body.len() as u64);
+        let (path, now) = (connection.stats().path, Instant::now());
+        let known = repairing::Frame {
+            bytes: frame.body.len() as u64,
+            live: frame.is_live(),
+            deadline: frame.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            backlog: counters.late.load(Ordering::Relaxed) > 0,
+        };
+        let repair = mark.and_then(|mark| {
+            let controller = || connection.congestion_state();
+            Some((repairing.plan(now, &path, known, controller)?, mark))
+        });
+        let underway = Underway::new(&counters, known.bytes);
         let late = frame.late;
-        let live = frame.is_live();
-        let pieces = pieces(frame, plan, &counters.repair);
-        let length = pieces.iter().flatten().map(|piece| piece.len() as u64).sum();
-        let probe = departure.add(&path, length);
+        let outgoing = pieces(frame, repair, &counters.repair);
+        let length = outgoing.as_ref().map_or(0, Outgoing::len);
+        let probe = departure.add(now, &path, length);
         // Repair is a probe already, and of a backlog the next frame is.
-        let probe = probe.filter(|_| live && plan.is_none() && repairing.is_lossy());
-        let mut writing = Box::pin(write_frame(stream, pieces, probe, late, underway));
+        let probe = probe.filter(|_| known.live && repair.is_none() && repairing.is_lossy());
+        let mut writing = Box::pin(write_frame(stream, outgoing, probe, late, underway));
         // The first poll writes all of it where there is room, which there is but for a peer that
         // gives little credit. Were each frame written by a task of its own, a large frame could be
         // on its way before the small one that became due with it and was handed over first.
@@ -135,22 +141,43 @@ async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
 }
 
-/// The stream's bytes in order: header, body, and repair with its trailers. `None` where the frame
-/// cannot be encoded, which only a frame without a hash cannot, and sources always hash.
+/// A stream's bytes.
+struct Outgoing {
+    /// In order, all of them or those before the pause.
+    first: Vec<Bytes>,
+    /// How long to wait before each of the parts that follow.
+    then: Option<(Duration, Vec<Bytes>)>,
+}
+
+impl Outgoing {
+    fn len(&self) -> u64 {
+        let then = self.then.iter().flat_map(|(_, parts)| parts);
+        self.first.iter().chain(then).map(|piece| piece.len() as u64).sum()
+    }
+}
+
+/// Header, body, and repair with its trailers. `None` where the frame cannot be encoded, which only a frame
+/// without a hash cannot, and sources always hash.
 fn pieces(
     frame: OutgoingFrame,
-    plan: Option<(Plan, TrailerMark)>,
+    repair: Option<(Repair, TrailerMark)>,
     repair_bytes: &AtomicU64,
-) -> Option<Vec<Bytes>> {
+) -> Option<Outgoing> {
     let OutgoingFrame { mut header, body, .. } = frame;
-    if let Some((plan, mark)) = plan
-        && let Some((encoded, repair)) = with_repair(&mut header, &body, &plan, mark)
+    if let Some((repair, mark)) = repair
+        && let Some((encoded, behind)) = with_repair(&mut header, &body, &repair.plan, mark)
     {
-        repair_bytes.fetch_add(repair.len() as u64, Ordering::Relaxed);
-        return Some(vec![encoded, body, repair]);
+        repair_bytes.fetch_add(behind.len() as u64, Ordering::Relaxed);
+        return Some(match repair.pause {
+            Some(pause) => {
+                let then = Some((pause, repair.split(behind)));
+                Outgoing { first: vec![encoded, body], then }
+            }
+            None => Outgoing { first: vec![encoded, body, behind], then: None },
+        });
     }
     header.repair = None;
-    Some(vec![header.encode().ok()?, body])
+    Some(Outgoing { first: vec![header.encode().ok()?, body], then: None })
 }
 
 /// The header that announces the repair, and the repair between its two trailers.
@@ -175,18 +202,18 @@ fn with_repair(
 /// why.
 async fn write_frame(
     mut stream: SendStream,
-    pieces: Option<Vec<Bytes>>,
+    outgoing: Option<Outgoing>,
     probe: Option<Instant>,
     late: Option<(Instant, i32)>,
     mut underway: Underway,
 ) -> Option<RefusalCode> {
-    let Some(pieces) = pieces else {
+    let Some(outgoing) = outgoing else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
         return None;
     };
     let stopped = stream.stopped();
     let written = tokio::select! {
-        written = write_all(&mut stream, pieces, probe) => written.then_some(()),
+        written = write_all(&mut stream, outgoing, probe) => written.then_some(()),
         _ = stopped => None,
     };
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.
@@ -210,14 +237,18 @@ async fn write_frame(
     RefusalCode::from_number(code.into_inner())
 }
 
-/// Writes the pieces, and the stream's end no sooner than `probe`, in a packet of its own then.
-async fn write_all(
-    stream: &mut SendStream,
-    mut pieces: Vec<Bytes>,
-    probe: Option<Instant>,
-) -> bool {
-    if stream.write_all_chunks(&mut pieces).await.is_err() {
+/// Writes the bytes, and the stream's end no sooner than `probe`, in a packet of its own then.
+async fn write_all(stream: &mut SendStream, outgoing: Outgoing, probe: Option<Instant>) -> bool {
+    let Outgoing { mut first, then } = outgoing;
+    if stream.write_all_chunks(&mut first).await.is_err() {
         return false;
+    }
+    let (pause, parts) = then.unwrap_or_default();
+    for part in parts {
+        tokio::time::sleep(pause).await;
+        if stream.write_chunk(part).await.is_err() {
+            return false;
+        }
     }
     if let Some(probe) = probe {
         tokio::time::sleep_until(probe.into()).await;

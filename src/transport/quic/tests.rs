@@ -75,6 +75,7 @@ impl World {
 
     fn dial(&self, address: std::net::SocketAddr) -> QuicDial {
         QuicDial {
+            leave: crate::transport::leave::Leave::ByRoute,
             address,
             server_name: "localhost".to_owned(),
             tls: self.tls.clone(),

@@ -107,7 +107,7 @@ fn start(stream: TcpStream, address: SocketAddr, settings: SenderSettings) -> Se
         moved: Some(sent.load(Ordering::Relaxed)),
         ..PathStats::default()
     });
-    let via = Via { transport: Transport::StopAndWait, address, why: None };
+    let via = Via { transport: Transport::StopAndWait, address, why: None, link: None };
     SenderLink { messages, frames, incoming, end, path, via }
 }
 

@@ -81,7 +81,7 @@ impl Watched {
         let state = tcp_state(self.socket.as_fd())?;
         let swallowed = silence.is_of_long_packets(&state);
         let smaller = swallowed && !self.connector.segment.is_small();
-        let other = timeout(KNOCK_TIME, self.connector.reach(smaller)).await.ok()?.ok()?;
+        let other = timeout(KNOCK_TIME, self.connector.reach_by_any(smaller)).await.ok()?.ok()?;
         let state = tcp_state(self.socket.as_fd())?;
         if !silence.is_too_long(&state, Instant::now()) {
             return None;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -14,6 +15,7 @@ use super::link::Blame;
 use super::path::Ended;
 use super::socket::{self, Stream};
 use super::{Classify, TcpOptions, settings};
+use crate::transport::leave::{self, Leave};
 use crate::transport::{Transport, TransportError};
 
 /// The likely reason for a port that takes connections and does not speak TLS.
@@ -28,6 +30,7 @@ pub(super) struct Connector {
     pub(super) options: TcpOptions,
     pub(super) classify: Classify,
     pub(super) transport: Transport,
+    pub(super) leave: Leave,
     pub(super) segment: Arc<Segment>,
     /// A connection that is open already, and since when.
     pub(super) next: Arc<Mutex<Option<(TcpStream, Instant)>>>,
@@ -107,7 +110,35 @@ impl Connector {
         let failed = |error| self.no_connection(&error);
         let congestion = self.options.congestion.as_deref();
         let socket = socket::prepare(self.address, congestion, segment, failed)?;
+        self.leave.bind(&SockRef::from(&socket)).map_err(failed)?;
         socket.connect(self.address).await.map_err(failed)
+    }
+
+    /// The same by whichever link leads there first, where that is not said.
+    pub(super) async fn reach_by_any(&self, small: bool) -> Result<TcpStream, TransportError> {
+        let mut others = tokio::task::JoinSet::new();
+        if self.leave == Leave::ByRoute {
+            for leave in leave::others(self.address) {
+                let other = Self { leave, ..self.clone() };
+                others.spawn(async move { other.reach(small).await });
+            }
+        }
+        let mut usual = std::pin::pin!(self.reach(small));
+        let mut failed = None;
+        loop {
+            tokio::select! {
+                reached = &mut usual, if failed.is_none() => match reached {
+                    Ok(socket) => return Ok(socket),
+                    Err(error) if others.is_empty() => return Err(error),
+                    Err(error) => failed = Some(error),
+                },
+                Some(reached) = others.join_next() => match (reached, &failed) {
+                    (Ok(Ok(socket)), _) => return Ok(socket),
+                    (_, Some(error)) if others.is_empty() => return Err(error.clone()),
+                    _ => {}
+                },
+            }
+        }
     }
 
     /// Keeps a connection for the next who asks for one, which should be soon.

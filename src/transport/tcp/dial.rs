@@ -17,6 +17,7 @@ use super::reader::RecordReader;
 use super::underway::Underway;
 use super::{Classify, TcpOptions};
 use super::{path, per_frame};
+use crate::transport::leave::Leave;
 use crate::transport::{
     BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
     Via,
@@ -49,12 +50,19 @@ impl TcpDial {
             options,
             classify,
             transport: Transport::Tcp,
+            leave: Leave::ByRoute,
             segment: Arc::default(),
             next: Arc::default(),
             written: Arc::default(),
             ended: Arc::default(),
         };
         Self { connector, tls }
+    }
+
+    /// The same, leaving by a link of this machine.
+    pub(in crate::transport) fn leaving(mut self, leave: Leave) -> Self {
+        self.connector.leave = leave;
+        self
     }
 
     /// The same for `tcp-per-frame`: a connection for the session, and a new one for each frame.
@@ -113,7 +121,7 @@ impl TcpDial {
                 tokio::spawn(run.instrument(span));
             }
         }
-        let via = Via { transport: *transport, address: *address, why: None };
+        let via = Via { transport: *transport, address: *address, why: None, link: None };
         Ok(SenderLink { messages, frames, incoming, end, path, via })
     }
 }

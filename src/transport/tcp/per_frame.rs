@@ -182,6 +182,7 @@ async fn send_over(
         body: frame.body.clone(),
         priority: frame.priority,
         late: frame.late,
+        deadline: frame.deadline,
     };
     writer.put_raw(session);
     let written = async {

@@ -3,22 +3,28 @@
 //! Each is a varint type, a varint length and a payload of at most [`MAX_MESSAGE_BYTES`]. Over QUIC
 //! they follow one another on the session's bidirectional stream, over TCP inside records.
 
+mod notice;
 mod offer;
 mod opening;
 mod receipt;
 mod run;
+mod standing;
+mod trial;
 
 use bytes::Bytes;
 
 use super::codec::{Decoded, Reader, WireError, Writer, peek_varint};
 use super::field::{Fields, is_ignorable};
 use super::limits::MAX_MESSAGE_BYTES;
+pub use notice::Notice;
 pub use offer::{Answer, Offer, OfferEntry, Verdict, VerdictRun};
 pub use opening::{
     Capabilities, Hello, JOIN_TOKEN_BYTES, Join, SESSION_ID_BYTES, SourceHello, Welcome,
 };
 pub use receipt::{Receipts, Refusal, SequenceRun};
 pub use run::{Drops, EndOfRun, LostFrame, Noted, Totals};
+pub use standing::{SourceStanding, Standing};
+pub use trial::{Counted, Trial};
 
 /// What the two ends say to each other beside the frames.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +56,20 @@ pub enum Message {
         /// When the reply left.
         replied: u64,
     },
+    /// Receiver: something that concerns no single frame.
+    Notice(Notice),
     /// Sender: frames that will not come.
     Drops(Drops),
+    /// Sender: how it stands, for whoever looks at the receiver.
+    Standing(Standing),
     /// Receiver: drops that are in its ledger.
     Noted(Noted),
     /// First on a connection that joins a session. Not in use yet.
     Join(Join),
+    /// First from a sender that only measures: its frames are counted and not stored.
+    Trial(Trial),
+    /// Receiver: what has come in a trial.
+    Counted(Counted),
     /// A message of a later version that may be skipped; its payload is dropped.
     Skipped {
         /// Its type.
@@ -76,9 +90,13 @@ impl Message {
             Self::Totals(_) => 8,
             Self::ClockProbe(_) => 9,
             Self::ClockReply { .. } => 10,
+            Self::Notice(_) => 11,
             Self::Drops(_) => 12,
+            Self::Standing(_) => 13,
             Self::Noted(_) => 14,
             Self::Join(_) => 16,
+            Self::Trial(_) => 18,
+            Self::Counted(_) => 20,
             Self::Skipped { kind } => *kind,
         }
     }
@@ -96,9 +114,13 @@ impl Message {
             Self::Totals(_) => "totals",
             Self::ClockProbe(_) => "clock probe",
             Self::ClockReply { .. } => "clock reply",
+            Self::Notice(_) => "notice",
             Self::Drops(_) => "drops",
+            Self::Standing(_) => "standing",
             Self::Noted(_) => "noted drops",
             Self::Join(_) => "join",
+            Self::Trial(_) => "trial",
+            Self::Counted(_) => "trial's count",
             Self::Skipped { .. } => "message of a later version",
         }
     }
@@ -121,9 +143,13 @@ impl Message {
             Self::ClockReply { asked, arrived, replied } => {
                 payload.u64(*asked).u64(*arrived).u64(*replied);
             }
+            Self::Notice(notice) => notice.encode(&mut payload),
             Self::Drops(drops) => drops.encode(&mut payload),
+            Self::Standing(standing) => standing.encode(&mut payload),
             Self::Noted(noted) => noted.encode(&mut payload),
             Self::Join(join) => join.encode(&mut payload),
+            Self::Trial(trial) => trial.encode(&mut payload),
+            Self::Counted(counted) => counted.encode(&mut payload),
             Self::Skipped { .. } => {}
         }
         let mut whole = Writer::new();
@@ -181,9 +207,13 @@ impl Message {
                 Fields::of(reader, what)?.skip()?;
                 Self::ClockReply { asked, arrived, replied }
             }
+            11 => Self::Notice(Notice::decode(reader)?),
             12 => Self::Drops(Drops::decode(reader)?),
+            13 => Self::Standing(Standing::decode(reader)?),
             14 => Self::Noted(Noted::decode(reader)?),
             16 => Self::Join(Join::decode(reader)?),
+            18 => Self::Trial(Trial::decode(reader)?),
+            20 => Self::Counted(Counted::decode(reader)?),
             other if is_ignorable(other) => {
                 reader.take(reader.remaining(), "a message of a later version")?;
                 Self::Skipped { kind: other }

@@ -54,6 +54,22 @@ fn drops() -> Message {
     Message::Drops(Drops { source: SOURCE, run: RUN, ranges: vec![late, garbage] })
 }
 
+fn standing() -> Message {
+    let source = |source, lag| SourceStanding { source, captured: 300, settled: 297, lag };
+    Message::Standing(Standing {
+        rtt: std::time::Duration::from_micros(42_000),
+        packets_sent: 1_000,
+        packets_lost: 20,
+        bytes_sent: 1_200_000,
+        repair_bytes: 40_000,
+        clock_ahead: Some(-2),
+        sources: vec![
+            source(SourceId(0), None),
+            source(SOURCE, Some(std::time::Duration::from_millis(80))),
+        ],
+    })
+}
+
 fn end_of_run(lost: Vec<LostFrame>, lost_count: u64) -> EndOfRun {
     let (first, captured, ended) = (Sequence(0), 2_000, UnixNanos(9));
     EndOfRun { source: SOURCE, run: RUN, first, captured, ended, lost, lost_count }
@@ -82,9 +98,13 @@ fn examples() -> Vec<Message> {
         Message::Totals(Totals { source: SOURCE, stored: 8, already: 1 }),
         Message::ClockProbe(77),
         Message::ClockReply { asked: 77, arrived: 78, replied: 79 },
+        Message::Notice(Notice { kind: Notice::NEARLY_FULL, text: "4% left".to_owned() }),
         drops(),
+        standing(),
         Message::Noted(Noted { source: SOURCE, run: RUN, frames: vec![noted] }),
         Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
+        Message::Trial(Trial { session: [7; SESSION_ID_BYTES], agent: "framelane/0.2".to_owned() }),
+        Message::Counted(Counted { frames: 300, bytes: 18_000_000 }),
     ]
 }
 
@@ -113,6 +133,12 @@ fn golden_welcome() {
     golden.extend([9; 16]);
     golden[1] = (golden.len() - 2) as u8;
     assert_eq!(&welcome().encode()[..], &golden[..]);
+}
+
+#[test]
+fn golden_notice() {
+    let notice = Message::Notice(Notice { kind: Notice::EXPIRED, text: "three have".to_owned() });
+    assert_eq!(&notice.encode()[..], b"\x0b\x0c\x05\x0athree have");
 }
 
 #[test]
@@ -170,11 +196,11 @@ fn a_field_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not()
 
 #[test]
 fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not() {
-    let skipped = Message::Skipped { kind: 11 };
-    assert_eq!(Message::decode(&[11, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
-    assert_eq!(Message::decode(&[11, 2, 0xff]), Ok(Decoded::NeedMore(4)));
-    let error = Message::decode(&[18, 0]).unwrap_err().to_string();
-    assert!(error.contains("type 18"), "{error}");
+    let skipped = Message::Skipped { kind: 15 };
+    assert_eq!(Message::decode(&[15, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
+    assert_eq!(Message::decode(&[15, 2, 0xff]), Ok(Decoded::NeedMore(4)));
+    let error = Message::decode(&[22, 0]).unwrap_err().to_string();
+    assert!(error.contains("type 22"), "{error}");
 }
 
 #[test]
@@ -280,7 +306,7 @@ proptest! {
 
     #[test]
     fn garbage_behind_each_type_never_panics(
-        kind in 0_u8..18,
+        kind in 0_u8..22,
         payload in proptest::collection::vec(any::<u8>(), 0..60),
     ) {
         let mut bytes = vec![kind, payload.len() as u8];

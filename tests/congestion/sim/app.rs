@@ -1,11 +1,16 @@
 //! What an application at either end does: bulk, or frames at their due times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId};
+use framelane::repair::RepairMode;
+use framelane::transport::quic::departure::Departure;
+use framelane::transport::quic::repairing::{self, Repairing};
+use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt};
 
-use super::link::Nanos;
+use super::frame::{self, Arriving};
+use super::link::{MS, Nanos};
 use super::peer::Peer;
 
 /// What a flow sends.
@@ -42,24 +47,38 @@ pub(crate) struct FrameRecord {
     pub(crate) delivered: Option<Nanos>,
 }
 
+/// A frame of which something is still to be written.
+struct Unsent {
+    id: StreamId,
+    /// What is left, and when it may be written at the soonest.
+    left: VecDeque<(Nanos, Bytes)>,
+    /// When the stream may end.
+    ends: Nanos,
+}
+
 /// The sending application.
 pub(crate) struct Sender {
     load: Load,
     connected: bool,
     stream: Option<StreamId>,
     next: Vec<u64>,
-    unsent: Vec<(StreamId, usize)>,
+    unsent: Vec<Unsent>,
     pub(crate) frames: Vec<FrameRecord>,
+    /// Bytes of repair.
+    pub(crate) repair: u64,
     by_stream: HashMap<StreamId, usize>,
     payload: Bytes,
     /// Whether the newest frame is served first; otherwise the oldest.
     pub(crate) newest_first: bool,
+    /// Repair, probes and priorities as they are shipped, where frames have repair.
+    mode: Option<RepairMode>,
+    shipped: Option<(Repairing, Departure)>,
     start: Nanos,
     stop: Nanos,
 }
 
 impl Sender {
-    pub(crate) fn new(load: Load, start: Nanos, stop: Nanos) -> Self {
+    pub(crate) fn new(load: Load, mode: Option<RepairMode>, start: Nanos, stop: Nanos) -> Self {
         let sources = match &load {
             Load::Bulk => 0,
             Load::Frames(sources) => sources.len(),
@@ -71,19 +90,27 @@ impl Sender {
             next: vec![0; sources],
             unsent: Vec::new(),
             frames: Vec::new(),
+            repair: 0,
             by_stream: HashMap::new(),
             payload: Bytes::from(vec![7u8; 1 << 20]),
             newest_first: false,
+            mode,
+            shipped: None,
             start,
             stop,
         }
     }
 
-    /// When the next frame is due.
-    pub(crate) fn wake_at(&self) -> Option<Nanos> {
+    /// When there is something to do next.
+    pub(crate) fn wake_at(&self, now: Nanos) -> Option<Nanos> {
         let Load::Frames(sources) = &self.load else { return None };
-        let due = (0..sources.len()).map(|source| self.due(sources, source)).min()?;
-        (due < self.stop).then_some(due)
+        let due = (0..sources.len()).map(|source| self.due(sources, source)).min();
+        let due = due.filter(|due| *due < self.stop);
+        let paused = self.unsent.iter().map(|unsent| match unsent.left.front() {
+            Some((at, _)) => *at,
+            None => unsent.ends,
+        });
+        paused.chain(due).filter(|at| *at > now).min()
     }
 
     fn due(&self, sources: &[FrameSource], source: usize) -> Nanos {
@@ -92,10 +119,16 @@ impl Sender {
     }
 
     /// Writes what is due and what fits.
-    pub(crate) fn drive(&mut self, now: Nanos, peer: &mut Peer) {
+    pub(crate) fn drive(&mut self, now: Nanos, epoch: Instant, peer: &mut Peer) {
         while let Some(event) = peer.poll() {
-            if let Event::Connected = event {
-                self.connected = true;
+            match event {
+                Event::Connected => self.connected = true,
+                Event::Stream(StreamEvent::Stopped { id, error_code }) => {
+                    let Some(connection) = &mut peer.connection else { continue };
+                    let _ = connection.send_stream(id).reset(error_code);
+                    self.unsent.retain(|unsent| unsent.id != id);
+                }
+                _ => {}
             }
         }
         let connected = self.connected;
@@ -108,7 +141,7 @@ impl Sender {
             }
             Load::Frames(sources) => {
                 if connected {
-                    self.write_frames(now, &sources, connection);
+                    self.write_frames(now, epoch, &sources, connection);
                 }
             }
         }
@@ -122,40 +155,83 @@ impl Sender {
         while connection.send_stream(id).write_chunks(&mut [self.payload.clone()]).is_ok() {}
     }
 
-    fn write_frames(&mut self, now: Nanos, sources: &[FrameSource], connection: &mut Connection) {
+    fn write_frames(
+        &mut self,
+        now: Nanos,
+        epoch: Instant,
+        sources: &[FrameSource],
+        connection: &mut Connection,
+    ) {
+        let mut due: Vec<(usize, Nanos)> = Vec::new();
         for (source, spec) in sources.iter().enumerate() {
             while self.due(sources, source) <= now && self.due(sources, source) < self.stop {
-                let due = self.due(sources, source);
-                if spec.pauses.iter().any(|(from, to)| (*from..*to).contains(&due)) {
-                    self.next[source] += 1;
-                    continue;
-                }
-                let Some(id) = connection.streams().open(Dir::Uni) else { break };
-                let age = (due / 1_000_000) as i32 * 8 + source as i32;
-                let priority = if self.newest_first { age } else { -age };
-                connection
-                    .send_stream(id)
-                    .set_priority(priority)
-                    .expect("the stream was just opened");
-                self.by_stream.insert(id, self.frames.len());
-                let bytes = spec.bytes;
-                self.frames.push(FrameRecord { source, due, delivered: None });
-                self.unsent.push((id, bytes));
+                let at = self.due(sources, source);
                 self.next[source] += 1;
+                if !spec.pauses.iter().any(|(from, to)| (*from..*to).contains(&at)) {
+                    due.push((source, at));
+                }
             }
         }
-        let payload = &self.payload;
-        self.unsent.retain_mut(|(id, left)| {
-            while *left > 0 {
-                let chunk = payload.slice(..(*left).min(payload.len()));
-                match connection.send_stream(*id).write_chunks(&mut [chunk]) {
-                    Ok(written) => *left -= written.bytes,
-                    Err(_) => return true,
-                }
-            }
-            connection.send_stream(*id).finish().expect("nobody stops a stream here");
-            false
-        });
+        if self.mode.is_some() {
+            due.sort_by_key(|&(source, at)| virtual_deadline(at, sources[source].bytes));
+        }
+        for (source, at) in due {
+            let Some(id) = connection.streams().open(Dir::Uni) else {
+                self.next[source] -= 1;
+                continue;
+            };
+            let bytes = sources[source].bytes;
+            let age = (at / 1_000_000) as i32 * 8 + source as i32;
+            let priority = match (self.mode, self.newest_first) {
+                (Some(_), _) => -((virtual_deadline(at, bytes) / 10) as i32),
+                (None, true) => age,
+                (None, false) => -age,
+            };
+            connection.send_stream(id).set_priority(priority).expect("the stream was just opened");
+            self.by_stream.insert(id, self.frames.len());
+            self.frames.push(FrameRecord { source, due: at, delivered: None });
+            let unsent = self.unsent_frame(id, now, epoch, bytes, connection);
+            self.unsent.push(unsent);
+        }
+        self.unsent.retain_mut(|unsent| !unsent.write(now, connection));
+    }
+
+    fn unsent_frame(
+        &mut self,
+        id: StreamId,
+        now: Nanos,
+        epoch: Instant,
+        bytes: usize,
+        connection: &mut Connection,
+    ) -> Unsent {
+        let body = self.payload.slice(..bytes.min(self.payload.len()));
+        let Some(mode) = self.mode else {
+            return Unsent { id, left: [(now, body)].into(), ends: now };
+        };
+        let instant = epoch + Duration::from_nanos(now);
+        let path = connection.stats().path;
+        let shipped = self
+            .shipped
+            .get_or_insert_with(|| (Repairing::new(mode, instant), Departure::new(instant)));
+        let known =
+            repairing::Frame { bytes: bytes as u64, live: true, deadline: None, backlog: false };
+        let controller = || connection.congestion_state().clone_box();
+        let repair = shipped.0.plan(instant, &path, known, controller);
+        let (first, behind) = frame::pieces(&body, repair.as_ref());
+        let all: usize = first.iter().chain(&behind).map(Bytes::len).sum();
+        self.repair += repair.map_or(0, |repair| repair.cost() as u64);
+        let probe = shipped.1.add(instant, &path, all as u64);
+        let probe = probe.filter(|_| repair.is_none() && shipped.0.is_lossy());
+        let nanos = |at: Instant| at.saturating_duration_since(epoch).as_nanos() as Nanos;
+        let mut left: VecDeque<_> = first.into_iter().map(|piece| (now, piece)).collect();
+        let mut at = now;
+        for part in behind {
+            // tokio's timers end at whole milliseconds, and never early.
+            let pause = repair.and_then(|repair| repair.pause).unwrap_or_default();
+            at = (at + pause.as_nanos() as Nanos + MS / 2).next_multiple_of(MS);
+            left.push_back((at, part));
+        }
+        Unsent { id, left, ends: probe.map_or(now, |at| nanos(at).next_multiple_of(MS)) }
     }
 
     /// The receiver has all of `stream`.
@@ -166,14 +242,52 @@ impl Sender {
     }
 }
 
+/// When a frame should be there, by which frames compete, in microseconds: see the sender's schedule.
+fn virtual_deadline(due: Nanos, bytes: usize) -> u64 {
+    due / 1_000 + bytes as u64 / 16
+}
+
+impl Unsent {
+    /// Writes what it can; true when all of it is written and ended.
+    fn write(&mut self, now: Nanos, connection: &mut Connection) -> bool {
+        while let Some((at, piece)) = self.left.front_mut() {
+            if *at > now {
+                return false;
+            }
+            let mut chunk = [piece.clone()];
+            match connection.send_stream(self.id).write_chunks(&mut chunk) {
+                Ok(written) if written.bytes == piece.len() => {
+                    self.left.pop_front();
+                }
+                Ok(written) => *piece = piece.slice(written.bytes..),
+                Err(_) => return false,
+            }
+        }
+        if self.ends > now {
+            return false;
+        }
+        // A stream that was stopped has nothing more to say.
+        let _ = connection.send_stream(self.id).finish();
+        true
+    }
+}
+
 /// The receiving application: reads everything at once, in whatever order it comes.
 #[derive(Default)]
 pub(crate) struct Receiver {
     /// Bytes read in each tenth of a second.
     pub(crate) read: Vec<u64>,
+    /// Whether streams are those of frames, with repair.
+    repaired: bool,
+    arriving: HashMap<StreamId, Arriving>,
+    there: HashSet<StreamId>,
 }
 
 impl Receiver {
+    pub(crate) fn new(repaired: bool) -> Self {
+        Self { repaired, ..Self::default() }
+    }
+
     /// Reads; returns the streams that are complete.
     pub(crate) fn drive(&mut self, now: Nanos, peer: &mut Peer) -> Vec<StreamId> {
         let mut readable = Vec::new();
@@ -191,21 +305,39 @@ impl Receiver {
             }
         }
         let Some(connection) = &mut peer.connection else { return Vec::new() };
-        let mut complete = Vec::new();
-        for id in readable {
-            let mut stream = connection.recv_stream(id);
-            let Ok(mut chunks) = stream.read(false) else { continue };
-            loop {
-                match chunks.next(usize::MAX) {
-                    Ok(Some(chunk)) => self.count(now, chunk.bytes.len() as u64),
-                    Ok(None) => {
-                        complete.push(id);
-                        break;
+        readable.into_iter().filter(|id| self.read_stream(now, *id, connection)).collect()
+    }
+
+    /// Whether what was to come over the stream is there now, and was not before.
+    fn read_stream(&mut self, now: Nanos, id: StreamId, connection: &mut Connection) -> bool {
+        let mut complete = false;
+        let mut rest = false;
+        let mut stream = connection.recv_stream(id);
+        let Ok(mut chunks) = stream.read(false) else { return false };
+        loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    self.count(now, chunk.bytes.len() as u64);
+                    if self.repaired && !self.there.contains(&id) {
+                        let arriving = self.arriving.entry(id).or_insert_with(Arriving::new);
+                        if let Some((arrival, more)) = arriving.take(chunk.offset, &chunk.bytes) {
+                            assert!(arrival.body.iter().all(|byte| *byte == 7), "a wrong body");
+                            self.arriving.remove(&id);
+                            self.there.insert(id);
+                            (complete, rest) = (true, more);
+                        }
                     }
-                    Err(_) => break,
                 }
+                Ok(None) => {
+                    complete |= !self.repaired;
+                    break;
+                }
+                Err(_) => break,
             }
-            let _ = chunks.finalize();
+        }
+        let _ = chunks.finalize();
+        if rest {
+            let _ = connection.recv_stream(id).stop(VarInt::from_u32(0x18));
         }
         complete
     }

@@ -4,6 +4,7 @@
 //! applications are simulated. A run follows from its seed, apart from the bytes TLS draws.
 
 pub(crate) mod app;
+mod frame;
 pub(crate) mod link;
 mod peer;
 
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use framelane::repair::RepairMode;
 use framelane::transport::quic::gather::{self, Gauge};
 use framelane::transport::quic::settings;
 use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
@@ -57,6 +59,8 @@ impl SimClock {
 pub(crate) struct FlowConfig {
     pub(crate) controller: Arc<dyn ControllerFactory + Send + Sync>,
     pub(crate) load: Load,
+    /// How the repair of frames is decided; `None` where they have none, and no layout for it.
+    pub(crate) repair: Option<RepairMode>,
     /// When it connects.
     pub(crate) connect: Nanos,
     /// When the application begins.
@@ -85,6 +89,10 @@ pub(crate) struct FlowOutcome {
     /// Bytes of streams read in each tenth of a second.
     pub(crate) read: Vec<u64>,
     pub(crate) frames: Vec<FrameRecord>,
+    /// Bytes of repair sent.
+    pub(crate) repair: u64,
+    /// Bytes of UDP payload that were sent, in each tenth of a second.
+    pub(crate) sent: Vec<u64>,
     /// When each packet was lost to a full queue.
     pub(crate) overflows: Vec<Nanos>,
     /// When each packet was offered to the forward link.
@@ -191,6 +199,7 @@ struct Flow {
     gathering: Nanos,
     overflows: Vec<Nanos>,
     offered: Vec<Nanos>,
+    sent: Vec<u64>,
 }
 
 impl Flow {
@@ -233,13 +242,14 @@ impl Sim {
             .flows
             .into_iter()
             .map(|config| Flow {
-                sender: Sender::new(config.load.clone(), config.start, config.stop),
-                receiver: Receiver::default(),
+                sender: Sender::new(config.load.clone(), config.repair, config.start, config.stop),
+                receiver: Receiver::new(config.repair.is_some()),
                 gauge: Gauge::default(),
                 looked: (0, 0, 0),
                 gathering: 0,
                 overflows: Vec::new(),
                 offered: Vec::new(),
+                sent: Vec::new(),
                 config,
             })
             .collect();
@@ -324,7 +334,7 @@ impl Sim {
         let Some(peer) = &mut self.hosts[host].peer else { return };
         let flow = &mut self.flows[host / 2];
         if sends(host) {
-            flow.sender.drive(now, peer);
+            flow.sender.drive(now, self.clock.epoch, peer);
         } else {
             if self.gathers {
                 flow.look(now, peer);
@@ -342,6 +352,9 @@ impl Sim {
         if forward {
             let flow = &mut self.flows[host / 2];
             flow.offered.push(now);
+            let bin = (now / 100_000_000) as usize;
+            flow.sent.resize(flow.sent.len().max(bin + 1), 0);
+            flow.sent[bin] += packet.data.len() as u64;
             if fate == Fate::Overflow {
                 flow.overflows.push(now);
             }
@@ -365,8 +378,7 @@ impl Sim {
         let epoch = self.clock.epoch;
         let Some(peer) = &mut self.hosts[host].peer else { return };
         let timer = peer.wake_at(epoch).map(|at| self.clock.nanos_of(at));
-        let due = if sends(host) { self.flows[host / 2].sender.wake_at() } else { None };
-        let due = due.filter(|at| *at > now);
+        let due = if sends(host) { self.flows[host / 2].sender.wake_at(now) } else { None };
         // As a sender is woken while frames are underway.
         let nudge =
             (self.shipped && sends(host) && timer.is_some()).then(|| (now / NUDGE + 1) * NUDGE);
@@ -385,6 +397,8 @@ impl Sim {
             .map(|flow| FlowOutcome {
                 read: flow.receiver.read,
                 frames: flow.sender.frames,
+                repair: flow.sender.repair,
+                sent: flow.sent,
                 overflows: flow.overflows,
                 offered: flow.offered,
             })

@@ -11,8 +11,14 @@ use super::setup;
 use super::{EmulationError, syscalls};
 use crate::link::MTU;
 
-/// What both devices are called, each in a namespace of its own.
+/// What both devices of the first path are called, each in a namespace of its own.
 pub(super) const NAME: &str = "link";
+
+/// The device of a path: `link`, `link1`, ...
+pub(super) fn name_of(path: usize) -> String {
+    if path == 0 { NAME.to_owned() } else { format!("{NAME}{path}") }
+}
+
 /// Room for the two ends of the link.
 const NETMASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 252);
 /// Packets that wait for this process. It is not the link's queue, only what covers for a moment
@@ -25,16 +31,20 @@ const QUEUE_PACKETS: u32 = 10_000;
 pub(super) struct Device(File);
 
 /// Makes the device in the thread's namespace, and takes it up.
-pub(super) fn create(control: BorrowedFd<'_>, address: Ipv4Addr) -> Result<Device, EmulationError> {
+pub(super) fn create(
+    control: BorrowedFd<'_>,
+    name: &str,
+    address: Ipv4Addr,
+) -> Result<Device, EmulationError> {
     let file = open_tun()?;
     let step =
         |step, result: rustix::io::Result<()>| result.map_err(|error| setup(step)(error.into()));
-    step("make a TUN device", syscalls::make_tun(&file, NAME))?;
-    set_queue_length(control, NAME, QUEUE_PACKETS).map_err(setup("set the device's queue"))?;
-    step("set the MTU", syscalls::set_mtu(control, NAME, MTU))?;
-    step("set the address", syscalls::set_address(control, NAME, address))?;
-    step("set the network mask", syscalls::set_netmask(control, NAME, NETMASK))?;
-    step("take the device up", syscalls::set_up(control, NAME))?;
+    step("make a TUN device", syscalls::make_tun(&file, name))?;
+    set_queue_length(control, name, QUEUE_PACKETS).map_err(setup("set the device's queue"))?;
+    step("set the MTU", syscalls::set_mtu(control, name, MTU))?;
+    step("set the address", syscalls::set_address(control, name, address))?;
+    step("set the network mask", syscalls::set_netmask(control, name, NETMASK))?;
+    step("take the device up", syscalls::set_up(control, name))?;
     Ok(Device(file))
 }
 

@@ -15,6 +15,7 @@ use rustix::thread::set_current_timer_slack;
 use rustix::time::Timespec;
 
 use super::device::Device;
+use super::nat::Nat;
 use super::setup;
 use super::syscalls::{Scheduling, schedule};
 use super::{EmulationError, LinkStats};
@@ -44,7 +45,7 @@ pub(super) struct Pipes {
 #[derive(Debug)]
 pub(super) struct Mover {
     thread: Option<JoinHandle<()>>,
-    commands: Option<SyncSender<Replace>>,
+    commands: Option<SyncSender<Command>>,
     wake: Arc<OwnedFd>,
     published: Arc<Mutex<Published>>,
 }
@@ -55,8 +56,13 @@ struct Published {
     failure: Option<String>,
 }
 
-/// New pipes, and whom to tell when they are in use.
-struct Replace(Pipes, SyncSender<()>);
+/// What is asked for, and whom to tell when it is in force.
+struct Command(Asked, SyncSender<()>);
+
+enum Asked {
+    Replace(Box<Pipes>),
+    ForgetMappings,
+}
 
 impl Mover {
     /// Starts to move packets between the near and the far device.
@@ -76,8 +82,17 @@ impl Mover {
 
     /// Puts other pipes in place; when it returns they are in use.
     pub(super) fn replace(&self, pipes: Pipes) -> Result<(), EmulationError> {
+        self.ask(Asked::Replace(Box::new(pipes)))
+    }
+
+    /// Has the address translator on the way forget its mappings; when it returns they are forgotten.
+    pub(super) fn forget_mappings(&self) -> Result<(), EmulationError> {
+        self.ask(Asked::ForgetMappings)
+    }
+
+    fn ask(&self, asked: Asked) -> Result<(), EmulationError> {
         let (done, when_done) = mpsc::sync_channel(1);
-        let command = Replace(pipes, done);
+        let command = Command(asked, done);
         let sent = self.commands.as_ref().is_some_and(|commands| commands.send(command).is_ok());
         self.wake();
         if sent && when_done.recv().is_ok() { Ok(()) } else { Err(self.stopped()) }
@@ -134,10 +149,11 @@ struct State {
     spare: Vec<Vec<u8>>,
     count: u64,
     wake: Arc<OwnedFd>,
-    inbox: Receiver<Replace>,
+    inbox: Receiver<Command>,
     published: Arc<Mutex<Published>>,
     published_at: Duration,
     punctuality: Punctuality,
+    nat: Nat,
 }
 
 impl State {
@@ -145,7 +161,7 @@ impl State {
         devices: [Device; 2],
         pipes: Pipes,
         wake: Arc<OwnedFd>,
-        inbox: Receiver<Replace>,
+        inbox: Receiver<Command>,
         published: Arc<Mutex<Published>>,
     ) -> Self {
         let lanes = [Lane::new(pipes.up), Lane::new(pipes.down)];
@@ -163,6 +179,7 @@ impl State {
             published,
             published_at,
             punctuality,
+            nat: Nat::default(),
         }
     }
 
@@ -216,6 +233,9 @@ impl State {
                 return Ok(false);
             };
             packet.truncate(length);
+            if side == 0 {
+                self.nat.outward(&mut packet);
+            }
             self.count += 1;
             let (now, number) = (self.started.elapsed(), self.count);
             if let Err(packet) = self.lanes[side].take_in(now, number, packet) {
@@ -229,9 +249,10 @@ impl State {
     fn let_out(&mut self) {
         let mut now = self.started.elapsed();
         for side in 0..2 {
-            while let Some((due, packet)) = self.lanes[side].next_due(now) {
+            while let Some((due, mut packet)) = self.lanes[side].next_due(now) {
                 self.note_lateness(now.saturating_sub(due));
-                if !self.devices[1 - side].write(&packet) {
+                let is_let_in = side == 0 || self.nat.inward(&mut packet);
+                if is_let_in && !self.devices[1 - side].write(&packet) {
                     self.lanes[side].overrun += 1;
                 }
                 self.keep(packet);
@@ -269,8 +290,11 @@ impl State {
         let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
         loop {
             match self.inbox.try_recv() {
-                Ok(Replace(pipes, done)) => {
-                    self.replace(pipes);
+                Ok(Command(asked, done)) => {
+                    match asked {
+                        Asked::Replace(pipes) => self.replace(*pipes),
+                        Asked::ForgetMappings => self.nat.forget(),
+                    }
                     let _ = done.send(());
                 }
                 Err(mpsc::TryRecvError::Empty) => return true,

@@ -46,14 +46,18 @@ struct Files {
 /// A new namespace with its end of the link.
 pub(super) struct Stack {
     pub(super) handle: NamespaceHandle,
-    pub(super) device: Device,
+    /// One for each path.
+    pub(super) devices: Vec<Device>,
 }
 
 impl Stack {
     /// Makes a namespace, a device in it, and configures both.
-    pub(super) fn create(privilege: Privilege, address: Ipv4Addr) -> Result<Self, EmulationError> {
+    pub(super) fn create(
+        privilege: Privilege,
+        addresses: &[Ipv4Addr],
+    ) -> Result<Self, EmulationError> {
         // A thread of its own, since it cannot come back from where it goes.
-        on_thread("set-up failed", || create(privilege, address))
+        on_thread("set-up failed", || create(privilege, addresses))
     }
 }
 
@@ -69,7 +73,7 @@ fn on_thread<T: Send>(
     })
 }
 
-fn create(_privilege: Privilege, address: Ipv4Addr) -> Result<Stack, EmulationError> {
+fn create(_privilege: Privilege, addresses: &[Ipv4Addr]) -> Result<Stack, EmulationError> {
     syscalls::new_network_namespace().map_err(network_namespace_refused)?;
     let namespace = File::open("/proc/thread-self/ns/net").map_err(setup("open the namespace"))?;
     for (name, value) in SETTINGS {
@@ -80,10 +84,13 @@ fn create(_privilege: Privilege, address: Ipv4Addr) -> Result<Stack, EmulationEr
     let control = socket(AddressFamily::INET, SocketType::DGRAM, None)
         .map_err(|error| setup("open a control socket")(error.into()))?;
     syscalls::set_up(&control, "lo").map_err(|error| setup("take lo up")(error.into()))?;
-    let device = device::create(control.as_fd(), address)?;
+    let paths = addresses.iter().enumerate();
+    let device =
+        |(path, &address)| device::create(control.as_fd(), &device::name_of(path), address);
+    let devices = paths.map(device).collect::<Result<Vec<_>, _>>()?;
     // The thread's own view: the file stays tied to this namespace when the thread is gone.
     let counts = File::open("/proc/thread-self/net/dev").ok();
-    Ok(Stack { handle: NamespaceHandle(Arc::new(Files { namespace, counts })), device })
+    Ok(Stack { handle: NamespaceHandle(Arc::new(Files { namespace, counts })), devices })
 }
 
 impl NamespaceHandle {
@@ -109,23 +116,23 @@ impl NamespaceHandle {
     }
 
     /// Packets that the device dropped because this process did not read them in time.
-    pub(super) fn dropped_sending(&self) -> u64 {
-        self.count(11)
+    pub(super) fn dropped_sending(&self, path: usize) -> u64 {
+        self.count(path, 11)
     }
 
     /// Packets that the kernel dropped on their way from the device to a socket.
-    pub(super) fn dropped_receiving(&self) -> u64 {
-        self.count(3)
+    pub(super) fn dropped_receiving(&self, path: usize) -> u64 {
+        self.count(path, 3)
     }
 
-    /// A column of the device's line in `/proc/net/dev`; 0 where that cannot be read.
-    fn count(&self, column: usize) -> u64 {
+    /// A column of a device's line in `/proc/net/dev`; 0 where that cannot be read.
+    fn count(&self, path: usize, column: usize) -> u64 {
         let Some(file) = &self.0.counts else { return 0 };
         let mut text = [0; 4_096];
         let length = file.read_at(&mut text, 0).unwrap_or(0);
         let text = String::from_utf8_lossy(&text[..length]);
-        let line = text.lines().find_map(|line| line.trim().strip_prefix(device::NAME));
-        let columns = line.and_then(|line| line.strip_prefix(':'));
+        let name = format!("{}:", device::name_of(path));
+        let columns = text.lines().find_map(|line| line.trim().strip_prefix(&name));
         columns.and_then(|line| line.split_whitespace().nth(column)?.parse().ok()).unwrap_or(0)
     }
 }

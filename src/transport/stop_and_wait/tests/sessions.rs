@@ -208,7 +208,13 @@ pub(super) fn outgoing(source: u8, at: usize, frames: &Frames) -> OutgoingFrame 
         media,
     };
     let header = FrameHeader { source: SourceId(source), meta, repair: None };
-    OutgoingFrame { header, body: Bytes::from(body.clone()), priority: 0, late: None }
+    OutgoingFrame {
+        header,
+        body: Bytes::from(body.clone()),
+        priority: 0,
+        late: None,
+        deadline: None,
+    }
 }
 
 /// `count` frames of different lengths and contents.

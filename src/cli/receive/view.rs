@@ -1,0 +1,104 @@
+//! `receive --view`: who may look, and where.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::anyhow;
+
+use super::super::{Failure, Talk, output};
+use crate::door::{self, Serving};
+use crate::store::FolderTemplate;
+use crate::view::{Access, Shown, Token, View};
+
+/// Where the page is, and who may see it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ViewArgs {
+    /// Show the frames and how they come at this address: a page for browsers, streams and figures for programs.
+    /// Loopback only, unless there is a token; port 0 picks a free one
+    #[arg(long, value_name = "ADDR:PORT", value_parser = door::parse_listen)]
+    view: Option<SocketAddr>,
+    /// Let only those look who have the token in this file: 16 to 256 letters and digits
+    #[arg(long, value_name = "FILE")]
+    view_token_file: Option<PathBuf>,
+    /// The token itself. Others on this machine can see it in the list of processes; a file, or the environment
+    /// variable FRAMELANE_VIEW_TOKEN, keeps it from them
+    #[arg(long, value_name = "TOKEN", conflicts_with = "view_token_file")]
+    view_token: Option<Token>,
+    /// Answer to this name of the machine as well, beside its addresses (repeatable)
+    #[arg(long, value_name = "NAME")]
+    view_host: Vec<String>,
+}
+
+/// A view that is to be served: its arguments, checked.
+pub(super) struct ToShow {
+    address: SocketAddr,
+    access: Access,
+}
+
+/// What is being shown, until this is dropped.
+pub(super) struct Showing {
+    _view: View,
+    ready: Arc<AtomicBool>,
+}
+
+impl ViewArgs {
+    /// What the arguments ask for. Nothing is opened but the token's file.
+    pub(super) fn checked(&self) -> Result<Option<ToShow>, Failure> {
+        let Some(address) = self.view else { return Ok(None) };
+        let mut access = Access::default();
+        let token = match &self.view_token_file {
+            Some(path) => Some(read_token(path)?),
+            None => self.view_token.clone(),
+        };
+        if let Some(token) = token {
+            access = access.with_token(token);
+        }
+        for host in &self.view_host {
+            access = access.with_host(host);
+        }
+        if !address.ip().is_loopback() && !access.has_token() {
+            return Err(Failure::usage(crate::view::ViewError::Open { address }));
+        }
+        Ok(Some(ToShow { address, access }))
+    }
+}
+
+fn read_token(path: &Path) -> Result<Token, Failure> {
+    let failed = |why: String| {
+        Failure::usage(anyhow!("cannot take the view's token from {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    text.parse().map_err(|error: crate::view::TokenError| failed(error.to_string()))
+}
+
+impl ToShow {
+    /// Shows what a receiver does that stores to `out`.
+    pub(super) fn show(self, serving: &Serving, out: &Path, talk: Talk) -> anyhow::Result<Showing> {
+        let template = FolderTemplate::parse(out.as_os_str())?;
+        let ready = Arc::new(AtomicBool::new(true));
+        let shown = Shown {
+            board: serving.board.clone(),
+            progress: serving.progress.clone(),
+            root: template.root(),
+            apart: template.fixed().is_none(),
+            by_day: out.to_string_lossy().contains("{date}"),
+            ready: ready.clone(),
+        };
+        let asks = self.access.has_token();
+        let view = View::serve(self.address, self.access, shown)?;
+        output::note(&format!("view at http://{}/", view.address()));
+        if asks && !talk.quiet {
+            output::note("open it once with ?token=TOKEN behind the address; the browser keeps it");
+        }
+        Ok(Showing { _view: view, ready })
+    }
+}
+
+impl Showing {
+    /// The receiver takes nothing new any more.
+    pub(super) fn stopping(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+}

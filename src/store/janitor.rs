@@ -1,0 +1,296 @@
+//! Removes the oldest days of a store, by what is to be kept: on a thread of its own, with little of its time, and never
+//! in the way of storing.
+//!
+//! A day is declared to have expired in its source's ledger, which is on the medium before the first file goes. So
+//! whatever a crash leaves is known: the day's files are removed on by the next receiver. Its lines stay, so that a
+//! frame that is offered again is known, until the records of such days take too much; then those go as well, and the
+//! ledger has the sequences.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::error::StoreError;
+use super::keep::Keep;
+use super::options::StoreOptions;
+use super::removal::Removal;
+use super::room::Room;
+use super::root::Root;
+use super::said::Said;
+use super::seat::{DayStock, Seat};
+use super::seats::Seats;
+use crate::frame::{ByteSize, SourceName, UnixNanos};
+use crate::manifest::{Day, Record};
+
+/// How often it is looked whether anything has to go.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A removal works for so long and then pauses, so that it has less than a third of one processor and of the disk.
+const WORK: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(60);
+/// The same while more has to go than is being removed: a disk that fills up is in the way of storing most of all.
+const HARD_WORK: Duration = Duration::from_millis(60);
+const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// A day in which a frame was stored so short a time ago is being written.
+const QUIET: u64 = 60 * 1_000_000_000;
+/// Records of days that have expired may take so much, or such a part of what is stored, before the oldest go.
+const RECORD_BYTES: u64 = 256 << 20;
+const RECORD_PART: u64 = 20;
+/// A line of a manifest takes about so much.
+const LINE_BYTES: u64 = 400;
+
+/// Keeps a store within its limits until it is dropped.
+#[derive(Debug)]
+pub(super) struct Janitor {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Janitor {
+    pub(super) fn start(seats: &Arc<Seats>, options: StoreOptions) -> Option<Self> {
+        if !options.keep.removes() {
+            return None;
+        }
+        let (stop, stopped) = channel();
+        let mut work = Work::new(seats, options, stopped);
+        let spawned = std::thread::Builder::new().name("keep".to_owned()).spawn(move || work.run());
+        let thread = spawned.inspect_err(|error| {
+            tracing::error!("nothing will be removed: cannot start a thread for that: {error}");
+        });
+        Some(Self { stop: Some(stop), thread: thread.ok() })
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    seats: Weak<Seats>,
+    options: StoreOptions,
+    stopped: Receiver<()>,
+    removal: Option<(SourceName, Removal)>,
+    /// More has to go than is being removed.
+    is_behind: bool,
+    said: Said,
+    /// That there is nothing to be removed though there should be.
+    short: Said,
+}
+
+/// A day of a source.
+type Stocked<'a> = (&'a SourceName, &'a DayStock);
+
+impl Work {
+    fn new(seats: &Arc<Seats>, options: StoreOptions, stopped: Receiver<()>) -> Self {
+        let (said, short) = (Said::default(), Said::default());
+        let seats = Arc::downgrade(seats);
+        Self { seats, options, stopped, removal: None, is_behind: false, said, short }
+    }
+
+    fn run(&mut self) {
+        loop {
+            let pause = match self.go_on() {
+                Ok(true) if self.is_behind => SHORT_PAUSE,
+                Ok(true) => PAUSE,
+                Ok(false) => LOOK_EVERY,
+                Err(error) => {
+                    self.said.trouble(&"old frames cannot be removed", &error);
+                    LOOK_EVERY
+                }
+            };
+            match self.stopped.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Does something; whether there is more to do.
+    fn go_on(&mut self) -> Result<bool, StoreError> {
+        let Some(seats) = self.seats.upgrade() else { return Ok(false) };
+        if let Some((source, removal)) = self.removal.take() {
+            return self.remove(&seats, source, removal);
+        }
+        let stock = self.look(&seats)?;
+        let unfinished =
+            all(&stock).filter(|(_, day)| day.is_pending).min_by_key(|(_, day)| day.day);
+        if let Some((source, day)) = unfinished {
+            return self.begin(&seats, source, day.day);
+        }
+        if let Some((source, day)) =
+            victim(&self.options.keep, &stock, seats.root(), self.options.clock)
+        {
+            return self.begin(&seats, source, day);
+        }
+        self.say_short(&stock, seats.root());
+        if let Some((source, day)) = too_many_records(&stock) {
+            with_seat(&seats, source, self.options, |seat| seat.fold(day))?;
+            return Ok(true);
+        }
+        self.said.over(&"old frames cannot be removed");
+        Ok(false)
+    }
+
+    /// What all sources have.
+    fn look(&self, seats: &Arc<Seats>) -> Result<HashMap<SourceName, Vec<DayStock>>, StoreError> {
+        for (name, slot) in seats.open() {
+            if let Some(seat) = &*slot.seat() {
+                seats.note(&name, seat.stock());
+            }
+        }
+        let sources = seats.root().sources()?;
+        let known = seats.stock();
+        for name in sources.iter().filter(|name| !known.contains_key(name)) {
+            // Opening it is what finds out; one that does not open is tried again.
+            with_seat(seats, name, self.options, |_| Ok(()))?;
+        }
+        known.keys().filter(|name| !sources.contains(name)).for_each(|name| seats.forget(name));
+        Ok(seats.stock())
+    }
+
+    /// Declares a day to have expired, where it is not already.
+    fn begin(
+        &mut self,
+        seats: &Arc<Seats>,
+        source: &SourceName,
+        day: Day,
+    ) -> Result<bool, StoreError> {
+        let removal = with_seat(seats, source, self.options, |seat| seat.expire(day))?;
+        tracing::debug!("{source}: {day} is to be removed");
+        self.removal = Some((source.clone(), removal));
+        Ok(true)
+    }
+
+    fn remove(
+        &mut self,
+        seats: &Arc<Seats>,
+        source: SourceName,
+        mut removal: Removal,
+    ) -> Result<bool, StoreError> {
+        let options = self.options;
+        let path = seats.root().path().join(source.as_str());
+        let failed = |cause| StoreError::Io { doing: "remove old frames from", path, cause };
+        let mut is_last = |record: &Record| {
+            with_seat(seats, &source, options, |seat| seat.is_last(record)).unwrap_or(false)
+        };
+        let folder = seats.root().folder()?.folder(source.as_str());
+        let time = if self.is_behind { HARD_WORK } else { WORK };
+        let done = folder.and_then(|folder| removal.go_on(&folder, time, &mut is_last));
+        let stock = seats.stock();
+        let victim = victim(&self.options.keep, &stock, seats.root(), self.options.clock);
+        self.is_behind = victim.is_some();
+        if !done.map_err(failed)? {
+            self.removal = Some((source, removal));
+            return Ok(true);
+        }
+        with_seat(seats, &source, options, |seat| seat.expired(&removal))?;
+        let Removal { day, frames, bytes, left, .. } = removal;
+        let left = match left {
+            0 => String::new(),
+            left => format!("; {left} files are not as they were stored, and stay"),
+        };
+        tracing::info!(
+            "{source}: {day} has expired: {frames} frames, {} removed{left}",
+            ByteSize(bytes)
+        );
+        Ok(true)
+    }
+
+    /// Says once that more is to be removed than may be.
+    fn say_short(&mut self, stock: &HashMap<SourceName, Vec<DayStock>>, root: &Root) {
+        const WHAT: &str = "the store takes more than is to be kept";
+        let Keep { bytes, free, .. } = self.options.keep;
+        let held = held(stock);
+        if let Some(limit) = bytes.filter(|limit| held > limit.0) {
+            let over = ByteSize(held - limit.0);
+            let why = format!(
+                "{over} over {limit}; the frames of today, and of days that are being written, are never removed"
+            );
+            self.short.trouble_once(&WHAT, &why);
+        } else if let (Some(part), Ok(room)) = (free, Room::at(root.path()))
+            && room.free_part() < part.fraction()
+        {
+            let why = "less of the disk is free than is to be, and nothing of the store is old enough to be removed: the frames of today, and of days that are being written, never are";
+            self.short.trouble_once(&WHAT, &why);
+        } else {
+            self.short.over(&WHAT);
+        }
+    }
+}
+
+/// Does something with a source, which is opened for that where it is not open, and closed again.
+fn with_seat<T>(
+    seats: &Arc<Seats>,
+    source: &SourceName,
+    options: StoreOptions,
+    act: impl FnOnce(&mut Seat) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let slot = seats.slot(source);
+    let mut seat = slot.seat();
+    if seat.is_none() {
+        *seat = Some(Seat::open(seats.root().clone(), source, options)?);
+    }
+    let Some(open) = &mut *seat else {
+        return Err(StoreError::NotAFolder { path: seats.root().path().to_owned() });
+    };
+    let done = act(open);
+    seats.note(source, open.stock());
+    if !slot.is_taken() {
+        *seat = None;
+    }
+    done
+}
+
+fn all(stock: &HashMap<SourceName, Vec<DayStock>>) -> impl Iterator<Item = Stocked<'_>> {
+    stock.iter().flat_map(|(source, days)| days.iter().map(move |day| (source, day)))
+}
+
+/// The bytes of all frames that have not expired.
+fn held(stock: &HashMap<SourceName, Vec<DayStock>>) -> u64 {
+    all(stock).map(|(_, day)| day.bytes).fold(0, u64::saturating_add)
+}
+
+/// The oldest day that may go, if one has to.
+fn victim<'a>(
+    keep: &Keep,
+    stock: &'a HashMap<SourceName, Vec<DayStock>>,
+    root: &Root,
+    clock: fn() -> UnixNanos,
+) -> Option<(&'a SourceName, Day)> {
+    let now = clock();
+    let may_go = |(_, day): &Stocked<'_>| {
+        day.frames > 0 && day.day < Day::of(now) && day.last_stored.0.saturating_add(QUIET) < now.0
+    };
+    let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
+    let is_full = keep.bytes.is_some_and(|limit| held(stock) > limit.0)
+        || keep.free.is_some_and(|part| {
+            Room::at(root.path()).is_ok_and(|room| room.free_part() < part.fraction())
+        });
+    if is_full {
+        return oldest.map(|(source, day)| (source, day.day));
+    }
+    let age = u64::try_from(keep.age?.as_nanos()).unwrap_or(u64::MAX);
+    let is_old = |(_, day): &Stocked<'_>| day.last_stored.0.saturating_add(age) < now.0;
+    let old = all(stock).filter(may_go).filter(is_old);
+    old.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+}
+
+/// The oldest day of which only records are left, where those of all such days take too much.
+fn too_many_records(stock: &HashMap<SourceName, Vec<DayStock>>) -> Option<(&SourceName, Day)> {
+    let gone = || all(stock).filter(|(_, day)| day.has_only_records);
+    let records: u64 = gone().map(|(_, day)| day.lines.saturating_mul(LINE_BYTES)).sum();
+    if records <= RECORD_BYTES.max(held(stock) / RECORD_PART) {
+        return None;
+    }
+    gone().min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+}
+
+#[cfg(test)]
+#[path = "tests_keep.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! Removes the files of a day that was declared to have expired: a little at a time, from its lines, and nothing that is
+//! not what a line says.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::directory::{Directory, Kind};
+use super::standing::{has_content, wrote};
+use super::volumes::Removable;
+use super::within::within;
+use crate::frame::UnixNanos;
+use crate::manifest::{Day, FILE_NAME, Lines, Record, Text};
+
+/// What is to be removed, and how far that has come.
+#[derive(Debug)]
+pub(super) struct Removal {
+    pub(super) day: Day,
+    /// Everything of it that was stored until then.
+    pub(super) until: UnixNanos,
+    pub(super) removable: Vec<Removable>,
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    /// Files that are not what their lines say, and stay.
+    pub(super) left: u64,
+}
+
+/// Whether the last line of a name is the one that was stored at this time.
+pub(super) type IsLast<'a> = &'a mut dyn FnMut(&Record) -> bool;
+
+impl Removal {
+    /// Goes on for a while; whether all is done.
+    pub(super) fn go_on(
+        &mut self,
+        source: &Directory,
+        time: Duration,
+        is_last: IsLast<'_>,
+    ) -> Result<bool, Errno> {
+        let until = Instant::now() + time;
+        while let Some(part) = self.removable.last().copied() {
+            let name = part.day.map(|day| day.to_string());
+            let folder = match &name {
+                None => source.again()?,
+                Some(name) => match source.folder(name) {
+                    Ok(folder) => folder,
+                    Err(Errno::NOENT | Errno::NOTDIR) => {
+                        self.removable.pop();
+                        continue;
+                    }
+                    Err(cause) => return Err(cause),
+                },
+            };
+            match folder.open_file(FILE_NAME) {
+                Ok(file) => {
+                    if !self.remove_some(&folder, &file, part, until, is_last)? {
+                        return Ok(false);
+                    }
+                }
+                Err(Errno::NOENT) => {}
+                Err(cause) => return Err(cause),
+            }
+            if part.day.is_some() {
+                remove_empty(&folder, 0);
+            }
+            self.removable.pop();
+        }
+        Ok(true)
+    }
+
+    /// Whether the part is done.
+    fn remove_some(
+        &mut self,
+        folder: &Directory,
+        file: &File,
+        part: Removable,
+        until: Instant,
+        is_last: IsLast<'_>,
+    ) -> Result<bool, Errno> {
+        let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let mut lines = Lines::from(file, part.next, 0, part.end).map_err(failed)?;
+        while let Some(line) = lines.next_line().map_err(failed)? {
+            if Instant::now() >= until {
+                if let Some(part) = self.removable.last_mut() {
+                    part.next = line.offset;
+                }
+                return Ok(false);
+            }
+            let Text::Whole(text) = line.text else { continue };
+            let Ok(record) = Record::parse(text) else { continue };
+            let day = part.day.unwrap_or_else(|| record.day());
+            if day == self.day && record.stored <= self.until {
+                self.remove(folder, &record, is_last)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn remove(
+        &mut self,
+        folder: &Directory,
+        record: &Record,
+        is_last: IsLast<'_>,
+    ) -> Result<(), Errno> {
+        let name = record.name.file_name();
+        let within = match within(folder, record.hour, &record.name) {
+            Ok(Some(within)) => within,
+            Ok(None) | Err((_, Errno::NOTDIR)) => return Ok(()),
+            Err((_, cause)) => return Err(cause),
+        };
+        let Some(file) = within.look(name)? else { return Ok(()) };
+        let is_long = file.kind == Kind::File(record.bytes);
+        let is_it = is_long
+            && (wrote(record, file.changed)
+                || is_last(record) && has_content(&within, name, record.blake3)?);
+        if !is_it {
+            // A later line of its name may be the one.
+            self.left += u64::from(is_last(record));
+            return Ok(());
+        }
+        within.remove(name)?;
+        self.frames += 1;
+        self.bytes += record.bytes;
+        Ok(())
+    }
+}
+
+/// Removes folders in a day's that nothing is in any more.
+fn remove_empty(folder: &Directory, depth: usize) {
+    /// As deep as the folder of an hour and those of a name are.
+    const DEEPEST: usize = 9;
+    let mut names = Vec::new();
+    let _ = folder.for_each_name(|name| {
+        names.extend(std::str::from_utf8(name).ok().map(str::to_owned));
+        Ok::<_, Errno>(())
+    });
+    for name in names {
+        let Ok(inner) = folder.folder(&name) else { continue };
+        if depth < DEEPEST {
+            remove_empty(&inner, depth + 1);
+        }
+        let _ = folder.remove_folder(&name);
+    }
+}

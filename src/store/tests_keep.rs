@@ -1,0 +1,299 @@
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tempfile::TempDir;
+
+use super::super::tests::{frame, source};
+use super::super::*;
+use super::*;
+use crate::frame::{Captured, Clock, FrameName, RunId};
+use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME};
+
+const DAY: u64 = 24 * 3_600_000_000_000;
+/// 2026-11-29, noon.
+const NOON: u64 = 20_786 * DAY + DAY / 2;
+const PIN: &str = "sha256:aa";
+
+// Each test has a thread, and what it looks at runs on that.
+thread_local! {
+    static NOW: AtomicU64 = const { AtomicU64::new(NOON) };
+}
+
+fn now() -> UnixNanos {
+    UnixNanos(NOW.with(|now| now.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn later(by: u64) {
+    NOW.with(|now| now.fetch_add(by, Ordering::Relaxed));
+}
+
+fn options(layout: Layout, keep: Keep) -> StoreOptions {
+    StoreOptions { layout, keep, clock: now, ..StoreOptions::default() }
+}
+
+/// A store without a thread that removes, and what such a thread does.
+struct Kept {
+    out: TempDir,
+    options: StoreOptions,
+    seats: Arc<Seats>,
+}
+
+impl Kept {
+    fn new(layout: Layout, keep: Keep) -> Self {
+        let out = TempDir::new().unwrap();
+        let seats = Arc::new(Seats::of(Root::open(out.path()).unwrap()));
+        Self { options: options(layout, keep), seats, out }
+    }
+
+    fn source(&self) -> FolderSource {
+        let opener = Opener::with_pin(Some(PIN));
+        FolderSource::open(self.seats.clone(), &source(), &opener, self.options).unwrap()
+    }
+
+    fn work(&self) -> Work {
+        Work::new(&self.seats, self.options, channel().1)
+    }
+
+    /// Removes all that is to be removed.
+    fn remove(&self) {
+        let mut work = self.work();
+        while work.go_on().unwrap() {}
+    }
+
+    fn visible(&self) -> std::path::PathBuf {
+        self.out.path().join("visible")
+    }
+
+    fn ledger(&self) -> Vec<Entry> {
+        let text = fs::read_to_string(self.visible().join(LEDGER_NAME)).unwrap();
+        text.lines().map(|line| Entry::parse(line.as_bytes()).unwrap().unwrap()).collect()
+    }
+}
+
+/// A frame captured so many days after the first.
+fn at(sequence: u64, days: u64) -> ReceivedFrame {
+    let name = format!("{sequence}.jpg");
+    let mut frame = frame(sequence, &name, name.as_bytes());
+    let at = UnixNanos(NOON + days * DAY);
+    frame.frame.meta.captured = Some(Captured { at, clock: Clock::Read, uncertainty: None });
+    frame.frame.meta.modified = Some(UnixNanos(NOON + 5));
+    let mut from = Opener::with_pin(Some(PIN));
+    from.run = Some(RunId([7; 16]));
+    frame.from = from.into();
+    frame.received = now();
+    frame
+}
+
+fn stored(store: &mut FolderSource, frames: &[ReceivedFrame]) {
+    assert_eq!(store.store_batch(frames), vec![Outcome::Stored; frames.len()]);
+}
+
+/// Names of frames below a folder.
+fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path()));
+        } else if name.ends_with(".jpg") {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn ask(store: &mut FolderSource, frame: &ReceivedFrame, hash: bool, modified: bool) -> Held {
+    let meta = &frame.frame.meta;
+    let offered = Offered {
+        sequence: meta.sequence,
+        name: &meta.name,
+        bytes: meta.bytes,
+        modified: meta.modified.filter(|_| modified),
+        hash: meta.hash.filter(|_| hash),
+    };
+    store.look_up(&frame.from, &[offered], &|| true)[0]
+}
+
+fn aged(days: u64) -> Keep {
+    Keep { age: Some(Duration::from_secs(days * 86_400)), ..Keep::default() }
+}
+
+#[test]
+fn the_oldest_day_goes_when_it_is_old_enough() {
+    for layout in [Layout::Flat, Layout::Day, Layout::Hour] {
+        let kept = Kept::new(layout, aged(30));
+        let mut store = kept.source();
+        stored(&mut store, &[at(0, 0), at(1, 0), at(2, 1)]);
+        later(DAY);
+        stored(&mut store, &[at(3, 1)]);
+        kept.remove();
+        assert_eq!(files(&kept.visible()).len(), 4, "{layout}");
+        // Thirty days after its last frame was stored, and not before; of the next day one came later.
+        later(29 * DAY + DAY / 2);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["2.jpg", "3.jpg"], "{layout}");
+        let ledger = kept.ledger();
+        let gone: Vec<_> =
+            ledger.iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).collect();
+        assert!(matches!(gone[..], [Entry::DayExpired { frames: 2, bytes: 10, .. }]), "{gone:?}");
+        assert!(matches!(ledger.last(), Some(Entry::DayRemoved { frames: 2, left: 0, .. })));
+        // Nothing twice, and nothing more.
+        kept.remove();
+        assert_eq!(kept.ledger(), ledger);
+        drop(store);
+        kept.remove();
+        later(DAY);
+        kept.remove();
+        assert!(files(&kept.visible()).is_empty(), "{layout}");
+    }
+}
+
+#[test]
+fn what_has_expired_is_known_when_it_is_offered_again() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let kept = Kept::new(layout, aged(30));
+        let mut store = kept.source();
+        stored(&mut store, &[at(0, 0), at(1, 0)]);
+        later(40 * DAY);
+        kept.remove();
+        for _ in 0..2 {
+            let zero = at(0, 0);
+            assert_eq!(ask(&mut store, &zero, false, true), Held::Expired, "{layout}");
+            assert_eq!(ask(&mut store, &zero, true, false), Held::Expired);
+            assert_eq!(ask(&mut store, &zero, false, false), Held::NeedsHash);
+            assert!(store.lookup(&zero.frame.meta.name).unwrap().is_none());
+            // One that is sent without being offered is not stored again either.
+            assert_eq!(store.store_batch(&[zero]), [Outcome::AlreadyStored]);
+            drop(store);
+            store = kept.source();
+        }
+        // Another frame of its name is another frame, and is not put among what has expired.
+        let mut other = frame(7, "0.jpg", b"another");
+        other.frame.meta.captured = at(0, 0).frame.meta.captured;
+        other.received = now();
+        other.from = at(0, 0).from;
+        assert_eq!(ask(&mut store, &other, true, true), Held::Nothing);
+        stored(&mut store, std::slice::from_ref(&other));
+        assert_eq!(ask(&mut store, &other, true, true), Held::Same);
+        later(DAY / 2);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["0.jpg"]);
+        drop(store);
+        let mut store = kept.source();
+        assert_eq!(ask(&mut store, &other, true, true), Held::Same, "{layout}");
+        assert_eq!(store.frames(), if layout == Layout::Flat { 2 } else { 3 });
+    }
+}
+
+#[test]
+fn a_removal_that_was_cut_short_is_finished_by_the_next_receiver() {
+    for layout in [Layout::Flat, Layout::Hour] {
+        let kept = Kept::new(layout, aged(30));
+        let mut store = kept.source();
+        stored(&mut store, &[at(0, 0), at(1, 0), at(2, 0), at(3, 30)]);
+        drop(store);
+        later(20 * DAY);
+        let mut store = kept.source();
+        stored(&mut store, &[at(4, 40)]);
+        later(15 * DAY);
+        // Declared, and killed before anything was removed; and then in the middle.
+        assert!(kept.work().go_on().unwrap());
+        assert_eq!(files(&kept.visible()).len(), 5);
+        let first = kept.ledger();
+        assert!(matches!(first.last(), Some(Entry::DayExpired { frames: 3, .. })), "{first:?}");
+        let one = files(&kept.visible()).remove(0);
+        let folder = if layout == Layout::Flat { "" } else { "2026-11-29/12" };
+        fs::remove_file(kept.visible().join(folder).join(one)).unwrap();
+        assert_eq!(ask(&mut store, &at(0, 0), true, true), Held::Expired);
+        drop(store);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["4.jpg"], "{layout}");
+        let expiries =
+            kept.ledger().iter().filter(|entry| matches!(entry, Entry::DayExpired { .. })).count();
+        assert_eq!(expiries, 2, "each day is declared once");
+    }
+}
+
+#[test]
+fn a_file_that_the_store_did_not_put_there_stays() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let kept = Kept::new(layout, aged(30));
+        stored(&mut kept.source(), &[at(0, 0), at(1, 0), at(2, 0)]);
+        let folder =
+            if layout == Layout::Flat { kept.visible() } else { kept.visible().join("2026-11-29") };
+        fs::write(folder.join("0.jpg"), "mine!").unwrap();
+        fs::write(folder.join("beside.jpg"), "mine").unwrap();
+        // One that was touched, or comes from a backup, is still what was stored.
+        fs::write(folder.join("1.jpg"), "1.jpg").unwrap();
+        later(40 * DAY);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["0.jpg", "beside.jpg"], "{layout}");
+        assert!(matches!(kept.ledger().last(), Some(Entry::DayRemoved { frames: 2, left: 1, .. })));
+    }
+}
+
+#[test]
+fn the_oldest_days_go_while_there_is_too_much() {
+    let keep = Keep { bytes: Some(ByteSize(20)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    for day in 0..6 {
+        stored(&mut store, &[at(2 * day, day), at(2 * day + 1, day)]);
+        later(DAY);
+        kept.remove();
+    }
+    // Twenty bytes are three of these frames: one day, since a day goes as a whole.
+    assert_eq!(files(&kept.visible()), ["10.jpg", "11.jpg"]);
+}
+
+#[test]
+fn today_and_days_that_are_being_written_stay() {
+    let keep = Keep { bytes: Some(ByteSize(1)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    later(DAY);
+    // Yesterday's comes late, just now; today's is today's.
+    stored(&mut store, &[at(0, 0), at(1, 1)]);
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["0.jpg", "1.jpg"]);
+    later(QUIET + 1_000_000);
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["1.jpg"]);
+}
+
+#[test]
+fn records_of_days_that_have_expired_go_last() {
+    let kept = Kept::new(Layout::Day, aged(30));
+    let mut store = kept.source();
+    store
+        .note(
+            &at(0, 0).from,
+            &[Note::Began { run: RunId([7; 16]), at: UnixNanos(1), endless: true, live: false }],
+        )
+        .unwrap();
+    stored(&mut store, &[at(0, 0), at(1, 0), at(2, 1)]);
+    later(40 * DAY);
+    kept.remove();
+    let day = kept.visible().join("2026-11-29");
+    assert!(day.join(FILE_NAME).exists());
+    with_seat(&kept.seats, &source(), kept.options, |seat| {
+        seat.fold("2026-11-29".parse().unwrap())
+    })
+    .unwrap();
+    assert!(!day.exists());
+    let range = crate::manifest::Range { first: 0, last: 1 };
+    assert!(
+        kept.ledger()
+            .iter()
+            .any(|entry| matches!(entry, Entry::Expired { range: of, .. } if *of == range))
+    );
+    drop(store);
+    let mut store = kept.source();
+    assert_eq!(store.last_sequence().unwrap().0, 2);
+    let name = FrameName::parse("0.jpg").unwrap();
+    assert_eq!(store.lookup(&name).unwrap(), None);
+    assert_eq!(ask(&mut store, &at(0, 0), true, true), Held::Nothing);
+}

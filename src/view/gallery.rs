@@ -1,0 +1,116 @@
+//! The sources that there are to see, by the names that addresses have for them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::Shown;
+use super::reel::Reel;
+use super::shelf::Shelf;
+use crate::receiver::Panel;
+
+/// Who looks on and on: pages and streams, at once.
+const MAX_VIEWERS: usize = 128;
+
+/// Frames that are read or made ready at once.
+const MAX_WORK: usize = 2;
+
+/// What is shown, shared by all requests.
+#[derive(Debug)]
+pub(super) struct Gallery {
+    pub(super) shown: Shown,
+    reels: Mutex<HashMap<String, Weak<Reel>>>,
+    viewers: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+    /// Changes when any source has another frame to show.
+    news: Arc<watch::Sender<u64>>,
+}
+
+/// One source to see.
+#[derive(Debug, Clone)]
+pub(super) struct Exhibit {
+    /// Its name; where each sender has a store of its own, behind that one's folder.
+    pub(super) id: String,
+    pub(super) panel: Arc<Panel>,
+}
+
+impl Gallery {
+    pub(super) fn new(shown: Shown) -> Self {
+        Self {
+            shown,
+            reels: Mutex::default(),
+            viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            work: Arc::new(Semaphore::new(MAX_WORK)),
+            news: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// All sources, sorted.
+    pub(super) fn exhibits(&self) -> Vec<Exhibit> {
+        let panels = self.shown.board.panels().into_iter();
+        let mut all: Vec<_> = panels.map(|panel| Exhibit { id: self.id(&panel), panel }).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    pub(super) fn find(&self, id: &str) -> Option<Exhibit> {
+        let mut panels = self.shown.board.panels().into_iter();
+        panels.find(|panel| self.id(panel) == id).map(|panel| Exhibit { id: id.to_owned(), panel })
+    }
+
+    fn id(&self, panel: &Panel) -> String {
+        let below = panel.place.strip_prefix(&self.shown.root).unwrap_or(&panel.place);
+        match below.as_os_str().is_empty() {
+            true => panel.source.to_string(),
+            false => format!("{}/{}", below.to_string_lossy(), panel.source),
+        }
+    }
+
+    /// Where a source's frames are.
+    pub(super) fn shelf(&self, exhibit: &Exhibit) -> Shelf {
+        let panel = &exhibit.panel;
+        let store: PathBuf = match panel.place.as_os_str().is_empty() {
+            true => self.shown.root.clone(),
+            false => panel.place.clone(),
+        };
+        Shelf::new(store, panel.source.clone())
+    }
+
+    /// The frames of a source as they come, made ready once for all who look.
+    pub(super) fn reel(&self, exhibit: &Exhibit) -> Arc<Reel> {
+        // The list is true at every moment.
+        let mut reels = self.reels.lock().unwrap_or_else(PoisonError::into_inner);
+        // A source whose panel was taken down has another one if it comes back.
+        let known = reels.get(&exhibit.id).and_then(Weak::upgrade);
+        if let Some(reel) = known.filter(|reel| reel.is_of(&exhibit.panel)) {
+            return reel;
+        }
+        reels.retain(|_, reel| reel.strong_count() > 0);
+        let shelf = self.shelf(exhibit);
+        let reel = Reel::start(exhibit.panel.clone(), shelf, self.work.clone(), self.news.clone());
+        reels.insert(exhibit.id.clone(), Arc::downgrade(&reel));
+        reel
+    }
+
+    /// Changes when any source that somebody looks at has another frame.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    /// A place for one who looks on and on; `None` where all are taken.
+    pub(super) fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        self.viewers.clone().try_acquire_owned().ok()
+    }
+
+    /// How many look on and on.
+    pub(super) fn viewers(&self) -> usize {
+        MAX_VIEWERS - self.viewers.available_permits()
+    }
+
+    /// A turn to do what takes a processor or a disk.
+    pub(super) fn turn(&self) -> Arc<Semaphore> {
+        self.work.clone()
+    }
+}

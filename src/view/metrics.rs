@@ -1,0 +1,219 @@
+//! The figures for Prometheus.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::figures::{Figures, SourceFigures};
+use super::gallery::{Exhibit, Gallery};
+use crate::receiver::{BOUNDS, Spread};
+
+/// What is written, and what it is.
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) media: &'static str,
+}
+
+/// Writes all metrics, as OpenMetrics where that is understood.
+pub(super) fn write(gallery: &Arc<Gallery>, open_metrics: bool) -> Result<Written, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Look(gallery.clone())));
+    let mut written = String::new();
+    if open_metrics {
+        text::encode(&mut written, &registry)?;
+        let media = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        return Ok(Written { text: written, media });
+    }
+    prometheus_text::encode(&mut written, &registry)?;
+    Ok(Written { text: written, media: "text/plain; version=0.0.4; charset=utf-8" })
+}
+
+#[derive(Debug)]
+struct Look(Arc<Gallery>);
+
+/// Sources that share a label are added up: those of different days, where each has a store of its own.
+struct Row {
+    figures: SourceFigures,
+    spread: Spread,
+}
+
+type Rows = BTreeMap<String, Row>;
+
+/// A metric of each source: its name, what it is, and its value.
+type Counter = (&'static str, &'static str, fn(&SourceFigures) -> u64);
+type Gauge = (&'static str, &'static str, fn(&SourceFigures) -> Option<f64>);
+
+const COUNTERS: [Counter; 6] = [
+    ("framelane_frames_stored", "Frames that came over the link and were stored", |of| of.sent),
+    ("framelane_bytes_stored", "Bytes of the frames that were stored", |of| of.bytes),
+    ("framelane_frames_stored_before", "Frames that came and were stored before", |of| {
+        of.stored_before
+    }),
+    ("framelane_frames_repaired", "Frames stored that forward repair made whole", |of| of.repaired),
+    ("framelane_frames_refused", "Frames refused; a sender may have sent them again", |of| {
+        of.refused
+    }),
+    ("framelane_frames_dropped", "Frames that senders declared dropped", |of| of.dropped),
+];
+
+const GAUGES: [Gauge; 8] = [
+    ("framelane_frames_held", "Frames of the source in the store", |of| of.held.map(|n| n as f64)),
+    ("framelane_frames_missing", "Frames that will not come, as senders said", |of| {
+        Some(of.missing as f64)
+    }),
+    ("framelane_frames_pending", "Frames that senders have and that are not settled", |of| {
+        of.pending.map(|n| n as f64)
+    }),
+    ("framelane_lag_seconds", "Age of the oldest frame that is not settled", |of| of.lag_s),
+    ("framelane_rtt_seconds", "Round trip to the sender", |of| of.rtt_ms.map(|ms| ms / 1e3)),
+    ("framelane_loss_ratio", "Packets lost of those sent in the last seconds", |of| of.loss),
+    ("framelane_repair_ratio", "Bytes of forward repair of the bytes sent lately", |of| of.repair),
+    ("framelane_newest_stored_timestamp_seconds", "When the newest frame was stored", |of| {
+        of.newest.as_ref().map(|newest| newest.stored_unix_ns as f64 / 1e9)
+    }),
+];
+
+impl Collector for Look {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let gallery = &self.0;
+        let rows = rows(gallery);
+        for (name, help, value) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (source, row) in &rows {
+                let label = [("source", source.as_str())];
+                let mut one = family.encode_family(&label)?;
+                one.encode_counter::<NoLabelSet, _, u64>(&value(&row.figures), None)?;
+            }
+        }
+        for (name, help, value) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (source, row) in &rows {
+                let Some(value) = value(&row.figures) else { continue };
+                let label = [("source", source.as_str())];
+                family.encode_family(&label)?.encode_gauge(&value)?;
+            }
+        }
+        latencies(&mut encoder, &rows)?;
+        let shown = &gallery.shown;
+        for (name, help, value) in [
+            (
+                "framelane_ready",
+                "Whether frames are taken",
+                f64::from(u8::from(shown.ready.load(Ordering::Relaxed))),
+            ),
+            ("framelane_sessions", "Open sessions", shown.progress.sessions() as f64),
+            ("framelane_viewers", "Pages and streams that look", gallery.viewers() as f64),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let help = "The receiver's version";
+        encoder
+            .encode_descriptor("framelane_build_info", help, None, MetricType::Gauge)?
+            .encode_family(&version)?
+            .encode_gauge(&1.0)
+    }
+}
+
+fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &Rows) -> Result<(), fmt::Error> {
+    let (name, help) = ("framelane_latency_seconds", "Capture to stored");
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+    for (source, row) in rows {
+        let counts = row.spread.counts;
+        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(counts).collect();
+        let label = [("source", source.as_str())];
+        let count = counts.iter().sum();
+        family.encode_family(&label)?.encode_histogram::<NoLabelSet>(
+            row.spread.sum,
+            count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
+fn rows(gallery: &Gallery) -> Rows {
+    let figures = Figures::of(gallery, 0).sources;
+    let spreads: BTreeMap<String, Spread> = gallery
+        .exhibits()
+        .into_iter()
+        .map(|Exhibit { id, panel }| (id, panel.look().spread))
+        .collect();
+    let mut rows = Rows::new();
+    for figures in figures {
+        let spread = spreads.get(&figures.id).copied().unwrap_or_default();
+        let label = label(&figures.id, gallery.shown.by_day);
+        match rows.get_mut(&label) {
+            Some(row) => row.add(&figures, &spread),
+            None => {
+                rows.insert(label, Row { figures, spread });
+            }
+        }
+    }
+    rows
+}
+
+impl Row {
+    fn add(&mut self, other: &SourceFigures, spread: &Spread) {
+        let all = &mut self.figures;
+        all.sent += other.sent;
+        all.bytes += other.bytes;
+        all.stored_before += other.stored_before;
+        all.repaired += other.repaired;
+        all.refused += other.refused;
+        all.dropped += other.dropped;
+        all.missing += other.missing;
+        all.held = all.held.zip(other.held).map(|(a, b)| a + b);
+        all.pending = all.pending.into_iter().chain(other.pending).reduce(u64::saturating_add);
+        all.lag_s = all.lag_s.into_iter().chain(other.lag_s).reduce(f64::max);
+        all.rtt_ms = all.rtt_ms.or(other.rtt_ms);
+        all.loss = all.loss.or(other.loss);
+        all.repair = all.repair.or(other.repair);
+        let stored = |of: &SourceFigures| of.newest.as_ref().map(|newest| newest.stored_unix_ns);
+        if stored(other) > stored(all) {
+            all.newest.clone_from(&other.newest);
+        }
+        self.spread.sum += spread.sum;
+        self.spread.counts.iter_mut().zip(spread.counts).for_each(|(a, b)| *a += b);
+    }
+}
+
+/// What a source is called. A day in it would make another label each day.
+fn label(id: &str, by_day: bool) -> String {
+    let is_day = |part: &str| {
+        let digits = |at: std::ops::Range<usize>| {
+            part.get(at).is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        part.len() == 10
+            && digits(0..4)
+            && digits(5..7)
+            && digits(8..10)
+            && part.get(4..5) == Some("-")
+    };
+    if !by_day {
+        return id.to_owned();
+    }
+    let parts = id.split('/').filter(|part| !is_day(part));
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_no_label() {
+        assert_eq!(label("cam1/2026-11-30/visible", true), "cam1/visible");
+        assert_eq!(label("cam1/2026-11-30/visible", false), "cam1/2026-11-30/visible");
+        assert_eq!(label("2026-11-3x/visible", true), "2026-11-3x/visible");
+    }
+}

@@ -1,0 +1,128 @@
+//! Connections: few, with bounded heads and bounded patience, on threads that come behind all others.
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
+
+use super::access::Access;
+use super::gallery::Gallery;
+use super::routes::{Place, router};
+use super::{Shown, ViewError};
+
+/// Connections at once; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long the head of a request may take, and how long a connection may be idle between two.
+const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Bytes of a request's head, and what hyper puts together before it writes.
+const MAX_HEAD: usize = 16 * 1024;
+
+const MAX_HEADERS: usize = 64;
+
+/// Bytes that the kernel takes of a connection beyond what is on its way: what is chosen after them is newer.
+const UNSENT: u32 = 16 * 1024;
+
+/// A peer that acknowledges nothing for so long is gone.
+const DEAD_AFTER: Duration = Duration::from_secs(120);
+
+/// How far these threads stand behind: a transfer that needs the processors has them.
+const NICENESS: i32 = 10;
+
+const WORKERS: usize = 2;
+const BLOCKING: usize = 4;
+
+/// The threads of a view; they end when this is dropped.
+#[derive(Debug)]
+pub(super) struct Running(Option<Runtime>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What is read from a disk that hangs is not waited for.
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
+}
+
+/// Listens, and serves on threads of its own.
+pub(super) fn start(
+    address: SocketAddr,
+    access: Arc<Access>,
+    shown: Shown,
+) -> Result<(Running, SocketAddr), ViewError> {
+    let failed = |cause| ViewError::Listen { address, cause };
+    let listener = StdListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING)
+        .thread_name("view")
+        .on_thread_start(|| {
+            // On Linux a thread has a niceness of its own. Where it cannot be had, it goes without.
+            let _ = setpriority_process(Some(gettid()), NICENESS);
+        })
+        .enable_all()
+        .build()
+        .map_err(ViewError::Threads)?;
+    let listener = {
+        let _inside = runtime.enter();
+        TcpListener::from_std(listener).map_err(failed)?
+    };
+    let place = Place { gallery: Arc::new(Gallery::new(shown)), access };
+    runtime.spawn(accept(listener, place));
+    Ok((Running(Some(runtime)), bound))
+}
+
+async fn accept(listener: TcpListener, place: Place) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let service = TowerToHyperService::new(router(place));
+    loop {
+        // Nobody closes it.
+        let Ok(seat) = room.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // No more files, as a rule: that may pass.
+                tracing::debug!(%error, "the view could not take a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let _seat = seat;
+            prepare(&stream);
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_PATIENCE)
+                .max_headers(MAX_HEADERS)
+                .max_buf_size(MAX_HEAD)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "a viewer has gone");
+            }
+        });
+    }
+}
+
+/// What cannot be set is done without: it is for those who are slow.
+fn prepare(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        let _ = socket.set_tcp_user_timeout(Some(DEAD_AFTER));
+    }
+}

@@ -1,0 +1,107 @@
+//! A source's frames in the store, read by name. Nothing is written, and no link is followed.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::frame::SourceName;
+use crate::manifest::{Day, Record};
+use crate::receiver::Newest;
+use crate::store::Directory;
+
+/// The longest frame that is shown.
+pub(super) const MAX_SHOWN: u64 = 256 << 20;
+
+/// Where a source's frames are.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    store: PathBuf,
+    source: SourceName,
+}
+
+/// Why a frame is not there to be shown.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum Unread {
+    /// It was deleted, or its folder was moved away.
+    #[error("{frame} is not in the store any more")]
+    Gone { frame: String },
+    /// It is another one than its line says.
+    #[error("{frame} is not what was stored: `framelane verify` says more")]
+    Altered { frame: String },
+    #[error("{frame} has {bytes} bytes, more than is shown")]
+    TooLong { frame: String, bytes: u64 },
+    #[error("cannot read {frame}: {cause}")]
+    Io { frame: String, cause: Errno },
+}
+
+impl Shelf {
+    pub(super) fn new(store: PathBuf, source: SourceName) -> Self {
+        Self { store, source }
+    }
+
+    /// The source's folder. The store's path is the user's own; below it no link is followed.
+    pub(super) fn folder(&self) -> Result<Directory, Errno> {
+        Directory::open(&self.store)?.folder(self.source.as_str())
+    }
+
+    /// Its path, for messages.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new(&self.store).join(self.source.as_str())
+    }
+
+    /// A stored frame's content. Blocks on the file system.
+    pub(super) fn read(&self, day: Option<Day>, record: &Record) -> Result<Bytes, Unread> {
+        let day = day.map(|day| format!("{day}/")).unwrap_or_default();
+        self.read_at(&format!("{day}{}", record.path()))
+    }
+
+    /// The content of a frame that has just been stored, by whichever layout: a name is in one place of a source.
+    /// Blocks on the file system.
+    pub(super) fn read_newest(&self, newest: &Newest) -> Result<Bytes, Unread> {
+        let at = newest.captured.map_or(newest.received, |captured| captured.at);
+        let (name, day, hour) = (&newest.name, Day::of(at), Day::hour(at));
+        let mut read = self.read_at(name.as_str());
+        for place in [format!("{day}/{name}"), format!("{day}/{hour:02}/{name}")] {
+            if !matches!(read, Err(Unread::Gone { .. })) {
+                break;
+            }
+            read = self.read_at(&place);
+        }
+        read.map_err(|error| match error {
+            Unread::Gone { .. } => Unread::Gone { frame: format!("{}/{name}", self.source) },
+            other => other,
+        })
+    }
+
+    /// The content of a file below the source's folder. Its path is a stored frame's, and each part of it is opened
+    /// as a folder that is no link.
+    fn read_at(&self, path: &str) -> Result<Bytes, Unread> {
+        let frame = || format!("{}/{path}", self.source);
+        let failed = |cause| match cause {
+            Errno::NOENT | Errno::NOTDIR => Unread::Gone { frame: frame() },
+            cause => Unread::Io { frame: frame(), cause },
+        };
+        let mut folder = self.folder().map_err(failed)?;
+        let mut parts = path.split('/').peekable();
+        let mut name = "";
+        while let Some(part) = parts.next() {
+            match parts.peek() {
+                Some(_) => folder = folder.folder(part).map_err(failed)?,
+                None => name = part,
+            }
+        }
+        let mut file = folder.open_file(name).map_err(failed)?;
+        let io = |error: std::io::Error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        let bytes = file.metadata().map_err(io)?.len();
+        if bytes > MAX_SHOWN {
+            return Err(Unread::TooLong { frame: frame(), bytes });
+        }
+        let mut content = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        let mut file = (&mut file).take(MAX_SHOWN);
+        file.read_to_end(&mut content).map_err(io)?;
+        Ok(content.into())
+    }
+}

@@ -1,0 +1,126 @@
+//! Paths that change while frames are sent, with real sockets, the real program and an emulated link.
+//!
+//! It has a `main` of its own because a user namespace is entered before any thread is started. Where the system
+//! does not allow an emulated link, or has no `ip`, it says SKIPPED and why; with `FRAMELANE_REQUIRE_LINK=1` that
+//! is a failure. `cargo test --release --test paths -- --table` runs all rows several times over and prints a
+//! table in Markdown; anything else that is named picks rows by a part of their names.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
+
+mod rows;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use framelane::link::{Privilege, enter_user_namespace};
+
+use rows::{ROWS, Row, Seen};
+use world::{LINK, World};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        ROWS.iter().for_each(|row| println!("{}: test", row.name));
+        return ExitCode::SUCCESS;
+    }
+    let privilege = match enter_user_namespace() {
+        Ok(privilege) => privilege,
+        Err(error) => return skipped(&error.to_string()),
+    };
+    if let Err(error) = World::new(privilege, LINK, LINK) {
+        return skipped(&format!("{error:#}"));
+    }
+    let is_table = arguments.iter().any(|argument| argument == "--table");
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let rows =
+        ROWS.iter().filter(|row| filter.is_none_or(|filter| row.name.contains(filter.as_str())));
+    let rows: Vec<&Row> = rows.filter(|row| is_table || filter.is_some() || !row.is_long).collect();
+    if is_table { table(privilege, &rows) } else { test(privilege, &rows) }
+}
+
+fn skipped(why: &str) -> ExitCode {
+    println!("SKIPPED: {why}");
+    match std::env::var_os("FRAMELANE_REQUIRE_LINK") {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    }
+}
+
+/// Runs each row over each of its transports, and holds it to its bound.
+fn test(privilege: Privilege, rows: &[&Row]) -> ExitCode {
+    /// Rows at once: most of a row is waiting, and each has machines of its own.
+    const AT_ONCE: usize = 3;
+    let all: Vec<_> =
+        rows.iter().flat_map(|row| row.over.iter().map(move |over| (*row, *over))).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((row, over)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let name = format!("{} over {over}", row.name);
+                    match held(row, row.run(privilege, over)) {
+                        Ok(seen) => println!("test {name} ... ok ({seen})"),
+                        Err(error) => {
+                            println!("test {name} ... FAILED: {error:#}");
+                            failed.store(true, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn held(row: &Row, seen: Result<Seen>) -> Result<Seen> {
+    let seen = seen?;
+    anyhow::ensure!(seen.fresh <= row.bound, "{seen}, where {:?} is the bound", row.bound);
+    Ok(seen)
+}
+
+/// Prints a table of several runs of each row.
+fn table(privilege: Privilege, rows: &[&Row]) -> ExitCode {
+    const RUNS: usize = 5;
+    println!(
+        "| what happens | over | first fresh frame, ms | latest frame, ms | in time again after, ms | reach, ms | went on |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    for row in rows {
+        for over in row.over {
+            let runs = if row.is_long { 1 } else { RUNS };
+            let seen: Vec<_> = (0..runs).map(|_| row.run(privilege, over)).collect();
+            for error in seen.iter().filter_map(|seen| seen.as_ref().err()) {
+                eprintln!("{} over {over}: {error:#}", row.name);
+            }
+            let good: Vec<&Seen> = seen.iter().flatten().collect();
+            let spread = |of: fn(&Seen) -> Duration| {
+                let mut all: Vec<_> = good.iter().map(|seen| of(seen).as_millis()).collect();
+                all.sort_unstable();
+                match (all.first(), all.get(all.len() / 2), all.last()) {
+                    (Some(least), Some(median), Some(most)) if all.len() > 1 => {
+                        format!("{median} ({least} to {most})")
+                    }
+                    (Some(only), ..) => only.to_string(),
+                    _ => "-".to_owned(),
+                }
+            };
+            let failed = runs - good.len();
+            let failed =
+                if failed > 0 { format!("; {failed} of {runs} FAILED") } else { String::new() };
+            let how = good.last().map_or_else(String::new, |seen| seen.paths.join(", then "));
+            println!(
+                "| {} | {over} | {} | {} | {} | {} | {how}{failed} |",
+                row.name,
+                spread(|seen| seen.fresh),
+                spread(|seen| seen.latest),
+                spread(|seen| seen.in_time),
+                row.reach.as_millis()
+            );
+        }
+    }
+    ExitCode::SUCCESS
+}

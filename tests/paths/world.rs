@@ -1,0 +1,242 @@
+//! Two machines in namespaces, two links between them, and framelane's own program at both ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail, ensure};
+use framelane::identity::{Identity, NewCertificate};
+use framelane::link::{Emulation, LinkSpec, Privilege};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The receiver's address, which is behind both links and of neither.
+pub(crate) const RECEIVER: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
+
+/// The link of all rows: 50 Mbit/s, 50 ms.
+pub(crate) const LINK: &str = "rate=50mbit,delay=25ms,queue=50ms";
+
+/// Nothing in a row takes so long, but on a machine that is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The machines, the links and a folder. The sender leaves over the first link, `link`, and over the second,
+/// `link1`, where the first has no route.
+pub(crate) struct World {
+    pub(crate) links: Emulation,
+    folder: tempfile::TempDir,
+    receiver: Option<Running>,
+}
+
+/// A program that runs, ended when dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Which machine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Side {
+    Near,
+    Far,
+}
+
+/// A sender that runs, and what it sends.
+pub(crate) struct Sending {
+    child: Running,
+    frames: u64,
+}
+
+/// A frame that is stored: when it was due, and when it had arrived, in nanoseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    pub(crate) due: u64,
+    pub(crate) received: u64,
+}
+
+impl World {
+    pub(crate) fn new(privilege: Privilege, first: &str, second: &str) -> Result<Self> {
+        let specs = [first.parse::<LinkSpec>()?, second.parse::<LinkSpec>()?];
+        let links = Emulation::start_paths(privilege, &specs)?;
+        let world = Self { links, folder: tempfile::tempdir()?, receiver: None };
+        world.ip(Side::Far, &format!("addr add {RECEIVER}/32 dev lo"))?;
+        world.ip(Side::Near, &format!("route add {RECEIVER}/32 dev link metric 10"))?;
+        world.ip(Side::Near, &format!("route add {RECEIVER}/32 dev link1 metric 20"))?;
+        for name in ["sender", "receiver"] {
+            let new = NewCertificate { names: Vec::new(), days: 1, now: SystemTime::now() };
+            Identity::load_or_create(&world.path(name), &new)?;
+        }
+        Ok(world)
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs `ip` on one of the machines.
+    pub(crate) fn ip(&self, side: Side, arguments: &str) -> Result<()> {
+        let mut command = Command::new("ip");
+        command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::piped());
+        let output = self.inside(side, move || command.output())?.context("ip")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ip {arguments}: {said}");
+        Ok(())
+    }
+
+    fn inside<T: Send>(&self, side: Side, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let there = match side {
+            Side::Near => self.links.near(),
+            Side::Far => self.links.far(),
+        };
+        Ok(there.run(work)?)
+    }
+
+    /// Puts something else in the place of a link.
+    pub(crate) fn link(&self, path: usize, spec: &str) -> Result<()> {
+        self.links.replace_path(path, &spec.parse::<LinkSpec>()?)?;
+        Ok(())
+    }
+
+    fn start(&self, side: Side, arguments: &[&str]) -> Result<Running> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_framelane"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
+            .env("HOME", self.folder.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("RUST_LOG");
+        let log = fs::File::create(self.path(format!("{side:?}.log")))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        Ok(Running(self.inside(side, move || command.spawn())??))
+    }
+
+    /// Starts a receiver, and a sender of two sources at 30 frames/s: 60 and 20 kB.
+    pub(crate) fn send(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
+        for (name, bytes) in [("visible", 60_000), ("infrared", 20_000)] {
+            let folder = self.path(name);
+            fs::create_dir(&folder)?;
+            for number in 0..frames {
+                let mut content = vec![0; bytes];
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(name.as_bytes()).update(&number.to_be_bytes());
+                hasher.finalize_xof().fill(&mut content);
+                fs::write(folder.join(format!("{number}.bin")), content)?;
+            }
+        }
+        let listen = format!("{RECEIVER}:0");
+        let mut receiver = self.start(
+            Side::Far,
+            &[
+                "receive", "--listen", &listen, "--allow", "any", "--certs", "receiver", "--out",
+                "store", "-v",
+            ],
+        )?;
+        let mut line = String::new();
+        let output = receiver.0.stdout.take().context("a pipe")?;
+        BufReader::new(output).read_line(&mut line)?;
+        let address =
+            line.trim().strip_prefix("listening on ").context("the receiver listens")?.to_owned();
+        self.receiver = Some(receiver);
+        let pin = Identity::load(&self.path("receiver"), SystemTime::now())?.pin().to_string();
+        let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
+        let pace = ["--fps", "30", "--json", "-v"];
+        let child = self.start(Side::Near, &[&send[..], &pace, options].concat())?;
+        let sending = Sending { child, frames };
+        self.wait_for(15)?;
+        Ok(sending)
+    }
+
+    /// Waits until so many visible frames are stored.
+    pub(crate) fn wait_for(&self, count: usize) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.stored("visible").map_or(0, |stored| stored.len()) < count {
+            ensure!(Instant::now() < deadline, "fewer than {count} frames came: {}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn receiver(&self) -> Option<u32> {
+        self.receiver.as_ref().map(|running| running.0.id())
+    }
+
+    /// What both ends have said.
+    pub(crate) fn said(&self) -> String {
+        let read =
+            |side| fs::read_to_string(self.path(format!("{side:?}.log"))).unwrap_or_default();
+        format!("\n--- sender\n{}--- receiver\n{}", read(Side::Near), read(Side::Far))
+    }
+
+    /// The frames of a source that are stored, in the order in which they were due.
+    pub(crate) fn stored(&self, source: &str) -> Result<Vec<Stored>> {
+        let text = fs::read_to_string(self.path("store").join(source).join("manifest.jsonl"))?;
+        let mut all = Vec::new();
+        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            let time =
+                |field: &str| line[field].as_u64().or_else(|| line[field].as_str()?.parse().ok());
+            let (due, received) = (time("due_unix_ns"), time("received_unix_ns"));
+            all.push(Stored { due: due.context("due")?, received: received.context("received")? });
+        }
+        all.sort_by_key(|stored| stored.due);
+        Ok(all)
+    }
+
+    /// Waits for the sender's end, checks that nothing is missing or there twice, and gives all frames and what
+    /// the sender says over what they went.
+    pub(crate) fn finish(&self, mut sending: Sending) -> Result<(Vec<Stored>, Vec<String>)> {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match sending.child.0.try_wait()? {
+                Some(status) => break status,
+                None if Instant::now() > deadline => bail!("it does not end: {}", self.said()),
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        let mut told = String::new();
+        sending.child.0.stdout.take().context("a pipe")?.read_to_string(&mut told)?;
+        ensure!(status.success(), "the sender ends with {status}{}", self.said());
+        let report: serde_json::Value = serde_json::from_str(&told)?;
+        let mut all = Vec::new();
+        for source in ["visible", "infrared"] {
+            let stored = self.stored(source)?;
+            ensure!(
+                stored.len() as u64 == sending.frames,
+                "{} of {source} are stored",
+                stored.len()
+            );
+            all.extend(stored);
+        }
+        all.sort_by_key(|stored| stored.due);
+        let paths = report["paths"].as_array().context("paths")?.iter();
+        let told = |path: &serde_json::Value| {
+            let text = |field: &str| path[field].as_str().unwrap_or("").to_owned();
+            format!("{} {}", text("transport"), text("why")).trim().to_owned()
+        };
+        Ok((all, paths.map(told).collect()))
+    }
+}
+
+impl Sending {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+}
+
+/// Has a process sleep for a while.
+pub(crate) fn put_to_sleep(id: u32, time: Duration) -> Result<()> {
+    let pid = i32::try_from(id).ok().and_then(Pid::from_raw).context("a process")?;
+    kill_process(pid, Signal::STOP)?;
+    std::thread::sleep(time);
+    kill_process(pid, Signal::CONT)?;
+    Ok(())
+}
+
+/// Now, in nanoseconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
