@@ -170,7 +170,7 @@ fn a_file_that_vanishes_before_it_is_read_is_named_at_both_ends() {
     gate.open_when_somebody_came(|| fs::remove_file(vanishing).unwrap());
     let sent = sending.finish().expect(1);
     sent.prints("missing soon-gone.bin: cannot read visible/soon-gone.bin").prints("stored 2");
-    receiver.process().stderr_line(|line| line.contains("missing soon-gone.bin").then_some(()));
+    receiver.process().stderr_line(|line| line.contains("missing: soon-gone.bin").then_some(()));
     place.assert_stored("visible");
     receiver.assert_serves(&["--transport", "tcp"]);
 }

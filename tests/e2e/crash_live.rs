@@ -114,14 +114,19 @@ fn writing(place: &Place, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u64
     std::thread::spawn(move || {
         let mut number = 0;
         while !stop.load(Ordering::Relaxed) {
-            let part = folder.join(format!(".{number}.part"));
-            fs::write(&part, format!("{number} {}", "y".repeat(3_000))).unwrap();
-            fs::rename(part, folder.join(format!("{number}.bin"))).unwrap();
+            write_one(&folder, number);
             number += 1;
             std::thread::sleep(Duration::from_millis(20));
         }
         number
     })
+}
+
+/// A file that is there whole or not at all.
+fn write_one(folder: &std::path::Path, number: u64) {
+    let part = folder.join(format!(".{number}.part"));
+    fs::write(&part, format!("{number} {}", "y".repeat(3_000))).unwrap();
+    fs::rename(part, folder.join(format!("{number}.bin"))).unwrap();
 }
 
 fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
@@ -183,7 +188,10 @@ fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    let written = writer.join().unwrap();
+    let mut written = writer.join().unwrap();
+    // One more file, which only the last sender can have sent: it goes on when it is told to end.
+    write_one(&place.path("watched"), written);
+    written += 1;
     place.file("no-more", b"");
     pusher.finish().expect(0);
     // The watcher may not have seen the last file.

@@ -98,11 +98,20 @@ impl Peer {
 
     /// Connects, says hello for these sources, and waits for the welcome.
     pub(crate) async fn welcomed(place: &Place, receiver: &Receiver<'_>, sources: &[&str]) -> Self {
-        let mut peer = Self::connect(place, receiver).await;
-        peer.say(&hello(sources)).await;
-        match peer.hear().await {
-            Message::Welcome(_) => peer,
-            other => panic!("no welcome but {other:?}"),
+        // A session that has just been left may still have its place: who asks for one comes again, as `send` does.
+        let since = std::time::Instant::now();
+        loop {
+            let mut peer = Self::connect(place, receiver).await;
+            peer.say(&hello(sources)).await;
+            match peer.hear_or_end().await {
+                Some(Message::Welcome(_)) => return peer,
+                Some(other) => panic!("no welcome but {other:?}"),
+                None => {
+                    let (code, why) = peer.closed().await;
+                    assert_eq!(code, CloseCode::Busy, "{why}");
+                    assert!(since.elapsed() < Duration::from_secs(5), "busy for too long: {why}");
+                }
+            }
         }
     }
 
@@ -124,14 +133,19 @@ impl Peer {
 
     /// The next message of the receiver.
     pub(crate) async fn hear(&mut self) -> Message {
+        self.hear_or_end().await.expect("the session goes on")
+    }
+
+    /// The next message of the receiver, or nothing where it has ended the session.
+    pub(crate) async fn hear_or_end(&mut self) -> Option<Message> {
         loop {
             if let Decoded::Value(message, length) = Message::decode(&self.buffer).unwrap() {
                 self.buffer.advance(length);
-                return message;
+                return Some(message);
             }
             let chunk = self.session_in.read_chunk(64 * 1024, true);
-            let chunk = within("a message", chunk).await.expect("the session goes on");
-            self.buffer.extend_from_slice(&chunk.expect("the session goes on").bytes);
+            let chunk = within("a message", chunk).await.ok().flatten()?;
+            self.buffer.extend_from_slice(&chunk.bytes);
         }
     }
 
