@@ -16,9 +16,20 @@ import framelane
 from conftest import LIMIT
 
 
-def program(text: str, *args: object) -> subprocess.Popen[str]:
-    code = "import framelane, sys\n" + textwrap.dedent(text)
-    return subprocess.Popen(
+class Program(subprocess.Popen[str]):
+    """One that does not end is killed where it is left, so that a test fails instead of waiting for ever."""
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None:
+            self.kill()
+        super().__exit__(*error)
+
+
+def program(text: str, *args: object) -> Program:
+    # Whoever starts the tests in the background may have had SIGINT ignored, and children inherit that.
+    heeds = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = heeds + "import framelane, sys\n" + textwrap.dedent(text)
+    return Program(
         [sys.executable, "-c", code, *map(str, args)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -181,7 +192,10 @@ def test_a_program_may_just_end(tmp_path):
         receiver = framelane.Receiver("127.0.0.1:0", certs=sys.argv[1])
         sender = framelane.Sender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1])
         for number in range(20): sender.send("a", bytes(100_000))
-        iterator = iter(receiver); next(iterator)
+        try:
+            receiver.next(timeout=30)
+        except TimeoutError:
+            sys.exit(f"no frame has come: {sender.trouble}, {sender.close()}")
     """
     for _ in range(5):
         with program(text, tmp_path / "certs") as process:
