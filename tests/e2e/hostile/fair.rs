@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use framelane::wire::Message;
 use quinn::{Connection, SendStream};
 
-use super::peer::{Options, Peer, header, hello, wire};
+use super::peer::{Options, Peer, header, wire};
 use crate::support::{Place, Receiver};
 
 /// How many mean no good.
@@ -131,6 +131,12 @@ async fn serve_good(place: &Place, receiver: &Receiver<'_>, source: &str) -> Ser
     }
     let seconds = (turns.passed() - turns_before).max(Turns::LENGTH).as_secs_f64();
     let bytes_a_second = (confirmed * FRAME_BYTES as u64) as f64 / seconds;
+    // It leaves as a sender does, with nothing under way: a close in the middle of a flood may be lost.
+    while confirmed < sent {
+        if let Message::Receipts(receipts) = peer.hear().await {
+            confirmed += receipts.runs.iter().map(|run| run.count).sum::<u64>();
+        }
+    }
     peer.leave().await;
     let (first, first_in_turns, first_processor) = first.unwrap_or_default();
     Served { first, first_in_turns, first_processor, bytes_a_second }
@@ -168,12 +174,16 @@ pub(super) fn assert_memory(receiver: &Receiver<'_>) {
     assert!(peak <= MEMORY_KIB + BESIDE_MEMORY_KIB, "the receiver held {peak} KiB");
 }
 
-/// The most memory that the receiver has held; 0 where the system does not tell.
+/// The most memory that the receiver has held, beside the pages of its own program, which are mapped from a file and
+/// which the system may take back at any time; 0 where the system does not tell.
 pub(super) fn peak_kib(receiver: &Receiver<'_>) -> u64 {
     let path = format!("/proc/{}/status", receiver.process().pid());
     let status = std::fs::read_to_string(path).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().expect("a number"))
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |line| line.trim().trim_end_matches(" kB").parse().expect("a number"))
+    };
+    kib("VmHWM:").saturating_sub(kib("RssFile:"))
 }
 
 /// A tick of the system's account of processor time.
@@ -196,10 +206,8 @@ pub(super) async fn hostile_sessions(
     let mut peers = Vec::new();
     for number in 0..HOSTILE {
         let sender = if pins == Pins::One { 0 } else { number };
-        let mut peer = Peer::with(place, receiver, &hostile(sender)).await;
-        peer.say(&hello(&[&format!("hostile-{number}")])).await;
-        assert!(matches!(peer.hear().await, Message::Welcome(_)));
-        peers.push(peer);
+        let source = format!("hostile-{number}");
+        peers.push(Peer::welcomed_as(place, receiver, &[&source], &hostile(sender)).await);
     }
     peers
 }

@@ -90,28 +90,52 @@ impl Peer {
     }
 
     pub(crate) async fn with(place: &Place, receiver: &Receiver<'_>, options: &Options) -> Self {
+        Self::try_with(place, receiver, options).await.expect("the session stream")
+    }
+
+    /// The same, or why the receiver has closed the connection at once.
+    async fn try_with(
+        place: &Place,
+        receiver: &Receiver<'_>,
+        options: &Options,
+    ) -> Result<Self, quinn::ConnectionError> {
         let (endpoint, connection) =
             connect(place, receiver.address(), options).await.expect("a connection");
-        let (session_out, session_in) = connection.open_bi().await.expect("the session stream");
-        Self { endpoint, connection, session_out, session_in, buffer: BytesMut::new() }
+        let (session_out, session_in) = connection.open_bi().await?;
+        Ok(Self { endpoint, connection, session_out, session_in, buffer: BytesMut::new() })
     }
 
     /// Connects, says hello for these sources, and waits for the welcome.
     pub(crate) async fn welcomed(place: &Place, receiver: &Receiver<'_>, sources: &[&str]) -> Self {
-        // A session that has just been left may still have its place: who asks for one comes again, as `send` does.
+        Self::welcomed_as(place, receiver, sources, &Options::default()).await
+    }
+
+    /// The same as another sender. A session that has just been left may still have its place: who finds none
+    /// comes again, as `send` does.
+    pub(crate) async fn welcomed_as(
+        place: &Place,
+        receiver: &Receiver<'_>,
+        sources: &[&str],
+        options: &Options,
+    ) -> Self {
         let since = std::time::Instant::now();
         loop {
-            let mut peer = Self::connect(place, receiver).await;
-            peer.say(&hello(sources)).await;
-            match peer.hear_or_end().await {
-                Some(Message::Welcome(_)) => return peer,
-                Some(other) => panic!("no welcome but {other:?}"),
-                None => {
-                    let (code, why) = peer.closed().await;
-                    assert_eq!(code, CloseCode::Busy, "{why}");
-                    assert!(since.elapsed() < Duration::from_secs(5), "busy for too long: {why}");
+            let why = match Self::try_with(place, receiver, options).await {
+                Err(error) => error.to_string(),
+                Ok(mut peer) => {
+                    peer.say(&hello(sources)).await;
+                    match peer.hear_or_end().await {
+                        Some(Message::Welcome(_)) => return peer,
+                        Some(other) => panic!("no welcome but {other:?}"),
+                        None => {
+                            let (code, why) = peer.closed().await;
+                            assert_eq!(code, CloseCode::Busy, "{why}");
+                            why
+                        }
+                    }
                 }
-            }
+            };
+            assert!(since.elapsed() < Duration::from_secs(5), "no place for too long: {why}");
         }
     }
 
