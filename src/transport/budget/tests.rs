@@ -196,62 +196,6 @@ async fn credit_is_within_the_share() {
     assert_eq!(budget.in_use(), 0);
 }
 
-/// Brings a frame of so many steps to its end, a step each `pause`; anew whenever the session has to give way. How
-/// often it had to.
-async fn brings(budget: &MemoryBudget, sender: &str, steps: u64, pause: Duration) -> usize {
-    const STEP: u64 = 100 * GRAIN;
-    for gave_way in 0.. {
-        let account = budget.open(sender);
-        let mut claim = account.claim();
-        let bringing = async {
-            for step in 1..=steps {
-                tokio::time::sleep(pause).await;
-                claim.grow_to(step * STEP).await;
-                account.came(STEP);
-            }
-            claim.arrived();
-        };
-        tokio::select! {
-            () = bringing => return gave_way,
-            _ = account.told_to_go() => {}
-        }
-    }
-    unreachable!("it goes on until the frame is whole")
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_sender_of_long_frames_gets_one_through_beside_others_that_wait_without_end() {
-    const STEPS: u64 = 20;
-    let budget = budget(6_400);
-    let mut crowd = tokio::task::JoinSet::new();
-    for number in 0..7 {
-        let budget = budget.clone();
-        crowd.spawn(async move {
-            // Frames that become whole never, of senders that come back at once.
-            loop {
-                brings(&budget, &number.to_string(), u64::MAX, Duration::from_millis(50)).await;
-            }
-        });
-    }
-    for number in 0..4 {
-        let budget = budget.clone();
-        crowd.spawn(async move {
-            loop {
-                // Half of a frame, and nothing more.
-                let account = budget.open(&format!("still-{number}"));
-                let mut claim = account.claim();
-                claim.grow_to(700 * GRAIN).await;
-                account.told_to_go().await;
-            }
-        });
-    }
-    // 20 s at its own rate, for a frame of 2,000 KiB where its share is 533.
-    let brought = brings(&budget, "slow", STEPS, Duration::from_secs(1));
-    let gave_way = timeout(Duration::from_secs(3_600), brought).await.expect("it gets through");
-    println!("it gave way {gave_way} times");
-    crowd.abort_all();
-}
-
 #[tokio::test(start_paused = true)]
 async fn who_goes_over_the_budget_and_does_not_go_on_ends_for_those_that_wait() {
     let budget = budget(6_400);

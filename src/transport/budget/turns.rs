@@ -1,7 +1,7 @@
 //! Whose turn it is to go over the budget with a frame that is longer than the sender's share, and for how long.
 //!
 //! A frame that needs longer than others can wait for its memory is given up with its session, and begun anew. So that
-//! it does not go on like that for ever, senders that gave way have their turns in order, and each turn is
+//! it is likelier to come through in the end, senders that gave way have their turns in order, and each turn is
 //! twice as long as the sender's last one, until a frame is whole.
 
 use std::collections::VecDeque;
