@@ -105,6 +105,50 @@ fn what_was_there_before_comes_first_and_is_not_new() {
     assert_frames(&source, folder.path(), &["9.png", "10.png", "fresh.png"]);
 }
 
+/// The labels of all frames, once the source has said that there are no more.
+fn labels_at_the_end(source: &Watched) -> Vec<String> {
+    let until = Instant::now() + PATIENCE;
+    while !source.extent().ended && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(source.extent().ended);
+    labels(source, 0)
+}
+
+#[test]
+fn what_was_there_when_the_word_to_end_came_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    // Of no kind that has an end, and found by looking: it has yet to be seen not to change.
+    fs::write(path("found.npy"), b"numbers").unwrap();
+    fs::write(path("torn.png"), &png(1, 100)[..50]).unwrap();
+    let source = watch(folder.path());
+    for number in 0..50 {
+        fs::write(path("one.part"), png(number, 100)).unwrap();
+        fs::rename(path("one.part"), path(&format!("{number}.png"))).unwrap();
+    }
+    source.stop();
+    let mut labels = labels_at_the_end(&source);
+    labels.sort_unstable();
+    let mut expected: Vec<_> = (0..50).map(|number| format!("{number}.png")).collect();
+    expected.push("found.npy".to_owned());
+    expected.sort_unstable();
+    assert_eq!(labels, expected);
+}
+
+#[test]
+fn a_file_from_the_future_is_complete_when_it_does_not_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("found.npy");
+    fs::write(&path, b"numbers").unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() + Duration::from_secs(86_400)).unwrap();
+    // The kernel tells of what closes it, and that was before.
+    drop(file);
+    let source = watch(folder.path());
+    assert_eq!(labels(&source, 1), ["found.npy"]);
+}
+
 #[test]
 fn one_name_with_new_content_each_time_is_a_frame_each_time() {
     let folder = tempfile::tempdir().unwrap();

@@ -33,6 +33,12 @@ const SETTLED: Duration = Duration::from_secs(1);
 const TORN: Duration = Duration::from_secs(10);
 /// Between two looks at a file that is not complete: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// After the word to end, a file that was found less than this ago is still waited for.
+const LAST_WAIT: Duration = Duration::from_millis(1_200);
+/// Between two looks after the word to end.
+const LAST_LOOKS: Duration = Duration::from_millis(20);
+/// Files that are named where they were not complete at the end.
+const MOST_NAMED: usize = 5;
 /// Files that are waited for at a time; more are found when the folder is looked at.
 const MOST_PENDING: usize = 10_000;
 
@@ -63,6 +69,10 @@ struct Pending {
     pause: Duration,
     /// Its writer let go of it.
     is_let_go: bool,
+    /// Its length and time at the last look, and since when they are these. This machine's clock alone is asked, since
+    /// that of a mount may be another.
+    state: Option<(u64, Option<SystemTime>)>,
+    state_since: Instant,
 }
 
 impl Watcher {
@@ -119,7 +129,7 @@ impl Watcher {
             let time = wakes_at.saturating_duration_since(Instant::now());
             match self.stop.wait(Some(self.events.fd()), Some(time)) {
                 Err(error) => break Some(format!("cannot wait for the folder: {error}")),
-                Ok(_) if self.stop.is_said() => break None,
+                Ok(_) if self.stop.is_said() => break self.last_looks(),
                 Ok(_) => {}
             }
             match self.events.take() {
@@ -135,6 +145,44 @@ impl Watcher {
             }
         };
         self.frames.end(failure);
+    }
+
+    /// What was there when the word to end came is still taken: what the kernel has told or nobody did, and what was
+    /// found a moment ago and has yet to be seen not to change.
+    fn last_looks(&mut self) -> Option<String> {
+        match self.events.take() {
+            Ok(events) => self.happened(events),
+            Err(error) => return Some(format!("cannot hear of the folder: {error}")),
+        }
+        self.poll();
+        let said = Instant::now();
+        let is_young = |pending: &Pending| pending.since + LAST_WAIT > Instant::now();
+        while !self.frames.is_closed()
+            && said.elapsed() < LAST_WAIT
+            && self.pending.values().any(is_young)
+        {
+            std::thread::sleep(LAST_LOOKS);
+            self.pending.values_mut().for_each(|pending| pending.look_at = Instant::now());
+            self.look_at_pending();
+        }
+        self.tell_of_incomplete();
+        None
+    }
+
+    fn tell_of_incomplete(&self) {
+        if self.pending.is_empty() || self.frames.is_closed() {
+            return;
+        }
+        let mut names: Vec<_> = self.pending.keys().collect();
+        names.sort_unstable();
+        let shown = names.iter().take(MOST_NAMED).map(|name| String::from_utf8_lossy(name));
+        let shown = shown.map(|name| printable(&name).into_owned()).collect::<Vec<_>>().join(", ");
+        let more = if names.len() > MOST_NAMED { ", ..." } else { "" };
+        tracing::warn!(
+            "source {}: {} files were not complete at the end and are not sent: {shown}{more}",
+            self.source,
+            names.len()
+        );
     }
 
     /// Listens to the root, and what is below it, if it is there.
@@ -324,7 +372,7 @@ impl Watcher {
         let absolute = self.absolute(&path);
         match content::look(&absolute, self.options.max_frame) {
             Found::Frame { metadata, is_image, .. }
-                if !is_image && !is_let_go && !has_settled(&metadata) =>
+                if !is_image && !is_let_go && !self.has_settled(&path, &metadata) =>
             {
                 self.wait_for(path, false);
             }
@@ -345,13 +393,30 @@ impl Watcher {
         }
     }
 
+    /// Whether a file has not changed for a while, by its own time or by what was seen of it.
+    fn has_settled(&mut self, path: &[u8], metadata: &Metadata) -> bool {
+        let state = Some((metadata.len(), metadata.modified().ok()));
+        let Some(pending) = self.pending.get_mut(path) else { return has_been(metadata, SETTLED) };
+        if pending.state != state {
+            (pending.state, pending.state_since) = (state, Instant::now());
+        }
+        has_been(metadata, SETTLED) || pending.state_since.elapsed() >= SETTLED
+    }
+
     /// Looks again later.
     fn wait_for(&mut self, path: Vec<u8>, is_let_go: bool) {
         let now = Instant::now();
         if self.pending.len() >= MOST_PENDING && !self.pending.contains_key(&path) {
             return;
         }
-        let fresh = Pending { since: now, look_at: now + LOOKS.0, pause: LOOKS.0, is_let_go };
+        let fresh = Pending {
+            since: now,
+            look_at: now + LOOKS.0,
+            pause: LOOKS.0,
+            is_let_go,
+            state: None,
+            state_since: now,
+        };
         let pending = self.pending.entry(path).or_insert(fresh);
         pending.is_let_go |= is_let_go;
         if pending.look_at <= now {
@@ -433,11 +498,7 @@ fn with_stamp(path: &[u8], stamp: &str) -> Vec<u8> {
     [&path[..end], b".", stamp.as_bytes(), &path[end..]].concat()
 }
 
-fn has_settled(metadata: &Metadata) -> bool {
-    has_been(metadata, SETTLED)
-}
-
-/// Whether a file has been as it is for this long, or its time is one that says nothing.
+/// Whether a file has been as it is for this long, by its own time.
 fn has_been(metadata: &Metadata, time: Duration) -> bool {
     let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
     age.is_some_and(|age| age >= time)
