@@ -23,8 +23,8 @@ Nothing is changed. Each source is one of:
   undeclared                            nothing says how many there were: stop-and-wait, or an old store
 Unknown files are listed and do not count as failures.
 
-Exit status: 0 every file is as it was stored, and every source complete or undeclared; 1 not so;
-2 wrong usage.";
+Exit status: 0 every file is as it was stored, every source complete or undeclared, and no frame
+missing because the receiver refused it, for want of room say; 1 not so; 2 wrong usage.";
 
 /// Lines for each kind of finding of a source. More are not read by anybody; `--json` has them.
 const NAMED: usize = 100;
@@ -93,6 +93,13 @@ fn show(source: &SourceReport) {
     list("bad line", &source.bad_ledger_lines, |line| {
         format!("{name}/ledger.jsonl:{}: {}", line.line, line.reason)
     });
+    if source.account.refused > 0 {
+        let frames = output::frames(source.account.refused);
+        output::result(&format!(
+            "  refused  {name}: {frames} had no room here, or could not be stored for another reason, which the \
+             receiver's log names; a folder can be sent again"
+        ));
+    }
     list("gap", &source.account.gaps, |gap| format!("{name}: {}", describe_run_gap(gap)));
     let open = source.account.runs.first.iter().filter(|run| run.state == State::NotEnded);
     for run in open.take(NAMED) {

@@ -107,7 +107,8 @@ pub struct Progress<'a> {
 
 impl VerifyReport {
     /// Whether every frame that a manifest speaks of is there, byte for byte, every line could be read, and
-    /// every run ended with each of its frames stored or declared dropped. Unknown files do not count against
+    /// every run ended with each of its frames stored or declared dropped, and none of these because the receiver
+    /// refused it. Unknown files do not count against
     /// it, nor do gaps in the sequences of frames that no run brought: they say nothing about frames.
     pub fn is_proven(&self) -> bool {
         self.sources.iter().all(SourceReport::is_proven)
@@ -119,6 +120,7 @@ impl SourceReport {
     pub fn is_proven(&self) -> bool {
         self.verified + self.expired + self.skipped == self.frames
             && matches!(self.account.state, State::Complete | State::Undeclared)
+            && self.account.refused == 0
             && self.bad_ledger_lines.is_empty()
             && self.missing.is_empty()
             && self.altered.is_empty()

@@ -93,6 +93,8 @@ pub struct Account {
     pub dropped: u64,
     /// The same by reason and place.
     pub drops: Vec<Drops>,
+    /// Those of them that the receiver refused, for want of room say, and that no later run brought.
+    pub refused: u64,
     /// Frames that were removed because they were old enough.
     pub expired: u64,
 }
@@ -111,6 +113,10 @@ pub(super) struct Accounts {
 #[derive(Debug)]
 struct Run {
     first: u64,
+    sender: Option<String>,
+    endless: bool,
+    /// Its frames that an earlier run had stored, by that run and their places there.
+    again: HashMap<RunId, Ranges>,
     began: Option<UnixNanos>,
     ended: Option<(UnixNanos, u64)>,
     resumed_by: Option<RunId>,
@@ -126,6 +132,9 @@ impl Default for Run {
         let ranges = || Ranges::with_limit(MAX_RANGES);
         Self {
             first: 0,
+            sender: None,
+            endless: true,
+            again: HashMap::new(),
             began: None,
             ended: None,
             resumed_by: None,
@@ -146,10 +155,11 @@ impl Accounts {
                 (self.owner, self.owner_name) = (Some(owner), name);
             }
             Entry::Opened { .. } => {}
-            Entry::Began { run, at, first, .. } => {
+            Entry::Began { run, at, first, endless, sender, .. } => {
                 let run = self.run(run);
                 if run.began.is_none() {
                     (run.began, run.first) = (Some(at), first);
+                    (run.endless, run.sender) = (endless, sender);
                 }
             }
             Entry::Dropped { run, range, reason, place, .. } => {
@@ -157,8 +167,15 @@ impl Accounts {
                 let dropped = dropped.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
                 dropped.insert(range.first, range.last);
             }
-            Entry::StoredBefore { run, range, .. } => {
-                self.run(run).before.insert(range.first, range.last);
+            Entry::StoredBefore { run, range, earlier } => {
+                let run = self.run(run);
+                run.before.insert(range.first, range.last);
+                if let Some(earlier) = earlier {
+                    let last = earlier.first.saturating_add(range.last - range.first);
+                    let again = run.again.entry(earlier.run);
+                    let again = again.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                    again.insert(earlier.first, last);
+                }
             }
             Entry::TakenAway { run, range } => {
                 self.run(run).taken.insert(range.first, range.last);
@@ -218,12 +235,13 @@ impl Accounts {
             gaps: Listed::new(named),
             dropped: 0,
             drops: Vec::new(),
+            refused: 0,
             expired: 0,
         };
         let closed: HashMap<RunId, State> =
             self.runs.iter().map(|(&id, run)| (id, run.own_state())).collect();
         let mut drops: BTreeMap<(Option<DropReason>, Place), u64> = BTreeMap::new();
-        for id in self.order {
+        for (place, &id) in self.order.iter().enumerate() {
             let run = &self.runs[&id];
             let resumed = run.resumed_by.and_then(|by| closed.get(&by).copied());
             let state = match (closed[&id], resumed) {
@@ -237,6 +255,8 @@ impl Accounts {
             for (kind, dropped) in &run.dropped {
                 *drops.entry(*kind).or_default() += dropped.count_beside(&stored);
             }
+            let later = self.order[place + 1..].iter().map(|id| &self.runs[id]);
+            account.refused += run.refused(id, &stored, later);
             let report = run.report(id, state, &stored);
             account.state = account.state.max(state);
             account.dropped += report.dropped;
@@ -294,6 +314,38 @@ impl Run {
         for (from, to) in settled.gaps(first, last) {
             gaps.push(Gap { run: run.clone(), from, to, taken_away: false });
         }
+    }
+
+    /// How many of its frames the receiver refused, and no later run brought.
+    fn refused<'a>(
+        &self,
+        id: RunId,
+        stored: &Ranges,
+        mut later: impl Iterator<Item = &'a Self>,
+    ) -> u64 {
+        let refused =
+            self.dropped.iter().filter(|((reason, _), _)| *reason == Some(DropReason::Refused));
+        let refused = refused.map(|(_, ranges)| ranges.count_beside(stored)).sum();
+        if refused == 0 || later.any(|run| run.makes_good(self, id)) { 0 } else { refused }
+    }
+
+    /// Whether it has all frames of an earlier run, those that were refused there as well: both are of one sender and
+    /// have a last frame, every frame that the earlier one brought was found again, and none was refused now. Where it
+    /// brought none, only the number of frames says that both are of one folder.
+    fn makes_good(&self, earlier: &Self, id: RunId) -> bool {
+        let (Some((_, captured)), Some((_, before))) = (self.ended, earlier.ended) else {
+            return false;
+        };
+        let none = Ranges::default();
+        let found = earlier.stored.is_within(self.again.get(&id).unwrap_or(&none));
+        let is_refused =
+            |&(reason, _): &(Option<DropReason>, Place)| reason == Some(DropReason::Refused);
+        !self.endless
+            && !earlier.endless
+            && self.sender == earlier.sender
+            && (captured == before || captured > before && earlier.stored.count() > 0)
+            && found
+            && !self.dropped.keys().any(is_refused)
     }
 
     /// First and last sequence of a run that ended and had frames.

@@ -249,23 +249,50 @@ fn frames_without_file_or_declaration_are_a_gap() {
     assert!(report.proven);
 }
 
+/// A later run of the same sender, with so many frames, all of which are stored.
+fn send_again(store: &Path, frames: u64) {
+    let mut opener = Opener::with_pin(Some("sha256:ab"));
+    opener.run = Some(TWO);
+    let store = FolderStore::open(store, StoreOptions::default()).unwrap();
+    let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
+    let began = Note::Began { run: TWO, at: UnixNanos(6), endless: false, live: false };
+    source.note(&opener, &[began]).unwrap();
+    let from = Arc::new(opener.clone());
+    let again: Vec<_> = (0..frames)
+        .map(|sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
+        .collect();
+    source.store_batch(&again);
+    source.note(&opener, &[Note::Ended { run: TWO, at: UnixNanos(7), captured: frames }]).unwrap();
+}
+
+#[test]
+fn what_the_receiver_refused_is_not_proven_until_it_is_sent_again() {
+    let notes = [dropped(1, 3, DropReason::Refused), dropped(4, 1, DropReason::Late), ended(5)];
+    for (frames, is_proven) in [(5, true), (6, true), (4, false)] {
+        let (out, report) = declared(&[0], &notes);
+        let account = &report.sources[0].account;
+        assert!(!report.proven);
+        assert_eq!((account.state, account.dropped, account.refused), (State::Complete, 4, 3));
+        // Fewer frames are those of another folder.
+        send_again(out.path(), frames);
+        let report = check(out.path());
+        let refused = report.sources[0].account.refused;
+        assert_eq!((report.proven, refused == 0), (is_proven, is_proven), "{frames}");
+    }
+    // Where nothing was stored, the number of frames alone tells that it is the same folder.
+    for (frames, is_proven) in [(3, true), (4, false)] {
+        let (out, _) = declared(&[], &[dropped(0, 3, DropReason::Refused), ended(3)]);
+        send_again(out.path(), frames);
+        assert_eq!(check(out.path()).proven, is_proven, "{frames}");
+    }
+}
+
 #[test]
 fn a_run_that_has_not_ended_is_not_proven_until_a_later_one_has_all_of_it() {
     let (out, report) = declared(&[0, 1], &[]);
     assert!(!report.proven);
     assert_eq!(report.sources[0].account.state, State::NotEnded);
-    let mut opener = Opener::with_pin(Some("sha256:ab"));
-    opener.run = Some(TWO);
-    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
-    let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
-    let began = Note::Began { run: TWO, at: UnixNanos(6), endless: false, live: false };
-    source.note(&opener, &[began]).unwrap();
-    let from = Arc::new(opener.clone());
-    let again: Vec<_> = (0..3)
-        .map(|sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
-        .collect();
-    source.store_batch(&again);
-    source.note(&opener, &[Note::Ended { run: TWO, at: UnixNanos(7), captured: 3 }]).unwrap();
+    send_again(out.path(), 3);
     let report = check(out.path());
     assert!(report.proven, "{report:?}");
     let runs = &report.sources[0].account.runs.first;
@@ -343,7 +370,7 @@ fn the_whole_report_as_json() {
             "gaps": { "count": 1, "first": [
                 { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
             "dropped": 1,
-            "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ],
+            "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ], "refused": 0,
             "expired": 0,
         })
     );
@@ -369,7 +396,7 @@ fn the_report_as_json() {
             "bad_ledger_lines": { "count": 0, "first": [] },
             "account": { "state": "undeclared", "owner": null, "owner_name": null,
                 "runs": { "count": 0, "first": [] }, "gaps": { "count": 0, "first": [] },
-                "dropped": 0, "drops": [], "expired": 0 },
+                "dropped": 0, "drops": [], "refused": 0, "expired": 0 },
             "sequences": { "first": 0, "last": 1, "gaps": { "count": 0, "first": [] },
                 "duplicates": 0, "too_scattered": false },
         })

@@ -88,10 +88,15 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     assert_eq!(files, listed);
     assert!((1..12).contains(&files), "{files} frames are stored");
     assert_eq!(place.snapshot(), before);
+    // What had no room is no success of the store's, though it was declared.
+    let store = small.folder.to_str().unwrap();
+    let refused = format!("visible: {} frames had no room here", 12 - files);
+    place.run(&["verify", store]).expect(1).prints("NOT proven").prints(&refused);
     // With room it goes on where it was.
     small.make_room();
     let rest = small.receiver.send(&["visible"], &[]).expect(0);
     rest.prints(&format!("sent {}, stored 12 ({files} before)", 12 - files));
+    place.run(&["verify", store]).expect(0);
     assert_same_frames(&place.path("visible"), &folder);
 }
 
