@@ -1,17 +1,19 @@
 //! `framelane verify`: hash the store again, against its manifests.
 
+mod resume;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::{COMPLETE, INCOMPLETE, Outcome, Talk, output};
+use super::{COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output};
 use crate::frame::{ByteSize, UnixNanos};
 use crate::manifest::Listed;
 use crate::report::Versioned;
 use crate::verify::{
-    Account, Alteration, Gap, SequenceGap, Sequences, SourceReport, State, VerifyOptions,
-    VerifyReport, verify,
+    Account, Alteration, Course, Gap, Past, SequenceGap, Sequences, SourceReport, State,
+    VerifyError, VerifyOptions, VerifyReport, verify_on,
 };
 
 const AFTER_HELP: &str = "\
@@ -23,8 +25,11 @@ Nothing is changed. Each source is one of:
   undeclared                            nothing says how many there were: stop-and-wait, or an old store
 Unknown files are listed and do not count as failures.
 
+What was read is remembered from a few seconds on, outside of the store, and --resume goes on there. Of a file that was
+read before, nothing may have changed since: not its line, its inode, its length, its times. All else is read again.
+
 Exit status: 0 every file is as it was stored, every source complete or undeclared, and no frame
-missing because the receiver refused it, for want of room say; 1 not so; 2 wrong usage.";
+missing because the receiver refused it, for want of room say; 1 not so; 2 wrong usage; 130 interrupted.";
 
 /// Lines for each kind of finding of a source. More are not read by anybody; `--json` has them.
 const NAMED: usize = 100;
@@ -39,6 +44,14 @@ pub(super) struct VerifyArgs {
     /// the others their lines count
     #[arg(long, value_name = "WHEN", value_parser = super::since::parse)]
     since: Option<UnixNanos>,
+    /// Go on where a verification of this store was interrupted: what that had read, and has not changed since, is not
+    /// read again
+    #[arg(long)]
+    resume: bool,
+    /// Where it is remembered what was read, until the end [default: a file of the store's in
+    /// ~/.local/state/framelane/verify]
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
@@ -52,23 +65,56 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
     let mut options = VerifyOptions::default();
     options.threads = args.threads.unwrap_or(options.threads);
     options.since = args.since;
+    let stop = resume::stop()?;
+    let past = resume::open(&args.dir, args.checkpoint.as_deref(), args.resume)?;
     let bar = output::bar(talk, Some(0));
     let started = Instant::now();
-    let report = verify(&args.dir, options, &mut |progress| {
-        bar.set_length(progress.of_frames);
-        bar.set_position(progress.frames);
+    let mut lines = resume::Lines::new(talk);
+    let mut seen = None;
+    let course = Course { past: past.as_ref(), stop: Some(&stop) };
+    let report = verify_on(&args.dir, options, course, &mut |progress| {
+        bar.set_length(progress.of_all_frames);
+        bar.set_position(progress.all_frames);
         bar.set_message(format!("{} {}", progress.source, ByteSize(progress.bytes)));
-    })?;
+        let far = resume::Far::of(&progress);
+        lines.tell(&far);
+        seen = Some(far);
+    });
     drop(bar);
+    let report = match report {
+        Err(VerifyError::Interrupted) => {
+            resume::say_interrupted(&args.dir, args.checkpoint.as_deref(), past.as_ref(), seen);
+            return Ok(INTERRUPTED);
+        }
+        report => report?,
+    };
+    past.into_iter().for_each(Past::end);
     if args.json {
         output::json(&Versioned::of(&report))?;
     } else {
         report.sources.iter().for_each(show);
         show_beside(&report.unknown, &args.dir);
+        show_resumed(&report);
         let bytes = report.sources.iter().map(|source| source.verified_bytes).sum();
-        output::result(&summary(&report, bytes, &output::rate(bytes, started.elapsed())));
+        let before: u64 = report.sources.iter().map(|source| source.read_before_bytes).sum();
+        let rate = output::rate(bytes - before, started.elapsed());
+        output::result(&summary(&report, bytes, &rate));
     }
     Ok(if report.is_proven() { COMPLETE } else { INCOMPLETE })
+}
+
+/// What was not read now, because it had been.
+fn show_resumed(report: &VerifyReport) {
+    let Some(began) = report.resumed_from_unix_ns else { return };
+    let count = |of: fn(&SourceReport) -> u64| report.sources.iter().map(of).sum::<u64>();
+    let (frames, bytes) =
+        (count(|source| source.read_before), count(|source| source.read_before_bytes));
+    let frames = output::frames(frames);
+    let (bytes, began) = (ByteSize(bytes), resume::utc(UnixNanos(began)));
+    output::result(&format!(
+        "of these, {frames}, {bytes}, were read by the verification that was interrupted, begun {began}, and nothing of \
+         them has changed since"
+    ));
 }
 
 fn show(source: &SourceReport) {
@@ -260,13 +306,14 @@ mod tests {
             proven: true,
             folder: "store".to_owned(),
             sources: Vec::new(),
+            resumed_from_unix_ns: None,
             unknown: Listed::new(1),
         };
         let document = Versioned::of(&report);
         let document = serde_json::to_string(&document).unwrap();
         assert_eq!(
             document,
-            r#"{"schema":1,"proven":true,"folder":"store","sources":[],"unknown":{"count":0,"first":[]}}"#
+            r#"{"schema":1,"proven":true,"folder":"store","sources":[],"resumed_from_unix_ns":null,"unknown":{"count":0,"first":[]}}"#
         );
     }
 }

@@ -269,6 +269,21 @@ impl Look {
         Self { kind, id: FileId::of(stat), modified, changed }
     }
 
+    /// All of it that is of a regular file, as bytes: equal only where everything is.
+    pub(crate) fn to_bytes(self) -> [u8; 40] {
+        let Self { kind, id, modified, changed } = self;
+        let bytes = match kind {
+            Kind::File(bytes) => bytes,
+            Kind::Folder | Kind::Other => u64::MAX,
+        };
+        let mut all = [0; 40];
+        all[..16].copy_from_slice(&id.to_bytes());
+        for (place, number) in all[16..].chunks_exact_mut(8).zip([bytes, modified.0, changed.0]) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        all
+    }
+
     /// What an open file is.
     pub(crate) fn of_file(file: &File) -> Result<Self> {
         fstat(file).map(|stat| Self::of(&stat))
@@ -279,6 +294,10 @@ impl FileId {
     #[expect(clippy::unnecessary_cast, reason = "the types differ between platforms")]
     fn of(stat: &Stat) -> Self {
         Self { device: stat.st_dev as u64, inode: stat.st_ino as u64 }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.device) << 64 | u128::from(self.inode)).to_le_bytes()
     }
 
     /// What is at a path, links followed.

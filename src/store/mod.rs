@@ -75,11 +75,11 @@ mod within;
 
 pub use crate::manifest::Place;
 pub use belief::StoredInfo;
-pub(crate) use content::hash_file;
+pub(crate) use content::hash_file_while;
 pub use contract::{
     Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store,
 };
-pub(crate) use directory::{Directory, Kind};
+pub(crate) use directory::{Directory, FileId, Kind, Look};
 pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;

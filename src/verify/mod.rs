@@ -14,6 +14,9 @@
 //! streamed (with about 20 bytes a frame kept to know which line of a name is its last), and
 //! findings are counted exactly but named only up to a limit.
 
+mod check;
+mod course;
+mod past;
 mod report;
 mod runs;
 mod sequences;
@@ -25,6 +28,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+pub use course::Course;
+use course::Whole;
+pub use past::Past;
 pub use report::{Alteration, Altered, Progress, SourceReport, VerifyReport};
 pub use runs::{Account, Drops, Gap, RunReport, State};
 pub use sequences::{SequenceGap, Sequences};
@@ -76,6 +82,9 @@ pub enum VerifyError {
     /// A manifest that cannot be read.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
+    /// It was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// A folder that cannot be read.
     #[error("cannot read {}: {cause}", path.display())]
     Io {
@@ -104,6 +113,19 @@ pub fn verify(
     options: VerifyOptions,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<VerifyReport, VerifyError> {
+    verify_on(path, options, Course::default(), progress)
+}
+
+/// The same, from where an interrupted one was, and to be interrupted itself.
+///
+/// # Errors
+/// As [`verify`], and [`VerifyError::Interrupted`].
+pub fn verify_on(
+    path: &Path,
+    options: VerifyOptions,
+    course: Course<'_>,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<VerifyReport, VerifyError> {
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
     let folder = Directory::open(path).map_err(|cause| match path.read_link() {
         Ok(target) if cause == Errno::NOENT => {
@@ -115,20 +137,31 @@ pub fn verify(
         proven: false,
         folder: path.display().to_string(),
         sources: Vec::new(),
+        resumed_from_unix_ns: course.past.and_then(Past::earlier).map(|began| began.0),
         unknown: Listed::new(options.named),
     };
+    let mut whole = Whole::default();
     if is_source(&folder).map_err(failed)? {
+        whole.of_frames = source::about(&folder, path);
         let full = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let name = full.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        report.sources.push(source::verify_source(&folder, path, name, options, progress)?);
+        let course = (course, &mut whole);
+        report.sources.push(source::verify_source(&folder, path, name, options, course, progress)?);
         report.proven = report.is_proven();
         return Ok(report);
     }
-    for name in source_names(&folder, path, &mut report.unknown)? {
+    let names = source_names(&folder, path, &mut report.unknown)?;
+    for name in &names {
+        let about = |source: Directory| source::about(&source, &path.join(name));
+        whole.of_frames += folder.folder(name).map_or(0, about);
+    }
+    for name in names {
         let path = path.join(&name);
         let failed = |cause| VerifyError::Io { path: path.clone(), cause };
         let folder = folder.folder(&name).map_err(failed)?;
-        report.sources.push(source::verify_source(&folder, &path, name, options, progress)?);
+        let course = (course, &mut whole);
+        let source = source::verify_source(&folder, &path, name, options, course, progress)?;
+        report.sources.push(source);
     }
     if report.sources.is_empty() {
         return Err(nothing(path, &report.unknown));
@@ -218,5 +251,7 @@ fn is_source(folder: &Directory) -> Result<bool, Errno> {
 
 #[cfg(test)]
 mod layout_tests;
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,8 @@ pub struct VerifyReport {
     pub folder: String,
     /// One for each folder with a manifest, by name.
     pub sources: Vec<SourceReport>,
+    /// When the interrupted verification began that this one went on with; `None` where there was none.
+    pub resumed_from_unix_ns: Option<u64>,
     /// What lies beside the sources, but for a file system's own `lost+found`.
     pub unknown: Listed<String>,
 }
@@ -35,6 +37,11 @@ pub struct SourceReport {
     pub verified: u64,
     /// Bytes in the verified frames.
     pub verified_bytes: u64,
+    /// Those of the verified frames whose files were not read now: they were by the verification that was interrupted,
+    /// and nothing of them has changed since.
+    pub read_before: u64,
+    /// Bytes in those.
+    pub read_before_bytes: u64,
     /// Frames without a file that were removed because they were old enough.
     pub expired: u64,
     /// Frames whose files were not read, because they were stored before the time from which on they were to be.
@@ -103,6 +110,12 @@ pub struct Progress<'a> {
     pub of_frames: u64,
     /// Bytes hashed in this source.
     pub bytes: u64,
+    /// Frames of the whole store that have been looked at.
+    pub all_frames: u64,
+    /// The store's frames altogether, as far as that is known yet.
+    pub of_all_frames: u64,
+    /// Frames that were not read again, because the verification that was interrupted had read them.
+    pub read_before: u64,
 }
 
 impl VerifyReport {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::report::{Alteration, Altered, Progress, SourceReport};
+use super::check::{Finding, check, look};
+use super::course::{Course, Whole};
+use super::report::{Altered, Progress, SourceReport};
 use super::runs::Accounts;
 use super::sequences::Places;
 use super::unknown;
@@ -17,7 +19,7 @@ use crate::manifest::{
     BadLine, Day, FILE_NAME, LEDGER_NAME, Ledger, Lines, Listed, Manifest, ManifestError, Ranges,
     Record, Resting, Text,
 };
-use crate::store::{Directory, Kind, days, hash_file, within};
+use crate::store::{Directory, FileId, Kind, Look, days};
 
 /// A line of the manifest takes about so much, where nothing tells how many there are.
 const LINE_BYTES: u64 = 400;
@@ -39,6 +41,7 @@ struct Part {
 struct Feed<'m> {
     manifest: &'m Manifest,
     path: &'m Path,
+    id: FileId,
     lines: Lines<'m>,
     since: Option<UnixNanos>,
     skipped: u64,
@@ -46,6 +49,15 @@ struct Feed<'m> {
     accounts: Accounts,
     /// Ends the work of every thread.
     failed: Option<ManifestError>,
+}
+
+/// Lines of a manifest that are checked together. Where it begins and ends is by the manifest alone, so that each run
+/// has the same.
+struct Batch {
+    /// Those of its lines that count and whose files are to be read.
+    records: Vec<Record>,
+    /// Of the manifest, the place in it, and these lines as they stand there.
+    hasher: blake3::Hasher,
 }
 
 /// Gathers what the threads find.
@@ -56,16 +68,8 @@ struct Tally<'p> {
     of_frames: u64,
     bytes_read: u64,
     checked: u64,
+    whole: &'p mut Whole,
     progress: &'p mut (dyn FnMut(Progress<'_>) + Send),
-}
-
-/// How one file stands to its record.
-enum Finding {
-    Verified,
-    Missing,
-    /// Missing, as was declared.
-    Expired,
-    Altered(Alteration),
 }
 
 /// What was declared to have been removed because it was old enough.
@@ -111,6 +115,7 @@ pub(super) fn verify_source(
     path: &Path,
     source: String,
     options: VerifyOptions,
+    (course, whole): (Course<'_>, &mut Whole),
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<SourceReport, VerifyError> {
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
@@ -126,6 +131,8 @@ pub(super) fn verify_source(
         frames: 0,
         verified: 0,
         verified_bytes: 0,
+        read_before: 0,
+        read_before_bytes: 0,
         expired: 0,
         skipped: 0,
         missing: named(),
@@ -141,11 +148,12 @@ pub(super) fn verify_source(
     }
     let of_frames = parts.iter().map(Part::about).sum();
     let (below, bytes_read, checked) = (String::new(), 0, 0);
-    let tally = Mutex::new(Tally { report, below, of_frames, bytes_read, checked, progress });
+    let tally = Tally { report, below, of_frames, bytes_read, checked, whole, progress };
+    let tally = Mutex::new(tally);
     let mut places = Places::default();
     for part in &parts {
-        (places, accounts) =
-            verify_part(part, (folder, path), &expired, options, (places, accounts), &tally)?;
+        let source = Source { folder, path, expired: &expired, course };
+        (places, accounts) = verify_part(part, &source, options, (places, accounts), &tally)?;
     }
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
     report.sequences = places.finish(options.named);
@@ -161,11 +169,23 @@ pub(super) fn verify_source(
     Ok(report)
 }
 
+/// About how many frames a source has.
+pub(super) fn about(folder: &Directory, path: &Path) -> u64 {
+    parts(folder, path).map_or(0, |parts| parts.iter().map(Part::about).sum())
+}
+
+/// What all parts of a source have in common.
+struct Source<'a> {
+    folder: &'a Directory,
+    path: &'a Path,
+    expired: &'a Mutex<Expired>,
+    course: Course<'a>,
+}
+
 /// Holds the files of one manifest against it.
 fn verify_part(
     part: &Part,
-    source: (&Directory, &Path),
-    expired: &Mutex<Expired>,
+    source: &Source<'_>,
     options: VerifyOptions,
     (places, mut accounts): (Places, Accounts),
     tally: &Mutex<Tally<'_>>,
@@ -183,6 +203,7 @@ fn verify_part(
         .folder
         .open_file(FILE_NAME)
         .map_err(|cause| VerifyError::Io { path: manifest_path.clone(), cause })?;
+    let id = Look::of_file(&file).map_err(failed)?.id;
     let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
     let mut unknown = locked(tally).begin(part, manifest.frames(), opened.bad_lines);
     unknown::find(&part.folder, part.day.is_none(), &mut manifest, &mut unknown)?
@@ -191,6 +212,7 @@ fn verify_part(
     let feed = Mutex::new(Feed {
         manifest: &manifest,
         path: &manifest_path,
+        id,
         lines: manifest.lines()?,
         since: options.since,
         skipped: 0,
@@ -202,15 +224,15 @@ fn verify_part(
         for _ in 1..options.threads {
             // Where the system gives no more threads, those that there are do it all.
             let helper = std::thread::Builder::new();
-            if helper
-                .spawn_scoped(scope, || check_frames(part, source, expired, &feed, tally))
-                .is_err()
-            {
+            if helper.spawn_scoped(scope, || check_frames(part, source, &feed, tally)).is_err() {
                 break;
             }
         }
-        check_frames(part, source, expired, &feed, tally);
+        check_frames(part, source, &feed, tally);
     });
+    if source.course.is_stopped() {
+        return Err(VerifyError::Interrupted);
+    }
     let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
     locked(tally).report.skipped += feed.skipped;
     feed.failed.map_or(Ok((feed.places, feed.accounts)), |error| Err(error.into()))
@@ -264,25 +286,75 @@ fn read_ledger(
 /// One thread's work: until nothing is left, takes some records and checks their files.
 fn check_frames(
     part: &Part,
-    source: (&Directory, &Path),
-    expired: &Mutex<Expired>,
+    source: &Source<'_>,
     feed: &Mutex<Feed<'_>>,
     tally: &Mutex<Tally<'_>>,
 ) {
     let mut buffer = Vec::new();
     loop {
-        let batch = locked(feed).take();
-        if batch.is_empty() {
-            return;
-        }
-        let check = |record: Record| match check(&part.folder, &record, &mut buffer) {
-            Finding::Missing if locked(expired).has_now(source, part.day, &record) => {
-                (Finding::Expired, record)
-            }
-            found => (found, record),
-        };
-        let checked: Vec<_> = batch.into_iter().map(check).collect();
+        let Some(batch) = locked(feed).take() else { return };
+        let checked = check_batch(part, source, batch, &mut buffer);
+        // What a stopped run has not read is not counted.
+        let Some(checked) = checked else { return };
         locked(tally).add(checked);
+    }
+}
+
+/// Checks the files of a batch, unless an earlier run has and nothing has changed since. `None` where it is to stop.
+fn check_batch(
+    part: &Part,
+    source: &Source<'_>,
+    batch: Batch,
+    buffer: &mut Vec<u8>,
+) -> Option<Vec<(Finding, Record)>> {
+    let past = source.course.past;
+    if let Some(past) = past
+        && past.earlier().is_some()
+        && let looks = batch.records.iter().map(|record| look(&part.folder, record))
+        && let Some(hash) = batch.hash(looks)
+        && past.knows(&hash)
+    {
+        return Some(batch.records.into_iter().map(|record| (Finding::Before, record)).collect());
+    }
+    let mut findings = Vec::with_capacity(batch.records.len());
+    let is_wanted = || !source.course.is_stopped();
+    for record in &batch.records {
+        findings.push(match check(&part.folder, record, buffer, &is_wanted) {
+            Finding::Missing
+                if locked(source.expired).has_now(
+                    (source.folder, source.path),
+                    part.day,
+                    record,
+                ) =>
+            {
+                Finding::Expired
+            }
+            found => found,
+        });
+        if !is_wanted() {
+            return None;
+        }
+    }
+    if let Some(past) = past {
+        let looks = findings.iter().map(|finding| match finding {
+            Finding::Verified(seen) => seen.settled(past.settled_after),
+            _ => None,
+        });
+        batch.hash(looks).into_iter().for_each(|hash| past.learn(hash));
+    }
+    Some(findings.into_iter().zip(batch.records).collect())
+}
+
+impl Batch {
+    /// By what it is known again, where each of its files can be.
+    fn hash(&self, looks: impl Iterator<Item = Option<Look>>) -> Option<[u8; 32]> {
+        let mut hasher = self.hasher.clone();
+        let mut files = 0;
+        for look in looks {
+            hasher.update(&look?.to_bytes());
+            files += 1;
+        }
+        (files > 0).then(|| *hasher.finalize().as_bytes())
     }
 }
 
@@ -292,11 +364,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Feed<'_> {
-    /// The next records, none at the end or after an error.
-    fn take(&mut self) -> Vec<Record> {
-        let mut batch = Vec::new();
-        let mut bytes = 0u64;
-        while self.failed.is_none() && batch.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
+    /// The next lines; none at the end or after an error.
+    fn take(&mut self) -> Option<Batch> {
+        let mut batch: Option<Batch> = None;
+        let (mut lines, mut bytes) = (0, 0u64);
+        while self.failed.is_none() && lines < BATCH_FRAMES && bytes < BATCH_BYTES {
             let line = match self.lines.next_line() {
                 Ok(Some(line)) => line,
                 Ok(None) => break,
@@ -307,8 +379,11 @@ impl Feed<'_> {
                     break;
                 }
             };
+            let batch = batch.get_or_insert_with(|| Batch::at(self.id, line.offset));
+            lines += 1;
             let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
             let Ok(record) = Record::parse(text) else { continue };
+            bytes = bytes.saturating_add(record.bytes);
             self.accounts.stored(&record);
             // Lines that a later line of the same name has replaced claim nothing any more.
             if self.manifest.is_current(&record.name, line.offset) {
@@ -316,14 +391,23 @@ impl Feed<'_> {
                     self.skipped += 1;
                     continue;
                 }
-                bytes = bytes.saturating_add(record.bytes);
                 if record.run.is_none() {
                     self.places.insert(record.sequence);
                 }
-                batch.push(record);
+                batch.hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
+                batch.records.push(record);
             }
         }
         batch
+    }
+}
+
+impl Batch {
+    /// The one that begins there in that manifest.
+    fn at(manifest: FileId, offset: u64) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&manifest.to_bytes()).update(&offset.to_le_bytes());
+        Self { records: Vec::with_capacity(BATCH_FRAMES), hasher }
     }
 }
 
@@ -331,6 +415,7 @@ impl Tally<'_> {
     /// Begins a part, and gives a list for what is unknown in it.
     fn begin(&mut self, part: &Part, frames: u64, bad_lines: Listed<BadLine>) -> Listed<String> {
         self.of_frames = (self.of_frames + frames).saturating_sub(part.about());
+        self.whole.of_frames = (self.whole.of_frames + frames).saturating_sub(part.about());
         self.report.frames += frames;
         self.below = part.day.map_or_else(String::new, |day| format!("{day}/"));
         let mut bad = self.report.bad_lines.alike();
@@ -355,17 +440,26 @@ impl Tally<'_> {
         self.report.frames += frames;
         self.report.skipped += frames;
         self.checked += frames;
+        self.whole.frames += frames;
     }
 
     fn add(&mut self, checked: Vec<(Finding, Record)>) {
         for (finding, record) in checked {
             let name = format!("{}{}", self.below, record.path());
             self.checked += 1;
-            self.bytes_read += record.bytes;
+            self.whole.frames += 1;
             match finding {
-                Finding::Verified => {
+                Finding::Verified(_) => {
                     self.report.verified += 1;
                     self.report.verified_bytes += record.bytes;
+                    self.bytes_read += record.bytes;
+                }
+                Finding::Before => {
+                    self.report.verified += 1;
+                    self.report.verified_bytes += record.bytes;
+                    self.report.read_before += 1;
+                    self.report.read_before_bytes += record.bytes;
+                    self.whole.read_before += 1;
                 }
                 Finding::Expired => self.report.expired += 1,
                 Finding::Missing => self.report.missing.push(name),
@@ -377,44 +471,9 @@ impl Tally<'_> {
             frames: self.checked,
             of_frames: self.of_frames.max(self.checked),
             bytes: self.bytes_read,
+            all_frames: self.whole.frames,
+            of_all_frames: self.whole.of_frames.max(self.whole.frames),
+            read_before: self.whole.read_before,
         });
-    }
-}
-
-fn check(folder: &Directory, record: &Record, buffer: &mut Vec<u8>) -> Finding {
-    let unreadable = |cause: String| Finding::Altered(Alteration::Unreadable { cause });
-    let folder = match within(folder, record.hour, &record.name) {
-        Ok(Some(folder)) => folder,
-        Ok(None) => return Finding::Missing,
-        Err((_, Errno::NOTDIR)) => return Finding::Altered(Alteration::NotAFile),
-        Err((_, cause)) => return unreadable(cause.to_string()),
-    };
-    let name = record.name.file_name();
-    // The length first: it needs no reading.
-    match folder.kind(name) {
-        Ok(None) => return Finding::Missing,
-        Ok(Some(Kind::File(found))) if found != record.bytes => {
-            let expected = record.bytes;
-            return Finding::Altered(Alteration::Length { expected, found });
-        }
-        Ok(Some(Kind::File(_))) => {}
-        Ok(Some(Kind::Folder | Kind::Other)) => return Finding::Altered(Alteration::NotAFile),
-        Err(cause) => return unreadable(cause.to_string()),
-    }
-    let file = match folder.open_file(name) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => return Finding::Missing,
-        Err(cause) => return unreadable(cause.to_string()),
-    };
-    match hash_file(&file, buffer) {
-        Ok((hash, _)) if hash == record.blake3 => Finding::Verified,
-        Ok((_, found)) if found != record.bytes => {
-            Finding::Altered(Alteration::Length { expected: record.bytes, found })
-        }
-        Ok((hash, _)) => Finding::Altered(Alteration::Content {
-            expected: record.blake3.to_hex().to_string(),
-            found: hash.to_hex().to_string(),
-        }),
-        Err(error) => unreadable(error.to_string()),
     }
 }

@@ -13,11 +13,18 @@ use crate::frame::{
 use crate::manifest::{Entry, LEDGER_NAME, Place, Range};
 use crate::store::{FolderStore, Note, OpenSource, Opener, Outcome, ReceivedFrame, StoreOptions};
 
-fn store(out: &Path, source: &str, count: u64) {
+pub(super) fn store(out: &Path, source: &str, count: u64) {
     let store = FolderStore::open(out, StoreOptions::default()).unwrap();
     let mut source = store.source(&SourceName::parse(source).unwrap(), &Opener::default()).unwrap();
     let frames: Vec<_> = (0..count).map(|sequence| frame(sequence, false)).collect();
     assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; frames.len()]);
+}
+
+/// Stores another frame in the place of one.
+pub(super) fn replace(out: &Path, source: &str, sequence: u64) {
+    let store = FolderStore::open(out, StoreOptions::default()).unwrap();
+    let mut source = store.source(&SourceName::parse(source).unwrap(), &Opener::default()).unwrap();
+    assert_eq!(source.store_batch(&[frame(sequence, true)]), [Outcome::Stored]);
 }
 
 fn frame(sequence: u64, replace: bool) -> ReceivedFrame {
@@ -358,7 +365,7 @@ fn the_whole_report_as_json() {
     assert_eq!(json["proven"], false);
     let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["folder", "proven", "sources", "unknown"]);
+    assert_eq!(keys, ["folder", "proven", "resumed_from_unix_ns", "sources", "unknown"]);
     let run = "01".repeat(16);
     assert_eq!(
         json["sources"][0]["account"],
@@ -386,6 +393,7 @@ fn the_report_as_json() {
         json,
         serde_json::json!({
             "source": "visible", "frames": 2, "verified": 1, "verified_bytes": 15,
+            "read_before": 0, "read_before_bytes": 0,
             "missing": { "count": 0, "first": [] },
             "altered": { "count": 1, "first": [
                 { "name": "001.jpg", "how": "length", "expected": 15, "found": 5 } ] },

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::support::{Place, Receiver};
+use crate::support::{Place, Process, Receiver, Signal};
 
 #[test]
 fn whatever_is_not_as_it_should_be_has_a_line() {
@@ -67,6 +67,35 @@ fn a_store_behind_a_link_that_leads_nowhere_is_told_with_its_target() {
     symlink("/no/such/disk", place.store()).unwrap();
     let found = place.run(&["verify", "store"]).expect(1);
     found.says("store is a symbolic link to /no/such/disk, and there is nothing");
+}
+
+#[test]
+fn one_that_takes_long_is_interrupted_and_says_how_to_go_on() {
+    const LONG: u64 = 1 << 40;
+    let place = stored(1);
+    let visible = place.store().join("visible");
+    let manifest = visible.join("manifest.jsonl");
+    let lines = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, lines.replace("\"bytes\":1000,", &format!("\"bytes\":{LONG},"))).unwrap();
+    // It takes no room, and would be read for a quarter of an hour.
+    let file = fs::File::options().write(true).open(visible.join("0.bin")).unwrap();
+    file.set_len(LONG).unwrap();
+    let arguments = ["verify", "store", "--resume", "--checkpoint", "read"];
+    let verify = Process::start(place.command(&arguments));
+    verify.stderr_line(|line| line.contains("from the beginning").then_some(()));
+    verify.signal(Signal::INT);
+    verify
+        .finish()
+        .expect(130)
+        .says("framelane: interrupted before any file was read; `framelane verify store --resume")
+        .says("--checkpoint read` goes on there");
+    assert!(!place.path("read").exists(), "nothing was read");
+    // What is no checkpoint is not written over, and not believed.
+    fs::write(place.path("read"), "mine").unwrap();
+    for arguments in [&arguments[..], &["verify", "store", "--checkpoint", "read"]] {
+        place.run(arguments).expect(1).says("cannot use read to remember what was read");
+    }
+    assert_eq!(fs::read(place.path("read")).unwrap(), b"mine");
 }
 
 /// A place whose store has `count` frames of `visible`.
