@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::keep::Keep;
@@ -21,11 +21,13 @@ use super::root::Root;
 use super::said::Said;
 use super::seat::{DayStock, Seat};
 use super::seats::Seats;
-use crate::frame::{ByteSize, SourceName, UnixNanos};
+use crate::frame::{ByteSize, Share, SourceName, UnixNanos};
 use crate::manifest::{Day, Record};
 
 /// How often it is looked whether anything has to go.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked, while a day is removed, whether that goes fast enough.
+const JUDGE_EVERY: Duration = Duration::from_millis(500);
 /// A removal works for so long and then pauses, so that it has less than a third of one processor and of the disk.
 const WORK: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(60);
@@ -34,6 +36,8 @@ const HARD_WORK: Duration = Duration::from_millis(60);
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
 /// A day in which a frame was stored so short a time ago is being written.
 const QUIET: u64 = 60 * 1_000_000_000;
+/// Where its source has gone on to other days, and stored only there for so long, it is not.
+const LEFT: u64 = 5 * 1_000_000_000;
 /// Records of days that have expired may take so much, or such a part of what is stored, before the oldest go.
 const RECORD_BYTES: u64 = 256 << 20;
 const RECORD_PART: u64 = 20;
@@ -78,11 +82,15 @@ struct Work {
     removal: Option<(SourceName, Removal)>,
     /// More has to go than is being removed.
     is_behind: bool,
+    /// When that was found, and by how much the store was over its limit then.
+    judged: (Instant, u64),
     said: Said,
     /// That there is nothing to be removed though there should be.
     short: Said,
 }
 
+/// What all sources have, by days.
+type Stock = HashMap<SourceName, Vec<DayStock>>;
 /// A day of a source.
 type Stocked<'a> = (&'a SourceName, &'a DayStock);
 
@@ -90,7 +98,8 @@ impl Work {
     fn new(seats: &Arc<Seats>, options: StoreOptions, stopped: Receiver<()>) -> Self {
         let (said, short) = (Said::default(), Said::default());
         let seats = Arc::downgrade(seats);
-        Self { seats, options, stopped, removal: None, is_behind: false, said, short }
+        let judged = (Instant::now(), 0);
+        Self { seats, options, stopped, removal: None, is_behind: false, judged, said, short }
     }
 
     fn run(&mut self) {
@@ -138,12 +147,8 @@ impl Work {
     }
 
     /// What all sources have.
-    fn look(&self, seats: &Arc<Seats>) -> Result<HashMap<SourceName, Vec<DayStock>>, StoreError> {
-        for (name, slot) in seats.open() {
-            if let Some(seat) = &*slot.seat() {
-                seats.note(&name, seat.stock());
-            }
-        }
+    fn look(&self, seats: &Arc<Seats>) -> Result<Stock, StoreError> {
+        look_at_open(seats);
         let sources = seats.root().sources()?;
         let known = seats.stock();
         for name in sources.iter().filter(|name| !known.contains_key(name)) {
@@ -182,9 +187,7 @@ impl Work {
         let folder = seats.root().folder()?.folder(source.as_str());
         let time = if self.is_behind { HARD_WORK } else { WORK };
         let done = folder.and_then(|folder| removal.go_on(&folder, time, &mut is_last));
-        let stock = seats.stock();
-        let victim = victim(&self.options.keep, &stock, seats.root(), self.options.clock);
-        self.is_behind = victim.is_some();
+        self.judge(seats, &removal);
         if !done.map_err(failed)? {
             self.removal = Some((source, removal));
             return Ok(true);
@@ -202,8 +205,24 @@ impl Work {
         Ok(true)
     }
 
+    /// Finds out whether more has to go than is being removed: another day has to, or the store grows meanwhile.
+    fn judge(&mut self, seats: &Arc<Seats>, removal: &Removal) {
+        let (at, over_then) = self.judged;
+        if at.elapsed() < JUDGE_EVERY {
+            return;
+        }
+        look_at_open(seats);
+        let (stock, keep) = (seats.stock(), &self.options.keep);
+        let there = held(&stock).saturating_add(removal.rest());
+        let over = there.saturating_sub(keep.bytes.map_or(0, |limit| limit.0));
+        let is_over = is_full(keep, over > 0, seats.root());
+        self.is_behind = victim(keep, &stock, seats.root(), self.options.clock).is_some()
+            || is_over && over > over_then;
+        self.judged = (Instant::now(), over);
+    }
+
     /// Says once that more is to be removed than may be.
-    fn say_short(&mut self, stock: &HashMap<SourceName, Vec<DayStock>>, root: &Root) {
+    fn say_short(&mut self, stock: &Stock, root: &Root) {
         const WHAT: &str = "the store takes more than is to be kept";
         let Keep { bytes, free, .. } = self.options.keep;
         let held = held(stock);
@@ -247,32 +266,41 @@ fn with_seat<T>(
     done
 }
 
-fn all(stock: &HashMap<SourceName, Vec<DayStock>>) -> impl Iterator<Item = Stocked<'_>> {
+/// Notes what the sources that are open have.
+fn look_at_open(seats: &Seats) {
+    for (name, slot) in seats.open() {
+        if let Some(seat) = &*slot.seat() {
+            seats.note(&name, seat.stock());
+        }
+    }
+}
+
+fn all(stock: &Stock) -> impl Iterator<Item = Stocked<'_>> {
     stock.iter().flat_map(|(source, days)| days.iter().map(move |day| (source, day)))
 }
 
 /// The bytes of all frames that have not expired.
-fn held(stock: &HashMap<SourceName, Vec<DayStock>>) -> u64 {
+fn held(stock: &Stock) -> u64 {
     all(stock).map(|(_, day)| day.bytes).fold(0, u64::saturating_add)
 }
 
 /// The oldest day that may go, if one has to.
 fn victim<'a>(
     keep: &Keep,
-    stock: &'a HashMap<SourceName, Vec<DayStock>>,
+    stock: &'a Stock,
     root: &Root,
     clock: fn() -> UnixNanos,
 ) -> Option<(&'a SourceName, Day)> {
     let now = clock();
-    let may_go = |(_, day): &Stocked<'_>| {
-        day.frames > 0 && day.day < Day::of(now) && day.last_stored.0.saturating_add(QUIET) < now.0
+    let may_go = |(source, day): &Stocked<'_>| {
+        let since = |span: u64| day.last_stored.0.saturating_add(span);
+        let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
+        let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
+        day.frames > 0 && day.day < Day::of(now) && !is_written
     };
-    let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
-    let is_full = keep.bytes.is_some_and(|limit| held(stock) > limit.0)
-        || keep.free.is_some_and(|part| {
-            Room::at(root.path()).is_ok_and(|room| room.free_part() < part.fraction())
-        });
-    if is_full {
+    let is_over = keep.bytes.is_some_and(|limit| held(stock) > limit.0);
+    if is_full(keep, is_over, root) {
+        let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
         return oldest.map(|(source, day)| (source, day.day));
     }
     let age = u64::try_from(keep.age?.as_nanos()).unwrap_or(u64::MAX);
@@ -281,8 +309,15 @@ fn victim<'a>(
     old.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
 }
 
+/// Whether something has to go for want of room.
+fn is_full(keep: &Keep, is_over: bool, root: &Root) -> bool {
+    let is_short =
+        |part: Share| Room::at(root.path()).is_ok_and(|room| room.free_part() < part.fraction());
+    is_over || keep.free.is_some_and(is_short)
+}
+
 /// The oldest day of which only records are left, where those of all such days take too much.
-fn too_many_records(stock: &HashMap<SourceName, Vec<DayStock>>) -> Option<(&SourceName, Day)> {
+fn too_many_records(stock: &Stock) -> Option<(&SourceName, Day)> {
     let gone = || all(stock).filter(|(_, day)| day.has_only_records);
     let records: u64 = gone().map(|(_, day)| day.lines.saturating_mul(LINE_BYTES)).sum();
     if records <= RECORD_BYTES.max(held(stock) / RECORD_PART) {

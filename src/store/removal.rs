@@ -20,6 +20,8 @@ pub(super) struct Removal {
     /// Everything of it that was stored until then.
     pub(super) until: UnixNanos,
     pub(super) removable: Vec<Removable>,
+    /// The bytes of its frames, as was declared.
+    pub(super) declared: u64,
     pub(super) frames: u64,
     pub(super) bytes: u64,
     /// Files that are not what their lines say, and stay.
@@ -30,6 +32,11 @@ pub(super) struct Removal {
 pub(super) type IsLast<'a> = &'a mut dyn FnMut(&Record) -> bool;
 
 impl Removal {
+    /// About the bytes that are still to be removed.
+    pub(super) fn rest(&self) -> u64 {
+        self.declared.saturating_sub(self.bytes)
+    }
+
     /// Goes on for a while; whether all is done.
     pub(super) fn go_on(
         &mut self,

@@ -334,18 +334,18 @@ impl Seat {
     pub(super) fn expire(&mut self, day: Day) -> Result<Removal, StoreError> {
         let now = (self.options.clock)();
         self.firmly(None, |footing| {
-            let until = match footing.account.expired.of(day) {
-                Some(gone) if !gone.is_removed => gone.until,
+            let (until, declared) = match footing.account.expired.of(day) {
+                Some(gone) if !gone.is_removed => (gone.until, gone.bytes),
                 _ => {
                     let totals = || footing.volumes.days().filter(|(_, other, _)| *other == day);
                     let frames = totals().map(|(_, _, total)| total.frames).sum();
                     let bytes = totals().map(|(_, _, total)| total.bytes).sum();
                     footing.note_firmly(&[Entry::DayExpired { day, at: now, frames, bytes }])?;
-                    now
+                    (now, bytes)
                 }
             };
             let removable = footing.volumes.put_to_rest(day);
-            Ok(Removal { day, until, removable, frames: 0, bytes: 0, left: 0 })
+            Ok(Removal { day, until, removable, declared, frames: 0, bytes: 0, left: 0 })
         })
     }
 

@@ -265,6 +265,70 @@ fn today_and_days_that_are_being_written_stay() {
 }
 
 #[test]
+fn a_day_that_its_source_has_left_is_not_waited_for() {
+    let keep = Keep { bytes: Some(ByteSize(1)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    later(3 * DAY);
+    stored(&mut store, &[at(0, 0)]);
+    later(LEFT / 2);
+    stored(&mut store, &[at(1, 1)]);
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["0.jpg", "1.jpg"], "it may come back");
+    stored(&mut store, &[at(2, 0)]);
+    later(LEFT);
+    kept.remove();
+    assert_eq!(
+        files(&kept.visible()),
+        ["0.jpg", "1.jpg", "2.jpg"].map(str::to_owned)[..],
+        "it did"
+    );
+    stored(&mut store, &[at(3, 1)]);
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["1.jpg", "3.jpg"], "it did not");
+    // The one that it is at is waited for as ever.
+    later(QUIET / 2);
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["1.jpg", "3.jpg"]);
+    later(QUIET);
+    kept.remove();
+    assert!(files(&kept.visible()).is_empty());
+}
+
+#[test]
+fn removing_is_harder_where_it_does_not_keep_pace() {
+    let keep = Keep { bytes: Some(ByteSize(20)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    later(9 * DAY);
+    stored(&mut store, &[at(0, 0), at(1, 0), at(2, 0), at(3, 1)]);
+    later(QUIET + 1_000_000);
+    let mut work = kept.work();
+    let judge = |work: &mut Work| {
+        work.judged.0 = Instant::now().checked_sub(JUDGE_EVERY).unwrap();
+        let (_, removal) = work.removal.take().unwrap();
+        work.judge(&kept.seats, &removal);
+        work.removal = Some((source(), removal));
+        work.is_behind
+    };
+    // Twenty bytes are two days of these and no more: the first is declared to have expired.
+    stored(&mut store, &[at(4, 2)]);
+    assert!(work.go_on().unwrap());
+    assert!(work.removal.is_some());
+    work.judged.1 = u64::MAX;
+    assert!(!judge(&mut work), "less than there was");
+    assert!(!judge(&mut work), "as much as there was");
+    stored(&mut store, &[at(5, 2)]);
+    assert!(judge(&mut work), "more is stored than removed");
+    assert!(!judge(&mut work));
+    stored(&mut store, &[at(6, 2), at(7, 3)]);
+    later(LEFT);
+    stored(&mut store, &[at(8, 4)]);
+    assert!(judge(&mut work));
+    assert!(judge(&mut work), "another day has to go");
+}
+
+#[test]
 fn records_of_days_that_have_expired_go_last() {
     let kept = Kept::new(Layout::Day, aged(30));
     let mut store = kept.source();
