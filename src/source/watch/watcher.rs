@@ -33,8 +33,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 const TORN: Duration = Duration::from_secs(10);
 /// Between two looks at a file that is not complete: the first, and the longest.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// After the word to end, a file that was found less than this ago is still waited for.
-const LAST_WAIT: Duration = Duration::from_millis(1_200);
+/// A file that changes later than this after the word to end is not waited for.
+const LAST_CHANGE: Duration = Duration::from_secs(1);
 /// Between two looks after the word to end.
 const LAST_LOOKS: Duration = Duration::from_millis(20);
 /// Files that are named where they were not complete at the end.
@@ -156,11 +156,12 @@ impl Watcher {
         }
         self.poll();
         let said = Instant::now();
-        let is_young = |pending: &Pending| pending.since + LAST_WAIT > Instant::now();
-        while !self.frames.is_closed()
-            && said.elapsed() < LAST_WAIT
-            && self.pending.values().any(is_young)
-        {
+        // A torn image has no state, and gets as much time as one that is written.
+        let may_settle = |pending: &Pending| match pending.state {
+            Some(_) => pending.state_since <= said + LAST_CHANGE,
+            None => said.elapsed() < LAST_CHANGE,
+        };
+        while !self.frames.is_closed() && self.pending.values().any(may_settle) {
             std::thread::sleep(LAST_LOOKS);
             self.pending.values_mut().for_each(|pending| pending.look_at = Instant::now());
             self.look_at_pending();
@@ -380,7 +381,10 @@ impl Watcher {
                 self.pending.remove(&path);
                 self.frame(&path, absolute, body, &metadata);
             }
-            Found::Empty | Found::Changing => self.wait_for(path, is_let_go),
+            Found::Empty | Found::Changing => {
+                self.pending.get_mut(&path).into_iter().for_each(|pending| pending.state = None);
+                self.wait_for(path, is_let_go);
+            }
             Found::Torn(what) => self.torn(path, is_let_go, what),
             Found::Nothing => {
                 self.pending.remove(&path);
