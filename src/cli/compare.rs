@@ -19,18 +19,16 @@ use crate::compare::{
     self, Coming, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
 };
 use crate::congestion::Congestion;
+use crate::door::Sender;
 use crate::frame::UnixNanos;
-use crate::identity::{EarlyData, ReceiverAddress, client_config};
+use crate::identity::ReceiverAddress;
 use crate::link::{
     LinkSpec, available_congestion_controls, enter_user_namespace, link_keys, presets,
 };
 use crate::repair::RepairMode;
 use crate::report::{Html, Json, Report, Text, Versioned, write_remote};
 use crate::sender::Pace;
-use crate::transport::stop_and_wait::SenderSettings;
-use crate::transport::tcp::TcpOptions;
-use crate::transport::{self, DialSetup, Transport};
-use crate::wire::ALPN;
+use crate::transport::Transport;
 
 /// Compare the transports over an emulated link, beside what physics allows
 #[derive(Debug, clap::Args)]
@@ -146,21 +144,16 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
     let workload = workload(args, pace)?;
     check_writable(args)?;
     let identity = trust::identity(&args.certs)?;
-    let tls = client_config(&identity, trust, &[ALPN], EarlyData::Off);
     let runtime = process::runtime()?;
     let interrupted = runtime.block_on(async { stop_on_signal() })?;
-    let addresses = runtime.block_on(transport::resolve(receiver))?;
-    let dial = |variant: &Variant| {
-        transport::dial(&DialSetup {
-            transport: variant.parsed_transport(),
-            addresses: addresses.clone(),
-            host: receiver.host().to_owned(),
-            tls: tls.clone(),
-            congestion: variant.controller().factory(),
-            repair: args.repair,
-            tcp: TcpOptions { congestion: variant.congestion.clone(), ..TcpOptions::default() },
-            stop_and_wait: SenderSettings::default(),
-        })
+    let sender = |variant: &Variant| {
+        Sender::to(receiver.to_string())
+            .trust(trust.clone())
+            .identity(identity.clone())
+            .transport(variant.parsed_transport())
+            .congestion(variant.controller())
+            .repair(args.repair)
+            .tcp_congestion(variant.congestion.clone())
     };
     // Seconds tell runs apart, and where these frames came from a year later.
     let prefix = format!("compare-{}", UnixNanos::now().0 / 1_000_000_000);
@@ -170,7 +163,7 @@ fn over_own_link(args: &CompareArgs, receiver: &ReceiverAddress, talk: Talk) -> 
         repeat: args.repeat,
         prefix,
         receiver: receiver.to_string(),
-        dial: &dial,
+        sender: &sender,
     };
     let mut shown = Shown::new(talk, plan.variants.len() * plan.repeat as usize);
     let tell = &mut |event: Event<'_>| shown.tell(event);

@@ -15,22 +15,19 @@ use super::ideal::bulk_mbit;
 use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
-use crate::door::Receiver;
+use crate::door::{Receiver, Sender, SenderBuilder};
 use crate::frame::{Sequence, UnixNanos};
 use crate::identity::{
-    DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
-    SenderPolicy, client_config,
+    DEFAULT_DAYS, Identity, NewCertificate, ReceiverAddress, ReceiverTrust, SenderPolicy,
 };
 use crate::link::{Emulation, LinkSpec, LinkStats, NamespaceHandle, Privilege};
 use crate::receiver::{ReceiveError, SessionReport};
-use crate::sender::{self, Observer, Pace, Progress, SendOptions, SendReport};
+use crate::sender::{Observer, Pace, Progress, SendOptions, SendReport};
 use crate::store::{FolderStore, StoreOptions};
-use crate::transport::stop_and_wait::SenderSettings;
-use crate::transport::tcp::TcpOptions;
 use crate::transport::{
-    self, BoxFuture, Dial, DialSetup, PathStats, PathWatch, SenderLink, Transport, TransportError,
+    BoxFuture, Dial, PathStats, PathWatch, SenderLink, Transport, TransportError,
 };
-use crate::wire::{ALPN, SourceId};
+use crate::wire::SourceId;
 
 /// How long a sender that was stopped may take to say goodbye. Over a bad link it does not get to.
 pub(super) const GOODBYE: Duration = Duration::from_millis(300);
@@ -116,7 +113,7 @@ impl Cell<'_> {
         link.replace(self.link)?;
         let link_started = UnixNanos::now();
         let processors = Processors::now();
-        let sender = SendingEnd::start(self, &near, receiver.address, &witness);
+        let sender = SendingEnd::start(self, &near, receiver.address, &witness)?;
         let limits = self.time_limits();
         let is_finished = || sender.task.is_finished();
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
@@ -220,39 +217,30 @@ impl SendingEnd {
         end: &End,
         address: SocketAddr,
         witness: &Arc<Witness>,
-    ) -> Self {
-        let receiver = ReceiverAddress::from(address);
-        let trust = ReceiverTrust::pinned(receiver.clone(), cell.identities.receiver.pin());
-        let congestion = cell.variant.congestion.clone();
-        let setup = DialSetup {
-            transport: cell.variant.parsed_transport(),
-            addresses: vec![address],
-            host: receiver.host().to_owned(),
-            tls: client_config(&cell.identities.sender, trust, &[ALPN], EarlyData::Off),
-            congestion: cell.variant.controller().factory(),
-            repair: cell.workload.repair,
-            tcp: TcpOptions { congestion: congestion.clone(), ..TcpOptions::default() },
-            // The pause is for old servers alone, and this one is ours.
-            stop_and_wait: SenderSettings {
-                gap: Duration::ZERO,
-                congestion,
-                ..SenderSettings::default()
-            },
-        };
+    ) -> Result<Self, CompareError> {
         let options = SendOptions {
             pace: cell.workload.senders_pace(),
             observer: Some(witness.clone()),
             ..SendOptions::default()
         };
-        let sources = cell.workload.sources();
-        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let (stop, stopping) = watch::channel(false);
-        let (shown, seen) = (progress.clone(), witness.clone());
-        let task = end.spawn(async move {
-            let dial = Watched { inner: transport::dial(&setup), witness: seen };
-            sender::run(&dial, sources, options, shown, stopping).await
-        });
-        Self { task, progress, stop }
+        let (receiver, seen) = (ReceiverAddress::from(address), witness.clone());
+        let sender = Sender::to(address.to_string())
+            .trust(ReceiverTrust::pinned(receiver, cell.identities.receiver.pin()))
+            .identity(cell.identities.sender.clone())
+            .transport(cell.variant.parsed_transport())
+            .congestion(cell.variant.controller())
+            .repair(cell.workload.repair)
+            .tcp_congestion(cell.variant.congestion.clone())
+            // The pause is for old servers alone, and this one is ours.
+            .gap(Duration::ZERO)
+            .options(options)
+            .stop_when(stopping)
+            .watched(move |inner| Box::new(Watched { inner, witness: seen }));
+        let sender = cell.workload.sources().into_iter().fold(sender, SenderBuilder::any);
+        let sender = end.wait(end.spawn(sender.start()))??;
+        let progress = sender.progress();
+        Ok(Self { task: end.spawn(sender.finish()), progress, stop })
     }
 }
 

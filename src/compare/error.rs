@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::door::ListenError;
+use crate::door::{ListenError, StartError};
 use crate::frame::NameError;
 use crate::identity::IdentityError;
 use crate::link::EmulationError;
@@ -61,6 +61,9 @@ pub enum CompareError {
     /// The receiver cannot listen on the link.
     #[error("the receiver cannot be started: {0}")]
     Listen(#[from] ListenError),
+    /// The sender cannot start.
+    #[error("the sender cannot be started: {0}")]
+    Start(#[from] StartError),
     /// The receiver cannot open its store.
     #[error("the receiver cannot be started: {0}")]
     Store(#[from] StoreError),

@@ -20,10 +20,10 @@ use super::steadiness::grows;
 use super::supervise::{Ended, TimeLimits, supervise};
 use super::variant::Variant;
 use super::workload::Workload;
+use crate::door::SenderBuilder;
 use crate::frame::{Sequence, UnixNanos};
-use crate::sender::{self, INTERRUPTED, Observer, Pace, Progress, SendOptions, SendReport};
+use crate::sender::{INTERRUPTED, Observer, Pace, SendOptions, SendReport};
 use crate::source::Source;
-use crate::transport::Dial;
 use crate::wire::SourceId;
 
 /// Beyond the time that the frames take.
@@ -48,8 +48,8 @@ pub struct RemotePlan<'a> {
     pub prefix: String,
     /// Where the receiver is, as the user wrote it.
     pub receiver: String,
-    /// A way to the receiver for each variant.
-    pub dial: &'a dyn Fn(&Variant) -> Box<dyn Dial>,
+    /// A sender to it for each variant, without sources.
+    pub sender: &'a dyn Fn(&Variant) -> SenderBuilder,
 }
 
 /// What was found.
@@ -205,7 +205,6 @@ impl RemotePlan<'_> {
     ) -> Result<RemoteRun, CompareError> {
         let receipts = Arc::new(Receipts::default());
         let sources = self.workload.renamed(&format!("{}-{number}", self.prefix))?;
-        let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let options = SendOptions {
             pace: self.workload.senders_pace(),
             retry_for: GRACE,
@@ -213,10 +212,11 @@ impl RemotePlan<'_> {
             ..SendOptions::default()
         };
         let (stop, stopping) = watch::channel(false);
-        let (dial, shown) = ((self.dial)(variant), progress.clone());
-        let task = runtime.spawn(async move {
-            sender::run(dial.as_ref(), sources, options, shown, stopping).await
-        });
+        let sender = (self.sender)(variant).options(options).stop_when(stopping);
+        let sender = sources.into_iter().fold(sender, SenderBuilder::any);
+        let sender = runtime.block_on(sender.start())?;
+        let progress = sender.progress();
+        let task = runtime.spawn(sender.finish());
         let ended = supervise(self.limits(), &progress, || task.is_finished(), interrupted);
         let ended_at = Instant::now();
         stop.send_replace(true);

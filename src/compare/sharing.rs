@@ -120,7 +120,7 @@ impl Rig<'_> {
             }
             let receiver = ReceivingEnd::start(&cell, &far, &emulation)?;
             let witness = Arc::new(Witness::default());
-            let sender = SendingEnd::start(&cell, &near, receiver.address, &witness);
+            let sender = SendingEnd::start(&cell, &near, receiver.address, &witness)?;
             flows.push(Flow { cell, receiver, sender, witness });
         }
         let from = UnixNanos::now();

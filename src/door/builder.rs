@@ -24,7 +24,7 @@ use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{
-    self, DialSetup, Link, Reached, Transport, TransportChoice, TransportError,
+    self, Dial, DialSetup, Link, Reached, Transport, TransportChoice, TransportError,
 };
 use crate::wire::{ALPN, MAX_SOURCES};
 
@@ -56,7 +56,11 @@ pub struct SenderBuilder {
     spool: Option<PathBuf>,
     spool_options: Option<SpoolOptions>,
     stop: Option<watch::Receiver<bool>>,
+    watch: Option<Wrap>,
 }
+
+/// Stands before the way to the receiver.
+type Wrap = Box<dyn FnOnce(Box<dyn Dial>) -> Box<dyn Dial> + Send + Sync>;
 
 /// A source that is wanted.
 enum Wanted {
@@ -97,6 +101,7 @@ impl SenderBuilder {
             spool: None,
             spool_options: None,
             stop: None,
+            watch: None,
         }
     }
 
@@ -261,6 +266,16 @@ impl SenderBuilder {
         self
     }
 
+    /// Lets something stand before the way to the receiver, to watch each link that is opened.
+    #[cfg(feature = "cli")]
+    pub(crate) fn watched(
+        mut self,
+        watch: impl FnOnce(Box<dyn Dial>) -> Box<dyn Dial> + Send + Sync + 'static,
+    ) -> Self {
+        self.watch = Some(Box::new(watch));
+        self
+    }
+
     /// Checks all of it, looks the receiver's name up, and starts to send in a task of its own. It does not
     /// wait for the connection: frames can be pushed at once, and what is wrong with it is in the report.
     ///
@@ -316,6 +331,10 @@ impl SenderBuilder {
                 let reached = Reached::recall(receiver.clone(), self.reached);
                 transport::dial_either(&setup, &receiver, &via, reached)
             }
+        };
+        let dial = match self.watch {
+            Some(watch) => watch(dial),
+            None => dial,
         };
         let (memory, stop) = (self.memory, self.stop);
         Ok(Sender::run(Parts { dial, sources, pushed, options, memory, spool, stop }))

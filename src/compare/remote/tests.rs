@@ -21,7 +21,7 @@ fn plan() -> RemotePlan<'static> {
         repeat: 1,
         prefix: "p".to_owned(),
         receiver: "store:4433".to_owned(),
-        dial: &|_| panic!("nothing is sent here"),
+        sender: &|_| panic!("nothing is sent here"),
     }
 }
 
