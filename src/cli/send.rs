@@ -578,8 +578,12 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     }
     let rest = missing.saturating_sub(failed.len().min(NAMED) as u64);
     let Some((first, last)) = cut_off.first().zip(cut_off.last()) else {
-        if rest > 0 {
-            output::result(&format!("  and {rest} more; --json names them"));
+        match rest {
+            0 => {}
+            rest if failed.is_empty() => output::result(&format!(
+                "  {rest} had no room on disk in the spool; the next sender that names it declares them"
+            )),
+            rest => output::result(&format!("  and {rest} more; --json names them")),
         }
         return;
     };

@@ -171,6 +171,10 @@ impl Source for Pushed {
         state.tell_count();
     }
 
+    fn run_over(&self) {
+        self.end();
+    }
+
     fn let_go(&self, sequence: Sequence) {
         let mut state = self.state();
         if let Some(kept) = state.kept.get_mut(&sequence.0) {

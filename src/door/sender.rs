@@ -71,13 +71,11 @@ impl Sender {
         let (shown, left, closed) = (progress.clone(), pushed.clone(), room.clone());
         let task = tokio::spawn(async move {
             let mut report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
-            if let Some(spool) = spool {
-                report.spool = Some(spool.figures());
-                // The disk may take a while.
-                let _ = tokio::task::spawn_blocking(move || spool.close()).await;
-            }
             // Whoever waits for room, or for a receipt, waits no longer.
             closed.close();
+            if let Some(spool) = spool {
+                close(spool, &mut report).await;
+            }
             left.iter().for_each(|source| source.abandon());
             report
         });
@@ -150,6 +148,23 @@ impl Drop for Sender {
     }
 }
 
+/// Closes the spool at the end of a run, and says in its report what is in it then: frames that had no room on disk are
+/// not in it.
+async fn close(spool: Spool, report: &mut SendReport) {
+    let figures = spool.watch();
+    // The disk may take a while.
+    let closed = tokio::task::spawn_blocking(move || spool.close()).await;
+    report.spool = Some(figures());
+    let on_disk = closed.unwrap_or_default();
+    for source in &mut report.sources {
+        let of_it = on_disk.iter().find(|(name, _)| name.as_str() == source.name);
+        let there = of_it.map_or(0, |&(_, frames)| frames);
+        let lost = source.pending.saturating_sub(there);
+        source.pending -= lost;
+        source.missing += lost;
+    }
+}
+
 /// Stops the run when the user's own signal says so.
 async fn pass_on(mut from: watch::Receiver<bool>, stop: watch::Sender<bool>) {
     tokio::select! {
@@ -158,3 +173,7 @@ async fn pass_on(mut from: watch::Receiver<bool>, stop: watch::Sender<bool>) {
         else => {}
     }
 }
+
+#[cfg(test)]
+#[path = "sender_tests.rs"]
+mod tests;

@@ -77,7 +77,8 @@ pub async fn run(
     let (error, sessions) = (running.explain(&end), running.sessions);
     progress.ended();
     for (ledger, source) in ledgers.iter_mut().zip(&sources) {
-        // What came about while there was no session is of this run as well.
+        // What came about while there was no session is of this run as well, and nothing comes about behind it.
+        source.run_over();
         tend(source.as_ref(), ledger, None, Duration::ZERO);
         give_up(source.as_ref(), ledger);
     }

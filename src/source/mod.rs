@@ -134,6 +134,10 @@ pub trait Source: Send + Sync {
         let _ = (sequence, fate);
     }
 
+    /// The run is at its end, and takes no more of it: what is there by now is in its report. A source that is given frames
+    /// refuses those that come later.
+    fn run_over(&self) {}
+
     /// Why the list has ended before it was meant to, once it has: a command that failed, a folder that
     /// went away. The run then sends what there is, and says this at its end.
     fn failure(&self) -> Option<String> {

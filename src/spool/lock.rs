@@ -21,7 +21,14 @@ const MAX_BYTES: u64 = 256;
 
 /// The lock; it is this process's for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Lock(#[expect(dead_code, reason = "the lock is the open file's")] File);
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough where the process has forked: the child has it open as well.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Lock {
     /// Takes the folder, and makes it a spool where there is nothing in it.

@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, SourceName};
 use crate::source::Source;
 use disk::Disk;
 pub use error::SpoolError;
@@ -142,13 +142,15 @@ impl Spool {
     }
 
     /// Takes nothing more, and brings what is not settled to disk. What has no room there is lost, which the next
-    /// process declares. Blocks for as long as the disk takes.
-    pub fn close(mut self) {
+    /// process declares. Blocks for as long as the disk takes. The sources that were kept, and how many frames of each are
+    /// on disk then.
+    pub fn close(mut self) -> Vec<(SourceName, u64)> {
         self.hall.close();
         if let Some(keeper) = self.keeper.take() {
             // A panic of it has been told.
             let _ = keeper.join();
         }
+        self.hall.room().on_disk()
     }
 }
 

@@ -491,6 +491,15 @@ impl Room {
         }
     }
 
+    /// The sources, and how many frames of each are on disk.
+    pub(super) fn on_disk(&self) -> Vec<(SourceName, u64)> {
+        let is_on_disk = |kept: &&Kept| matches!(kept.at, At::Disk(_));
+        let of = |one: &Compartment| {
+            (one.source.clone(), one.kept.values().filter(is_on_disk).count() as u64)
+        };
+        self.compartments.iter().map(of).collect()
+    }
+
     /// How many frames these entries give up.
     pub(super) fn lost_of(entries: &[Entry]) -> u64 {
         let lost = entries.iter().filter_map(|entry| match entry {

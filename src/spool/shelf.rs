@@ -1,6 +1,7 @@
 //! A source as its spool has it.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ pub(super) struct Shelf {
     moment: (Instant, UnixNanos),
     /// How many frames were counted, this process's and those before.
     counted: Arc<Mutex<u64>>,
+    /// The run is over: frames that were not taken in yet are of it.
+    is_over: AtomicBool,
 }
 
 impl Shelf {
@@ -57,7 +60,8 @@ impl Shelf {
             inner.count_by(&Count::new(tell));
         }
         let (bell, moment) = (Mutex::default(), (Instant::now(), UnixNanos::now()));
-        Self { hall, inner, number, archive, recalled, bell, moment, counted }
+        let is_over = AtomicBool::new(false);
+        Self { hall, inner, number, archive, recalled, bell, moment, counted, is_over }
     }
 
     /// Rings for whoever sends it.
@@ -135,6 +139,10 @@ impl Source for Shelf {
 
     fn extent(&self) -> Extent {
         let (frames, ended) = self.hall.room().frames(self.number);
+        if self.is_over.load(Ordering::SeqCst) {
+            let frames = frames.max(self.recalled.frames + self.inner.extent().frames);
+            return Extent { frames, ended };
+        }
         Extent { frames, ended }
     }
 
@@ -166,6 +174,11 @@ impl Source for Shelf {
         if let Some(place) = self.inner_place(sequence) {
             self.inner.settled(place, fate);
         }
+    }
+
+    fn run_over(&self) {
+        self.inner.run_over();
+        self.is_over.store(true, Ordering::SeqCst);
     }
 
     fn failure(&self) -> Option<String> {
