@@ -23,7 +23,7 @@ import os
 
 from . import _native
 from ._receiver import AsyncReceiver, Frame, Receiver
-from ._report import ReceiveReport, SendReport
+from ._report import ReceiveReport, SendReport, SpoolFigures
 from ._sender import AsyncSender, Receipt, Sender
 from ._store import Pairs, Source, Store, StoredFrame
 from .errors import (
@@ -36,10 +36,15 @@ from .errors import (
     IdentityError,
     Incomplete,
     ListenError,
+    NotASpool,
     NotStored,
     PushError,
     ReceiveError,
     RunEnded,
+    SpoolDiskError,
+    SpoolError,
+    SpoolInUse,
+    SpoolVersionError,
     StartError,
     StoreError,
 )
@@ -66,6 +71,7 @@ __all__ = [
     "IdentityError",
     "Incomplete",
     "ListenError",
+    "NotASpool",
     "NotStored",
     "Pairs",
     "PushError",
@@ -77,6 +83,11 @@ __all__ = [
     "SendReport",
     "Sender",
     "Source",
+    "SpoolDiskError",
+    "SpoolError",
+    "SpoolFigures",
+    "SpoolInUse",
+    "SpoolVersionError",
     "StartError",
     "Store",
     "StoreError",

@@ -3,8 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Dict, List, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Dict, List
+
+
+def _frames(count: int) -> str:
+    return "1 frame is" if count == 1 else f"{count} frames are"
+
+
+@dataclass(frozen=True)
+class SpoolFigures:
+    """What a spool holds."""
+
+    memory_frames: int
+    """Frames in memory that are not on disk."""
+    memory_bytes: int
+    disk_frames: int
+    """Frames on disk, those of other sources that an earlier sender left among them."""
+    disk_bytes: int
+    dropped: int
+    """Frames that were dropped because it was full, since it was opened; they are declared."""
+    found: int
+    """Frames that earlier senders had left in it when it was opened."""
 
 
 @dataclass(frozen=True)
@@ -12,30 +32,35 @@ class SendReport:
     """What became of the frames of a sender. ``details`` has all fields of ``framelane send --json`` (docs/json.md)."""
 
     complete: bool
-    """True where every frame is stored, or declared dropped."""
+    """True where every frame is stored, or declared dropped; none waits in the spool."""
     sent: int
     """Frames sent and stored."""
     missing: int
     """Frames that are not stored and not declared dropped."""
     dropped: int
     """Frames that were declared dropped, as too late for their deadline; ``details`` has the reasons."""
+    pending: int
+    """Frames that wait in the spool, on disk, for the next sender that names it."""
+    spool: SpoolFigures | None
+    """What the spool held at the end, where there was one."""
     error: str | None
     """Why the run ended early, in words; every frame may be stored all the same."""
     details: Dict[str, Any] = field(repr=False)
 
     @staticmethod
-    def read(text: str, pushed: Sequence[str], taken: int) -> "SendReport":
-        """``taken`` frames of the sources ``pushed`` were handed over; one that was when the run was ending is in no report."""
+    def read(text: str) -> "SendReport":
         details = json.loads(text)
         sources: List[Dict[str, Any]] = details.get("sources", [])
         missing = sum(source.get("missing", 0) for source in sources)
-        known = sum(source.get("frames", 0) for source in sources if source.get("name") in pushed)
-        missing += max(0, taken - known)
+        pending = sum(source.get("pending", 0) for source in sources)
+        spool = details.get("spool")
         return SendReport(
-            complete=missing == 0,
+            complete=missing == 0 and pending == 0,
             sent=sum(source.get("sent", 0) for source in sources),
             missing=missing,
             dropped=sum(sum((source.get("dropped") or {}).values()) for source in sources),
+            pending=pending,
+            spool=None if spool is None else SpoolFigures(**{one.name: spool[one.name] for one in fields(SpoolFigures)}),
             error=details.get("error"),
             details=details,
         )
@@ -46,8 +71,12 @@ class SendReport:
         if why is None:
             failed = [one for source in self.details.get("sources", []) for one in source.get("failed", [])]
             why = f"{failed[0]['name']}: {failed[0]['reason']}" if failed else "they were not confirmed"
-        frames = "1 frame is" if self.missing == 1 else f"{self.missing} frames are"
-        return f"{frames} not stored: {why}" if self.missing else why
+        said = []
+        if self.missing:
+            said.append(f"{_frames(self.missing)} not stored: {why}")
+        if self.pending:
+            said.append(f"{_frames(self.pending)} in the spool, and sent by the next sender that names it")
+        return "; ".join(said) or why
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from types import TracebackType
 from typing import Any, Dict, Generator, Iterable, Mapping, Sequence, Tuple, Type, Union
@@ -10,15 +11,15 @@ from typing import Any, Dict, Generator, Iterable, Mapping, Sequence, Tuple, Typ
 from . import _codec, _native, _units
 from ._codec import Image
 from ._native import Body
-from ._report import SendReport
+from ._report import SendReport, SpoolFigures
 from ._units import Moment, Size, Span
 from .errors import Incomplete
 
 Pins = Union[str, Iterable[str], None]
 PerSource = Union[Span, Mapping[str, Span], None]
 
-DRAIN = 10.0
-"""Seconds for which frames are still sent when a ``with`` block ends by an exception, as the command line's ``--drain``."""
+END = 60.0
+"""Seconds that a sender that was told to stop has for its last words, and for bringing the spool to disk."""
 
 
 def as_list(given: Pins) -> list[str]:
@@ -76,8 +77,14 @@ class _Sending:
         deadline: PerSource = None,
         weight: Mapping[str, int] | None = None,
         memory: Size = "64MiB",
+        spool: "str | os.PathLike[str] | None" = None,
+        spool_size: Size | None = None,
+        spool_memory: Size | None = None,
+        when_full: str | None = None,
+        drain: Span = 10.0,
         retry_for: Span = 30.0,
         transport: str = "auto",
+        via: Union[str, Sequence[str]] = (),
         repair: str = "auto",
         authority: "str | os.PathLike[str] | None" = None,
         certs: "str | os.PathLike[str]" = "certs",
@@ -87,13 +94,18 @@ class _Sending:
         _codec.is_bgr(color)
         self._encode, self._color = encode, color
         self._names = names
+        self._drain_for = _units.seconds(drain)
+        places = {name: _units.path(path) for name, path in (folders or {}).items()}
         if deadline is None:
             deadlines: Dict[str, Span] = {}
         elif isinstance(deadline, Mapping):
             deadlines = dict(deadline)
         else:
-            deadlines = {name: deadline for name in names}
-        places = {name: _units.path(path) for name, path in (folders or {}).items()}
+            deadlines = {name: deadline for name in [*names, *places]}
+        if not names and not (spool is None and spool_memory is None and when_full is None):
+            raise ValueError("spool and what belongs to it are for sources whose frames are sent by this program, and there are none")
+        if spool is None and spool_size is not None:
+            raise ValueError("spool_size is of what is on disk: name the folder with spool=")
         self._native = _native.Sender(
             {
                 "receiver": receiver,
@@ -108,6 +120,11 @@ class _Sending:
                 "repair": repair,
                 "memory": _units.size(memory),
                 "retry_for": _units.seconds(retry_for),
+                "via": [via] if isinstance(via, str) else list(via),
+                "spool": None if spool is None else _units.path(spool),
+                "spool_size": None if spool_size is None else _units.size(spool_size),
+                "spool_memory": None if spool_memory is None else _units.size(spool_memory),
+                "when_full": when_full,
             }
         )
         self._report: SendReport | None = None
@@ -133,19 +150,25 @@ class _Sending:
         return self._native.pending
 
     @property
+    def spool(self) -> SpoolFigures | None:
+        """What is in the spool at present; ``None`` without one."""
+        figures = self._native.spool
+        return None if figures is None else SpoolFigures(*figures)
+
+    @property
     def report(self) -> SendReport | None:
         """What became of everything, once it has finished."""
         return self._report
 
     def stop(self) -> None:
-        """Ends at once: what is not confirmed by now is missing in the report. Does not wait."""
+        """Ends at once: what is not confirmed by now stays in the spool, or is missing in the report. Does not wait."""
         self._native.stop()
 
     def _encoded(self, image: Image, encode: str | None, color: str | None) -> Tuple[Body, str]:
         return _codec.encoded(image, encode or self._encode, color or self._color)
 
     def _ended(self, text: str) -> SendReport:
-        self._report = SendReport.read(text, self._names, self._native.taken)
+        self._report = SendReport.read(text)
         return self._report
 
 
@@ -159,8 +182,8 @@ class Sender(_Sending):
             receipt.wait(timeout=1.0)  # optional
 
     The end of the ``with`` block waits until every frame is stored, and raises :class:`~framelane.Incomplete` where one
-    is not. Where the block ends by an exception, Ctrl-C included, frames go on being sent for up to 10 s while there is
-    a connection; another Ctrl-C ends that as well.
+    is not. Where the block ends by an exception, Ctrl-C included, frames go on being sent for up to ``drain`` while there is
+    a connection; another Ctrl-C ends that as well. What is left then stays in the spool.
 
     May be used by several threads. Waits let other threads run, and end at once when a signal's handler raises.
 
@@ -174,14 +197,27 @@ class Sender(_Sending):
     :param deadline: how old a frame may be when it arrives, for all sources or by name: one that would be older is
         dropped and declared. Without it every frame is sent, however late.
     :param weight: shares of the link, 1 to 100 by the names of sources.
-    :param memory: memory for frames that are not settled; :meth:`send` waits while it is full.
+    :param memory: memory for frames that are not settled; :meth:`send` waits while it is full. With a spool, for those of
+        sources with a deadline.
+    :param spool: a folder in which frames are kept while the link cannot take them. What is in it when the process ends, or is
+        killed, is sent by the next sender that names it and a source of the same name; what was only in memory then is
+        declared. Frames of sources with a deadline are not kept, but accounted for.
+    :param spool_size: bytes on disk, at most; 10 GiB if nothing is said.
+    :param spool_memory: bytes in memory before that, of all sources; 64 MiB if nothing is said.
+    :param when_full: ``"wait"`` (:meth:`send` waits; the default) or ``"drop-oldest"`` (the oldest frames go, and are declared).
+        This, and ``spool_memory``, without ``spool`` make a spool in memory alone.
+    :param drain: how long frames are still sent when a ``with`` block ends by an exception.
     :param retry_for: how long to go on without a receiver; a program that is to run for days says ``"1d"``.
     :param transport: ``"auto"`` (QUIC where UDP gets through, else TCP, changed while frames are sent), or only ``"quic"``, ``"tcp"``,
         ``"tcp-per-frame"`` or ``"stop-and-wait"``.
+    :param via: links of this machine to leave by, by name or address: the first that leads to the receiver is used. With
+        ``transport="auto"``.
     :param repair: spare data behind live frames on lossy links: ``"auto"``, ``"off"`` or a share, ``"10%"``.
     :param authority: a file of certificate authorities (PEM) by which the receiver is trusted.
     :param certs: the folder of this machine's certificate and key, which are made where they are missing.
-    :raises StartError: something of these cannot be.
+    :raises SpoolError: the spool cannot be used: :class:`~framelane.SpoolInUse`, :class:`~framelane.SpoolVersionError`,
+        :class:`~framelane.NotASpool`, :class:`~framelane.SpoolDiskError`.
+    :raises StartError: something else of these cannot be.
     """
 
     def send(
@@ -248,11 +284,15 @@ class Sender(_Sending):
             self._drain()
         finally:
             self.stop()
-            self.finish(timeout=5.0)
+            try:
+                self.finish(timeout=END)
+            except TimeoutError:
+                # The exception that ended the block is the one to be seen.
+                logging.getLogger("framelane").warning("the sender has not ended within %.0f s", END)
 
     def _drain(self) -> None:
-        left = DRAIN
-        while left > 0 and self.connected and self._native.finish(0.1) is None:
+        left = self._drain_for
+        while left > 0 and self.connected and self._native.finish(min(0.1, left)) is None:
             left -= 0.1
 
 
@@ -316,7 +356,7 @@ class AsyncSender(_Sending):
             return
         try:
             if self.connected:
-                await asyncio.wait_for(self.finish(), DRAIN)
+                await asyncio.wait_for(self.finish(), self._drain_for)
         except asyncio.TimeoutError:
             pass
         finally:

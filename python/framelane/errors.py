@@ -20,6 +20,26 @@ class StartError(FramelaneError):
     """A sender cannot start: an address, a pin, a source or a certificate that cannot be used."""
 
 
+class SpoolError(StartError):
+    """The folder of a spool cannot be used. All of the following four."""
+
+
+class SpoolInUse(SpoolError):
+    """Another sender, of this process or of another, has it."""
+
+
+class SpoolVersionError(SpoolError):
+    """A version of framelane made it that this one does not know. Nothing in it was touched."""
+
+
+class NotASpool(SpoolError):
+    """There is something else in the folder."""
+
+
+class SpoolDiskError(SpoolError):
+    """The disk says no: it is full or read-only, or the folder may not be written."""
+
+
 class ListenError(FramelaneError):
     """A receiver cannot start: an address in use, nobody who may send, a store that cannot be opened."""
 

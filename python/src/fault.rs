@@ -16,6 +16,10 @@ pub(crate) enum Kind {
     Decode,
     Store,
     Forked,
+    SpoolInUse,
+    SpoolVersion,
+    NotASpool,
+    SpoolDisk,
 }
 
 impl Kind {
@@ -32,6 +36,10 @@ impl Kind {
             Self::Decode => "DecodeError",
             Self::Store => "StoreError",
             Self::Forked => "ForkedError",
+            Self::SpoolInUse => "SpoolInUse",
+            Self::SpoolVersion => "SpoolVersionError",
+            Self::NotASpool => "NotASpool",
+            Self::SpoolDisk => "SpoolDiskError",
         }
     }
 }

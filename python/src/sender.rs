@@ -3,13 +3,14 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use framelane::door::{PushError, SenderBuilder};
+use framelane::door::{PushError, SenderBuilder, StartError};
 use framelane::frame::ByteSize;
 use framelane::sender::{Progress, SendReport};
+use framelane::spool::{SpoolError, SpoolFigures, SpoolOptions, WhenFull};
 use framelane::transport::TransportChoice;
 use framelane::{Frame, Sender as Door};
 use futures_util::FutureExt;
@@ -31,6 +32,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long a receiver is looked for only to tell it that this is the end. It may be about to come back.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+type Figures = Box<dyn Fn() -> SpoolFigures + Send + Sync>;
 type Report = Shared<Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>>>;
 
 /// Frames on their way to a receiver.
@@ -43,10 +45,10 @@ pub(crate) struct Sender {
     progress: Arc<Progress>,
     report: Mutex<Option<Held<Report>>>,
     pin: String,
+    /// What is in the spool, where there is one.
+    spool: Option<Figures>,
     /// Their frames are none that were pushed.
     has_folders: bool,
-    /// Frames that were taken. Those that were taken when the run was ending are in no report.
-    taken: Arc<AtomicU64>,
 }
 
 /// What a sender is to do, as Python has put it.
@@ -65,6 +67,33 @@ struct Wanted {
     repair: String,
     memory: u64,
     retry_for: f64,
+    via: Vec<String>,
+    spool: Option<PathBuf>,
+    spool_size: Option<u64>,
+    spool_memory: Option<u64>,
+    when_full: Option<String>,
+}
+
+impl Wanted {
+    /// How much the spool holds, where there is to be one.
+    fn spool_options(&self) -> PyResult<Option<SpoolOptions>> {
+        if self.spool.is_none() && self.spool_memory.is_none() && self.when_full.is_none() {
+            return Ok(None);
+        }
+        let mut options = SpoolOptions::default();
+        options.size = self.spool_size.map_or(options.size, ByteSize);
+        options.memory = self.spool_memory.map_or(options.memory, ByteSize);
+        options.when_full = match self.when_full.as_deref() {
+            None | Some("wait") => WhenFull::Wait,
+            Some("drop-oldest") => WhenFull::DropOldest,
+            Some(other) => {
+                return Err(PyValueError::new_err(format!(
+                    "when_full={other:?}: there are \"wait\" (send waits) and \"drop-oldest\" (and declare them)"
+                )));
+            }
+        };
+        Ok(Some(options))
+    }
 }
 
 /// One frame, as Python has put it: the source, the bytes, the end of its name or all of it, and when it was captured, in
@@ -88,6 +117,7 @@ impl Pushed {
 }
 
 fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
+    let spool = wanted.spool_options()?;
     let mut to = Door::to(wanted.receiver)
         .certs(wanted.certs)
         .transport(read::<TransportChoice>(&wanted.transport)?)
@@ -104,9 +134,22 @@ fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
         to = to.weight(source, read(&weight.to_string())?);
     }
     for (source, age) in wanted.deadlines {
-        to = to.deadline(source, span(age)?);
+        let age = span(age)?;
+        if age.is_zero() {
+            return Err(PyValueError::new_err(
+                "no frame arrives in no time; a deadline is \"200ms\", say",
+            ));
+        }
+        to = to.deadline(source, age);
     }
-    Ok(to)
+    to = wanted.via.into_iter().fold(to, SenderBuilder::via);
+    if let Some(options) = spool {
+        to = to.spool_options(options);
+    }
+    Ok(match wanted.spool {
+        Some(folder) => to.spool(folder),
+        None => to,
+    })
 }
 
 /// Something by the words that the command line has for it.
@@ -133,11 +176,12 @@ impl Sender {
         let started = engine.wait(py, None, starting)?;
         let door = match started {
             Some(Ok(Ok(door))) => door,
-            Some(Ok(Err(error))) => return Err(raise(py, Kind::Start, error)),
+            Some(Ok(Err(error))) => return Err(raise(py, unstarted(&error), error)),
             Some(Err(error)) => return Err(raise(py, Kind::Start, error)),
             None => return Err(raise(py, Kind::Start, "it did not start")),
         };
         let progress = door.progress();
+        let spool = door.spool().map(|figures| Box::new(figures) as Figures);
         Ok(Self {
             engine,
             door: Held::new(engine, Arc::new(RwLock::new(Some(door)))),
@@ -145,8 +189,8 @@ impl Sender {
             progress,
             report: Mutex::default(),
             pin,
+            spool,
             has_folders,
-            taken: Arc::default(),
         })
     }
 
@@ -160,7 +204,7 @@ impl Sender {
     #[pyo3(signature = (pushed, timeout=None))]
     fn push(&self, py: Python<'_>, pushed: Pushed, timeout: Option<f64>) -> PyResult<Receipt> {
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let pushing = push(self.door.get().clone(), self.taken.clone(), source, frame);
+        let pushing = push(self.door.get().clone(), source, frame);
         match self.engine.wait(py, seconds(timeout)?, pushing)? {
             Some(pushed) => self.receipt(py, pushed),
             None => Err(PyTimeoutError::new_err(
@@ -174,8 +218,7 @@ impl Sender {
     fn push_soon<'py>(&self, py: Python<'py>, pushed: Pushed) -> PyResult<Bound<'py, PyAny>> {
         self.engine.check(py)?;
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let mut pushing =
-            Box::pin(push(self.door.get().clone(), self.taken.clone(), source, frame));
+        let mut pushing = Box::pin(push(self.door.get().clone(), source, frame));
         let at_once = pushing.as_mut().now_or_never();
         if let Some(pushed) = at_once {
             return Ok(Bound::new(py, self.receipt(py, pushed)?)?.into_any());
@@ -218,10 +261,13 @@ impl Sender {
         })
     }
 
-    /// Frames that were taken.
+    /// What is in the spool: frames and bytes in memory, frames and bytes on disk, frames that were dropped because it was
+    /// full, frames that were found in it.
     #[getter]
-    fn taken(&self) -> u64 {
-        self.taken.load(Ordering::Relaxed)
+    fn spool(&self) -> Option<(u64, u64, u64, u64, u64, u64)> {
+        let figures = (self.spool.as_ref()?)();
+        let SpoolFigures { memory_frames, memory_bytes, disk_frames, disk_bytes, .. } = figures;
+        Some((memory_frames, memory_bytes, disk_frames, disk_bytes, figures.dropped, figures.found))
     }
 
     /// True while there is a session.
@@ -283,6 +329,17 @@ impl Sender {
     }
 }
 
+/// What kind of exception says why a sender does not start.
+fn unstarted(error: &StartError) -> Kind {
+    match error {
+        StartError::Spool(SpoolError::InUse { .. }) => Kind::SpoolInUse,
+        StartError::Spool(SpoolError::Version { .. }) => Kind::SpoolVersion,
+        StartError::Spool(SpoolError::NotASpool { .. }) => Kind::NotASpool,
+        StartError::Spool(_) => Kind::SpoolDisk,
+        _ => Kind::Start,
+    }
+}
+
 fn refused(py: Python<'_>, error: &PushError) -> PyErr {
     let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
     raise(py, kind, error)
@@ -300,25 +357,30 @@ async fn finish(door: Door, progress: &Progress, stop: &watch::Sender<bool>) -> 
         if let Ok(report) = tokio::time::timeout(LOOK, finish.as_mut()).await {
             return report;
         }
-        alone = if progress.is_connected() { Duration::ZERO } else { alone + LOOK };
+        let is_alone = !progress.is_connected() && is_settled(progress);
+        alone = if is_alone { alone + LOOK } else { Duration::ZERO };
         if alone > FAREWELL {
             stop.send_replace(true);
         }
     }
 }
 
+/// True where no frame is left, of those in the spool as well.
+fn is_settled(progress: &Progress) -> bool {
+    progress.sources.iter().all(|source| {
+        source.settled.load(Ordering::Relaxed) >= source.frames.load(Ordering::Relaxed)
+    })
+}
+
 async fn push(
     door: Arc<RwLock<Option<Door>>>,
-    taken: Arc<AtomicU64>,
     source: String,
     frame: Frame,
 ) -> Result<framelane::Receipt, PushError> {
-    let pushed = match &*door.read().await {
+    match &*door.read().await {
         Some(door) => door.push(&source, frame).await,
         None => Err(PushError::Ended),
-    };
-    taken.fetch_add(u64::from(pushed.is_ok()), Ordering::Relaxed);
-    pushed
+    }
 }
 
 fn as_json(report: &SendReport) -> PyResult<String> {

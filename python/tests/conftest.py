@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import threading
+import time
 from typing import Any, Callable, Iterator
 
 import numpy as np
@@ -86,3 +87,15 @@ class Beside(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._result
+
+
+def listen_again(listen: Callable[[], Any]) -> Any:
+    """A port can be in use for a moment longer, while senders are told."""
+    end = time.monotonic() + LIMIT
+    while True:
+        try:
+            return listen()
+        except framelane.ListenError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import framelane
-from conftest import LIMIT
+from conftest import LIMIT, listen_again
 
 
 def test_an_array_arrives_as_it_was_sent(ends, rng):
@@ -333,7 +333,7 @@ def test_nothing_is_lost_where_the_receiver_is_restarted(ends, tmp_path, rng):
         receiver.close()
         for image in images[20:40]:
             sender.send("visible", image)
-        again = _listen_again(lambda: ends.receiver(address, out=out))
+        again = listen_again(lambda: ends.receiver(address, out=out))
         for image in images[40:]:
             sender.send("visible", image)
         report = sender.finish(timeout=LIMIT)
@@ -343,18 +343,6 @@ def test_nothing_is_lost_where_the_receiver_is_restarted(ends, tmp_path, rng):
     assert [int(sequence) for sequence in stored.sequence] == list(range(60))
     for frame, image in zip(stored, images):
         np.testing.assert_array_equal(frame.array(), image)
-
-
-def _listen_again(listen):
-    """A port can be in use for a moment longer, while senders are told."""
-    end = time.monotonic() + LIMIT
-    while True:
-        try:
-            return listen()
-        except framelane.ListenError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 def test_a_receiver_that_goes_with_the_last_frame_is_not_waited_for(ends):
