@@ -4,6 +4,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::hall::Hall;
 use super::room::{At, Space};
 use super::shelf::Shelf;
 use crate::frame::{Sequence, UnixNanos};
@@ -39,12 +40,36 @@ pub(super) fn start(shelf: &Arc<Shelf>) -> io::Result<()> {
     shelf.inner.wake_by(&Bell::calling(move || rope.ring()));
     let shelf = shelf.clone();
     let name = format!("spool {}", shelf.inner.name());
-    std::thread::Builder::new().name(name).spawn(move || run(&shelf, &rung)).map(drop)
+    let taking = Taking::begin(&shelf.hall);
+    let work = move || {
+        let _taking = taking;
+        run(&shelf, &rung);
+    };
+    std::thread::Builder::new().name(name).spawn(work).map(drop)
+}
+
+/// One that takes frames in, for which the spool waits when it is closed.
+struct Taking(Arc<Hall>);
+
+impl Taking {
+    fn begin(hall: &Arc<Hall>) -> Self {
+        hall.room().intakes += 1;
+        Self(hall.clone())
+    }
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        self.0.room().intakes -= 1;
+        self.0.tell();
+    }
 }
 
 fn run(shelf: &Shelf, rung: &Rung) {
     let mut taken = 0;
     loop {
+        // Looked at first: what has come about before that is taken in still.
+        let is_over = is_over(shelf);
         let extent = shelf.inner.extent();
         while taken < extent.frames {
             if !take(shelf, Sequence(taken)) {
@@ -58,10 +83,10 @@ fn run(shelf: &Shelf, rung: &Rung) {
             shelf.ring();
             return;
         }
-        rung.wait(LOOK);
-        if is_over(shelf) {
+        if is_over {
             return;
         }
+        rung.wait(LOOK);
     }
 }
 
@@ -93,11 +118,12 @@ fn take(shelf: &Shelf, place: Sequence) -> bool {
     if is_held {
         room.waiting += 1;
         loop {
-            if room.closing || room.abandoned {
+            let now = Instant::now();
+            if room.abandoned || (room.closing && room.is_stuck(bytes, now)) {
                 room.waiting -= 1;
                 return false;
             }
-            match room.space(bytes, Instant::now()) {
+            match room.space(bytes, now) {
                 Space::Free => break,
                 Space::Wait => {
                     shelf.hall.tell();

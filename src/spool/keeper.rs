@@ -14,6 +14,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// What was written is brought to the medium this often: a power cut loses what is younger.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a source that gives nothing is waited for at the end.
+const LAST_FRAMES: Duration = Duration::from_secs(5);
+
 /// Works until the spool is closed or abandoned.
 pub(super) fn run(hall: &Hall) {
     work(hall);
@@ -24,15 +27,19 @@ pub(super) fn run(hall: &Hall) {
 
 fn work(hall: &Hall) {
     let mut keeper = Keeper { hall, synced: Instant::now(), is_dirty: false, told: None };
+    let mut idle_since = Instant::now();
     loop {
         let room = hall.room();
         if room.abandoned {
             return;
         }
-        let closing = room.closing;
+        let (closing, is_taking) = (room.closing, room.intakes > 0);
         drop(room);
         let worked = keeper.work();
-        if closing && !worked {
+        if worked || !closing {
+            idle_since = Instant::now();
+        }
+        if closing && !worked && (!is_taking || idle_since.elapsed() > LAST_FRAMES) {
             return keeper.end();
         }
         if !worked {

@@ -140,6 +140,8 @@ pub(super) struct Room {
     /// Runs of which nothing is left.
     pub(super) over: Vec<RunId>,
     pub(super) waiting: usize,
+    /// Threads that take frames in.
+    pub(super) intakes: usize,
     /// The journal has something to say that must not be lost in a power cut.
     pub(super) is_urgent: bool,
     pub(super) closing: bool,
@@ -170,6 +172,7 @@ impl Room {
             useless: Vec::new(),
             over: Vec::new(),
             waiting: 0,
+            intakes: 0,
             is_urgent: false,
             closing: false,
             abandoned: false,
@@ -226,18 +229,31 @@ impl Room {
 
     /// Whether there is room for a frame of so many bytes. One always has room in memory.
     pub(super) fn space(&self, bytes: u64, now: Instant) -> Space {
-        if self.memory == 0 || self.memory.saturating_add(bytes) <= self.options.memory.0 {
+        if self.has_memory(bytes) {
             return Space::Free;
         }
+        match self.options.when_full {
+            WhenFull::DropOldest if self.is_full(now) => Space::Full,
+            _ => Space::Wait,
+        }
+    }
+
+    /// Whether a frame of so many bytes will have no room until frames have gone to the receiver.
+    pub(super) fn is_stuck(&self, bytes: u64, now: Instant) -> bool {
+        !self.has_memory(bytes) && self.is_full(now)
+    }
+
+    fn has_memory(&self, bytes: u64) -> bool {
+        self.memory == 0 || self.memory.saturating_add(bytes) <= self.options.memory.0
+    }
+
+    /// Whether the disk takes nothing more of what is in memory.
+    fn is_full(&self, now: Instant) -> bool {
         let oldest = self.oldest_in_memory().map_or(0, |(_, _, bytes)| bytes);
         let has_writing = self.compartments.iter().any(|one| {
             one.in_memory.iter().any(|place| matches!(one.kept[place].at, At::Writing(_)))
         });
-        let is_full = !self.takes(oldest, now) && !has_writing;
-        match self.options.when_full {
-            WhenFull::DropOldest if is_full => Space::Full,
-            _ => Space::Wait,
-        }
+        !self.takes(oldest, now) && !has_writing
     }
 
     /// Whether the disk takes a frame of so many bytes now.

@@ -236,6 +236,22 @@ fn what_a_killed_process_had_on_disk_is_sent_and_what_it_had_in_memory_declared(
 }
 
 #[test]
+fn what_came_about_just_before_the_end_goes_to_disk_as_well() {
+    for memory in [1 << 20, 15_000] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SpoolOptions { memory: ByteSize(memory), ..SpoolOptions::default() };
+        let spool = Spool::open(folder.path(), options, RECEIVER).unwrap();
+        let (camera, _kept) = keep(&spool, true);
+        camera.give(20, 10_000);
+        let closed = spool.close();
+        assert_eq!(closed, [(camera.name().clone(), 20)], "with {memory} bytes of memory");
+        let spool = eager(folder.path());
+        let (_, kept) = keep(&spool, true);
+        assert_eq!(recall(&kept).left, [0..20]);
+    }
+}
+
+#[test]
 fn a_process_that_is_killed_before_its_first_frame_has_none() {
     let folder = tempfile::tempdir().unwrap();
     let spool = eager(folder.path());
