@@ -483,7 +483,13 @@ impl State<'_> {
                 Some(format!("source {name} has a defect and gives no more frames: {why}"));
             return;
         }
-        let message = self.lanes[lane].worked(done, &mut self.run.ledgers[lane]);
+        let ledger = &mut self.run.ledgers[lane];
+        if done.has_failed() {
+            // The source may have dropped it meanwhile, and says so itself.
+            let dropped = tend(self.run.sources[lane].as_ref(), ledger, None, Duration::ZERO);
+            self.lanes[lane].forget(&dropped);
+        }
+        let message = self.lanes[lane].worked(done, ledger);
         self.outbox.extend(message);
         self.show(lane);
     }

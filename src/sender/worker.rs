@@ -32,6 +32,17 @@ pub(super) enum Done {
     Broken { why: String },
 }
 
+impl Done {
+    /// True where frames could not be had.
+    pub(super) fn has_failed(&self) -> bool {
+        match self {
+            Self::Described { failed, .. } => !failed.is_empty(),
+            Self::Failed { .. } => true,
+            Self::Read { .. } | Self::Broken { .. } => false,
+        }
+    }
+}
+
 /// Starts a source's thread; it ends when the returned sender is dropped. `lane` marks its results.
 pub(super) fn start(
     lane: usize,

@@ -247,7 +247,7 @@ fn what_came_about_just_before_the_end_goes_to_disk_as_well() {
         assert_eq!(closed, [(camera.name().clone(), 20)], "with {memory} bytes of memory");
         let spool = eager(folder.path());
         let (_, kept) = keep(&spool, true);
-        assert_eq!(recall(&kept).left, [0..20]);
+        assert_eq!(recall(&kept).left, std::slice::from_ref(&(0..20)));
     }
 }
 
