@@ -5,6 +5,7 @@ mod bodies;
 mod fair;
 mod floods;
 mod frames;
+mod gaps;
 mod peer;
 mod receiver;
 mod sessions;
