@@ -9,6 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{log, output};
+use crate::transport::worker_threads;
 
 /// Threads for calls that block, file systems' above all, which are there from the beginning: the runtime
 /// leaves work that finds no thread lying where the system gives it no more.
@@ -26,7 +27,7 @@ const FOR_GOOD: Duration = Duration::from_secs(1 << 32);
 /// # Errors
 /// Where the system gives not as many.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let workers = worker_threads();
     let needed = workers + KEPT_THREADS;
     let short = |why: String| {
         anyhow!(

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::CompareError;
 use crate::link::NamespaceHandle;
+use crate::transport::worker_threads;
 
 /// How long threads may take to end. A thread that does not (it waits for a frame that never
 /// comes) is left to itself, and its processor time is not counted.
@@ -78,6 +79,7 @@ impl End {
         let (counted, trouble) = (meter.nanos.clone(), failed.clone());
         let namespace = namespace.clone();
         let runtime = Builder::new_multi_thread()
+            .worker_threads(worker_threads())
             .thread_name(name)
             .enable_all()
             .on_thread_start(move || {

@@ -1,7 +1,9 @@
 //! The erasure code: a body's repair shards, and a body from enough shards.
 
-use reed_solomon_simd::{Error, ReedSolomonDecoder, ReedSolomonEncoder};
+use reed_solomon_simd::rate::{DefaultRateDecoder, RateDecoder};
+use reed_solomon_simd::{Error, ReedSolomonEncoder};
 
+use super::engine::ShortEngine;
 use super::{Plan, RepairError};
 
 /// The repair shards of `body`, one after another: `plan.repair_len()` bytes.
@@ -54,7 +56,7 @@ pub fn warm_up() {
 
 /// A body being put together from whole shards.
 pub(super) struct Mending {
-    decoder: ReedSolomonDecoder,
+    decoder: DefaultRateDecoder<ShortEngine>,
     plan: Plan,
     /// The data shards, room for the padding included.
     shards: Vec<u8>,
@@ -62,9 +64,10 @@ pub(super) struct Mending {
 
 impl Mending {
     pub(super) fn new(plan: &Plan) -> Result<Self, RepairError> {
-        let decoder =
-            ReedSolomonDecoder::new(plan.data_shards(), plan.repair_shards(), plan.shard_len())
-                .map_err(code_failed)?;
+        let (data, repair) = (plan.data_shards(), plan.repair_shards());
+        let engine = ShortEngine::default();
+        let decoder = DefaultRateDecoder::new(data, repair, plan.shard_len(), engine, None)
+            .map_err(code_failed)?;
         let shards = vec![0; plan.data_shards() * plan.shard_len()];
         Ok(Self { decoder, plan: *plan, shards })
     }

@@ -27,6 +27,7 @@ mod assembly;
 mod chance;
 mod code;
 mod decide;
+mod engine;
 mod loss;
 mod mode;
 mod pieces;

@@ -197,6 +197,7 @@ impl<'a> Session<'a> {
         let mut glance = Glance::default();
         let bell = state.run.bell.clone();
         let mut better = dial.better(via, path);
+        let mut alarm = None;
         loop {
             // Everything that is there already is taken before anything is started or waited for:
             // waking up for each frame, receipt and message by itself costs more than they do.
@@ -264,7 +265,7 @@ impl<'a> Session<'a> {
                 },
                 () = path.drained(), if sendable.is_none() => glance.forget(),
                 () = bell.rung() => {}
-                () = sleep_until(wake) => {
+                () = sleep_until(&mut alarm, wake) => {
                     // What has come meanwhile is taken before the receiver is judged by it.
                     if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
                         return protocol_error(end, what).await;
@@ -515,10 +516,12 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
 }
 
-async fn sleep_until(when: Option<Instant>) {
-    match when {
-        // A millisecond late here is a millisecond late at the other end.
-        Some(when) => Alarm::new(when).await,
-        None => std::future::pending().await,
-    }
+/// Sleeps until then; for ever, where there is no such time. Cancel safe: the alarm is kept for the next time, since
+/// to make one costs five calls to the kernel.
+async fn sleep_until(alarm: &mut Option<Alarm>, when: Option<Instant>) {
+    let Some(when) = when else { return std::future::pending().await };
+    // A millisecond late here is a millisecond late at the other end.
+    let alarm = alarm.get_or_insert_with(|| Alarm::new(when));
+    alarm.reset(when);
+    alarm.await;
 }

@@ -30,6 +30,7 @@ mod reached;
 mod route;
 pub mod stop_and_wait;
 pub mod tcp;
+mod threads;
 mod via;
 mod voice;
 
@@ -52,6 +53,7 @@ pub use leave::Link;
 pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{DialSetup, ListenSetup, dial, dial_by_name, dial_either, listen, resolve};
 pub use reached::{Reached, Way};
+pub use threads::worker_threads;
 pub use via::{Better, TransportChoice, Via};
 pub use voice::Voice;
 

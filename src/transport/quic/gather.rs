@@ -1,4 +1,7 @@
-//! Fewer acknowledgements over a thin way back, without a word about it on the wire.
+//! Fewer wake-ups and acknowledgements, without a word about it on the wire.
+//!
+//! At 50 Mbit/s a packet comes every fifth of a millisecond, and to take each by itself costs a receiver more than
+//! what is in it. So what comes in within a small part of the round trip is taken together.
 //!
 //! quinn acknowledges every second packet, but whatever it is given at once with a single one. Where the way back
 //! to a sender is thin, acknowledgements fill its queue, and the sender takes the time that they wait there for
@@ -38,6 +41,12 @@ const GAIN: f64 = 1.15;
 /// Looks between two trials; twice as many after each that has shown nothing.
 const PAUSE_LOOKS: u32 = 300;
 const MOST_PAUSE_LOOKS: u32 = 36_000;
+/// On any path packets are gathered for this part of the least round trip, ...
+const LIGHT_PART: u32 = 40;
+/// ... and no longer than that, ...
+const MOST_LIGHT: Duration = Duration::from_micros(1_250);
+/// ... nor at all where it would be less: it saves nothing then.
+const LEAST_LIGHT: Duration = Duration::from_micros(400);
 /// The first step, and the last one; each is twice the one before.
 const FIRST_GATHERING: Duration = Duration::from_millis(4);
 const LONGEST_GATHERING: Duration = Duration::from_millis(16);
@@ -97,6 +106,12 @@ impl Gauge {
         self.gathering
     }
 
+    /// For how long to gather on any path, which saves work and costs next to no time.
+    pub fn light(&self) -> Duration {
+        let part = (self.least / LIGHT_PART).min(MOST_LIGHT);
+        if self.looks.is_empty() || part < LEAST_LIGHT { Duration::ZERO } else { part }
+    }
+
     fn maybe_try(&mut self) {
         let queued = self.looks.iter().filter(|(_, queued)| *queued).count();
         if queued < SURE_LOOKS || self.pause > 0 || self.gathering >= LONGEST_GATHERING {
@@ -123,11 +138,21 @@ impl Gauge {
     }
 }
 
-/// The longest gathering that one of the connections of a socket wants.
+/// For how long a socket gathers: as long as one of its connections needs whose way back is thin, and otherwise
+/// as long as suits all of them.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    wishes: Mutex<HashMap<usize, Duration>>,
+    wishes: Mutex<HashMap<usize, Wish>>,
     micros: AtomicU64,
+}
+
+/// What a connection wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Wish {
+    /// Because its way back is thin.
+    thin: Duration,
+    /// What costs it no time that matters.
+    light: Duration,
 }
 
 impl Pace {
@@ -135,25 +160,29 @@ impl Pace {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
     }
 
-    fn wish(&self, connection: usize, gathering: Duration) {
+    /// Takes what a connection wants; nothing, once it has gone.
+    fn wish(&self, connection: usize, wish: Option<Wish>) {
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        if gathering.is_zero() {
-            wishes.remove(&connection);
-        } else {
-            wishes.insert(connection, gathering);
-        }
-        let longest = wishes.values().max().map_or(0, |longest| longest.as_micros());
-        self.micros.store(u64::try_from(longest).unwrap_or(0), Ordering::Relaxed);
+        match wish {
+            Some(wish) => wishes.insert(connection, wish),
+            None => wishes.remove(&connection),
+        };
+        let thin = wishes.values().map(|wish| wish.thin).max();
+        let light = wishes.values().map(|wish| wish.light).min();
+        let pace = thin.max(light).unwrap_or_default();
+        self.micros.store(u64::try_from(pace.as_micros()).unwrap_or(0), Ordering::Relaxed);
     }
 }
 
 /// Looks at the way back of a connection until it has ended.
 pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
     let id = connection.stable_id();
+    // A sender of which nothing is known yet keeps the others' packets from waiting.
+    pace.wish(id, Some(Wish::default()));
     let looking = async {
         let mut gauge = Gauge::default();
         let mut before = connection.stats();
-        let mut gathering = Duration::ZERO;
+        let mut wished = Wish::default();
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -161,13 +190,16 @@ pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
             let stats = connection.stats();
             let sent = stats.udp_tx.datagrams.saturating_sub(before.udp_tx.datagrams);
             let received = stats.udp_rx.datagrams.saturating_sub(before.udp_rx.datagrams);
-            let wanted = gauge.look(stats.path.rtt, sent, received);
+            let thin = gauge.look(stats.path.rtt, sent, received);
             before = stats;
-            if wanted != gathering {
-                gathering = wanted;
+            let wish = Wish { thin, light: gauge.light() };
+            if wish.thin != wished.thin {
                 let address = connection.remote_address();
-                tracing::debug!(%address, ?gathering, "acknowledgements: the way back is thin");
-                pace.wish(id, gathering);
+                tracing::debug!(%address, gathering = ?thin, "acknowledgements: the way back is thin");
+            }
+            if wish != wished {
+                wished = wish;
+                pace.wish(id, Some(wish));
             }
         }
     };
@@ -175,7 +207,7 @@ pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
         () = looking => {}
         _ = connection.closed() => {}
     }
-    pace.wish(id, Duration::ZERO);
+    pace.wish(id, None);
 }
 
 /// A socket that gives what comes in together, at the pace that its connections want.
@@ -191,9 +223,21 @@ pub(super) struct GatheringSocket {
 /// Whether what has come is given now.
 #[derive(Debug, Default)]
 struct Gate {
-    opens: Option<Alarm>,
+    /// When it opens, while it is closed.
+    opens: Option<Instant>,
+    alarm: Option<Alarm>,
     /// Whether anything was given since it opened.
     given: bool,
+}
+
+impl Gate {
+    /// True until the time has come, by which it wakes the caller. One alarm does for all times: another would
+    /// cost five calls to the kernel.
+    fn is_closed_until(&mut self, opens: Instant, cx: &mut Context) -> bool {
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(opens));
+        alarm.reset(opens);
+        Pin::new(alarm).poll(cx).is_pending()
+    }
 }
 
 impl GatheringSocket {
@@ -223,8 +267,8 @@ impl AsyncUdpSocket for GatheringSocket {
     ) -> Poll<io::Result<usize>> {
         let pace = self.pace.get();
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opens) = &mut gate.opens {
-            if !pace.is_zero() && Pin::new(opens).poll(cx).is_pending() {
+        if let Some(opens) = gate.opens {
+            if !pace.is_zero() && gate.is_closed_until(opens, cx) {
                 return Poll::Pending;
             }
             gate.opens = None;
@@ -234,7 +278,7 @@ impl AsyncUdpSocket for GatheringSocket {
             gate.given = true;
         } else if std::mem::take(&mut gate.given) && !pace.is_zero() {
             // All that had come is given; what comes next waits.
-            gate.opens = Some(Alarm::new(Instant::now() + pace));
+            gate.opens = Some(Instant::now() + pace);
         }
         received
     }
@@ -309,15 +353,39 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_wish_counts_until_it_is_given_up() {
+    fn what_all_can_bear_is_gathered_and_what_one_needs() {
         let pace = Pace::default();
+        let us = Duration::from_micros;
+        let wish = |thin, light| Some(Wish { thin: us(thin), light: us(light) });
+        pace.wish(1, wish(0, 1_250));
+        assert_eq!(pace.get(), us(1_250));
+        pace.wish(2, wish(0, 0));
+        assert_eq!(pace.get(), us(0), "another is near, and would notice");
+        pace.wish(3, wish(16_000, 800));
+        pace.wish(4, wish(4_000, 800));
+        assert_eq!(pace.get(), us(16_000));
+        pace.wish(3, None);
+        assert_eq!(pace.get(), us(4_000));
+        pace.wish(4, None);
+        pace.wish(2, None);
+        assert_eq!(pace.get(), us(1_250));
+        pace.wish(1, None);
+        assert_eq!(pace.get(), us(0));
+    }
+
+    #[test]
+    fn far_senders_packets_are_taken_together_and_near_ones_at_once() {
+        let light = |rtt| {
+            let mut gauge = Gauge::default();
+            assert_eq!(gauge.light(), Duration::ZERO, "nothing is known yet");
+            gauge.look(rtt, 10, 20);
+            gauge.look(rtt * 3, 10, 20);
+            gauge.light()
+        };
         let ms = Duration::from_millis;
-        pace.wish(1, ms(4));
-        pace.wish(2, ms(16));
-        assert_eq!(pace.get(), ms(16));
-        pace.wish(2, Duration::ZERO);
-        assert_eq!(pace.get(), ms(4));
-        pace.wish(1, Duration::ZERO);
-        assert_eq!(pace.get(), Duration::ZERO);
+        assert_eq!(light(Duration::from_micros(400)), Duration::ZERO);
+        assert_eq!(light(ms(10)), Duration::ZERO);
+        assert_eq!(light(ms(40)), ms(1), "by the least round trip");
+        assert_eq!(light(ms(600)), MOST_LIGHT);
     }
 }

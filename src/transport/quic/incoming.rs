@@ -6,6 +6,7 @@ use crate::frame::{Frame, Sequence, UnixNanos};
 use crate::repair::{
     Arrival as Body, Assembly, Head, Layout, Limits, Plan, Progress, RepairError, TrailerMark,
 };
+use crate::transport::threads::beside_packets;
 use crate::transport::{Account, ArrivedFrame, Claim, Intake, SourceCount};
 use crate::wire::{Decoded, FrameHeader, MAX_HEADER_BYTES, RefusalCode, SourceId, WireError};
 
@@ -61,7 +62,10 @@ impl<'a> Incoming<'a> {
         self.claim_for(chunk.len() as u64).await;
         let malformed = RefCell::new(None);
         let seen = RefCell::new(None);
-        let progress = self.assembly.accept(offset, chunk, |bytes| head(bytes, &seen, &malformed));
+        let mends = self.may_mend(chunk.len() as u64);
+        let assembly = &mut self.assembly;
+        let accept = || assembly.accept(offset, chunk, |bytes| head(bytes, &seen, &malformed));
+        let progress = beside_packets(mends, accept);
         if let Some(header) = seen.into_inner() {
             self.look_at(header)?;
         }
@@ -83,6 +87,13 @@ impl<'a> Incoming<'a> {
     /// Whether the stream carries repair, of which more may come than is needed.
     pub(super) fn has_repair(&self) -> bool {
         self.assembly.layout().is_some_and(|layout| layout.repair.is_some())
+    }
+
+    /// The bytes of a body that this chunk may be enough to mend; 0 where it cannot be.
+    fn may_mend(&self, more: u64) -> u64 {
+        let layout = self.assembly.layout().filter(|layout| layout.repair.is_some());
+        let body = layout.map_or(0, |layout| layout.body_len);
+        if self.assembly.received() + more >= body { body } else { 0 }
     }
 
     /// Memory is claimed for what has come, in steps, and never for what is merely announced.

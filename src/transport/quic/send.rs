@@ -16,6 +16,7 @@ use super::repairing::{self, Repairing};
 use super::{close, settings, varint};
 use crate::repair::{Plan, Repair, RepairMode, TrailerMark};
 use crate::transport::OutgoingFrame;
+use crate::transport::threads::beside_packets;
 use crate::wire::{CloseCode, FrameHeader, RefusalCode, RepairLayout};
 
 /// Counters of the frames of one connection.
@@ -110,7 +111,8 @@ pub(super) async fn frames(
         });
         let underway = Underway::new(&counters, known.bytes);
         let late = frame.late;
-        let outgoing = pieces(frame, repair, &counters.repair);
+        let encoded = if repair.is_some() { known.bytes } else { 0 };
+        let outgoing = beside_packets(encoded, || pieces(frame, repair, &counters.repair));
         let length = outgoing.as_ref().map_or(0, Outgoing::len);
         let probe = departure.add(now, &path, length);
         // Repair is a probe already, and of a backlog the next frame is.
