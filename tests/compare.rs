@@ -84,6 +84,48 @@ fn check_json(path: &Path) {
 }
 
 #[test]
+fn another_build_makes_the_same_runs_beside_this_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let json = dir.path().join("r.json");
+    let other = env!("CARGO_BIN_EXE_framelane");
+    let against = ["--against", other, "--json", json.to_str().unwrap()];
+    let asked = ["--link", "rate=50mbit,delay=5ms", "--frames", "20", "--repeat", "2"];
+    let transports = ["--transport", "quic", "--transport", "tcp:cubic", "--seed", "7"];
+    let output = run(&[&against[..], &asked[..], &transports[..]].concat());
+    if skipped(&output) {
+        return;
+    }
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    let line = stdout.lines().find(|line| line.contains("this build / the other")).unwrap();
+    for part in ["visible p50/p95/p99", "goodput", "processor time", "tcp cubic's"] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(stdout.contains(&format!("(other) is {other} (framelane ")), "{stdout}");
+    let json: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let rows = json["links"][0]["rows"].as_array().unwrap();
+    let others: Vec<_> = rows.iter().map(|row| row["variant"]["other_build"] == true).collect();
+    assert_eq!(others, [false, true, false]);
+    for (row, repetition) in rows.iter().flat_map(|row| [(row, 0), (row, 1)]) {
+        let run = &row["runs"][repetition];
+        assert_eq!(run["repetition"], repetition);
+        assert_eq!(run["seed"], 7 + repetition, "every build meets the same losses");
+        let stored = run["sources"].as_array().unwrap().iter().map(|source| &source["stored"]);
+        assert!(stored.clone().count() == 2 && stored.clone().all(|stored| *stored == 20));
+    }
+}
+
+#[test]
+fn what_is_no_other_build_is_said_before_anything_runs() {
+    for (program, why) in [("/bin/true", "no framelane"), ("/nowhere/framelane", "cannot be run")] {
+        let output = run(&["--against", program, "--link", "lan"]);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(stderr.contains(program) && stderr.contains(why), "{stderr}");
+    }
+}
+
+#[test]
 fn a_comparison_that_was_stopped_leaves_nothing_behind_but_its_results() {
     for signal in [Signal::INT, Signal::KILL] {
         let temporary = tempfile::tempdir().unwrap();

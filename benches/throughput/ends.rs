@@ -15,6 +15,12 @@ use crate::run::Measured;
 /// The exit status of a receiver that was interrupted, as product habits have it.
 const INTERRUPTED: i32 = 130;
 
+/// What a transport of the other build ends with.
+pub(crate) const OTHER: &str = " (other)";
+
+/// The yardstick, which is no transport of framelane's.
+const BARE: &str = "bare-quic";
+
 /// Starts senders and receivers in one folder, with one identity for both.
 #[derive(Debug)]
 pub(crate) struct Ends {
@@ -22,6 +28,7 @@ pub(crate) struct Ends {
     folder: PathBuf,
     pin: String,
     congestion: Option<String>,
+    other: Option<PathBuf>,
 }
 
 impl Ends {
@@ -35,7 +42,18 @@ impl Ends {
         let made = made.with_context(|| format!("cannot run {}", program.display()))?;
         ensure!(made.status.success(), "cannot make an identity: {made:?}");
         let pin = String::from_utf8(made.stdout)?.trim().to_owned();
-        Ok(Self { program: program.to_owned(), folder: folder.to_owned(), pin, congestion })
+        Ok(Self {
+            program: program.to_owned(),
+            folder: folder.to_owned(),
+            pin,
+            congestion,
+            other: None,
+        })
+    }
+
+    /// Has transports that end with [`OTHER`] run by another program.
+    pub(crate) fn against(&mut self, other: Option<PathBuf>) {
+        self.other = other;
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -52,12 +70,31 @@ impl Ends {
     }
 
     fn try_transfer(&self, transport: &str, frames: &Frames) -> anyhow::Result<Measured> {
+        if transport == BARE {
+            return self.bare(frames);
+        }
         let store = self.new_store()?;
         let (mut receiver, address) = self.receiver(transport, store.path())?;
         let (seconds, sender, _) = self.send(transport, frames, &address, &mut receiver)?;
         let (receiver, _) = stop(receiver)?;
         self.verify(frames, store.path())?;
         frames.keep_if_many(store);
+        Ok(Measured { seconds, sender, receiver })
+    }
+
+    /// As many bytes over quinn alone: this program at both ends.
+    fn bare(&self, frames: &Frames) -> anyhow::Result<Measured> {
+        let this = std::env::current_exe()?;
+        let mut receive = Command::new(&this);
+        let mut receiver = Process::start(receive.arg("--bare").arg(&self.folder).arg("-"))?;
+        let address = listening(&receiver.line()?)?;
+        let mut send = Command::new(&this);
+        send.arg("--bare").arg(&self.folder).arg(address);
+        send.args([frames.count.to_string(), frames.bytes.to_string()]);
+        let started = Instant::now();
+        let (sender, _) = Process::start(&mut send)?.finish(0, Some(&mut receiver))?;
+        let seconds = started.elapsed().as_secs_f64();
+        let (receiver, _) = receiver.finish(0, None)?;
         Ok(Measured { seconds, sender, receiver })
     }
 
@@ -88,14 +125,12 @@ impl Ends {
     }
 
     fn receiver(&self, transport: &str, store: &Path) -> anyhow::Result<(Process, String)> {
-        let mut receive = self.framelane("receive");
+        let (program, transport) = self.program_of(transport);
+        let mut receive = self.framelane(program, "receive");
         receive.args(["--listen", "127.0.0.1:0", "--transport", transport, "--out"]);
         let mut receiver = Process::start(receive.arg(store))?;
-        let line = receiver.line()?;
-        let address = line
-            .strip_prefix("listening on ")
-            .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
-        Ok((receiver, address.with_context(|| format!("the receiver did not start: {line}"))?))
+        let address = listening(&receiver.line()?)?;
+        Ok((receiver, address))
     }
 
     fn send(
@@ -105,7 +140,8 @@ impl Ends {
         address: &str,
         receiver: &mut Process,
     ) -> anyhow::Result<(f64, Used, serde_json::Value)> {
-        let mut send = self.framelane("send");
+        let (program, transport) = self.program_of(transport);
+        let mut send = self.framelane(program, "send");
         send.args([address, "--transport", transport, "--json", "--retry-for", "0s"]);
         match transport {
             // Both ends are framelane's, which needs no pause between two frames.
@@ -136,8 +172,14 @@ impl Ends {
         Ok(())
     }
 
-    fn framelane(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(&self.program);
+    /// The program that runs a transport, and what it calls it.
+    fn program_of<'a>(&'a self, transport: &'a str) -> (&'a Path, &'a str) {
+        let other = transport.strip_suffix(OTHER).zip(self.other.as_deref());
+        other.map_or((&self.program, transport), |(transport, other)| (other, transport))
+    }
+
+    fn framelane(&self, program: &Path, subcommand: &str) -> Command {
+        let mut command = Command::new(program);
         command.args(["-q", subcommand, "--certs"]).arg(self.folder.join("certs"));
         // What they say is of interest only where something fails, and then it is there to be read.
         let log = File::options().create(true).append(true).open(self.log());
@@ -153,6 +195,14 @@ impl Ends {
     fn log(&self) -> PathBuf {
         self.folder.join("framelane.log")
     }
+}
+
+/// The address in a receiver's first line.
+fn listening(line: &str) -> anyhow::Result<String> {
+    let address = line
+        .strip_prefix("listening on ")
+        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    address.with_context(|| format!("the receiver did not start: {line}"))
 }
 
 /// Ends a receiver and gives what it used.

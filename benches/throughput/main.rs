@@ -5,13 +5,18 @@
 //! cargo bench --bench throughput                        # everything: some 15 minutes, 8 GB of disk
 //! cargo bench --bench throughput -- --only large,small --repeat 5
 //! cargo bench --bench throughput -- --scale 10% --dir /mnt/fast
+//! cargo bench --bench throughput -- --only large,small --against OTHER-FRAMELANE
 //! ```
+//!
+//! `bare-quic` is the yardstick: a loop around quinn that neither reads files, hashes nor stores. With `--against`
+//! another build makes the same transfers in turn.
 //!
 //! Prints Markdown tables to standard output and progress to standard error. The transports take
 //! turns within each repetition, so that whatever else the machine does meets all of them; medians
 //! and ranges are over repetitions. Every run ends with `framelane verify`, which reads and hashes
 //! all that was stored; it is not part of the time. Needs Linux (`/proc`).
 
+mod bare;
 mod ends;
 mod frames;
 mod machine;
@@ -24,7 +29,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use clap::{Parser, ValueEnum};
 
-use ends::Ends;
+use ends::{Ends, OTHER};
 use frames::Frames;
 use run::{Case, Measured};
 
@@ -35,7 +40,7 @@ struct Args {
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["large", "small", "memory", "skip"])]
     only: Vec<Measurement>,
     /// Transports to compare by throughput
-    #[arg(long, value_delimiter = ',', default_values = ["quic", "tcp", "stop-and-wait"])]
+    #[arg(long, value_delimiter = ',', default_values = ["quic", "bare-quic", "tcp", "stop-and-wait"])]
     transports: Vec<String>,
     /// Repetitions of each throughput run
     #[arg(long, default_value_t = 3)]
@@ -52,6 +57,12 @@ struct Args {
     /// The program to measure [default: the one built with this benchmark]
     #[arg(long, value_name = "FILE", default_value = env!("CARGO_BIN_EXE_framelane"))]
     program: PathBuf,
+    /// Another build, whose QUIC and TCP are measured in turn with this one's
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// What this program starts itself with, as an end of the yardstick
+    #[arg(long, hide = true, num_args = 2..=4)]
+    bare: Vec<String>,
     /// What `cargo bench` says; without it (`cargo test --benches`) everything is 1 % as large
     #[arg(long, hide = true)]
     bench: bool,
@@ -72,6 +83,13 @@ enum Measurement {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    match &args.bare[..] {
+        [] => {}
+        [folder, to, count, bytes] => {
+            return bare::send(folder.as_ref(), to.parse()?, count.parse()?, bytes.parse()?);
+        }
+        [folder, ..] => return bare::receive(folder.as_ref()),
+    }
     ensure!(args.repeat > 0, "--repeat 0 measures nothing");
     let scale = args.scale.fraction() * if args.bench { 1.0 } else { 0.01 };
     let folder = match &args.dir {
@@ -79,7 +97,8 @@ fn main() -> anyhow::Result<()> {
         None => tempfile::tempdir(),
     };
     let folder = folder.context("cannot make a folder to work in")?;
-    let ends = Ends::new(&args.program, folder.path(), args.congestion.clone())?;
+    let mut ends = Ends::new(&args.program, folder.path(), args.congestion.clone())?;
+    ends.against(args.against.clone());
     let bench = Bench { args, ends, scale };
 
     println!("{}\n", machine::describe(Some(folder.path())));
@@ -121,8 +140,12 @@ impl Bench {
 
     /// All transports with the same frames, in turns.
     fn compare(&self, frames: &Frames) -> anyhow::Result<Vec<Case>> {
-        let case = |transport: &String| Case::new(transport, frames);
-        let mut cases: Vec<Case> = self.args.transports.iter().map(case).collect();
+        let with_other = |transport: &String| {
+            let both = self.args.against.is_some() && ["quic", "tcp"].contains(&&**transport);
+            let other = both.then(|| Case::new(&format!("{transport}{OTHER}"), frames));
+            [Some(Case::new(transport, frames)), other].into_iter().flatten()
+        };
+        let mut cases: Vec<Case> = self.args.transports.iter().flat_map(with_other).collect();
         for turn in 1..=self.args.repeat {
             for case in &mut cases {
                 // Some 5 ms a frame, whatever the machine: minutes that need not be repeated.
@@ -144,7 +167,7 @@ impl Bench {
         let mut cases = Vec::new();
         for (count, bytes) in [(4_000, 1_000_000), (500_000, 200)] {
             let frames = self.frames(count, bytes)?;
-            for transport in self.args.transports.iter().filter(|name| *name != "stop-and-wait") {
+            for transport in self.args.transports.iter().filter(|name| stores_much(name)) {
                 let mut case = Case::new(transport, &frames);
                 let measured = self.ends.transfer(transport, &frames)?;
                 self.tell(&format!("memory, {transport}"), &measured);
@@ -162,7 +185,7 @@ impl Bench {
         }
         let frames = self.frames(100_000, 200)?;
         let mut cases = Vec::new();
-        for transport in self.args.transports.iter().filter(|name| *name != "stop-and-wait") {
+        for transport in self.args.transports.iter().filter(|name| stores_much(name)) {
             let mut case = Case::new(transport, &frames);
             case.runs = self.ends.skip(transport, &frames, self.args.repeat)?;
             case.runs.iter().for_each(|run| self.tell(&format!("skip, {transport}"), run));
@@ -182,4 +205,9 @@ impl Bench {
             run.receiver.peak_bytes as f64 / 1e6,
         );
     }
+}
+
+/// False for what stores nothing, and for what would take hours to.
+fn stores_much(transport: &str) -> bool {
+    !["bare-quic", "stop-and-wait"].contains(&transport)
 }

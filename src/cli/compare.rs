@@ -16,7 +16,8 @@ use super::{
 };
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
-    self, Coming, CompareError, Event, Plan, Scratch, Variant, Workload, kernel_variants,
+    self, Coming, CompareError, Event, OtherBuild, Plan, Scratch, Variant, Workload,
+    kernel_variants,
 };
 use crate::congestion::Congestion;
 use crate::door::Sender;
@@ -85,6 +86,10 @@ pub(super) struct CompareArgs {
     /// With --to: the folder of this machine's identity; one is made where it is missing
     #[arg(long, value_name = "DIR", default_value = "certs")]
     certs: PathBuf,
+    /// Make each run over QUIC with this other build of framelane as well, in turn, and print this build's figures as
+    /// multiples of its
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "to")]
+    against: Option<PathBuf>,
     /// Show the named links with their numbers, and the keys that links are made of, and end
     #[arg(long)]
     list_links: bool,
@@ -227,7 +232,40 @@ fn plan(args: &CompareArgs) -> Result<Plan, Failure> {
     let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
     let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
     let workload = workload(args, pace)?;
-    Ok(Plan { links, variants, workload, repeat: args.repeat, seed })
+    let against = other_build(args)?;
+    let beside = |variant: Variant| {
+        let both = against.is_some() && variant.parsed_transport() == Transport::Quic;
+        let other = both.then(|| variant.of_other_build());
+        std::iter::once(variant).chain(other)
+    };
+    let variants = variants.into_iter().flat_map(beside).collect();
+    Ok(Plan { links, variants, workload, repeat: args.repeat, seed, against })
+}
+
+/// The build to compare with, and what it is to send.
+fn other_build(args: &CompareArgs) -> Result<Option<OtherBuild>, Failure> {
+    let Some(program) = &args.against else { return Ok(None) };
+    let other = OtherBuild::find(program).map_err(Failure::usage)?;
+    let mut arguments = vec!["--frames".to_owned(), args.frames.to_string()];
+    match args.bulk {
+        true => arguments.push("--bulk".to_owned()),
+        false => arguments.extend(["--fps".to_owned(), args.fps.to_string()]),
+    }
+    if args.repair != RepairMode::Auto {
+        arguments.extend(["--repair".to_owned(), args.repair.to_string()]);
+    }
+    match (args.as_folder, other.knows_cameras()) {
+        (true, true) => arguments.push("--as-folder".to_owned()),
+        (false, false) if !args.bulk => output::note(
+            "framelane: the other build's frames are all there from the start, since it knows no others; with \
+             --as-folder this one's are as well",
+        ),
+        _ => {}
+    }
+    // NAME=PATH says the same whatever the folder is called.
+    let sources = args.sources.iter().filter_map(|source| Some((&source.name, source.folder()?)));
+    arguments.extend(sources.map(|(name, folder)| format!("{name}={}", folder.display())));
+    Ok(Some(other.with_arguments(arguments)))
 }
 
 fn workload(args: &CompareArgs, pace: Pace) -> Result<Workload, Failure> {

@@ -75,6 +75,14 @@ pub enum CompareError {
         /// Why.
         why: String,
     },
+    /// The other build cannot be run, or has not made its run.
+    #[error("the other build, {}: {why}", program.display())]
+    Other {
+        /// Where it is.
+        program: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// What was stored cannot be read back.
     #[error("cannot read back what was stored: {0}")]
     ReadBack(String),

@@ -12,6 +12,7 @@
 //! [`limit`] knows what an ideal sender would reach on the same link, [`steadiness`] whether a
 //! transport kept up at all, and [`outcome`] has the types that [`crate::report`] shows.
 
+mod against;
 mod cell;
 mod clip;
 mod elsewhere;
@@ -23,6 +24,7 @@ mod live;
 mod measure;
 pub mod outcome;
 mod plan;
+pub mod ratios;
 pub mod remote;
 mod rig;
 mod scratch;
@@ -36,6 +38,7 @@ mod variant;
 pub mod verdict;
 mod workload;
 
+pub use against::OtherBuild;
 pub use clip::Clip;
 pub use error::CompareError;
 pub use plan::{Event, Plan, run};

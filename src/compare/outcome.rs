@@ -14,6 +14,9 @@ use super::variant::Variant;
 pub struct Comparison {
     /// Of framelane.
     pub version: String,
+    /// The other build that made runs as well, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<String>,
     /// Every random decision follows from it: `--seed` repeats the losses.
     pub seed: u64,
     /// What was sent in each run.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::CompareError;
+use super::against::OtherBuild;
 use super::ideal::{bulk_mbit, carried_mbit};
 use super::outcome::{Comparison, LinkOutcome, Offered, OfferedSource, Row, Run};
 use super::rig::Rig;
@@ -30,6 +31,8 @@ pub struct Plan {
     pub repeat: u32,
     /// The links' seeds follow from it, the same for every variant, unless a link has its own.
     pub seed: u64,
+    /// Another build, which makes the runs of the variants that are its.
+    pub against: Option<OtherBuild>,
 }
 
 /// Where it is, for whoever shows it.
@@ -78,7 +81,11 @@ pub fn run(
             for (variant_index, variant) in plan.variants.iter().enumerate() {
                 let label = link.label.as_str();
                 tell(Event::Begins { done, all, link: label, variant, repetition });
-                let run = match rig.run(&link, variant, &plan.workload, repetition) {
+                let run = match plan.against.as_ref().filter(|_| variant.other_build) {
+                    Some(other) => other.run(&link, variant, repetition, interrupted),
+                    None => rig.run(&link, variant, &plan.workload, repetition),
+                };
+                let run = match run {
                     Err(CompareError::Interrupted) if done > 0 => return Ok(plan.outcome(runs)),
                     other => other?,
                 };
@@ -149,6 +156,7 @@ impl Plan {
         let links = links.filter(|link: &LinkOutcome| !link.rows.is_empty()).collect();
         Comparison {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            against: self.against.as_ref().map(OtherBuild::to_string),
             seed: self.seed,
             offered,
             repeat: self.repeat,

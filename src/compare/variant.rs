@@ -16,6 +16,9 @@ pub struct Variant {
     pub transport: String,
     /// QUIC's controller, or the kernel's congestion control; `None` is the kernel's default.
     pub congestion: Option<String>,
+    /// True where another build of framelane runs it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub other_build: bool,
 }
 
 /// Why a variant was refused.
@@ -62,17 +65,28 @@ impl Variant {
         *self == Self::quic(Congestion::default())
     }
 
+    /// The same, run by another build.
+    pub fn of_other_build(&self) -> Self {
+        Self { other_build: true, ..self.clone() }
+    }
+
+    /// The same, run by this build.
+    pub fn of_this_build(&self) -> Self {
+        Self { other_build: false, ..self.clone() }
+    }
+
     fn new(transport: Transport, congestion: Option<&str>) -> Self {
         let transport = transport.name().to_owned();
-        Self { transport, congestion: congestion.map(str::to_owned) }
+        Self { transport, congestion: congestion.map(str::to_owned), other_build: false }
     }
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let build = if self.other_build { " (other)" } else { "" };
         match &self.congestion {
-            Some(congestion) => f.pad(&format!("{} {congestion}", self.transport)),
-            None => f.pad(&self.transport),
+            Some(congestion) => f.pad(&format!("{} {congestion}{build}", self.transport)),
+            None => f.pad(&format!("{}{build}", self.transport)),
         }
     }
 }

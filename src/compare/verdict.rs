@@ -284,6 +284,7 @@ mod tests {
         };
         Comparison {
             version: String::new(),
+            against: None,
             seed: 0,
             offered: Offered { fps, sources: Vec::new(), mbit: None, generated: true },
             repeat: 1,

@@ -142,7 +142,7 @@ mod tests {
             sources: vec![source],
         };
         let row = Row {
-            variant: Variant { transport: "quic".to_owned(), congestion: Some("lossy".to_owned()) },
+            variant: Variant::quic(crate::congestion::Congestion::default()),
             summary: Summary {
                 runs: 1,
                 unfinished: 1,
@@ -164,6 +164,7 @@ mod tests {
         let offered = Offered { fps: Some(30.0), sources, mbit: Some(14.4), generated: false };
         Comparison {
             version: "0".to_owned(),
+            against: None,
             seed: 7,
             offered,
             repeat: 1,

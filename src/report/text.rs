@@ -4,6 +4,7 @@ use std::io;
 
 use super::{Report, table, warnings};
 use crate::compare::outcome::{Comparison, LinkOutcome, Offered, Row};
+use crate::compare::ratios::ratios;
 use crate::compare::verdict;
 
 /// Text for a terminal of 120 columns.
@@ -29,7 +30,9 @@ impl Report for Text {
 /// What was done, in a line or two.
 pub(super) fn heading(comparison: &Comparison) -> String {
     let Comparison { repeat, seed, .. } = comparison;
-    format!("{}; {}; seed {seed}", offered(&comparison.offered), repeated(*repeat))
+    let against = comparison.against.as_ref().map(|other| format!("; (other) is {other}"));
+    let against = against.unwrap_or_default();
+    format!("{}; {}; seed {seed}{against}", offered(&comparison.offered), repeated(*repeat))
 }
 
 /// The frames and their pace.
@@ -73,6 +76,9 @@ fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) ->
 fn write_words(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result<()> {
     for verdict in verdict::verdicts(comparison) {
         writeln!(out, "{verdict}")?;
+    }
+    for line in ratios(comparison) {
+        writeln!(out, "{line}")?;
     }
     let losses = verdict::losses(comparison);
     if !losses.is_empty() {

@@ -6,6 +6,7 @@ use super::shown::Shown;
 use super::svg::escape;
 use super::{write_list, write_plots, write_table};
 use crate::compare::outcome::{Comparison, LinkOutcome};
+use crate::compare::ratios::ratios;
 use crate::compare::verdict;
 use crate::report::{table, text, warnings};
 
@@ -23,6 +24,7 @@ fn write_summary(comparison: &Comparison, out: &mut dyn io::Write) -> io::Result
     writeln!(out, "<h1>Frames over lossy links</h1>")?;
     writeln!(out, "<p class=\"soft\">{}</p>", escape(&text::heading(comparison)))?;
     write_list("", "verdict", &verdict::verdicts(comparison), out)?;
+    write_list("This build beside the other", "", &ratios(comparison), out)?;
     let losses = verdict::losses(comparison);
     write_list("Where QUIC is worse (theirs against QUIC's)", "", &losses, out)?;
     write_list("Failed", "", &comparison.failures(), out)?;

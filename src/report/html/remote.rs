@@ -76,7 +76,11 @@ mod tests {
             ..run.clone()
         };
         let row = |transport: &str, run: RemoteRun| RemoteRow {
-            variant: Variant { transport: transport.to_owned(), congestion: None },
+            variant: Variant {
+                transport: transport.to_owned(),
+                congestion: None,
+                other_build: false,
+            },
             steady: usize::from(run.verdict == RunVerdict::Steady),
             goodput_mbit: None,
             runs: vec![run],
