@@ -142,7 +142,11 @@ mod tests {
             sources: vec![source],
         };
         let row = Row {
-            variant: Variant::quic(crate::congestion::Congestion::default()),
+            variant: Variant {
+                transport: "quic".to_owned(),
+                congestion: Some("lossy".to_owned()),
+                other_build: false,
+            },
             summary: Summary {
                 runs: 1,
                 unfinished: 1,

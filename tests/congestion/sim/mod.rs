@@ -203,17 +203,18 @@ struct Flow {
 }
 
 impl Flow {
-    /// What a receiver does about a thin way back.
-    fn look(&mut self, now: Nanos, peer: &mut Peer) {
+    /// What a receiver does to be woken less, and about a thin way back.
+    fn look(&mut self, now: Nanos, gathers: bool, peer: &mut Peer) {
         let Some(connection) = &mut peer.connection else { return };
         if now < self.looked.0 + gather::LOOK_INTERVAL.as_nanos() as Nanos {
             return;
         }
         let stats = connection.stats();
         let (sent, received) = (stats.udp_tx.datagrams, stats.udp_rx.datagrams);
-        let gathering =
+        let thin =
             self.gauge.look(connection.rtt(), sent - self.looked.1, received - self.looked.2);
-        self.gathering = gathering.as_nanos() as Nanos;
+        let thin = if gathers { thin } else { Duration::ZERO };
+        self.gathering = thin.max(self.gauge.light()).as_nanos() as Nanos;
         self.looked = (now, sent, received);
         // In the place of receipts, by which a receiver knows the round trip.
         connection.ping();
@@ -336,8 +337,8 @@ impl Sim {
         if sends(host) {
             flow.sender.drive(now, self.clock.epoch, peer);
         } else {
-            if self.gathers {
-                flow.look(now, peer);
+            if self.gathers || self.shipped {
+                flow.look(now, self.gathers, peer);
             }
             for stream in flow.receiver.drive(now, peer) {
                 flow.sender.note_delivered(stream, now);
