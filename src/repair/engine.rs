@@ -10,7 +10,7 @@ use reed_solomon_simd::engine::{
 };
 
 /// Pairs from which on the transform is quicker.
-const MOST_PAIRS: usize = 1 << 17;
+const MOST_PAIRS: usize = 1 << 18;
 
 /// The crate's engine for this processor, but for the short sum.
 #[derive(Default)]

@@ -42,11 +42,12 @@ const GAIN: f64 = 1.15;
 const PAUSE_LOOKS: u32 = 300;
 const MOST_PAUSE_LOOKS: u32 = 36_000;
 /// On any path packets are gathered for this part of the least round trip, ...
-const LIGHT_PART: u32 = 40;
-/// ... and no longer than that, ...
-const MOST_LIGHT: Duration = Duration::from_micros(1_250);
+const LIGHT_PART: u32 = 80;
+/// ... and no longer than that: from 0.9 ms on, in runs of ten lost packets, frames of some senders came after 300 ms
+/// now and then, ...
+const MOST_LIGHT: Duration = Duration::from_micros(600);
 /// ... nor at all where it would be less: it saves nothing then.
-const LEAST_LIGHT: Duration = Duration::from_micros(400);
+const LEAST_LIGHT: Duration = Duration::from_micros(250);
 /// The first step, and the last one; each is twice the one before.
 const FIRST_GATHERING: Duration = Duration::from_millis(4);
 const LONGEST_GATHERING: Duration = Duration::from_millis(16);
@@ -385,7 +386,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(light(Duration::from_micros(400)), Duration::ZERO);
         assert_eq!(light(ms(10)), Duration::ZERO);
-        assert_eq!(light(ms(40)), ms(1), "by the least round trip");
+        assert_eq!(light(ms(40)), Duration::from_micros(500), "by the least round trip");
         assert_eq!(light(ms(600)), MOST_LIGHT);
     }
 }
