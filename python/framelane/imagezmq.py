@@ -109,6 +109,12 @@ def _facing(host: str, port: str) -> str:
     return "127.0.0.1:0"
 
 
+def _transport(host: str) -> str:
+    """Within a machine nothing is lost, and TCP costs less; elsewhere whatever gets through."""
+    host = host.strip("[]")
+    return "tcp" if host in ("localhost", "::1") or host.startswith("127.") else "auto"
+
+
 def _tail(note: Dict[str, Any]) -> bytes:
     """A note, to stand behind an image, where readers of images do not look."""
     text = json.dumps(note, separators=(",", ":")).encode()
@@ -220,7 +226,9 @@ class _Asking:
         self._count = 0
         at = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
         self._source = f"images-{self._life}"
-        self._sender = Sender(at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs)
+        self._sender = Sender(
+            at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs, transport=_transport(host)
+        )
         self._replies = Receiver(_facing(host.strip("[]"), port), allow=pins, certs=certs)
 
     def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> bytes:
@@ -337,6 +345,7 @@ class _Peers:
                 deadline=self._deadline,
                 retry_for=10.0,
                 certs=self._certs,
+                transport=_transport(address.rpartition(":")[0]),
             )
             self._senders[key] = sender
             while len(self._senders) > _PEERS:

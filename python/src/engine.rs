@@ -1,9 +1,10 @@
 //! The threads that do the work, one set a process, and how Python waits for them.
 
 use std::future::Future;
-use std::pin::pin;
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
@@ -15,7 +16,8 @@ use crate::promise::{Notice, tell};
 
 /// How long Python's signal handlers wait at most, Ctrl-C's among them, while something is waited for.
 const SIGNALS: Duration = Duration::from_millis(50);
-/// Frames are hashed, encrypted and stored on these threads. More than a sender and a receiver keep busy.
+/// Threads that move packets, at most; what hashes and stores has threads of its own. A connection is at work on one of them at
+/// a time.
 const WORKERS: usize = 4;
 
 /// The threads of one process, from their first use until its end.
@@ -42,15 +44,17 @@ impl Engine {
         let failed = |error: std::io::Error| {
             raise(py, Kind::Start, format!("the threads of framelane cannot be started: {error}"))
         };
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS);
+        // One for each processor would hand the tasks of a connection from one to the other, which costs more than they do.
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let workers = (processors / 2).clamp(1, WORKERS);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers.max(2))
+            .worker_threads(workers)
             .thread_name("framelane")
             .enable_all()
             .build()
             .map_err(failed)?;
         let (notices, to_tell) = mpsc::channel();
-        let telling = std::thread::Builder::new()
+        let telling = thread::Builder::new()
             .name("framelane-tell".to_owned())
             .spawn(move || tell(&to_tell))
             .map_err(failed)?;
@@ -92,6 +96,9 @@ impl Engine {
 
     /// Waits, with the interpreter let go; `None` where the time is over before. A signal's handler is called within
     /// 50 ms, and what it raises ends the wait.
+    ///
+    /// The thread is parked by itself, and not in the runtime: to set a timer there, and take it back, wakes the thread that
+    /// moves packets twice. So what is waited for is nothing that needs a runtime's timers.
     pub(crate) fn wait<F>(
         &self,
         py: Python<'_>,
@@ -105,16 +112,17 @@ impl Engine {
         self.check(py)?;
         let began = Instant::now();
         let mut work = pin!(work);
+        // Most frames are handed over at once, for which the interpreter need not be let go.
+        if let Some(done) = park(work.as_mut(), Duration::ZERO) {
+            return Ok(Some(done));
+        }
         loop {
             let left = limit.map_or(SIGNALS, |limit| limit.saturating_sub(began.elapsed()));
             let piece = left.min(SIGNALS);
-            let done = py.detach(|| {
-                self.runtime.block_on(async { tokio::time::timeout(piece, work.as_mut()).await })
-            });
-            match done {
-                Ok(done) => return Ok(Some(done)),
-                Err(_) if left <= piece && limit.is_some() => return Ok(None),
-                Err(_) => py.check_signals()?,
+            match py.detach(|| park(work.as_mut(), piece)) {
+                Some(done) => return Ok(Some(done)),
+                None if left <= piece && limit.is_some() => return Ok(None),
+                None => py.check_signals()?,
             }
         }
     }
@@ -134,6 +142,41 @@ impl Engine {
     pub(crate) fn notify(&self, notice: Notice) {
         // The thread that listens ends with the process.
         let _ = self.notices.send(notice);
+    }
+}
+
+/// Wakes a thread that is parked.
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+thread_local! {
+    static WAKER: Waker = Waker::from(Arc::new(Parked(thread::current())));
+}
+
+/// Waits for so long on this thread; `None` where it is not done by then.
+fn park<F: Future>(mut work: Pin<&mut F>, time: Duration) -> Option<F::Output> {
+    let waker = WAKER.with(Waker::clone);
+    let mut cx = Context::from_waker(&waker);
+    let end = Instant::now() + time;
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut cx) {
+            return Some(done);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        // It may have been woken for something else, or before.
+        thread::park_timeout(left);
     }
 }
 

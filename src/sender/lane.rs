@@ -248,7 +248,10 @@ impl Lane {
             self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
             self.unconfirmed_bytes += bytes;
             self.reading += 1;
-            self.ask(Work::Read { sequence, limit: share.max_frame });
+            match self.source.read_at_once(sequence, share.max_frame) {
+                Some(content) => self.has_read(sequence, content, ledger),
+                None => self.ask(Work::Read { sequence, limit: share.max_frame }),
+            }
         }
         self.declare(ledger).or_else(|| self.end_if_settled(ledger))
     }
@@ -409,6 +412,29 @@ impl Lane {
         let _ = self.work.send(work);
     }
 
+    /// A frame was read.
+    fn has_read(&mut self, sequence: Sequence, content: Content, ledger: &mut Ledger) {
+        self.reading -= 1;
+        let bytes = content.body.len() as u64;
+        self.usual_bytes = bytes;
+        if let Some(known) = self.unconfirmed.get_mut(&sequence) {
+            self.unconfirmed_bytes = self.unconfirmed_bytes - known.bytes + bytes;
+            known.bytes = bytes;
+        }
+        // Whatever is read was wanted, and has a due time since.
+        let is_first = !ledger.was_sent(sequence);
+        match ledger.due_of(sequence) {
+            Some(due) => {
+                let place = self.ready.partition_point(|ready| ready.due < due);
+                self.ready.insert(place, Ready { sequence, due, content, is_first });
+            }
+            // It was given up meanwhile.
+            None => {
+                self.release(sequence);
+            }
+        }
+    }
+
     /// Takes what the thread has done, and says what the receiver has to be told.
     pub(super) fn worked(&mut self, done: Done, ledger: &mut Ledger) -> Vec<Message> {
         match done {
@@ -419,27 +445,7 @@ impl Lane {
                 }
                 return self.offer(offers, ledger);
             }
-            Done::Read { sequence, content } => {
-                self.reading -= 1;
-                let bytes = content.body.len() as u64;
-                self.usual_bytes = bytes;
-                if let Some(known) = self.unconfirmed.get_mut(&sequence) {
-                    self.unconfirmed_bytes = self.unconfirmed_bytes - known.bytes + bytes;
-                    known.bytes = bytes;
-                }
-                // Whatever is read was wanted, and has a due time since.
-                let is_first = !ledger.was_sent(sequence);
-                match ledger.due_of(sequence) {
-                    Some(due) => {
-                        let place = self.ready.partition_point(|ready| ready.due < due);
-                        self.ready.insert(place, Ready { sequence, due, content, is_first });
-                    }
-                    // It was given up meanwhile.
-                    None => {
-                        self.release(sequence);
-                    }
-                }
-            }
+            Done::Read { sequence, content } => self.has_read(sequence, content, ledger),
             Done::Failed { sequence, error } => {
                 self.reading -= 1;
                 self.release(sequence);

@@ -157,6 +157,13 @@ pub trait Source: Send + Sync {
     /// [`SourceError`].
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError>;
 
+    /// The same of a frame that can be had in no time, since it is short and in memory: to have it read by a thread would
+    /// take longer. `None` where that is not so, or it fails; it is [read](Self::read) then.
+    fn read_at_once(&self, sequence: Sequence, limit: u64) -> Option<Content> {
+        let _ = (sequence, limit);
+        None
+    }
+
     /// The hash of a frame of any length, and what it was like when it was read. Whoever reads from
     /// where frames can be long does that in bounded memory.
     ///
