@@ -92,6 +92,12 @@
 //! [`tcp`]: transport::tcp
 //! [stop-and-wait]: transport::stop_and_wait
 
+#[cfg(not(unix))]
+compile_error!(
+    "framelane builds on Unix: it stores with calls of its file systems, and tells processes and links apart by its means. On \
+     Windows it runs in WSL 2, built for Linux"
+);
+
 mod alarm;
 #[cfg(feature = "cli")]
 pub mod cli;
