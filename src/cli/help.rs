@@ -15,7 +15,7 @@ const RECEIVE: [Group; 5] = [
         &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "warn-free", "on-stored"],
     ),
     ("Limits", &["max-frame", "memory", "stall"]),
-    ("Seeing it", &["view", "view-token-file", "view-token", "view-host"]),
+    ("Seeing it", &["view", "view-token-file", "view-token", "view-host", "view-raw"]),
     ("Running and output", &RUNNING),
 ];
 

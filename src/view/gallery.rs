@@ -75,7 +75,8 @@ impl Gallery {
             true => self.shown.root.clone(),
             false => panel.place.clone(),
         };
-        Shelf::new(store, panel.source.clone())
+        let raw = self.shown.raw.get(&panel.source).copied();
+        Shelf::new(store, panel.source.clone(), raw)
     }
 
     /// The frames of a source as they come, made ready once for all who look.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::figures::Figures;
 use super::gallery::Gallery;
 use super::picture::Picture;
+use super::raw::RawShape;
 use super::reel::{Reel, Still};
 use crate::frame::{MediaType, Sequence};
 use crate::manifest::Record;
@@ -193,8 +194,8 @@ fn message(id: &str, still: &Arc<Still>) -> Bytes {
 }
 
 /// A frame out of the store, as pages get it.
-pub(super) fn stored(id: &str, record: &Record, bytes: &Bytes) -> Bytes {
-    let picture = Picture::of(bytes);
+pub(super) fn stored(id: &str, record: &Record, bytes: &Bytes, raw: Option<RawShape>) -> Bytes {
+    let picture = Picture::of_shape(bytes, raw);
     let mut head = head(id, &picture, bytes.len());
     let Sequence(sequence) = record.sequence;
     (head.sequence, head.name) = (sequence, record.name.as_str());

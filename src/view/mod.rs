@@ -25,12 +25,14 @@ mod metrics;
 mod mjpeg;
 mod past;
 mod picture;
+mod raw;
 mod reel;
 mod routes;
 mod server;
 mod shelf;
 mod stored;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,8 +45,10 @@ pub use client::{ClientError, fetch};
 pub use figures::{
     Figures, LatencyFigures, NewestFigures, SecondFigures, SenderFigures, SourceFigures,
 };
+pub use raw::RawShape;
 use server::Running;
 
+use crate::frame::SourceName;
 use crate::receiver::{Board, ReceiveProgress};
 
 /// Why nothing can be shown.
@@ -85,6 +89,8 @@ pub struct Shown {
     pub apart: bool,
     /// Whether stores are apart by day, so that what grows by the day is kept out of the metrics.
     pub by_day: bool,
+    /// The shapes of raw frames, by source.
+    pub raw: HashMap<SourceName, RawShape>,
     /// Whether the receiver takes frames at the moment.
     pub ready: Arc<AtomicBool>,
 }

@@ -30,7 +30,7 @@ pub(super) fn put_up(shown: &Shown, has_places: bool) {
         let _ = walk.look(&root, &shown.root, 1);
     }
     for (store, source) in walk.found {
-        let last = stored::last(&Shelf::new(store.clone(), source.clone())).ok().flatten();
+        let last = stored::last(&Shelf::new(store.clone(), source.clone(), None)).ok().flatten();
         let place = if has_places { store } else { PathBuf::new() };
         shown.board.recall(&place, &source, last.map(newest));
     }

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
+use super::raw::{RawShape, npy};
+
 /// Pixels of an image that is decoded here. Larger ones are shown where a browser can by itself.
-const MAX_PIXELS: u64 = 32 << 20;
+pub(super) const MAX_PIXELS: u64 = 32 << 20;
 
 /// Memory for decoding one.
 const MAX_DECODING: u64 = 256 << 20;
@@ -50,7 +52,16 @@ impl Picture {
             [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => {
                 decode(frame, ImageFormat::Tiff).unwrap_or(Self::Unknown)
             }
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy(frame).unwrap_or(Self::Unknown),
             _ => Self::Unknown,
+        }
+    }
+
+    /// The same of a source whose raw frames have a shape that was told.
+    pub(super) fn of_shape(frame: &Bytes, raw: Option<RawShape>) -> Self {
+        match (Self::of(frame), raw) {
+            (Self::Unknown, Some(raw)) => raw.picture(frame).unwrap_or(Self::Unknown),
+            (known, _) => known,
         }
     }
 

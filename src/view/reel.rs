@@ -105,7 +105,7 @@ async fn run(
 impl Still {
     fn read(shelf: &Shelf, newest: Arc<Newest>, number: u64) -> Option<Self> {
         let bytes = shelf.read_newest(&newest).ok()?;
-        let picture = Picture::of(&bytes);
+        let picture = Picture::of_shape(&bytes, shelf.raw);
         let (jpeg, message) = Default::default();
         Some(Self { newest, bytes, picture, number, jpeg, message })
     }

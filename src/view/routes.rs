@@ -219,7 +219,7 @@ async fn frame(
         if blake3::hash(&bytes) != record.blake3 {
             return Err(Unread::Altered { frame: format!("{id}/{}", record.name) });
         }
-        let message = for_page.then(|| live::stored(&id, &record, &bytes));
+        let message = for_page.then(|| live::stored(&id, &record, &bytes, shelf.raw));
         Ok(Some((record, bytes, message)))
     });
     let Some((record, bytes, message)) = read.await? else {

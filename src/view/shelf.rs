@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::raw::RawShape;
 use crate::frame::SourceName;
 use crate::manifest::{Day, Record};
 use crate::receiver::Newest;
@@ -20,6 +21,8 @@ pub(super) const MAX_SHOWN: u64 = 256 << 20;
 pub(super) struct Shelf {
     store: PathBuf,
     source: SourceName,
+    /// The shape of its raw frames, where that was told.
+    pub(super) raw: Option<RawShape>,
 }
 
 /// Why a frame is not there to be shown.
@@ -38,8 +41,8 @@ pub(super) enum Unread {
 }
 
 impl Shelf {
-    pub(super) fn new(store: PathBuf, source: SourceName) -> Self {
-        Self { store, source }
+    pub(super) fn new(store: PathBuf, source: SourceName, raw: Option<RawShape>) -> Self {
+        Self { store, source, raw }
     }
 
     /// The source's folder. The store's path is the user's own; below it no link is followed.

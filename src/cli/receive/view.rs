@@ -1,5 +1,6 @@
 //! `receive --view`: who may look, and where.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use anyhow::anyhow;
 
 use super::super::{Failure, Talk, output};
 use crate::door::{self, Serving};
+use crate::frame::SourceName;
+use crate::source::cut::{RawSize, RawSizeError};
 use crate::store::FolderTemplate;
-use crate::view::{Access, Shown, Token, View};
+use crate::view::{Access, RawShape, Shown, Token, View};
 
 /// Where the page is, and who may see it.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,12 +32,33 @@ pub(super) struct ViewArgs {
     /// Answer to this name of the machine as well, beside its addresses (repeatable)
     #[arg(long, value_name = "NAME")]
     view_host: Vec<String>,
+    /// The shape of a source's raw frames, to show them: width, height and bytes a pixel (1 or 2 of grey, the lower byte
+    /// first, or 3 of colour), as `send NAME=raw:640x512x2:-` has it (repeatable)
+    #[arg(long, value_name = "NAME=640x512x2", value_parser = parse_raw)]
+    view_raw: Vec<(SourceName, RawShape)>,
+}
+
+fn parse_raw(text: &str) -> Result<(SourceName, RawShape), String> {
+    let Some((name, size)) = text.split_once('=') else {
+        return Err("write NAME=WIDTHxHEIGHTxBYTES, as in infrared=640x512x2".to_owned());
+    };
+    let name = SourceName::parse(name).map_err(|error| error.to_string())?;
+    let RawSize { width, height, depth } =
+        size.parse().map_err(|error: RawSizeError| error.to_string())?;
+    let shape = RawShape { width, height, depth };
+    match shape.can_be_shown() {
+        true => Ok((name, shape)),
+        false => Err(format!(
+            "frames of {size} cannot be shown: 1, 2 or 3 bytes a pixel, and up to 32 million pixels, can"
+        )),
+    }
 }
 
 /// A view that is to be served: its arguments, checked.
 pub(super) struct ToShow {
     address: SocketAddr,
     access: Access,
+    raw: HashMap<SourceName, RawShape>,
 }
 
 /// What is being shown, until this is dropped.
@@ -61,7 +85,8 @@ impl ViewArgs {
         if !address.ip().is_loopback() && !access.has_token() {
             return Err(Failure::usage(crate::view::ViewError::Open { address }));
         }
-        Ok(Some(ToShow { address, access }))
+        let raw = self.view_raw.iter().cloned().collect();
+        Ok(Some(ToShow { address, access, raw }))
     }
 }
 
@@ -84,6 +109,7 @@ impl ToShow {
             root: template.root(),
             apart: template.fixed().is_none(),
             by_day: out.to_string_lossy().contains("{date}"),
+            raw: self.raw,
             ready: ready.clone(),
         };
         let asks = self.access.has_token();

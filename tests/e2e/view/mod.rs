@@ -94,6 +94,33 @@ async fn figures_and_frames_are_those_of_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn raw_frames_are_shown_in_the_shape_that_was_told() {
+    let place = Place::new();
+    let viewed = Viewed::start(&place, &["--view-raw", "infrared=4x3x2"]);
+    let camera = viewed.camera(&place, &["infrared", "other"]).await;
+    let values: Vec<u8> = (0..24).collect();
+    for source in ["infrared", "other"] {
+        push(&camera, source, "0.raw", values.clone()).await;
+    }
+    let shown = |source: &str| {
+        let page = viewed.get(&format!("/{source}/frames/0?as=page")).body;
+        let length = usize::from(u16::from_le_bytes([page[0], page[1]]));
+        let head: serde_json::Value = serde_json::from_slice(&page[2..2 + length]).unwrap();
+        (head, page[2 + length..].to_vec())
+    };
+    let (head, content) = shown("infrared");
+    assert_eq!((&head["form"], content), (&"values".into(), values.clone()), "{head}");
+    assert_eq!((&head["width"], &head["height"]), (&4.into(), &3.into()));
+    assert_eq!(shown("other").0["form"], "none");
+    assert_eq!(viewed.get("/infrared/latest").body, values, "as it was sent");
+    drop(camera);
+    for wrong in ["infrared", "infrared=4x3", "infrared=4x3x8", "=4x3x2"] {
+        let args = ["receive", "--view", "127.0.0.1:0", "--view-raw", wrong];
+        place.run(&args).expect(2).says("--view-raw");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_say_what_the_state_says() {
     let place = Place::new();
     let viewed = Viewed::start(&place, &[]);

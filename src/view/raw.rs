@@ -1,0 +1,163 @@
+//! Pixels with no file around them that a browser knows: raw frames, whose shape the user tells, and NPY files, which tell
+//! it themselves.
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+
+use super::picture::{MAX_PIXELS, Picture};
+
+/// The shape of a source's raw frames: rows from the top, values of two bytes with the lower first, colours in the order
+/// red, green, blue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawShape {
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes of a pixel: 1 or 2 of grey, or 3 of colour.
+    pub depth: u32,
+}
+
+/// A header beyond this is none.
+const MAX_NPY_HEADER: usize = 4_096;
+
+impl RawShape {
+    /// Whether frames of this shape can be shown.
+    pub fn can_be_shown(self) -> bool {
+        (1..=3).contains(&self.depth)
+            && (1..=MAX_PIXELS).contains(&(u64::from(self.width) * u64::from(self.height)))
+    }
+
+    /// A frame of this shape. One of another length is none.
+    pub(super) fn picture(self, frame: &Bytes) -> Option<Picture> {
+        let Self { width, height, depth } = self;
+        if !self.can_be_shown() {
+            return None;
+        }
+        let bytes = u64::from(width) * u64::from(height) * u64::from(depth);
+        if frame.len() as u64 != bytes {
+            return None;
+        }
+        let image: DynamicImage = match depth {
+            1 => GrayImage::from_raw(width, height, frame.to_vec())?.into(),
+            2 => return Some(Picture::Values { width, height, values: frame.clone() }),
+            _ => RgbImage::from_raw(width, height, frame.to_vec())?.into(),
+        };
+        let mut png = Vec::new();
+        image.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).ok()?;
+        Some(Picture::Converted { png: png.into(), grey: depth == 1 })
+    }
+}
+
+/// A numpy array of whole numbers in a byte or two, as in a file of its own.
+pub(super) fn npy(file: &Bytes) -> Option<Picture> {
+    let begin = match file.get(6)? {
+        1 => 10 + usize::from(u16::from_le_bytes(array(file.get(8..10)?)?)),
+        2 | 3 => {
+            12usize.checked_add(u32::from_le_bytes(array(file.get(8..12)?)?).try_into().ok()?)?
+        }
+        _ => return None,
+    };
+    if begin > MAX_NPY_HEADER || begin > file.len() {
+        return None;
+    }
+    let header = std::str::from_utf8(file.get(10..begin)?).ok()?;
+    let after = |key: &str| header.split_once(key).map(|(_, rest)| rest.trim_start());
+    if !after("'fortran_order':")?.starts_with("False") {
+        return None;
+    }
+    let shape = after("'shape':")?.strip_prefix('(')?.split_once(')')?.0;
+    let parts = shape.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let shape = parts.map(|part| part.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    let (height, width, channels) = match shape[..] {
+        [height, width] => (height, width, 1),
+        [height, width, channels] => (height, width, channels),
+        _ => return None,
+    };
+    let kind = after("'descr':")?.trim_start_matches('\'').split('\'').next()?;
+    let (depth, values) = match (kind, channels) {
+        ("|u1", 1 | 3) => (channels, file.slice(begin..)),
+        ("<u2", 1) => (2, file.slice(begin..)),
+        (">u2", 1) => (2, swapped(&file[begin..])),
+        _ => return None,
+    };
+    RawShape { width, height, depth }.picture(&values)
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.try_into().ok()
+}
+
+/// The lower byte first.
+fn swapped(values: &[u8]) -> Bytes {
+    values.chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect::<Vec<_>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, pixels: &[u8]) -> Bytes {
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend_from_slice(&(header.len() as u16).to_le_bytes());
+        file.extend_from_slice(header.as_bytes());
+        file.extend_from_slice(pixels);
+        file.into()
+    }
+
+    fn header(kind: &str, shape: &str) -> String {
+        format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n")
+    }
+
+    #[test]
+    fn values_of_a_shape_are_shown_as_they_are() {
+        let shape = RawShape { width: 3, height: 2, depth: 2 };
+        let frame = Bytes::from_static(b"abcdefghijkl");
+        let shown = Picture::Values { width: 3, height: 2, values: frame.clone() };
+        assert_eq!(shape.picture(&frame), Some(shown.clone()));
+        assert_eq!(shape.picture(&frame.slice(1..)), None, "of another length");
+        assert_eq!(npy(&file(&header("<u2", "(2, 3)"), &frame)), Some(shown.clone()));
+        assert_eq!(npy(&file(&header(">u2", "(2, 3, 1)"), b"badcfehgjilk")), Some(shown));
+    }
+
+    #[test]
+    fn bytes_become_an_image() {
+        let frame = Bytes::from_static(b"abcdef");
+        for (depth, width, grey) in [(1, 3, true), (3, 1, false)] {
+            let shape = RawShape { width, height: 2, depth };
+            let Some(Picture::Converted { png, grey: is_grey }) = shape.picture(&frame) else {
+                panic!("{depth}")
+            };
+            assert_eq!(is_grey, grey);
+            let image = image::load_from_memory(&png).unwrap();
+            assert_eq!((image.width(), image.as_bytes()), (width, &frame[..]));
+        }
+        let rgb = npy(&file(&header("|u1", "(2, 1, 3)"), &frame));
+        assert!(matches!(rgb, Some(Picture::Converted { grey: false, .. })));
+    }
+
+    #[test]
+    fn what_is_no_image_is_not_shown() {
+        let whole = file(&header("<u2", "(2, 3)"), b"abcdefghijkl");
+        for cut in 0..whole.len() {
+            assert_eq!(npy(&whole.slice(..cut)), None, "{cut}");
+        }
+        for (kind, shape) in [
+            ("<f4", "(1, 3)"),
+            ("<u2", "(12,)"),
+            ("<u2", "(2, 2, 2)"),
+            ("<u2", "(4294967296, 3)"),
+            ("<u2", "(4294967295, 4294967295)"),
+            ("<u2", "(0, 3)"),
+            ("<u2", "2, 3"),
+        ] {
+            assert_eq!(npy(&file(&header(kind, shape), b"abcdefghijkl")), None, "{kind} {shape}");
+        }
+        let fortran = header("<u2", "(2, 3)").replace("False", "True");
+        assert_eq!(npy(&file(&fortran, b"abcdefghijkl")), None);
+        assert!(!RawShape { width: 1 << 20, height: 1 << 20, depth: 1 }.can_be_shown());
+        assert!(!RawShape { width: 4, height: 4, depth: 4 }.can_be_shown());
+    }
+}
