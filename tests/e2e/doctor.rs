@@ -36,6 +36,7 @@ fn a_receiver_that_is_well_is_measured_and_stores_nothing() {
     assert!(seen["rate_mbit"].as_f64().unwrap() > 0.1, "{seen}");
     assert!(seen["bytes"].as_u64().unwrap() >= 60_000, "{seen}");
     assert!(seen["datagram"].as_u64().unwrap() >= 1_200, "{seen}");
+    assert!((1_280..=9_000).contains(&seen["path_mtu"].as_u64().unwrap()), "{seen}");
     assert!(seen["clock"]["offset_ms"].as_f64().unwrap().abs() < 1e3, "{seen}");
     // Sessions that only measure leave nothing behind, not in the store and not in the account.
     let entries: Vec<_> = std::fs::read_dir(place.store()).map_or_else(

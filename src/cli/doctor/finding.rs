@@ -62,6 +62,9 @@ pub(super) struct Measured {
     pub(super) loss: Option<f64>,
     /// The longest UDP payload that is known to get through.
     pub(super) datagram: Option<u16>,
+    /// The longest packet that gets there whole, headers included; [`LONGEST`](super::mtu::LONGEST) where that does, and
+    /// perhaps longer ones.
+    pub(super) path_mtu: Option<u16>,
     /// The receiver's clock beside this one.
     pub(super) clock: Option<ClockOffset>,
 }
@@ -222,6 +225,15 @@ impl Measured {
         }
         if let Some(datagram) = self.datagram {
             lines.push(format!("packets     {datagram} bytes of UDP payload get through"));
+        }
+        match self.path_mtu {
+            Some(longest @ super::mtu::LONGEST) => {
+                lines.push(format!("path MTU    {longest} bytes or more get there whole"));
+            }
+            Some(longest) => lines.push(format!(
+                "path MTU    {longest} bytes, headers included: longer packets do not get there whole"
+            )),
+            None => {}
         }
         if let Some(ClockOffset { offset_ms, error_ms, .. }) = self.clock {
             let (size, side) = (

@@ -3,6 +3,7 @@
 mod answer;
 mod finding;
 mod load;
+mod mtu;
 mod reach;
 
 use std::path::PathBuf;
@@ -153,7 +154,17 @@ async fn look(patient: &Patient, pin: Pin, time: Duration, talk: Talk) -> Findin
         measured = load::measure(&*dial, time).await;
     }
     match measured {
-        Ok(measured) => found.measured(measured),
+        Ok(mut measured) => {
+            let answers_udp =
+                |reach: &&Reach| reach.transport == Transport::Quic && reach.answer.is_session();
+            // On the way that was measured, where UDP is open there.
+            let mut over_udp = reached.iter().filter(answers_udp);
+            if over_udp.any(|reach| reach.address == *address) {
+                let rtt = Duration::from_secs_f64(measured.rtt_ms.unwrap_or(0.0).max(0.0) / 1e3);
+                measured.path_mtu = mtu::find(*address, rtt).await;
+            }
+            found.measured(measured);
+        }
         Err(Unmeasured::Full(why)) => found.full(&why),
         Err(Unmeasured::Older(why)) => found.older(&why),
         Err(Unmeasured::Lost(error)) => found.unreachable(&error.to_string()),
