@@ -1,5 +1,6 @@
 //! Whether the removal of old days keeps pace with storing, and what it costs storing: two sources are stored as fast as
-//! they go, in turns without and with a limit, for each layout. Nothing but the store is in it.
+//! they go, in turns without and with a limit, for each layout. Nothing but the store is in it, and nobody else may write
+//! to its file system meanwhile: what it takes is what is free less.
 //! `cargo run --release --example store_pace -- DIR [SECONDS] [KEEP_MB] [ROUNDS] [FRAMES_A_SECOND] [LAYOUT]`
 
 use std::fs;
@@ -12,11 +13,13 @@ use bytes::Bytes;
 use framelane::frame::{
     ByteSize, Captured, Clock, Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos,
 };
+use framelane::manifest::{Day, FILE_NAME, INDEX_NAME, LEDGER_NAME};
 use framelane::store::{FolderStore, Keep, Layout, Opener, Outcome, ReceivedFrame, StoreOptions};
 
 const DAY: u64 = 86_400_000_000_000;
-const FRAME_BYTES: u64 = 4_000;
+const FRAME_BYTES: u64 = 4_096;
 const BATCH: u64 = 32;
+const SOURCES: [&str; 2] = ["visible", "infrared"];
 /// Of one source.
 const FRAMES_A_DAY: u64 = 10_000;
 /// Far enough back that no day of it is today.
@@ -61,20 +64,18 @@ impl Run {
         let store = Arc::new(FolderStore::open(out, options).expect("a store"));
         let (end, stored) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (began, cpu) = (Instant::now(), cpu_seconds());
-        let cameras: Vec<_> = ["visible", "infrared"]
+        let cameras: Vec<_> = SOURCES
             .map(|name| {
                 let (store, end, stored, rate) =
                     (store.clone(), end.clone(), stored.clone(), self.rate);
                 std::thread::spawn(move || camera(&store, name, rate / 2, &end, &stored))
             })
             .into();
-        let (mut most, mut last) = (0, 0);
+        let (free, mut most, mut last) = (free(out), 0, 0);
         while began.elapsed() < self.time {
-            std::thread::sleep(Duration::from_secs(1));
-            if self.limit.is_some() {
-                last = files(out) * FRAME_BYTES;
-                most = most.max(last);
-            }
+            std::thread::sleep(Duration::from_millis(500));
+            last = free.saturating_sub(self::free(out) + records(out));
+            most = most.max(last);
         }
         end.store(true, Ordering::Relaxed);
         cameras.into_iter().for_each(|camera| camera.join().expect("it ends"));
@@ -82,8 +83,9 @@ impl Run {
         let stored = stored.load(Ordering::Relaxed);
         let limited = self.limit.map_or_else(String::new, |limit| {
             let mb = |bytes: u64| bytes as f64 / 1e6;
+            let over = mb(most.saturating_sub(limit)) / (mb(stored * FRAME_BYTES) / seconds);
             format!(
-                "; limit {:.0} MB, at most {:.0} MB, at the end {:.0} MB",
+                "; limit {:.0} MB, at most {:.0} MB ({over:.1} s of storing more), at the end {:.0} MB",
                 mb(limit),
                 mb(most),
                 mb(last)
@@ -142,18 +144,27 @@ fn frame(sequence: u64, at: u64, body: &Bytes, from: &Arc<Opener>) -> ReceivedFr
     ReceivedFrame { frame, from, received: UnixNanos::now(), replace: false }
 }
 
-/// Files of frames below a folder.
-fn files(folder: &Path) -> u64 {
-    let mut found = 0;
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => found += files(&entry.path()),
-            Ok(_) => found += u64::from(entry.file_name().to_string_lossy().ends_with(".raw")),
-            // It went meanwhile.
-            Err(_) => {}
-        }
-    }
-    found
+/// Bytes that are free where a folder is.
+fn free(folder: &Path) -> u64 {
+    let found = rustix::fs::statvfs(folder).expect("a file system");
+    found.f_bfree * found.f_frsize
+}
+
+/// What the records of a store take.
+fn records(out: &Path) -> u64 {
+    let in_folder = |folder: &Path| -> u64 {
+        let of = |name: &str| fs::metadata(folder.join(name)).map_or(0, |found| found.len());
+        [FILE_NAME, INDEX_NAME, LEDGER_NAME].into_iter().map(of).sum()
+    };
+    let first = Day::of(UnixNanos(UnixNanos::now().0 - DAYS_AGO * DAY)).begin().0;
+    let of_source = |name: &str| {
+        let source = out.join(name);
+        let mut days =
+            (0..).map(|day| source.join(Day::of(UnixNanos(first + day * DAY)).to_string()));
+        let of_days = days.by_ref().take_while(|day| day.exists()).map(|day| in_folder(&day));
+        in_folder(&source) + of_days.sum::<u64>()
+    };
+    SOURCES.into_iter().map(of_source).sum()
 }
 
 fn cpu_seconds() -> f64 {

@@ -1,7 +1,7 @@
 //! A day of two cameras in faster time: 5,184,000 frames over loopback, of 16 days of capture, into the real program with
 //! old days removed. Memory and descriptors of the receiver are sampled while it runs, and all that was sent is held
 //! against the store at the end.
-//! `cargo build --release && cargo run --release --example store_soak -- DIR [FRAMES] [KEEP_MB] [LAYOUT]`
+//! `cargo build --release && cargo run --release --example store_soak -- DIR [FRAMES] [KEEP_MB] [LAYOUT] [MINUTES]`
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -31,6 +31,8 @@ async fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let root = arguments.next().ok_or("name a folder to store in")?;
     let (frames, keep, layout) = (arguments.next(), arguments.next(), arguments.next());
+    // Where there is not as much time, what was sent by then is held against the store.
+    let minutes = arguments.next().map_or(Ok(u64::MAX / 60), |minutes| minutes.parse())?;
     let frames = frames.map_or(Ok(FRAMES), |frames| frames.parse())?;
     let keep = keep.unwrap_or_else(|| "500".to_owned());
     let root = Path::new(&root).join("store_soak");
@@ -48,7 +50,9 @@ async fn main() -> Result<()> {
     let began = Instant::now();
     let cameras: Vec<_> = SOURCES
         .iter()
-        .map(|source| tokio::spawn(camera(source, frames / 2, sender.clone(), sent.clone())))
+        .map(|source| {
+            tokio::spawn(camera(source, frames / 2, minutes, sender.clone(), sent.clone()))
+        })
         .collect();
     let mut sampled = Vec::new();
     while !cameras.iter().all(tokio::task::JoinHandle::is_finished) {
@@ -76,12 +80,16 @@ async fn main() -> Result<()> {
 async fn camera(
     source: &'static str,
     frames: u64,
+    minutes: u64,
     sender: Arc<Sender>,
     sent: Arc<AtomicU64>,
 ) -> std::result::Result<(), String> {
     let first = SystemTime::now() - Duration::from_secs_f64((DAYS + 1.0) * DAY);
-    let mut body = vec![7; FRAME_BYTES];
+    let (mut body, began) = (vec![7; FRAME_BYTES], Instant::now());
     for number in 0..frames {
+        if began.elapsed() > Duration::from_secs(minutes * 60) {
+            break;
+        }
         let played = number as f64 / frames as f64 * DAYS * DAY;
         body[..8].copy_from_slice(&number.to_le_bytes());
         let frame = Frame::raw(body.clone()).captured_at(first + Duration::from_secs_f64(played));

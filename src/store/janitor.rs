@@ -87,6 +87,8 @@ struct Work {
     said: Said,
     /// That there is nothing to be removed though there should be.
     short: Said,
+    /// Since when that is so.
+    short_since: Option<UnixNanos>,
 }
 
 /// What all sources have, by days.
@@ -99,7 +101,17 @@ impl Work {
         let (said, short) = (Said::default(), Said::default());
         let seats = Arc::downgrade(seats);
         let judged = (Instant::now(), 0);
-        Self { seats, options, stopped, removal: None, is_behind: false, judged, said, short }
+        Self {
+            seats,
+            options,
+            stopped,
+            removal: None,
+            is_behind: false,
+            judged,
+            said,
+            short,
+            short_since: None,
+        }
     }
 
     fn run(&mut self) {
@@ -221,24 +233,31 @@ impl Work {
         self.judged = (Instant::now(), over);
     }
 
-    /// Says once that more is to be removed than may be.
+    /// Says once that more is to be removed than may be, where that is not over as soon as a day is not written any
+    /// more.
     fn say_short(&mut self, stock: &Stock, root: &Root) {
         const WHAT: &str = "the store takes more than is to be kept";
         let Keep { bytes, free, .. } = self.options.keep;
         let held = held(stock);
+        let is_over = bytes.is_some_and(|limit| held > limit.0);
+        if !is_full(&self.options.keep, is_over, root) {
+            self.short_since = None;
+            self.short.over(&WHAT);
+            return;
+        }
+        let now = (self.options.clock)();
+        if self.short_since.get_or_insert(now).0.saturating_add(QUIET) > now.0 {
+            return;
+        }
         if let Some(limit) = bytes.filter(|limit| held > limit.0) {
             let over = ByteSize(held - limit.0);
             let why = format!(
                 "{over} over {limit}; the frames of today, and of days that are being written, are never removed"
             );
             self.short.trouble_once(&WHAT, &why);
-        } else if let (Some(part), Ok(room)) = (free, Room::at(root.path()))
-            && room.free_part() < part.fraction()
-        {
+        } else if free.is_some() {
             let why = "less of the disk is free than is to be, and nothing of the store is old enough to be removed: the frames of today, and of days that are being written, never are";
             self.short.trouble_once(&WHAT, &why);
-        } else {
-            self.short.over(&WHAT);
         }
     }
 }

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::directory::{Directory, Kind};
 use super::standing::{has_content, wrote};
 use super::volumes::Removable;
-use super::within::within;
+use super::within::{Within, within};
 use crate::frame::UnixNanos;
 use crate::manifest::{Day, FILE_NAME, Lines, Record, Text};
 
@@ -86,6 +86,7 @@ impl Removal {
     ) -> Result<bool, Errno> {
         let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let mut lines = Lines::from(file, part.next, 0, part.end).map_err(failed)?;
+        let mut place = Place::default();
         while let Some(line) = lines.next_line().map_err(failed)? {
             if Instant::now() >= until {
                 if let Some(part) = self.removable.last_mut() {
@@ -97,7 +98,7 @@ impl Removal {
             let Ok(record) = Record::parse(text) else { continue };
             let day = part.day.unwrap_or_else(|| record.day());
             if day == self.day && record.stored <= self.until {
-                self.remove(folder, &record, is_last)?;
+                self.remove(folder, &record, &mut place, is_last)?;
             }
         }
         Ok(true)
@@ -107,19 +108,16 @@ impl Removal {
         &mut self,
         folder: &Directory,
         record: &Record,
+        place: &mut Place,
         is_last: IsLast<'_>,
     ) -> Result<(), Errno> {
         let name = record.name.file_name();
-        let within = match within(folder, record.hour, &record.name) {
-            Ok(Some(within)) => within,
-            Ok(None) | Err((_, Errno::NOTDIR)) => return Ok(()),
-            Err((_, cause)) => return Err(cause),
-        };
+        let Some(within) = place.of(folder, record)? else { return Ok(()) };
         let Some(file) = within.look(name)? else { return Ok(()) };
         let is_long = file.kind == Kind::File(record.bytes);
         let is_it = is_long
             && (wrote(record, file.changed)
-                || is_last(record) && has_content(&within, name, record.blake3)?);
+                || is_last(record) && has_content(within, name, record.blake3)?);
         if !is_it {
             // A later line of its name may be the one.
             self.left += u64::from(is_last(record));
@@ -129,6 +127,31 @@ impl Removal {
         self.frames += 1;
         self.bytes += record.bytes;
         Ok(())
+    }
+}
+
+/// The folder that a frame's file is in. Most are in that of the frame before.
+#[derive(Default)]
+struct Place {
+    hour: Option<u8>,
+    below: Option<String>,
+    folder: Option<Directory>,
+}
+
+impl Place {
+    /// `None` where it is not there.
+    fn of(&mut self, top: &Directory, record: &Record) -> Result<Option<&Directory>, Errno> {
+        let (hour, below) = (record.hour, record.name.folder());
+        if self.folder.is_none() || self.hour != hour || self.below.as_deref() != below {
+            self.folder = match within(top, hour, &record.name) {
+                Ok(Some(Within::Below(folder))) => Some(folder),
+                Ok(Some(Within::Top(folder))) => Some(folder.again()?),
+                Ok(None) | Err((_, Errno::NOTDIR)) => None,
+                Err((_, cause)) => return Err(cause),
+            };
+            (self.hour, self.below) = (hour, below.map(str::to_owned));
+        }
+        Ok(self.folder.as_ref())
     }
 }
 
