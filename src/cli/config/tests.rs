@@ -16,7 +16,7 @@ use super::{ROLES, Refused, Resolved, Surroundings, printed, resolve, values};
 const PIN: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Values that one option or another takes. An option that takes none of them needs one here.
-const VALUES: [&str; 27] = [
+const VALUES: [&str; 28] = [
     "30s",
     "45s",
     "64MiB",
@@ -26,6 +26,7 @@ const VALUES: [&str; 27] = [
     "tcp",
     "length",
     "visible=3",
+    "visible=640x512x2",
     "visible=200ms",
     "10%",
     "30",
