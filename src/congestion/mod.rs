@@ -7,8 +7,8 @@
 //! Nothing here reads a clock of its own: every event carries its time, and what has to know the
 //! time between events (an outage) reads the [`Clock`] it was given.
 
-mod acked;
 pub mod lossy;
+mod onlooker;
 mod trace;
 
 use std::fmt;
@@ -19,8 +19,8 @@ use std::time::Instant;
 use quinn_proto::congestion::{BbrConfig, ControllerFactory, CubicConfig, NewRenoConfig};
 use thiserror::Error;
 
-pub use acked::counting_acked;
 pub use lossy::LossyConfig;
+pub use onlooker::{Onlooker, watched};
 pub use trace::{TraceEvent, TracePhase, TraceRing, TraceSink};
 
 /// A factory as `quinn_proto::TransportConfig::congestion_controller_factory` takes it.

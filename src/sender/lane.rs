@@ -1,5 +1,6 @@
 //! One source within one session: from offer to receipt.
 
+mod given_up;
 mod heard;
 mod queue;
 mod state;
@@ -19,9 +20,11 @@ use super::weight::Weight;
 use super::worker::{self, Done, Work};
 use crate::frame::{DropReason, Sequence, UnixNanos};
 use crate::source::{Content, Dropped, Source, SourceError};
+use crate::transport::PathStats;
 use crate::wire::{
     Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
 };
+use given_up::Limbo;
 
 /// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
 /// answer that takes long looks like none.
@@ -147,6 +150,12 @@ pub(super) struct Lane {
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
     unconfirmed_bytes: u64,
+    /// Frames that the transport has given up, and whose receipt may be on its way.
+    given_up: VecDeque<Limbo>,
+    /// When a frame was handed to the transport last.
+    begun: Option<Instant>,
+    /// The transport has given up a frame since one was confirmed.
+    in_vain: bool,
     /// Frames that were given up when the transport had them, with their bytes: they may arrive all the same.
     doomed: BTreeMap<u64, (u64, DropReason)>,
     /// How many of the unconfirmed were handed to the transport.
@@ -203,6 +212,9 @@ impl Lane {
             ready: VecDeque::new(),
             unconfirmed: HashMap::new(),
             unconfirmed_bytes: 0,
+            given_up: VecDeque::new(),
+            begun: None,
+            in_vain: false,
             doomed: BTreeMap::new(),
             handed: 0,
             stale: 0,
@@ -227,13 +239,14 @@ impl Lane {
         ledger: &mut Ledger,
         share: Option<Share>,
         fresh: &Range<Instant>,
-        way: Duration,
+        path: &PathStats,
     ) -> Option<Message> {
         self.begin_fresh(ledger, fresh);
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
-        self.drop_late(ledger, way);
+        self.settle_given_up(ledger, path);
+        self.drop_late(ledger, path);
         self.blocked = false;
         while let Some(next) = self.next_wanted(fresh) {
             let Wanted { sequence, bytes, .. } = next;

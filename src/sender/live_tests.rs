@@ -10,7 +10,7 @@ use super::*;
 use crate::frame::{DropReason, Sequence, SourceName, UnixNanos};
 use crate::source::{Bell, Content, Description, Extent, Fate, Source, SourceError};
 use crate::transport::{PathStats, TransportError};
-use crate::wire::{Message, Receipts, SourceId, Totals};
+use crate::wire::{Answer, Message, Receipts, SourceId, Totals, Verdict};
 
 /// A source that grows while it is sent.
 struct Growing {
@@ -210,4 +210,107 @@ async fn frames_that_cannot_make_it_are_dropped_declared_and_accounted_for() {
     let counts = &report.sources[0];
     assert_eq!((counts.frames, counts.stored, counts.dropped["late"]), (10, 2, 8));
     assert!(report.is_complete() && counts.missing == 0, "{:?}", report.error);
+}
+
+/// The end of a run that captured one frame.
+async fn end_of_one(link: &mut FarEnd, source: &Growing, end: Message, stored: u64) {
+    source.grow(true);
+    let Message::EndOfRun(end) = end else { panic!("{end:?}") };
+    assert_eq!((end.captured, end.lost_count), (1, 1 - stored));
+    let totals = Totals { source: SourceId(0), stored, already: 0 };
+    link.incoming.send(Message::Totals(totals)).await.unwrap();
+    link.keeper.close.recv().await.unwrap();
+    link.keeper.ended(TransportError::Ended);
+}
+
+/// A session whose transport has given up the one frame of its source.
+async fn given_up() -> (Arc<Growing>, FarEnd, tokio::task::JoinHandle<SendReport>) {
+    let source = Growing::new();
+    let deadlines = vec![Some(Duration::from_secs(60))];
+    let options = SendOptions { deadlines, ..SendOptions::default() };
+    let (mut link, sending) = start(&source, options).await;
+    link.answer_next().await;
+    source.grow(false);
+    let frame = link.frames.recv().await.unwrap();
+    assert!(frame.deadline.is_some() && frame.is_live());
+    link.stopping.give_up(&frame);
+    source.grow(true);
+    (source, link, sending)
+}
+
+#[tokio::test]
+async fn a_frame_that_the_transport_gives_up_is_declared() {
+    let (source, mut link, sending) = given_up().await;
+    let drops = hear(&mut link).await;
+    let Message::Drops(told) = &drops else { panic!("{drops:?}") };
+    assert_eq!((told.ranges[0].reason, told.ranges[0].count), (DropReason::Late, 1));
+    link.answer(Some(drops)).await;
+    let end = hear(&mut link).await;
+    end_of_one(&mut link, &source, end, 0).await;
+    let report = sending.await.unwrap();
+    assert_eq!((report.sources[0].stored, report.sources[0].dropped["late"]), (0, 1));
+    assert!(report.is_complete(), "{:?}", report.error);
+}
+
+#[tokio::test]
+async fn one_that_had_arrived_is_stored_and_never_declared() {
+    let (source, mut link, sending) = given_up().await;
+    let receipts = Receipts::new(SourceId(0), UnixNanos::now(), [Sequence(0)]);
+    link.incoming.send(Message::Receipts(receipts)).await.unwrap();
+    let end = hear(&mut link).await;
+    end_of_one(&mut link, &source, end, 1).await;
+    let report = sending.await.unwrap();
+    assert_eq!((report.sources[0].stored, report.sources[0].dropped.len()), (1, 0));
+    assert_eq!(*source.settled.lock().unwrap(), [(Sequence(0), Fate::Stored)]);
+}
+
+#[tokio::test]
+async fn one_that_was_declared_and_had_arrived_counts_as_stored() {
+    let (source, mut link, sending) = given_up().await;
+    let drops = hear(&mut link).await;
+    assert!(matches!(drops, Message::Drops(_)), "{drops:?}");
+    let receipts = Receipts::new(SourceId(0), UnixNanos::now(), [Sequence(0)]);
+    link.incoming.send(Message::Receipts(receipts)).await.unwrap();
+    link.answer(Some(drops)).await;
+    let end = hear(&mut link).await;
+    end_of_one(&mut link, &source, end, 1).await;
+    let report = sending.await.unwrap();
+    assert_eq!((report.sources[0].stored, report.sources[0].dropped.len()), (1, 0));
+    assert!(report.is_complete(), "{:?}", report.error);
+}
+
+#[tokio::test]
+async fn where_the_session_is_lost_before_that_is_known_the_next_one_asks() {
+    let source = Growing::new();
+    let deadlines = vec![Some(Duration::from_secs(60))];
+    let options =
+        SendOptions { deadlines, retry_for: Duration::from_secs(60), ..SendOptions::default() };
+    let (hand, mut links) = mpsc::unbounded_channel();
+    let sources: Vec<Arc<dyn Source>> = vec![source.clone()];
+    let sending = tokio::spawn(async move {
+        let (_go_on, stop) = watch::channel(false);
+        // Nothing is heard from the moment on at which it is given up.
+        let path = PathStats { datagrams_received: Some(1), ..PathStats::default() };
+        run(&Hand(hand, path), sources, options, Arc::new(Progress::new([])), stop).await
+    });
+    let mut link = links.recv().await.unwrap();
+    link.answer_next().await;
+    source.grow(false);
+    let frame = link.frames.recv().await.unwrap();
+    link.stopping.give_up(&frame);
+    source.grow(true);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!matches!(link.messages.try_recv(), Ok(Message::Drops(_))), "nothing is known of it");
+    let address = ([127, 0, 0, 1], 1).into();
+    link.keeper.ended(TransportError::Lost { address, why: "an outage".to_owned() });
+    drop(link);
+    let mut link = links.recv().await.unwrap();
+    link.answer_next().await;
+    let Message::Offer(offer) = hear(&mut link).await else { panic!("no offer") };
+    let stored = Answer::new(offer.source, [Verdict::Stored]);
+    link.incoming.send(Message::Answer(stored)).await.unwrap();
+    let end = hear(&mut link).await;
+    end_of_one(&mut link, &source, end, 1).await;
+    let report = sending.await.unwrap();
+    assert_eq!((report.sources[0].stored, report.sources[0].dropped.len()), (1, 0));
 }

@@ -131,6 +131,8 @@ struct State<'a> {
     handover: Option<Handover>,
     /// That link was lost again, after the receiver had heard of the session on it.
     handover_failed: bool,
+    /// The transport has had a frame since what is known of it was looked at.
+    look_again: bool,
 }
 
 /// The frame that goes next.
@@ -168,6 +170,7 @@ impl<'a> Session<'a> {
             inquiry: Inquiry::new(Instant::now()),
             handover: None,
             handover_failed: false,
+            look_again: false,
         };
         Self { link, welcome, state }
     }
@@ -204,7 +207,11 @@ impl<'a> Session<'a> {
             if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
                 return protocol_error(end, what).await;
             }
+            if std::mem::take(&mut state.look_again) {
+                glance.forget();
+            }
             let path_now = glance.look(path);
+            state.given_up(path.take_given_up(), &path_now);
             state.pump(&path_now);
             match state.move_on(Instant::now()) {
                 Some(Ok(opened)) => {
@@ -384,7 +391,7 @@ impl State<'_> {
             if ledger.goes_on {
                 self.run.progress.count(index, source, ledger);
             }
-            let message = lane.pump(ledger, self.share, &fresh, path.rtt / 2);
+            let message = lane.pump(ledger, self.share, &fresh, path);
             self.outbox.extend(message);
         }
         if self.share.is_some() && self.lanes.iter().any(Lane::wants_schedule) {

@@ -12,8 +12,8 @@ use super::*;
 use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathStats,
-    PathWatch, SenderLink, Transport, TransportError, Via,
+    BoxFuture, Dial, FRAME_QUEUE, GivenUp, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame,
+    PathStats, PathWatch, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::{
     Answer, Capabilities, CloseCode, Message, Noted, Receipts, Refusal, RefusalCode, SequenceRun,
@@ -69,10 +69,25 @@ pub(super) struct FarEnd {
     pub(super) frames: mpsc::Receiver<OutgoingFrame>,
     pub(super) incoming: mpsc::Sender<Message>,
     pub(super) keeper: LinkKeeper,
+    pub(super) stopping: Stopping,
 }
 
 /// Opens links whose far ends are handed to the test, over paths like this.
 pub(super) struct Hand(pub(super) mpsc::UnboundedSender<FarEnd>, pub(super) PathStats);
+
+/// What a transport tells of frames that it has given up.
+#[derive(Debug, Default)]
+pub(super) struct Stopping {
+    pub(super) given_up: GivenUp,
+    pub(super) notice: Arc<tokio::sync::Notify>,
+}
+
+impl Stopping {
+    pub(super) fn give_up(&self, frame: &OutgoingFrame) {
+        self.given_up.add((frame.header.source, frame.header.meta.sequence));
+        self.notice.notify_one();
+    }
+}
 
 impl Dial for Hand {
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
@@ -81,9 +96,17 @@ impl Dial for Hand {
         let (far_incoming, incoming) = mpsc::channel(MESSAGE_QUEUE);
         let (end, keeper) = LinkEnd::new();
         let stats = self.1;
-        let path = PathWatch::new(move || stats);
-        let far =
-            FarEnd { messages: far_messages, frames: far_frames, incoming: far_incoming, keeper };
+        let stopping = Stopping::default();
+        let path = PathWatch::new(move || stats)
+            .with_notice(stopping.notice.clone())
+            .with_given_up(stopping.given_up.clone());
+        let far = FarEnd {
+            messages: far_messages,
+            frames: far_frames,
+            incoming: far_incoming,
+            keeper,
+            stopping,
+        };
         self.0.send(far).expect("the test is there");
         let (transport, address) = (Transport::Quic, ([127, 0, 0, 1], 1).into());
         let via = Via { transport, address, why: None, link: None };

@@ -15,6 +15,7 @@ mod budget;
 mod by_name;
 mod desk;
 mod error;
+mod forecast;
 mod kernel;
 mod knock;
 mod leave;
@@ -39,8 +40,8 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -48,6 +49,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
+pub use forecast::Forecast;
 pub use kernel::check_tcp_congestion;
 pub use leave::Link;
 pub use links::{OwnAddress, link_number, own_addresses};
@@ -150,7 +152,8 @@ pub struct OutgoingFrame {
     /// When a live frame that is still not through has become part of the backlog, and the priority
     /// that it has from then on.
     pub late: Option<(Instant, i32)>,
-    /// When it is of no use any more, where there is such a time.
+    /// When it is of no use any more, where there is such a time: a transport that can stop a frame midway gives up what
+    /// is known not to arrive by then, and tells [`PathWatch::take_given_up`].
     pub deadline: Option<Instant>,
 }
 
@@ -296,7 +299,12 @@ pub struct SourceCount(Arc<AtomicUsize>);
 pub struct PathWatch {
     look: Arc<dyn Fn() -> PathStats + Send + Sync>,
     drained: Arc<Notify>,
+    given_up: GivenUp,
 }
+
+/// Frames that a transport has given up, since they cannot arrive by their deadlines.
+#[derive(Debug, Clone, Default)]
+pub struct GivenUp(Arc<Mutex<Vec<(SourceId, Sequence)>>>);
 
 /// What a transport knows of its path. Zero where it does not know.
 #[derive(Debug, Clone, Copy, Default)]
@@ -325,6 +333,20 @@ pub struct PathStats {
     pub with_transport: u64,
     /// Those of them that belong to frames which have become late since, and stand behind all others.
     pub late_with_transport: u64,
+    /// What becomes of a live frame that is handed over now, where the transport knows.
+    pub forecast: Option<Forecast>,
+}
+
+impl GivenUp {
+    /// Adds one.
+    pub fn add(&self, frame: (SourceId, Sequence)) {
+        self.list().push(frame);
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<(SourceId, Sequence)>> {
+        // The list is whole at every moment, so another thread's panic does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How a link ended, and the way to end it.
@@ -417,13 +439,25 @@ impl SourceCount {
 impl PathWatch {
     /// Wraps a transport's way to look.
     pub fn new(look: impl Fn() -> PathStats + Send + Sync + 'static) -> Self {
-        Self { look: Arc::new(look), drained: Arc::default() }
+        Self { look: Arc::new(look), drained: Arc::default(), given_up: GivenUp::default() }
     }
 
     /// The same, with what the transport notifies when [`PathStats::with_transport`] has fallen.
     pub fn with_notice(mut self, drained: Arc<Notify>) -> Self {
         self.drained = drained;
         self
+    }
+
+    /// The same, with where the transport puts the frames that it has given up. It notifies as for others.
+    pub fn with_given_up(mut self, given_up: GivenUp) -> Self {
+        self.given_up = given_up;
+        self
+    }
+
+    /// Frames that the transport has given up since the last asking. Nothing more of them is sent; that they have
+    /// arrived all the same is possible, and a receipt tells.
+    pub fn take_given_up(&self) -> Vec<(SourceId, Sequence)> {
+        std::mem::take(&mut *self.given_up.list())
     }
 
     /// Waits until bytes handed to the transport have arrived; for ever, where it does not count

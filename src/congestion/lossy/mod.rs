@@ -162,6 +162,7 @@ impl Controller for Lossy {
     fn metrics(&self) -> ControllerMetrics {
         let mut metrics = ControllerMetrics::default();
         metrics.congestion_window = self.window();
+        metrics.pacing_rate = self.bandwidth().map(|bytes| (bytes * 8.0) as u64);
         metrics
     }
 

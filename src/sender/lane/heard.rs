@@ -91,6 +91,7 @@ impl Lane {
                 let bytes = self.release(sequence);
                 self.stored += 1;
                 self.refused_since = None;
+                self.in_vain = false;
                 if let Some(known) = ledger.confirm(sequence, bytes) {
                     self.source.settled(sequence, Fate::Stored);
                     news.push(Confirmed { sequence, bytes, due: known.due });

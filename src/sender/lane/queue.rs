@@ -8,6 +8,10 @@ use super::super::schedule::Due;
 use super::super::tend::{too_late, unix};
 use super::{Lane, Ready, Share, Wanted, is_within};
 use crate::frame::Sequence;
+use crate::transport::{Forecast, PathStats};
+
+/// How often a frame is begun of a source none of whose frames seem to make it.
+const TRIED_EVERY: Duration = Duration::from_secs(5);
 
 impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
@@ -50,22 +54,31 @@ impl Lane {
         true
     }
 
-    /// Gives up frames that would come after their deadline, where the `way` there takes so long. Those that
-    /// the transport has are its own.
-    pub(super) fn drop_late(&mut self, ledger: &mut Ledger, way: Duration) {
+    /// Gives up frames that would come after their deadline, as far as is known of the path. Those that the transport
+    /// has are its own.
+    pub(super) fn drop_late(&mut self, ledger: &mut Ledger, path: &PathStats) {
         let Some(deadline) = self.deadline else { return };
         let now = Instant::now();
-        let is_late = |due: Due| due.live && now + way > due.at + deadline;
+        // Where nothing goes any more, nothing is learnt of the path either: now and then a frame is tried.
+        let tries = self.begun.is_none_or(|begun| now - begun >= TRIED_EVERY);
+        let in_vain = self.in_vain;
+        let sure = |known: Forecast| Forecast { is_busy: known.is_busy || in_vain, ..known };
+        let forecast = path.forecast.filter(|_| !tries).map(sure);
+        let way = path.forecast.unwrap_or_default().way(path.rtt);
+        let is_late = |due: Due, bytes: u64| {
+            let arrival = forecast.and_then(|forecast| forecast.arrival(now, bytes, path.rtt));
+            due.live && arrival.unwrap_or(now + way) > due.at + deadline
+        };
         let mut late: Vec<(Sequence, Due)> = Vec::new();
         self.wanted.retain(|wanted| {
-            let keep = !is_late(wanted.due);
+            let keep = !is_late(wanted.due, wanted.bytes);
             if !keep {
                 late.push((wanted.sequence, wanted.due));
             }
             keep
         });
         self.ready.retain(|ready| {
-            let keep = !is_late(ready.due);
+            let keep = !is_late(ready.due, ready.content.body.len() as u64);
             if !keep {
                 late.push((ready.sequence, ready.due));
             }
@@ -122,6 +135,7 @@ impl Lane {
             known.handed = true;
             self.handed += 1;
         }
+        self.begun = Some(Instant::now());
         let bytes = ready.content.body.len() as u64;
         self.handed_bytes += bytes;
         Some(ready)

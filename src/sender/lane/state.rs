@@ -66,6 +66,6 @@ impl Lane {
         let late = self
             .deadline
             .and_then(|deadline| waiting.filter(|due| due.live).map(|due| due.at + deadline).min());
-        later.into_iter().chain(told).chain(late).min()
+        later.into_iter().chain(told).chain(late).chain(self.given_up_until()).min()
     }
 }

@@ -8,11 +8,21 @@ use super::super::lane::Lane;
 use super::super::schedule::{Pace, Schedule};
 use super::super::waiting::LimitedBy;
 use super::{LATE_UNDERWAY, Next, SPARE_UNDERWAY, SPARE_UNDERWAY_IN_BULK, State, WINDOWS_UNDERWAY};
-use crate::frame::FrameMeta;
+use crate::frame::{FrameMeta, Sequence};
 use crate::transport::{OutgoingFrame, PathStats};
-use crate::wire::FrameHeader;
+use crate::wire::{FrameHeader, SourceId};
 
 impl State<'_> {
+    /// The transport has given up frames.
+    pub(super) fn given_up(&mut self, frames: Vec<(SourceId, Sequence)>, path: &PathStats) {
+        for (source, sequence) in frames {
+            let index = usize::from(source.0);
+            if let Some(lane) = self.lanes.get_mut(index) {
+                lane.given_up(sequence, &self.run.ledgers[index], path);
+            }
+        }
+    }
+
     /// Hands the transport what is due while it has room; tells which frame comes next.
     pub(super) fn hand_over(
         &mut self,
@@ -24,7 +34,9 @@ impl State<'_> {
         loop {
             // The transport has not counted these yet.
             let path = PathStats { with_transport: path.with_transport + handed, ..*path };
-            let next = self.next_frame(&path, silent)?;
+            // What it has not taken yet it knows nothing of.
+            let waits = frames.capacity() < frames.max_capacity();
+            let next = self.next_frame(&path, silent, waits)?;
             if next.due > Instant::now() {
                 return Some(next);
             }
@@ -36,7 +48,9 @@ impl State<'_> {
     }
 
     /// The frame that goes next; `None` where there is none, or where the transport has enough.
-    pub(super) fn next_frame(&self, path: &PathStats, silent: bool) -> Option<Next> {
+    ///
+    /// Nothing may have come for long over a `silent` path. `waits`: the transport has not taken yet what it was handed.
+    pub(super) fn next_frame(&self, path: &PathStats, silent: bool, waits: bool) -> Option<Next> {
         let schedule = self.run.schedule.as_ref().filter(|_| !self.is_leaving())?;
         let limit = path.window.saturating_mul(WINDOWS_UNDERWAY).saturating_add(self.spare());
         let fresh = path.with_transport.saturating_sub(path.late_with_transport);
@@ -46,15 +60,17 @@ impl State<'_> {
             return None;
         }
         let late_may_go = path.with_transport <= limit;
-        // Where frames have a deadline, what waits in the transport only makes the next one late.
-        let no_queue = path.with_transport > path.window.saturating_add(path.window / 4);
-        let may_queue = |lane: &Lane| lane.deadline.is_none() || path.window == 0 || !no_queue;
+        let may_queue = |lane: &Lane| lane.deadline.is_none() || takes_live(path, silent, waits);
         let now = Instant::now();
         let is_late = |due| Schedule::late_at(due, path.rtt).is_some_and(|late_at| late_at <= now);
         let candidate = |(lane, queue): (usize, &Lane)| {
             let (place, ready) = queue.next_ready(is_late, now, late_may_go)?;
             let bytes = ready.content.body.len() as u64;
-            let late_at = Schedule::late_at(ready.due, path.rtt);
+            // One with a deadline is worth as much until then as when it was new.
+            let late_at = match queue.deadline.filter(|_| ready.due.live) {
+                Some(deadline) => Some(ready.due.at + deadline),
+                None => Schedule::late_at(ready.due, path.rtt),
+            };
             let late = late_at.map(|late_at| (late_at, schedule.late_priority(ready.due)));
             let priority = match late {
                 Some((late_at, priority)) if late_at <= now => priority,
@@ -99,6 +115,7 @@ impl State<'_> {
         let (priority, late) = (next.priority, next.late);
         let due = ready.due;
         let deadline = self.lanes[lane].deadline.filter(|_| due.live).map(|after| due.at + after);
+        self.look_again |= deadline.is_some();
         Some(OutgoingFrame { header, body: ready.content.body, priority, late, deadline })
     }
 
@@ -126,5 +143,16 @@ impl State<'_> {
             LimitedBy::Nothing
         };
         self.run.figures.waiting.begin(kind, now);
+    }
+}
+
+/// Whether the next frame with a deadline may be handed over: what waits in the transport only makes it late. Over a path
+/// that is silent nothing is known but that what is under way has not arrived.
+fn takes_live(path: &PathStats, silent: bool, waits: bool) -> bool {
+    match path.forecast {
+        Some(forecast) => !silent && !waits && forecast.has_room(),
+        None => {
+            path.window == 0 || path.with_transport <= path.window.saturating_add(path.window / 4)
+        }
     }
 }

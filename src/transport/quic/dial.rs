@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::messages::Messages;
 use super::runtime::PreciseRuntime;
-use super::{keep, send, settings, until_closed, watch_path};
-use crate::congestion::counting_acked;
+use super::{keep, live, send, settings, until_closed, watch_path};
+use crate::congestion::watched;
 use crate::frame::Span;
 use crate::identity::ClientTls;
 use crate::repair::RepairMode;
@@ -96,6 +96,7 @@ impl QuicDial {
             send::frames(connection.clone(), queued_frames, self.repair, counters.clone());
         tokio::spawn(sending);
         tokio::spawn(send::nudge(connection.clone(), counters.clone()));
+        tokio::spawn(live::watch(connection.clone(), counters.live.clone()));
         tokio::spawn(listen_to(connection.clone(), Messages::new(session_in), to_session));
         let path = watch_path(&connection, counters);
         let (address, explainer) = (self.address, self.tls.explainer().clone());
@@ -129,7 +130,7 @@ impl QuicDial {
     async fn connect(
         &self,
         endpoint: &Endpoint,
-        counters: &send::Sending,
+        counters: &Arc<send::Sending>,
     ) -> Result<Connection, TransportError> {
         let mut attempts = JoinSet::new();
         let mut word = std::pin::pin!(knock::word(self.address, &self.leave, &knock::TIMES));
@@ -158,10 +159,10 @@ impl QuicDial {
     fn handshake(
         &self,
         endpoint: &Endpoint,
-        counters: &send::Sending,
+        counters: &Arc<send::Sending>,
     ) -> Result<Connecting, TransportError> {
         let mut config = ClientConfig::new(self.tls.quic());
-        let congestion = counting_acked(self.congestion.clone(), counters.acked.clone());
+        let congestion = watched(self.congestion.clone(), counters.clone());
         config.transport_config(settings::transport_to(self.address, congestion));
         endpoint.connect_with(config, self.address, &self.server_name).map_err(|error| {
             let error = std::io::Error::other(error);

@@ -7,7 +7,9 @@ mod incoming;
 #[cfg(test)]
 mod linger_tests;
 mod listen;
+mod live;
 mod messages;
+pub mod outlook;
 mod receive;
 pub mod repairing;
 mod runtime;
@@ -77,7 +79,7 @@ fn words(reason: &[u8]) -> String {
 fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> PathWatch {
     // A weak handle would be better, but quinn has none; the watch lives as long as its link.
     let connection = connection.clone();
-    let drained = counters.drained.clone();
+    let (drained, given_up) = (counters.drained.clone(), counters.live.given_up.clone());
     let watch = PathWatch::new(move || {
         let stats = connection.stats();
         PathStats {
@@ -92,9 +94,10 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             repair_bytes: counters.repair.load(Ordering::Relaxed),
             with_transport: counters.underway.load(Ordering::Relaxed),
             late_with_transport: counters.late.load(Ordering::Relaxed),
+            forecast: counters.live.forecast(),
         }
     });
-    watch.with_notice(drained)
+    watch.with_notice(drained).with_given_up(given_up)
 }
 
 /// Writes what the session says; ends a connection whose peer does not take it.

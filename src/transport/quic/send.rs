@@ -12,12 +12,16 @@ use quinn::{Connection, SendStream, VarInt};
 use tokio::sync::{Notify, mpsc};
 
 use super::departure::Departure;
+use super::live::{self, Live, Ticket};
+use super::outlook::Outlook;
 use super::repairing::{self, Repairing};
 use super::{close, settings, varint};
+use crate::congestion::Onlooker;
+use crate::frame::Sequence;
 use crate::repair::{Plan, Repair, RepairMode, TrailerMark};
-use crate::transport::OutgoingFrame;
 use crate::transport::threads::beside_packets;
-use crate::wire::{CloseCode, FrameHeader, RefusalCode, RepairLayout};
+use crate::transport::{Forecast, OutgoingFrame};
+use crate::wire::{CloseCode, FrameHeader, RefusalCode, RepairLayout, SourceId};
 
 /// Counters of the frames of one connection.
 #[derive(Debug, Default)]
@@ -29,9 +33,39 @@ pub(super) struct Sending {
     /// Those of them whose frames have become late.
     pub(super) late: AtomicU64,
     /// Bytes of packets that the peer has acknowledged.
-    pub(super) acked: Arc<AtomicU64>,
-    /// Notified when room has come about: `underway` has fallen, or `late` has risen.
+    pub(super) acked: AtomicU64,
+    /// Notified when room has come about: `underway` has fallen, `late` has risen, or a live frame has left.
     pub(super) drained: Arc<Notify>,
+    /// The live frames, where some have a deadline.
+    pub(super) live: Arc<Live>,
+}
+
+impl Sending {
+    /// Takes in what has become of packets, where that is of interest.
+    fn see(&self, take: impl FnOnce(&mut Outlook)) {
+        if self.live.is_on() && self.live.take(take) {
+            self.drained.notify_one();
+        }
+    }
+}
+
+impl Onlooker for Sending {
+    fn sent(&self, bytes: u64) {
+        self.see(|outlook| outlook.sent(bytes));
+    }
+
+    fn acked(&self, bytes: u64, after: Duration) {
+        self.acked.fetch_add(bytes, Ordering::Relaxed);
+        self.see(|outlook| outlook.acked(after));
+    }
+
+    fn lost(&self, bytes: u64) {
+        self.see(|outlook| outlook.lost(bytes));
+    }
+
+    fn heard(&self, dry: bool, rate: &dyn Fn() -> Option<u64>) {
+        self.see(|outlook| outlook.heard(dry, rate()));
+    }
 }
 
 /// Counts a body as underway for as long as it lives.
@@ -39,17 +73,20 @@ struct Underway {
     counters: Arc<Sending>,
     bytes: u64,
     late: bool,
+    /// Where it is a live one.
+    ticket: Option<Ticket>,
 }
 
 impl Underway {
     fn new(counters: &Arc<Sending>, bytes: u64) -> Self {
         counters.underway.fetch_add(bytes, Ordering::Relaxed);
-        Self { counters: counters.clone(), bytes, late: false }
+        Self { counters: counters.clone(), bytes, late: false, ticket: None }
     }
 
     /// The frame stands behind fresh ones from now on.
     fn is_late(&mut self) {
         self.late = true;
+        self.ticket.take_if(|ticket| !ticket.may_be_given_up());
         self.counters.late.fetch_add(self.bytes, Ordering::Relaxed);
         self.counters.drained.notify_one();
     }
@@ -57,6 +94,8 @@ impl Underway {
 
 impl Drop for Underway {
     fn drop(&mut self) {
+        // Before others are told that there is room.
+        self.ticket = None;
         if self.late {
             self.counters.late.fetch_sub(self.bytes, Ordering::Relaxed);
         }
@@ -109,15 +148,25 @@ pub(super) async fn frames(
             let controller = || connection.congestion_state();
             Some((repairing.plan(now, &path, known, controller)?, mark))
         });
-        let underway = Underway::new(&counters, known.bytes);
-        let late = frame.late;
+        let mut underway = Underway::new(&counters, known.bytes);
+        let (late, deadline, priority) = (frame.late, frame.deadline, frame.priority);
+        let named = (frame.header.source, frame.header.meta.sequence);
         let encoded = if repair.is_some() { known.bytes } else { 0 };
         let outgoing = beside_packets(encoded, || pieces(frame, repair, &counters.repair));
         let length = outgoing.as_ref().map_or(0, Outgoing::len);
+        if known.live {
+            underway.ticket = Ticket::new(&counters.live, length, priority, deadline);
+            // The next one waits until this has been taken.
+            counters
+                .live
+                .forecast()
+                .filter(Forecast::has_room)
+                .inspect(|_| counters.drained.notify_one());
+        }
         let probe = departure.add(now, &path, length);
         // Repair is a probe already, and of a backlog the next frame is.
         let probe = probe.filter(|_| known.live && repair.is_none() && repairing.is_lossy());
-        let mut writing = Box::pin(write_frame(stream, outgoing, probe, late, underway));
+        let mut writing = Box::pin(write_frame(stream, named, outgoing, probe, late, underway));
         // The first poll writes all of it where there is room, which there is but for a peer that
         // gives little credit. Were each frame written by a task of its own, a large frame could be
         // on its way before the small one that became due with it and was handed over first.
@@ -201,9 +250,10 @@ fn with_repair(
 }
 
 /// Writes one frame and stays until the receiver's transport has it, or wants no more of it and says
-/// why.
+/// why, or until it is known not to arrive in time.
 async fn write_frame(
     mut stream: SendStream,
+    named: (SourceId, Sequence),
     outgoing: Option<Outgoing>,
     probe: Option<Instant>,
     late: Option<(Instant, i32)>,
@@ -213,9 +263,34 @@ async fn write_frame(
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
         return None;
     };
+    let hopeless = live::hopeless(underway.ticket.as_ref());
+    let ended = tokio::select! {
+        ended = carry(&mut stream, outgoing, probe, late, &mut underway) => Some(ended),
+        () = hopeless => None,
+    };
+    match ended {
+        Some(refused) => refused,
+        None => {
+            // Nothing more of it leaves. That it was through already is told as ever.
+            if stream.reset(varint(RefusalCode::NotNeeded.number())).is_ok() {
+                underway.counters.live.given_up.add(named);
+            }
+            None
+        }
+    }
+}
+
+/// Writes one frame, and waits for what becomes of it.
+async fn carry(
+    stream: &mut SendStream,
+    outgoing: Outgoing,
+    probe: Option<Instant>,
+    late: Option<(Instant, i32)>,
+    underway: &mut Underway,
+) -> Option<RefusalCode> {
     let stopped = stream.stopped();
     let written = tokio::select! {
-        written = write_all(&mut stream, outgoing, probe) => written.then_some(()),
+        written = write_all(stream, outgoing, probe) => written.then_some(()),
         _ = stopped => None,
     };
     // quinn goes on retransmitting a finished stream that the peer has stopped, until it is reset.

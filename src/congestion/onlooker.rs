@@ -1,40 +1,58 @@
-//! Counts what the peer has acknowledged, whichever controller is in use.
+//! Tells somebody else what becomes of a connection's packets, whichever controller is in use.
 
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 
 use super::SharedFactory;
 
-/// A factory of the same controllers, each of which adds the bytes that are acknowledged to `acked`: those
-/// of packets that had to be, so not of acknowledgements alone. What is sent again counts once.
-pub fn counting_acked(inner: SharedFactory, acked: Arc<AtomicU64>) -> SharedFactory {
-    Arc::new(Counting { inner, acked })
+/// Is told of a connection's packets, while the connection is locked: it takes no time, and does not look back.
+///
+/// All bytes are those of UDP payload.
+pub trait Onlooker: Send + Sync {
+    /// Bytes have left, those of acknowledgements alone included.
+    fn sent(&self, bytes: u64);
+
+    /// A packet of so many bytes, that had to be acknowledged, was: so long after it had left. What is sent again counts
+    /// once.
+    fn acked(&self, bytes: u64, after: Duration);
+
+    /// Bytes were found to be lost.
+    fn lost(&self, bytes: u64);
+
+    /// An acknowledgement was taken in. `dry`: before it came nothing waited to be sent. `rate` tells how much the path
+    /// delivers, in bytes a second, where the controller knows.
+    fn heard(&self, dry: bool, rate: &dyn Fn() -> Option<u64>);
 }
 
-struct Counting {
+/// A factory of the same controllers, each of which tells `onlooker`.
+pub fn watched(inner: SharedFactory, onlooker: Arc<dyn Onlooker>) -> SharedFactory {
+    Arc::new(Watching { inner, onlooker })
+}
+
+struct Watching {
     inner: SharedFactory,
-    acked: Arc<AtomicU64>,
+    onlooker: Arc<dyn Onlooker>,
 }
 
-impl ControllerFactory for Counting {
+impl ControllerFactory for Watching {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let inner = self.inner.clone().build(now, current_mtu);
-        Box::new(Counted { inner, acked: self.acked.clone() })
+        Box::new(Watched { inner, onlooker: self.onlooker.clone() })
     }
 }
 
-struct Counted {
+struct Watched {
     inner: Box<dyn Controller>,
-    acked: Arc<AtomicU64>,
+    onlooker: Arc<dyn Onlooker>,
 }
 
-impl Controller for Counted {
+impl Controller for Watched {
     fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.onlooker.sent(bytes);
         self.inner.on_sent(now, bytes, last_packet_number);
     }
 
@@ -46,7 +64,7 @@ impl Controller for Counted {
         app_limited: bool,
         rtt: &RttEstimator,
     ) {
-        self.acked.fetch_add(bytes, Ordering::Relaxed);
+        self.onlooker.acked(bytes, now.saturating_duration_since(sent));
         self.inner.on_ack(now, sent, bytes, app_limited, rtt);
     }
 
@@ -58,6 +76,8 @@ impl Controller for Counted {
         largest_packet_num_acked: Option<u64>,
     ) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
+        let rate = || self.inner.metrics().pacing_rate.map(|bits| bits / 8);
+        self.onlooker.heard(app_limited, &rate);
     }
 
     fn on_congestion_event(
@@ -67,6 +87,7 @@ impl Controller for Counted {
         is_persistent_congestion: bool,
         lost_bytes: u64,
     ) {
+        self.onlooker.lost(lost_bytes);
         self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
     }
 
@@ -83,7 +104,8 @@ impl Controller for Counted {
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(Self { inner: self.inner.clone_box(), acked: self.acked.clone() })
+        // Where the path has changed, the copy goes on in the place of this one.
+        Box::new(Self { inner: self.inner.clone_box(), onlooker: self.onlooker.clone() })
     }
 
     fn initial_window(&self) -> u64 {
