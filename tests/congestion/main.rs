@@ -3,6 +3,7 @@
 
 mod behaviour;
 mod narrow;
+mod overload;
 mod paths;
 mod repair;
 mod sharing;

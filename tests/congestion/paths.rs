@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use framelane::congestion::{Congestion, LossyConfig, SharedFactory, TraceRing};
+use framelane::congestion::{Congestion, LossyConfig, SharedFactory, TraceRing, watched};
 use framelane::link::{Capacity, LinkSpec, QueueLimit};
 use framelane::repair::RepairMode;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::sim::app::{FrameSource, Load};
+use crate::sim::deadline::Shared;
 use crate::sim::link::{LinkConfig, MS, Nanos, SEC};
 use crate::sim::{FlowConfig, Outcome, Scenario, SimClock, run};
 
@@ -67,6 +68,7 @@ pub(crate) struct Run {
     pub(crate) gathers: bool,
     /// As in [`FlowConfig`].
     pub(crate) repair: Option<RepairMode>,
+    pub(crate) deadline: Option<Nanos>,
     pub(crate) ring: Arc<TraceRing>,
 }
 
@@ -82,6 +84,7 @@ impl Run {
             shipped: false,
             gathers: false,
             repair: None,
+            deadline: None,
             ring: Arc::new(TraceRing::new(100_000)),
         }
     }
@@ -116,7 +119,11 @@ impl Run {
             // The session is set up before its first frame is due.
             Load::Frames(_) => (self.cell.rtt_ms * 3e6) as Nanos + 20 * MS,
         };
-        let controller = factory(&clock, self.choice, self.seed, Some(self.ring.clone()));
+        let mut controller = factory(&clock, self.choice, self.seed, Some(self.ring.clone()));
+        let deadline = self.deadline.map(|deadline| (deadline, Arc::<Shared>::default()));
+        if let Some((_, shared)) = &deadline {
+            controller = watched(controller, shared.clone());
+        }
         let load = self.load.clone();
         run(Scenario {
             clock,
@@ -126,6 +133,7 @@ impl Run {
                 controller,
                 load,
                 repair: self.repair,
+                deadline,
                 connect: 0,
                 start,
                 stop,
@@ -174,6 +182,7 @@ impl Pair {
             controller,
             load: Load::Bulk,
             repair: None,
+            deadline: None,
             connect: start,
             start,
             stop,

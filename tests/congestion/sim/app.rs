@@ -9,6 +9,7 @@ use framelane::transport::quic::departure::Departure;
 use framelane::transport::quic::repairing::{self, Repairing};
 use quinn_proto::{Connection, Dir, Event, StreamEvent, StreamId, VarInt};
 
+use super::deadline::{Deadlines, Waiting};
 use super::frame::{self, Arriving};
 use super::link::{MS, Nanos};
 use super::peer::Peer;
@@ -45,6 +46,10 @@ pub(crate) struct FrameRecord {
     pub(crate) due: Nanos,
     /// When its last byte was read at the other end.
     pub(crate) delivered: Option<Nanos>,
+    /// When it was begun.
+    pub(crate) begun: Option<Nanos>,
+    /// When it was reset, where it was.
+    pub(crate) given_up: Option<Nanos>,
 }
 
 /// A frame of which something is still to be written.
@@ -73,6 +78,8 @@ pub(crate) struct Sender {
     /// Repair, probes and priorities as they are shipped, where frames have repair.
     mode: Option<RepairMode>,
     shipped: Option<(Repairing, Departure)>,
+    /// Where frames have a deadline.
+    pub(crate) deadlines: Option<Deadlines>,
     start: Nanos,
     stop: Nanos,
 }
@@ -96,21 +103,25 @@ impl Sender {
             newest_first: false,
             mode,
             shipped: None,
+            deadlines: None,
             start,
             stop,
         }
     }
 
     /// When there is something to do next.
-    pub(crate) fn wake_at(&self, now: Nanos) -> Option<Nanos> {
+    pub(crate) fn wake_at(&self, now: Nanos, epoch: Instant, rtt: Duration) -> Option<Nanos> {
         let Load::Frames(sources) = &self.load else { return None };
+        let deadlines = self.deadlines.as_ref().and_then(|these| these.wake_at(epoch, rtt));
+        // A look that is due already was just had.
+        let deadlines = deadlines.map(|at| at.max(now + MS));
         let due = (0..sources.len()).map(|source| self.due(sources, source)).min();
         let due = due.filter(|due| *due < self.stop);
         let paused = self.unsent.iter().map(|unsent| match unsent.left.front() {
             Some((at, _)) => *at,
             None => unsent.ends,
         });
-        paused.chain(due).filter(|at| *at > now).min()
+        paused.chain(due).chain(deadlines).filter(|at| *at > now).min()
     }
 
     fn due(&self, sources: &[FrameSource], source: usize) -> Nanos {
@@ -127,7 +138,9 @@ impl Sender {
                     let Some(connection) = &mut peer.connection else { continue };
                     let _ = connection.send_stream(id).reset(error_code);
                     self.unsent.retain(|unsent| unsent.id != id);
+                    self.ended(id);
                 }
+                Event::Stream(StreamEvent::Finished { id }) => self.ended(id),
                 _ => {}
             }
         }
@@ -142,8 +155,16 @@ impl Sender {
             Load::Frames(sources) => {
                 if connected {
                     self.write_frames(now, epoch, &sources, connection);
+                    self.begin_frames(now, epoch, connection);
+                    self.unsent.retain_mut(|unsent| !unsent.write(now, connection));
                 }
             }
+        }
+    }
+
+    fn ended(&mut self, id: StreamId) {
+        if let Some(deadlines) = &mut self.deadlines {
+            deadlines.end(id);
         }
     }
 
@@ -175,6 +196,21 @@ impl Sender {
         if self.mode.is_some() {
             due.sort_by_key(|&(source, at)| virtual_deadline(at, sources[source].bytes));
         }
+        if let Some(deadlines) = &mut self.deadlines {
+            for (source, due) in due {
+                let record = self.frames.len();
+                let bytes = sources[source].bytes;
+                self.frames.push(FrameRecord {
+                    source,
+                    due,
+                    delivered: None,
+                    begun: None,
+                    given_up: None,
+                });
+                deadlines.add(Waiting { record, source, due, bytes });
+            }
+            return;
+        }
         for (source, at) in due {
             let Some(id) = connection.streams().open(Dir::Uni) else {
                 self.next[source] -= 1;
@@ -189,11 +225,41 @@ impl Sender {
             };
             connection.send_stream(id).set_priority(priority).expect("the stream was just opened");
             self.by_stream.insert(id, self.frames.len());
-            self.frames.push(FrameRecord { source, due: at, delivered: None });
-            let unsent = self.unsent_frame(id, now, epoch, bytes, connection);
+            let begun = Some(now);
+            self.frames.push(FrameRecord {
+                source,
+                due: at,
+                delivered: None,
+                begun,
+                given_up: None,
+            });
+            let (unsent, _) = self.unsent_frame(id, now, epoch, bytes, connection);
             self.unsent.push(unsent);
         }
-        self.unsent.retain_mut(|unsent| !unsent.write(now, connection));
+    }
+
+    /// Begins and resets frames that have a deadline.
+    fn begin_frames(&mut self, now: Nanos, epoch: Instant, connection: &mut Connection) {
+        let Some(mut deadlines) = self.deadlines.take() else { return };
+        let time = (now, epoch);
+        for (id, record) in deadlines.give_up(time, connection.rtt()) {
+            if connection.send_stream(id).reset(VarInt::from_u32(0x18)).is_ok() {
+                self.frames[record].given_up = Some(now);
+            }
+            self.unsent.retain(|unsent| unsent.id != id);
+        }
+        let urgency = |frame: &Waiting| virtual_deadline(frame.due, frame.bytes);
+        while let Some(frame) = deadlines.next(time, connection, urgency) {
+            let Some(id) = connection.streams().open(Dir::Uni) else { break };
+            let priority = -((urgency(&frame) / 10) as i32);
+            connection.send_stream(id).set_priority(priority).expect("the stream was just opened");
+            self.by_stream.insert(id, frame.record);
+            self.frames[frame.record].begun = Some(now);
+            let (unsent, bytes) = self.unsent_frame(id, now, epoch, frame.bytes, connection);
+            self.unsent.push(unsent);
+            deadlines.begin(time, &frame, id, bytes, priority);
+        }
+        self.deadlines = Some(deadlines);
     }
 
     fn unsent_frame(
@@ -203,10 +269,11 @@ impl Sender {
         epoch: Instant,
         bytes: usize,
         connection: &mut Connection,
-    ) -> Unsent {
+    ) -> (Unsent, u64) {
         let body = self.payload.slice(..bytes.min(self.payload.len()));
         let Some(mode) = self.mode else {
-            return Unsent { id, left: [(now, body)].into(), ends: now };
+            let unsent = Unsent { id, left: [(now, body)].into(), ends: now };
+            return (unsent, bytes as u64);
         };
         let instant = epoch + Duration::from_nanos(now);
         let path = connection.stats().path;
@@ -231,7 +298,8 @@ impl Sender {
             at = (at + pause.as_nanos() as Nanos + MS / 2).next_multiple_of(MS);
             left.push_back((at, part));
         }
-        Unsent { id, left, ends: probe.map_or(now, |at| nanos(at).next_multiple_of(MS)) }
+        let ends = probe.map_or(now, |at| nanos(at).next_multiple_of(MS));
+        (Unsent { id, left, ends }, all as u64)
     }
 
     /// The receiver has all of `stream`.

@@ -4,6 +4,7 @@
 //! applications are simulated. A run follows from its seed, apart from the bytes TLS draws.
 
 pub(crate) mod app;
+pub(crate) mod deadline;
 mod frame;
 pub(crate) mod link;
 mod peer;
@@ -23,6 +24,7 @@ use quinn_proto::congestion::{ControllerFactory, NewRenoConfig};
 use quinn_proto::{EcnCodepoint, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use app::{FrameRecord, Load, Receiver, Sender};
+use deadline::{Deadlines, Shared};
 use link::{Fate, Link, LinkConfig, Nanos};
 use peer::{Outgoing, Peer};
 
@@ -61,6 +63,8 @@ pub(crate) struct FlowConfig {
     pub(crate) load: Load,
     /// How the repair of frames is decided; `None` where they have none, and no layout for it.
     pub(crate) repair: Option<RepairMode>,
+    /// How old frames may be, and what is known of how they leave; the controller is watched by the same.
+    pub(crate) deadline: Option<(Nanos, Arc<Shared>)>,
     /// When it connects.
     pub(crate) connect: Nanos,
     /// When the application begins.
@@ -274,6 +278,9 @@ impl Sim {
         };
         for flow in 0..sim.flows.len() {
             sim.flows[flow].sender.newest_first = scenario.newest_first;
+            let deadline = sim.flows[flow].config.deadline.clone();
+            sim.flows[flow].sender.deadlines =
+                deadline.map(|(deadline, shared)| Deadlines::new(deadline, shared));
             let connect = sim.flows[flow].config.connect;
             sim.schedule(connect, flow * 2);
         }
@@ -379,7 +386,9 @@ impl Sim {
         let epoch = self.clock.epoch;
         let Some(peer) = &mut self.hosts[host].peer else { return };
         let timer = peer.wake_at(epoch).map(|at| self.clock.nanos_of(at));
-        let due = if sends(host) { self.flows[host / 2].sender.wake_at(now) } else { None };
+        let rtt = peer.connection.as_ref().map(|connection| connection.rtt()).unwrap_or_default();
+        let sender = sends(host).then(|| &self.flows[host / 2].sender);
+        let due = sender.and_then(|sender| sender.wake_at(now, epoch, rtt));
         // As a sender is woken while frames are underway.
         let nudge =
             (self.shipped && sends(host) && timer.is_some()).then(|| (now / NUDGE + 1) * NUDGE);
