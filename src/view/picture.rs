@@ -6,10 +6,7 @@ use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
-use super::raw::{RawShape, npy};
-
-/// Pixels of an image that is decoded here. Larger ones are shown where a browser can by itself.
-pub(super) const MAX_PIXELS: u64 = 32 << 20;
+use super::raw::{MAX_PIXELS, Pixels, RawShape, npy};
 
 /// Memory for decoding one.
 const MAX_DECODING: u64 = 256 << 20;
@@ -52,7 +49,9 @@ impl Picture {
             [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => {
                 decode(frame, ImageFormat::Tiff).unwrap_or(Self::Unknown)
             }
-            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy(frame).unwrap_or(Self::Unknown),
+            [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
+                npy(frame).map_or(Self::Unknown, Self::from)
+            }
             _ => Self::Unknown,
         }
     }
@@ -60,7 +59,7 @@ impl Picture {
     /// The same of a source whose raw frames have a shape that was told.
     pub(super) fn of_shape(frame: &Bytes, raw: Option<RawShape>) -> Self {
         match (Self::of(frame), raw) {
-            (Self::Unknown, Some(raw)) => raw.picture(frame).unwrap_or(Self::Unknown),
+            (Self::Unknown, Some(raw)) => raw.pixels(frame).map_or(Self::Unknown, Self::from),
             (known, _) => known,
         }
     }
@@ -86,6 +85,15 @@ impl Picture {
         let mut jpeg = Vec::new();
         image.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY)).ok()?;
         Some(jpeg.into())
+    }
+}
+
+impl From<Pixels> for Picture {
+    fn from(pixels: Pixels) -> Self {
+        match pixels {
+            Pixels::Values { width, height, values } => Self::Values { width, height, values },
+            Pixels::Image { png, grey } => Self::Converted { png, grey },
+        }
     }
 }
 

@@ -6,7 +6,17 @@ use std::io::Cursor;
 use bytes::Bytes;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 
-use super::picture::{MAX_PIXELS, Picture};
+/// Pixels of an image that is decoded here. Larger ones are shown where a browser can by itself.
+pub(super) const MAX_PIXELS: u64 = 32 << 20;
+
+/// What becomes of pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Pixels {
+    /// 16-bit values in rows, each two bytes, the lower first.
+    Values { width: u32, height: u32, values: Bytes },
+    /// An image of the same content that a browser shows.
+    Image { png: Bytes, grey: bool },
+}
 
 /// The shape of a source's raw frames: rows from the top, values of two bytes with the lower first, colours in the order
 /// red, green, blue.
@@ -31,7 +41,7 @@ impl RawShape {
     }
 
     /// A frame of this shape. One of another length is none.
-    pub(super) fn picture(self, frame: &Bytes) -> Option<Picture> {
+    pub(super) fn pixels(self, frame: &Bytes) -> Option<Pixels> {
         let Self { width, height, depth } = self;
         if !self.can_be_shown() {
             return None;
@@ -42,17 +52,17 @@ impl RawShape {
         }
         let image: DynamicImage = match depth {
             1 => GrayImage::from_raw(width, height, frame.to_vec())?.into(),
-            2 => return Some(Picture::Values { width, height, values: frame.clone() }),
+            2 => return Some(Pixels::Values { width, height, values: frame.clone() }),
             _ => RgbImage::from_raw(width, height, frame.to_vec())?.into(),
         };
         let mut png = Vec::new();
         image.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).ok()?;
-        Some(Picture::Converted { png: png.into(), grey: depth == 1 })
+        Some(Pixels::Image { png: png.into(), grey: depth == 1 })
     }
 }
 
 /// A numpy array of whole numbers in a byte or two, as in a file of its own.
-pub(super) fn npy(file: &Bytes) -> Option<Picture> {
+pub(super) fn npy(file: &Bytes) -> Option<Pixels> {
     let begin = match file.get(6)? {
         1 => 10 + usize::from(u16::from_le_bytes(array(file.get(8..10)?)?)),
         2 | 3 => {
@@ -83,7 +93,7 @@ pub(super) fn npy(file: &Bytes) -> Option<Picture> {
         (">u2", 1) => (2, swapped(&file[begin..])),
         _ => return None,
     };
-    RawShape { width, height, depth }.picture(&values)
+    RawShape { width, height, depth }.pixels(&values)
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
@@ -115,9 +125,9 @@ mod tests {
     fn values_of_a_shape_are_shown_as_they_are() {
         let shape = RawShape { width: 3, height: 2, depth: 2 };
         let frame = Bytes::from_static(b"abcdefghijkl");
-        let shown = Picture::Values { width: 3, height: 2, values: frame.clone() };
-        assert_eq!(shape.picture(&frame), Some(shown.clone()));
-        assert_eq!(shape.picture(&frame.slice(1..)), None, "of another length");
+        let shown = Pixels::Values { width: 3, height: 2, values: frame.clone() };
+        assert_eq!(shape.pixels(&frame), Some(shown.clone()));
+        assert_eq!(shape.pixels(&frame.slice(1..)), None, "of another length");
         assert_eq!(npy(&file(&header("<u2", "(2, 3)"), &frame)), Some(shown.clone()));
         assert_eq!(npy(&file(&header(">u2", "(2, 3, 1)"), b"badcfehgjilk")), Some(shown));
     }
@@ -127,7 +137,7 @@ mod tests {
         let frame = Bytes::from_static(b"abcdef");
         for (depth, width, grey) in [(1, 3, true), (3, 1, false)] {
             let shape = RawShape { width, height: 2, depth };
-            let Some(Picture::Converted { png, grey: is_grey }) = shape.picture(&frame) else {
+            let Some(Pixels::Image { png, grey: is_grey }) = shape.pixels(&frame) else {
                 panic!("{depth}")
             };
             assert_eq!(is_grey, grey);
@@ -135,7 +145,7 @@ mod tests {
             assert_eq!((image.width(), image.as_bytes()), (width, &frame[..]));
         }
         let rgb = npy(&file(&header("|u1", "(2, 1, 3)"), &frame));
-        assert!(matches!(rgb, Some(Picture::Converted { grey: false, .. })));
+        assert!(matches!(rgb, Some(Pixels::Image { grey: false, .. })));
     }
 
     #[test]
