@@ -28,6 +28,7 @@ const SEND: [Group; 6] = [
             "known-receivers",
             "transport",
             "via",
+            "paths",
             "congestion",
             "tcp-congestion",
             "repair",

@@ -30,7 +30,7 @@ use crate::sender::{
 };
 use crate::source::Source;
 use crate::spool::SpoolFigures;
-use crate::transport::{self, Transport, TransportChoice};
+use crate::transport::{self, PathsMode, Transport, TransportChoice};
 
 const AFTER_HELP: &str = "\
 A source is one of
@@ -81,10 +81,14 @@ pub(super) struct SendArgs {
     /// tcp-per-frame or stop-and-wait; the receiver has to serve it
     #[arg(long, value_name = "T", default_value = "auto")]
     transport: TransportChoice,
-    /// Leave by this link of this machine, by its name or its address (repeatable: the next is used where those
-    /// before it do not lead to the receiver, and left again when one does) [default: as the routes say]
+    /// Leave by this link of this machine, by its name or its address (repeatable: several are used at once, see
+    /// --paths) [default: as the routes say]
     #[arg(long, value_name = "LINK|ADDRESS")]
     via: Vec<String>,
+    /// How several links (--via) are used: auto (each frame where it is complete first, over two where a path is in
+    /// doubt), spread (each over one), duplicate (each over two) or standby (one at a time, in their order)
+    #[arg(long, value_name = "MODE", default_value = "auto")]
+    paths: PathsMode,
     /// QUIC's congestion controller: lossy, cubic, bbr or newreno
     #[arg(long, value_name = "NAME", default_value_t = Congestion::default())]
     congestion: Congestion,
@@ -215,7 +219,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         None => builder,
     };
     let builder = args.via.iter().fold(builder, |builder, link| builder.via(link.as_str()));
-    let builder = args.spool.on(builder);
+    let builder = args.spool.on(builder.paths(args.paths));
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);
     let sender = tokio::select! {
         sender = builder.start() => sender.map_err(unstarted)?,

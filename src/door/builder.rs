@@ -24,7 +24,7 @@ use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{
-    self, Dial, DialSetup, Link, Reached, Transport, TransportChoice, TransportError,
+    self, Dial, DialSetup, Link, PathsMode, Reached, Transport, TransportChoice, TransportError,
 };
 use crate::wire::{ALPN, MAX_SOURCES};
 
@@ -47,6 +47,7 @@ pub struct SenderBuilder {
     transport: TransportChoice,
     reached: Option<PathBuf>,
     via: Vec<String>,
+    paths: PathsMode,
     congestion: Congestion,
     repair: RepairMode,
     tcp_congestion: Option<String>,
@@ -92,6 +93,7 @@ impl SenderBuilder {
             transport: TransportChoice::Auto,
             reached: None,
             via: Vec::new(),
+            paths: PathsMode::default(),
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
             tcp_congestion: None,
@@ -189,10 +191,16 @@ impl SenderBuilder {
     }
 
     /// Leaves by this link of this machine, by its name or its address. May be called again for another, which is used
-    /// where those before it do not lead to the receiver. Only with [`TransportChoice::Auto`]. If nothing is said,
-    /// the routes of this machine say it.
+    /// at the same time ([`SenderBuilder::paths`]). Only with [`TransportChoice::Auto`]. If nothing is said, the routes
+    /// of this machine say it.
     pub fn via(mut self, link: impl Into<String>) -> Self {
         self.via.push(link.into());
+        self
+    }
+
+    /// How several links are used that [`via`](SenderBuilder::via) names: at once, if nothing is said.
+    pub fn paths(mut self, mode: PathsMode) -> Self {
+        self.paths = mode;
         self
     }
 
@@ -329,7 +337,7 @@ impl SenderBuilder {
             TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
             TransportChoice::Auto => {
                 let reached = Reached::recall(receiver.clone(), self.reached);
-                transport::dial_either(&setup, &receiver, &via, reached)
+                transport::dial_by_links(&setup, &receiver, &via, self.paths, reached)
             }
         };
         let dial = match self.watch {

@@ -56,6 +56,7 @@ mod tests {
             peer: "127.0.0.1:1".to_owned(),
             pin: None,
             transport: Transport::Quic.to_string(),
+            connections: 1,
             began,
             sources: Vec::new(),
             complete,

@@ -3,6 +3,7 @@
 mod board;
 mod busy;
 mod hashing;
+mod joint;
 mod limits;
 mod progress;
 mod report;
@@ -27,6 +28,7 @@ pub use board::{
     Spread, Told,
 };
 pub use busy::Busy;
+use joint::Joints;
 pub use limits::ReceiveLimits;
 use progress::Presence;
 pub use progress::ReceiveProgress;
@@ -75,7 +77,7 @@ pub async fn run(
 ) -> Result<(), ReceiveError> {
     let (to_all, all_stop) = watch::channel(false);
     let to_all = Arc::new(to_all);
-    let (voice, trials) = (Voice::default(), Trials::default());
+    let (voice, trials, joints) = (Voice::default(), Trials::default(), Joints::default());
     let (tell_room, room) = watch::channel(None);
     let shown = progress.clone();
     let show = move |state| shown.set_room(state);
@@ -94,6 +96,7 @@ pub async fn run(
             voice: voice.clone(),
             room: room.clone(),
             trials: trials.clone(),
+            joints: joints.clone(),
         };
         accepting.spawn(accept(listener, server, to_all.clone()));
     }
@@ -151,3 +154,6 @@ async fn accept(
     let _ = tokio::time::timeout(PORT_PATIENCE, gone).await;
     ended
 }
+
+#[cfg(test)]
+mod joint_tests;

@@ -18,6 +18,8 @@ pub struct SessionReport {
     /// Its place among the sessions that were welcomed, from 1; `None` where it never came to that,
     /// as with a port scan. Sessions may end in another order.
     pub began: Option<u64>,
+    /// Connections that have carried it: more than one where its sender uses several links at once, or has lost one.
+    pub connections: u64,
     /// One entry a source that the hello named.
     pub sources: Vec<SourceTotals>,
     /// True where the sender ended every source, and said so.
@@ -51,6 +53,8 @@ pub struct SourceTotals {
     pub stored: u64,
     /// Frames that were stored before.
     pub stored_before: u64,
+    /// Frames that came again over another connection of the session; each is stored once, and counted once above.
+    pub copies: u64,
     /// Frames mended by forward repair.
     pub repaired: u64,
     /// Payload bytes stored in this session.
@@ -204,6 +208,7 @@ mod tests {
             pin: None,
             transport: Transport::Quic.to_string(),
             began: None,
+            connections: 1,
             sources: Vec::new(),
             complete,
             closed: complete,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
+use super::joint::Joints;
 use super::limits::ReceiveLimits;
 use super::progress::ReceiveProgress;
 use super::report::SessionReport;
@@ -24,6 +25,8 @@ pub(super) struct Server {
     /// Changes when there is little room for frames, or enough again.
     pub(super) room: watch::Receiver<Option<RoomState>>,
     pub(super) trials: Trials,
+    /// Sessions that another connection may join, over whichever listener.
+    pub(super) joints: Joints,
 }
 
 impl Server {

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::board::{Seat, Told};
+use super::joint::{Joint, State, Unjoined};
 use super::progress::Presence;
-use super::report::{LostFrameReport, SessionReport, SourceTotals};
+use super::report::SessionReport;
 use super::room::RoomState;
 use super::server::Server;
 use super::sources::Unopened;
@@ -20,20 +21,17 @@ use super::work::{
     Admitted, Afterwards, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work,
     refusal_code,
 };
-use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
+use crate::frame::{DropRange, RunId, Sequence, SourceName, UnixNanos};
 use crate::identity::Permit;
 use crate::store::{Note, Opener, Outcome, Place};
 use crate::transport::{Account, Arrival, Claim, ReceiverLink, TransportError};
 use crate::wire::{
-    Answer, Capabilities, CloseCode, Drops, EndOfRun, Hello, LostFrame, Message, Noted, Notice,
-    Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Standing, Totals, Welcome,
+    Answer, Capabilities, CloseCode, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, Message,
+    Noted, Notice, Receipts, Refusal, RefusalCode, SequenceRun, SourceId, Standing, Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Bytes of the names of lost frames that a session's report keeps, all of its sources together.
-const MAX_LOST_NAMES: usize = 16 * 1_024;
 
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
 /// is taken from the sender: one that does not listen is not answered without end.
@@ -42,6 +40,10 @@ const MAX_BACKLOG: usize = 256;
 /// How long a receiver that is stopping waits for a sender to take its last receipts. One that does
 /// not listen asks again when it comes back, and must not keep the receiver from ending.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How long a session may bring nothing whose sender has begun another of the same runs: it gives the old connection a
+/// second to bring what it has.
+const LEFT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a session is ended from this side.
 struct Ending {
@@ -53,29 +55,20 @@ fn protocol(why: impl Into<String>) -> Ending {
     Ending { code: CloseCode::Protocol, why: why.into() }
 }
 
-/// Serves a session from its hello to its end. It is among the open ones once its hello has come.
+/// Serves a session from its hello to its end, or one of its connections. It is among the open ones once its hello has
+/// come. A report is made when the last connection of a session has ended.
 pub(super) async fn serve(
     mut link: ReceiverLink,
     server: &Server,
     presence: &mut Presence,
 ) -> Option<SessionReport> {
     let mut stop = server.stop.clone();
-    let hello = match opening(&mut link, &mut stop).await {
-        Ok(Opening::Trial) => {
-            try_out(link, server, &mut stop).await;
-            return None;
-        }
-        Ok(Opening::Hello(hello)) => {
-            presence.enter();
-            Ok(hello)
-        }
-        Err(ending) => Err(ending),
-    };
     let mut report = SessionReport {
         peer: link.peer.address.to_string(),
         pin: link.peer.pin.clone(),
         transport: link.peer.transport.to_string(),
         began: None,
+        connections: 1,
         sources: Vec::new(),
         complete: false,
         closed: false,
@@ -83,43 +76,53 @@ pub(super) async fn serve(
         end: String::new(),
         refused_unnamed: 0,
     };
-    let ended = match hello {
-        Ok(hello) => match open_in_time(&hello, &link, server, &mut stop).await {
-            Ok(mut session) => {
-                report.began = Some(server.progress.begin());
-                tracing::info!(
-                    peer = %report.peer,
-                    transport = %report.transport,
-                    sources = hello.sources.len(),
-                    "a session was opened"
-                );
-                link.sources.set(session.lanes.len());
-                session.begin_runs(&hello);
-                let permit = link.peer.permit.clone();
-                let ended = tokio::select! {
-                    ended = session.exchange(&mut link, &mut stop) => ended,
-                    () = permit.withdrawn() => {
-                        session.finish_storing().await;
-                        Err(revoked(&permit))
-                    }
-                };
-                session.report(&mut report);
-                ended
-            }
-            Err(ending) => Err(ending),
-        },
+    let opened = match opening(&mut link, &mut stop).await {
+        Ok(Opening::Trial) => {
+            try_out(link, server, &mut stop).await;
+            return None;
+        }
+        Ok(Opening::Hello(hello)) => {
+            presence.enter();
+            open_in_time(&hello, &link, server, &mut stop).await
+        }
+        Ok(Opening::Join(join)) => {
+            presence.enter();
+            ReceiverSession::join(&join, &link, server)
+        }
         Err(ending) => Err(ending),
     };
-    report.end = match ended {
-        Ok(cause) => {
-            report.closed = is_closed(&cause, CloseCode::Done);
-            report.moved = is_closed(&cause, CloseCode::Moved);
-            // Where this end has closed the link, the cause says no more than that.
-            match link.account.is_told_to_go() {
-                true => link.account.told_to_go().await,
-                false => cause.to_string(),
-            }
+    let ended = match opened {
+        Ok(mut session) => {
+            report.began = Some(session.joint.began);
+            link.sources.set(session.lanes.len());
+            let permit = link.peer.permit.clone();
+            let ended = tokio::select! {
+                ended = session.exchange(&mut link, &mut stop) => ended,
+                () = permit.withdrawn() => {
+                    session.finish_storing().await;
+                    Err(revoked(&permit))
+                }
+            };
+            let is_last = session.ended(&ended, &mut report);
+            say_end(link, ended, &mut report).await;
+            return is_last.then_some(report);
         }
+        Err(ending) => Err(ending),
+    };
+    say_end(link, ended, &mut report).await;
+    Some(report)
+}
+
+/// Ends the link, where this end has to, and says in the report how it has ended.
+async fn say_end(
+    link: ReceiverLink,
+    ended: Result<TransportError, Ending>,
+    report: &mut SessionReport,
+) {
+    let end = match ended {
+        // Where this end has closed the link, the cause says no more than that.
+        Ok(_) if link.account.is_told_to_go() => link.account.told_to_go().await,
+        Ok(cause) => cause.to_string(),
         Err(Ending { code, why }) => {
             // Nothing more is said, so that the link knows what it has to deliver before it closes.
             drop(link.messages);
@@ -127,7 +130,9 @@ pub(super) async fn serve(
             why
         }
     };
-    Some(report)
+    if report.end.is_empty() {
+        report.end = end;
+    }
 }
 
 /// Serves a session that only measures.
@@ -149,6 +154,7 @@ async fn try_out(mut link: ReceiverLink, server: &Server, stop: &mut watch::Rece
 /// What a session begins with.
 enum Opening {
     Hello(Hello),
+    Join(Join),
     Trial,
 }
 
@@ -166,6 +172,7 @@ async fn opening(
             Err(protocol("the hello names no source"))
         }
         Ok(Some(Arrival::Message(Message::Hello(hello), _))) => Ok(Opening::Hello(hello)),
+        Ok(Some(Arrival::Message(Message::Join(join), _))) => Ok(Opening::Join(join)),
         Ok(Some(Arrival::Message(Message::Trial(_), _))) => Ok(Opening::Trial),
         Ok(Some(_)) => Err(protocol("the session did not begin with a hello")),
         Ok(None) => Err(protocol("the connection ended before the hello")),
@@ -223,10 +230,12 @@ async fn open_in_time<'a>(
     }
 }
 
+/// A connection of a session.
 struct ReceiverSession<'a> {
     server: &'a Server,
+    /// What it shares with the other connections of its session.
+    joint: Arc<Joint>,
     account: Account,
-    overwrite: bool,
     lanes: Vec<Lane>,
     outbox: VecDeque<Message>,
     /// Since when no message could be handed on, while there are any.
@@ -238,11 +247,10 @@ struct ReceiverSession<'a> {
     /// Whether answers can still be heard at the other end.
     listening: Arc<AtomicBool>,
     done: mpsc::UnboundedReceiver<Done>,
-    refused_unnamed: u64,
     /// True once a source's thread has failed.
     failed: bool,
-    /// Room for names of lost frames in the report.
-    lost_names: usize,
+    /// When something came last.
+    heard: Instant,
     /// Changes when there is little room for frames, or enough again; what was said of that, and of old frames.
     room: watch::Receiver<Option<RoomState>>,
     told_low: bool,
@@ -254,7 +262,6 @@ struct Lane {
     thread: SourceThread,
     /// The sender, and its run of the source.
     from: Arc<Opener>,
-    totals: SourceTotals,
     ended: bool,
     /// Its place at what is shown of the source.
     seat: Seat,
@@ -272,24 +279,67 @@ impl<'a> ReceiverSession<'a> {
         let next = |admitted: &Admitted| {
             Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
         };
-        let welcome = Message::Welcome(Welcome {
+        let joins = hello.capabilities.has(Capabilities::JOIN);
+        let welcome = Welcome {
             durable: server.sources.is_durable(),
             replaces: server.limits.allow_overwrite,
             next: lanes.iter().map(|(_, admitted)| next(admitted)).collect(),
-            capabilities: Capabilities::default(),
-            join: None,
+            capabilities: Capabilities::JOIN,
+            join: joins.then(rand::random::<[u8; JOIN_TOKEN_BYTES]>),
             max_frame: server.limits.max_frame.0,
             max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
             max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
-        });
+        };
+        let lanes: Vec<Lane> = lanes.into_iter().map(|(lane, _)| lane).collect();
+        let overwrite = hello.overwrite && server.limits.allow_overwrite;
+        let sources = lanes.iter().map(|lane| (lane.thread.clone(), lane.from.clone())).collect();
+        let (sender, began) = (link.account.sender(), server.progress.begin());
+        let joint = Joint::new(hello, sender, overwrite, welcome, sources, began);
+        let joint = Arc::new(joint);
+        server.joints.enter(&joint);
+        tracing::info!(
+            peer = %link.peer.address,
+            transport = %link.peer.transport,
+            sources = hello.sources.len(),
+            "a session was opened"
+        );
+        let mut session = Self::new(joint, lanes, link, server);
+        session.begin_runs(hello);
+        Ok(session)
+    }
+
+    /// A connection that joins a session.
+    fn join(join: &Join, link: &ReceiverLink, server: &'a Server) -> Result<Self, Ending> {
+        let joint = server.joints.join(link.account.sender(), join).map_err(|why| match why {
+            Unjoined::Unknown => protocol("there is no such session to join"),
+            Unjoined::Full => {
+                let why = "the session has as many connections as it may".to_owned();
+                Ending { code: CloseCode::Busy, why }
+            }
+        })?;
+        tracing::info!(
+            peer = %link.peer.address,
+            transport = %link.peer.transport,
+            "a connection has joined a session"
+        );
+        let lane = |(place, (thread, from)): (usize, &(SourceThread, Arc<Opener>))| {
+            let name = SourceName::parse(&joint.name(place)).ok()?;
+            let seat = Seat::take(server.sources.panel(&name, from), &link.peer, &link.path);
+            Some(Lane { thread: thread.clone(), from: from.clone(), ended: false, seat })
+        };
+        let lanes = joint.sources.iter().enumerate().filter_map(lane).collect();
+        Ok(Self::new(joint, lanes, link, server))
+    }
+
+    fn new(joint: Arc<Joint>, lanes: Vec<Lane>, link: &ReceiverLink, server: &'a Server) -> Self {
         let (reply, done) = mpsc::unbounded_channel();
-        Ok(Self {
+        Self {
             server,
+            outbox: VecDeque::from([Message::Welcome(joint.welcome.clone())]),
+            joint,
             account: link.account.clone(),
-            overwrite: hello.overwrite && server.limits.allow_overwrite,
-            lanes: lanes.into_iter().map(|(lane, _)| lane).collect(),
-            outbox: VecDeque::from([welcome]),
+            lanes,
             unheard: None,
             looking_up: 0,
             noting: 0,
@@ -297,13 +347,12 @@ impl<'a> ReceiverSession<'a> {
             reply,
             listening: Arc::new(AtomicBool::new(true)),
             done,
-            refused_unnamed: 0,
             failed: false,
-            lost_names: MAX_LOST_NAMES,
+            heard: Instant::now(),
             room: server.room.clone(),
             told_low: false,
             told_expired: false,
-        })
+        }
     }
 
     /// Runs until the link has ended, which is told, or until this side has to end it.
@@ -314,7 +363,13 @@ impl<'a> ReceiverSession<'a> {
     ) -> Result<TransportError, Ending> {
         let state = *self.room.borrow_and_update();
         self.say_room(state);
+        let mut standing = self.joint.standing();
         loop {
+            let left = match *standing.borrow_and_update() {
+                State::Open => None,
+                State::Over => break,
+                State::Left(since) => Some(since.max(self.heard) + LEFT_PATIENCE),
+            };
             // Empty frames take none of the memory budget, so frames are counted as well.
             let takes_more = self.outbox.len() + self.looking_up + self.noting < MAX_BACKLOG
                 && self.storing < self.server.max_storing();
@@ -351,7 +406,13 @@ impl<'a> ReceiverSession<'a> {
                 }
                 arrival = link.arrivals.recv(), if takes_more => {
                     let Some(arrival) = arrival else { break };
+                    self.heard = Instant::now();
                     self.take(arrival)?;
+                }
+                Ok(()) = standing.changed() => {}
+                () = sleep_until(left.unwrap_or(self.heard)), if left.is_some() => {
+                    self.finish_storing().await;
+                    return Err(gone_elsewhere("its sender goes on in another session"));
                 }
                 () = stopped(stop) => {
                     self.flush(link).await;
@@ -359,10 +420,39 @@ impl<'a> ReceiverSession<'a> {
                 }
             }
         }
+        if *standing.borrow() == State::Over && !link.arrivals.is_closed() {
+            self.finish_storing().await;
+            return Err(gone_elsewhere("all was said over another connection"));
+        }
         // The link is gone. What has arrived is stored all the same.
         let cause = link.end.cause().await;
         self.finish_storing().await;
         Ok(cause)
+    }
+
+    /// The connection has ended; true for the last of its session, which then is in the report.
+    fn ended(self, ended: &Result<TransportError, Ending>, report: &mut SessionReport) -> bool {
+        if let Ok(cause) = ended
+            && is_closed(cause, CloseCode::Done)
+        {
+            self.joint.is_over(&cause.to_string());
+        }
+        if !self.joint.leave() {
+            return false;
+        }
+        let counted = self.joint.counted();
+        report.closed = counted.end.is_some();
+        report.moved = match ended {
+            Ok(cause) => is_closed(cause, CloseCode::Moved),
+            Err(ending) => ending.code == CloseCode::Moved,
+        };
+        report.moved &= !report.closed;
+        report.end = counted.end.unwrap_or_default();
+        report.complete = counted.complete;
+        report.sources = counted.sources;
+        report.refused_unnamed = counted.refused_unnamed;
+        report.connections = counted.connections;
+        true
     }
 
     /// How much longer the peer may take no message. One that takes none keeps frames and offers from
@@ -415,7 +505,7 @@ impl<'a> ReceiverSession<'a> {
                     return Err(protocol("a frame of a source that the hello did not name"));
                 };
                 self.storing += 1;
-                let (replace, from) = (self.overwrite, lane.from.clone());
+                let (replace, from) = (self.joint.overwrite, lane.from.clone());
                 let (frame, ticket) = (Box::new(frame), Ticket::new(&self.reply, Task::Frame));
                 // Where its thread has failed, the ticket says so.
                 let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
@@ -427,7 +517,7 @@ impl<'a> ReceiverSession<'a> {
                 let question = Question {
                     from,
                     claim,
-                    replace: self.overwrite,
+                    replace: self.joint.overwrite,
                     listening: self.listening.clone(),
                     ticket: Ticket::new(&self.reply, Task::Offer),
                     was_read: false,
@@ -464,13 +554,13 @@ impl<'a> ReceiverSession<'a> {
         let known = frame.filter(|(source, _)| usize::from(source.0) < self.lanes.len());
         match known {
             Some((source, sequence)) => {
-                let lane = &mut self.lanes[usize::from(source.0)];
-                lane.totals.refused += 1;
-                lane.seat.panel().refused();
+                let lane = usize::from(source.0);
+                self.joint.refused(Some(lane));
+                self.lanes[lane].seat.panel().refused();
                 self.outbox
                     .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
             }
-            None => self.refused_unnamed += 1,
+            None => self.joint.refused(None),
         }
     }
 
@@ -520,38 +610,25 @@ impl<'a> ReceiverSession<'a> {
         }
     }
 
-    fn end_run(&mut self, end: EndOfRun, claim: Claim) -> Result<(), Ending> {
+    fn end_run(&mut self, mut end: EndOfRun, claim: Claim) -> Result<(), Ending> {
         let lane = self.lane(end.source)?;
         if lane.ended {
             return Err(protocol("a source ended twice"));
         }
         lane.ended = true;
-        lane.totals.frames = Some(end.captured);
-        lane.totals.missing = end.lost_count;
-        lane.seat.end(end.lost_count);
-        let (stored, already) = (lane.totals.stored, lane.totals.stored_before);
-        let totals = Totals { source: end.source, stored, already };
+        let (totals, is_news) = self.joint.end(usize::from(end.source.0), &mut end);
+        if is_news {
+            self.lane(end.source)?.seat.end(end.lost_count);
+        }
         if end.run == RunId::NONE {
             self.outbox.push_back(Message::Totals(totals));
         } else {
+            // What another connection has said is noted, or waits for that before this.
             let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
-            self.note(end.source, vec![ended], Afterwards::Totals(totals), claim);
+            let notes = if is_news { vec![ended] } else { Vec::new() };
+            self.note(end.source, notes, Afterwards::Totals(totals), claim);
         }
-        let named = self.keep_names(end.lost);
-        self.lane(end.source)?.totals.missing_frames = named;
         Ok(())
-    }
-
-    /// As many of the names of lost frames as the report has room for. All of them are counted anyway.
-    fn keep_names(&mut self, lost: Vec<LostFrame>) -> Vec<LostFrameReport> {
-        let mut kept = Vec::new();
-        for LostFrame { sequence, name } in lost {
-            let bytes = size_of::<LostFrameReport>() + name.len();
-            let Some(room) = self.lost_names.checked_sub(bytes) else { break };
-            self.lost_names = room;
-            kept.push(LostFrameReport { sequence: sequence.0, name });
-        }
-        kept
     }
 
     /// Says something of this session in the log, as far as there is room for it.
@@ -577,7 +654,7 @@ impl<'a> ReceiverSession<'a> {
             Done::Answered { answer, stored, expired } => {
                 self.looking_up -= 1;
                 self.say_expired(&answer, expired);
-                self.lanes[usize::from(answer.source.0)].totals.stored_before += stored;
+                self.joint.stored_before(usize::from(answer.source.0), stored);
                 self.outbox.push_back(Message::Answer(answer));
             }
             Done::Stored { source, at, frames } => {
@@ -594,7 +671,7 @@ impl<'a> ReceiverSession<'a> {
     /// Says once in a session that frames on offer are not stored any more, and not wanted.
     fn say_expired(&mut self, answer: &Answer, expired: u64) {
         if expired > 0 && !std::mem::replace(&mut self.told_expired, true) {
-            let name = &self.lanes[usize::from(answer.source.0)].totals.name;
+            let name = self.joint.name(usize::from(answer.source.0));
             let text = format!(
                 "frames of {name} were stored before and have been removed since, because they were old enough; \
                  they count as stored and are not wanted again"
@@ -615,19 +692,12 @@ impl<'a> ReceiverSession<'a> {
     fn account(&mut self, source: SourceId, frames: Vec<Settled>) -> Vec<Sequence> {
         let mut receipts = Vec::with_capacity(frames.len());
         for settled in frames {
-            let totals = &mut self.lanes[usize::from(source.0)].totals;
+            if self.joint.settled(usize::from(source.0), &settled) {
+                receipts.push(settled.sequence);
+            }
             match settled.outcome {
-                Outcome::Stored => {
-                    totals.stored += 1;
-                    totals.bytes += settled.bytes;
-                    totals.repaired += u64::from(settled.repaired);
-                    self.server.progress.stored(1, settled.bytes);
-                    receipts.push(settled.sequence);
-                }
-                Outcome::AlreadyStored => {
-                    totals.stored_before += 1;
-                    receipts.push(settled.sequence);
-                }
+                Outcome::Stored => self.server.progress.stored(1, settled.bytes),
+                Outcome::AlreadyStored => {}
                 Outcome::Failed(error) => {
                     let (voice, sender) = (&self.server.voice, self.account.sender());
                     voice.warn(sender, || format!("not stored: {error}"));
@@ -642,12 +712,6 @@ impl<'a> ReceiverSession<'a> {
     fn lane(&mut self, source: SourceId) -> Result<&mut Lane, Ending> {
         let unknown = || protocol(format!("source number {} was not in the hello", source.0));
         self.lanes.get_mut(usize::from(source.0)).ok_or_else(unknown)
-    }
-
-    fn report(self, report: &mut SessionReport) {
-        report.complete = self.lanes.iter().all(|lane| lane.ended);
-        report.sources = self.lanes.into_iter().map(|lane| lane.totals).collect();
-        report.refused_unnamed = self.refused_unnamed;
     }
 }
 
@@ -668,9 +732,8 @@ async fn open_all(
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
-                let totals = SourceTotals { name: name.to_string(), ..SourceTotals::default() };
                 let seat = Seat::take(sources.panel(&name, &from), &peer, &path);
-                (place, (Lane { thread, from, totals, ended: false, seat }, admitted))
+                (place, (Lane { thread, from, ended: false, seat }, admitted))
             })
         });
     }
@@ -685,6 +748,11 @@ async fn open_all(
     }
     lanes.sort_unstable_by_key(|(place, _)| *place);
     Ok(lanes.into_iter().map(|(_, lane)| lane).collect())
+}
+
+/// Nothing more is to come over this connection.
+fn gone_elsewhere(why: &str) -> Ending {
+    Ending { code: CloseCode::Moved, why: why.to_owned() }
 }
 
 fn thread_gone() -> Ending {

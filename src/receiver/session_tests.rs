@@ -51,6 +51,7 @@ impl World {
             voice: Voice::default(),
             room: watch::channel(None).1,
             trials: Default::default(),
+            joints: Default::default(),
         };
         let (arrived, arrivals) = mpsc::channel(ARRIVAL_QUEUE);
         let (to_peer, messages) = mpsc::channel(MESSAGE_QUEUE);

@@ -327,7 +327,8 @@ impl Run<'_> {
             overwrite: self.options.overwrite,
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
             sources: introductions.collect(),
-            capabilities: Capabilities::default(),
+            // Whether it does is the transport's affair.
+            capabilities: Capabilities::JOIN,
         }
     }
 }

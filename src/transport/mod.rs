@@ -11,6 +11,7 @@
 //! - nothing is promised of delivery: only a receipt proves it.
 
 mod auto;
+mod bond;
 mod budget;
 mod by_name;
 mod desk;
@@ -47,13 +48,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+pub use bond::PathsMode;
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use forecast::Forecast;
 pub use kernel::check_tcp_congestion;
 pub use leave::Link;
 pub use links::{OwnAddress, link_number, own_addresses};
-pub use open::{DialSetup, ListenSetup, dial, dial_by_name, dial_either, listen, resolve};
+pub use open::{
+    DialSetup, ListenSetup, dial, dial_by_links, dial_by_name, dial_either, listen, resolve,
+};
 pub use reached::{Reached, Way};
 pub use threads::worker_threads;
 pub use via::{Better, TransportChoice, Via};
@@ -155,6 +159,8 @@ pub struct OutgoingFrame {
     /// When it is of no use any more, where there is such a time: a transport that can stop a frame midway gives up what
     /// is known not to arrive by then, and tells [`PathWatch::take_given_up`].
     pub deadline: Option<Instant>,
+    /// Ends when it need not arrive any more, since another copy of it has.
+    pub moot: Option<watch::Receiver<()>>,
 }
 
 impl OutgoingFrame {
@@ -464,6 +470,11 @@ impl PathWatch {
     /// them. Cancel safe: a notice that nobody waits for is kept for the next who does.
     pub async fn drained(&self) {
         self.drained.notified().await;
+    }
+
+    /// The same, for whoever waits for several.
+    fn drain_notice(&self) -> Arc<Notify> {
+        self.drained.clone()
     }
 
     /// Looks.

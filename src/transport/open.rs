@@ -8,6 +8,7 @@ use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
 use super::auto::Auto;
+use super::bond::{Bond, PathsMode};
 use super::by_name::ByName;
 use super::leave::{Leave, Link};
 use super::links;
@@ -98,6 +99,26 @@ pub fn dial_either(
     };
     let via = via.iter().map(|Link(name)| Leave::Link(name.clone())).collect();
     Box::new(Auto::new(Box::new(over), via, reached))
+}
+
+/// The same over several links of this machine at once, as `mode` says; over one, or where they are to stand by for
+/// one another, it is [`dial_either`].
+pub fn dial_by_links(
+    setup: &DialSetup,
+    receiver: &ReceiverAddress,
+    via: &[Link],
+    mode: PathsMode,
+    reached: Reached,
+) -> Box<dyn Dial> {
+    if mode == PathsMode::Standby || via.len() < 2 {
+        return dial_either(setup, receiver, via, reached);
+    }
+    let way = |link: &Link| -> (Link, Arc<dyn Dial>) {
+        // By another link it may be reached otherwise.
+        let reached = Reached::recall(receiver.clone(), None);
+        (link.clone(), dial_either(setup, receiver, std::slice::from_ref(link), reached).into())
+    };
+    Box::new(Bond::new(via.iter().map(way).collect(), mode))
 }
 
 fn by_name(

@@ -181,6 +181,7 @@ impl Frames {
             priority,
             late: None,
             deadline: None,
+            moot: None,
         })
     }
 }

@@ -239,6 +239,7 @@ mod tests {
             peer: "127.0.0.1:1".to_owned(),
             pin: None,
             transport: "quic".to_owned(),
+            connections: 1,
             began: Some(began),
             sources: vec![source],
             complete: true,

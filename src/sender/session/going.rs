@@ -116,7 +116,14 @@ impl State<'_> {
         let due = ready.due;
         let deadline = self.lanes[lane].deadline.filter(|_| due.live).map(|after| due.at + after);
         self.look_again |= deadline.is_some();
-        Some(OutgoingFrame { header, body: ready.content.body, priority, late, deadline })
+        Some(OutgoingFrame {
+            header,
+            body: ready.content.body,
+            priority,
+            late,
+            deadline,
+            moot: None,
+        })
     }
 
     /// Accounts for the time from now on. `is_full`: a frame is to go and the transport does not take it.

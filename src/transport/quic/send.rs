@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quinn::{Connection, SendStream, VarInt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::departure::Departure;
 use super::live::{self, Live, Ticket};
@@ -150,6 +150,7 @@ pub(super) async fn frames(
         });
         let mut underway = Underway::new(&counters, known.bytes);
         let (late, deadline, priority) = (frame.late, frame.deadline, frame.priority);
+        let moot = frame.moot.clone();
         let named = (frame.header.source, frame.header.meta.sequence);
         let encoded = if repair.is_some() { known.bytes } else { 0 };
         let outgoing = beside_packets(encoded, || pieces(frame, repair, &counters.repair));
@@ -166,7 +167,8 @@ pub(super) async fn frames(
         let probe = departure.add(now, &path, length);
         // Repair is a probe already, and of a backlog the next frame is.
         let probe = probe.filter(|_| known.live && repair.is_none() && repairing.is_lossy());
-        let mut writing = Box::pin(write_frame(stream, named, outgoing, probe, late, underway));
+        let writing = write_frame(stream, named, outgoing, probe, late, underway, moot);
+        let mut writing = Box::pin(writing);
         // The first poll writes all of it where there is room, which there is but for a peer that
         // gives little credit. Were each frame written by a task of its own, a large frame could be
         // on its way before the small one that became due with it and was handed over first.
@@ -250,7 +252,7 @@ fn with_repair(
 }
 
 /// Writes one frame and stays until the receiver's transport has it, or wants no more of it and says
-/// why, or until it is known not to arrive in time.
+/// why, or until it is known not to arrive in time, or another copy of it has arrived.
 async fn write_frame(
     mut stream: SendStream,
     named: (SourceId, Sequence),
@@ -258,15 +260,27 @@ async fn write_frame(
     probe: Option<Instant>,
     late: Option<(Instant, i32)>,
     mut underway: Underway,
+    moot: Option<watch::Receiver<()>>,
 ) -> Option<RefusalCode> {
     let Some(outgoing) = outgoing else {
         let _ = stream.reset(varint(RefusalCode::BadHeader.number()));
         return None;
     };
+    let moot = async {
+        match moot {
+            // Nothing is ever sent: it ends with the other end.
+            Some(mut moot) => drop(moot.changed().await),
+            None => std::future::pending().await,
+        }
+    };
     let hopeless = live::hopeless(underway.ticket.as_ref());
     let ended = tokio::select! {
         ended = carry(&mut stream, outgoing, probe, late, &mut underway) => Some(ended),
         () = hopeless => None,
+        () = moot => {
+            let _ = stream.reset(varint(RefusalCode::NotNeeded.number()));
+            return None;
+        }
     };
     match ended {
         Some(refused) => refused,

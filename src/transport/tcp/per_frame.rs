@@ -183,6 +183,7 @@ async fn send_over(
         priority: frame.priority,
         late: frame.late,
         deadline: frame.deadline,
+        moot: None,
     };
     writer.put_raw(session);
     let written = async {

@@ -214,6 +214,7 @@ pub(super) fn outgoing(source: u8, at: usize, frames: &Frames) -> OutgoingFrame 
         priority: 0,
         late: None,
         deadline: None,
+        moot: None,
     }
 }
 

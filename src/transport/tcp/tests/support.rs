@@ -202,7 +202,14 @@ pub(super) fn header(source: u8, sequence: u64, bytes: u64) -> FrameHeader {
 
 pub(super) fn frame(source: u8, sequence: u64, length: usize) -> OutgoingFrame {
     let header = header(source, sequence, length as u64);
-    OutgoingFrame { header, body: body(sequence, length), priority: 0, late: None, deadline: None }
+    OutgoingFrame {
+        header,
+        body: body(sequence, length),
+        priority: 0,
+        late: None,
+        deadline: None,
+        moot: None,
+    }
 }
 
 pub(super) async fn arrival(receiver: &mut ReceiverLink) -> Arrival {
