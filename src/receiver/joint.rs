@@ -287,7 +287,10 @@ pub(super) enum Unjoined {
 
 /// The sessions of a receiver that can be joined. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Joints(Arc<Mutex<HashMap<(String, [u8; SESSION_ID_BYTES]), Weak<Joint>>>>);
+pub(super) struct Joints(Arc<Mutex<ByName>>);
+
+/// By their senders and the names that these have given them.
+type ByName = HashMap<(String, [u8; SESSION_ID_BYTES]), Weak<Joint>>;
 
 impl Joints {
     /// Enters a session. Those that its sender had of the same runs are left.
@@ -327,7 +330,7 @@ impl Joints {
         Ok(joint)
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<(String, [u8; SESSION_ID_BYTES]), Weak<Joint>>> {
+    fn all(&self) -> MutexGuard<'_, ByName> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,9 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::*;
-use crate::frame::{
-    ByteSize, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
-};
+use crate::frame::{ByteSize, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos};
 use crate::identity::Permit;
 use crate::store::{FolderStore, StoreOptions};
 use crate::transport::{
@@ -86,7 +84,8 @@ impl World {
     /// A session, by its first connection and its welcome.
     async fn session(&self, name: u8) -> (Connection, Welcome) {
         let mut connection = self.connect("sender");
-        let source = SourceHello::new(SourceName::parse("a").unwrap(), RunId([1; 16]), UnixNanos(1));
+        let source =
+            SourceHello::new(SourceName::parse("a").unwrap(), RunId([1; 16]), UnixNanos(1));
         connection
             .say(Message::Hello(Hello {
                 session: [name; 16],
@@ -115,7 +114,8 @@ impl Connection {
     }
 
     async fn send(&self, sequence: u64) {
-        let (body, name) = (Bytes::from(vec![7; 100]), FrameName::parse(&format!("{sequence}.bin")));
+        let (body, name) =
+            (Bytes::from(vec![7; 100]), FrameName::parse(&format!("{sequence}.bin")));
         let name = name.unwrap();
         let meta = FrameMeta {
             sequence: Sequence(sequence),
@@ -155,11 +155,18 @@ impl Connection {
     }
 
     async fn end_run(&mut self) -> Totals {
-        let (source, run, first, ended) =
-            (SourceId(0), RunId([1; 16]), Sequence(0), UnixNanos(2));
+        let (source, run, first, ended) = (SourceId(0), RunId([1; 16]), Sequence(0), UnixNanos(2));
         let (captured, lost, lost_count) = (3, Vec::new(), 0);
-        self.say(Message::EndOfRun(EndOfRun { source, run, first, captured, ended, lost, lost_count }))
-            .await;
+        self.say(Message::EndOfRun(EndOfRun {
+            source,
+            run,
+            first,
+            captured,
+            ended,
+            lost,
+            lost_count,
+        }))
+        .await;
         match self.messages.recv().await {
             Some(Message::Totals(totals)) => totals,
             other => panic!("{other:?}"),
@@ -178,7 +185,7 @@ impl Connection {
     }
 
     /// What this end closes it with, and its report.
-    async fn is_closed(mut self) -> (CloseCode, Option<SessionReport>) {
+    async fn closed(mut self) -> (CloseCode, Option<SessionReport>) {
         let (code, _) = self.keeper.close.recv().await.unwrap();
         self.keeper.ended(TransportError::Ended);
         (code, self.serving.await.unwrap())
@@ -206,7 +213,7 @@ async fn a_frame_that_comes_over_two_connections_is_confirmed_twice_and_counted_
     let lines = std::fs::read_to_string(world.store.path().join("a/ledger.jsonl")).unwrap();
     assert_eq!(lines.matches("\"ended\"").count(), 1, "{lines}");
     assert!(second.ends(Some(CloseCode::Done)).await.is_none(), "the other is there");
-    let (code, report) = first.is_closed().await;
+    let (code, report) = first.closed().await;
     let report = report.unwrap();
     assert_eq!((code, report.connections), (CloseCode::Moved, 2));
     assert!(report.complete && report.closed && !report.moved, "{report:?}");
@@ -234,7 +241,7 @@ async fn a_session_goes_on_as_long_as_one_of_its_connections_is_there() {
     assert!(report.complete && report.closed, "{report:?}");
     assert_eq!((report.connections, report.sources[0].stored, report.sources[0].copies), (3, 1, 1));
     // It is over, and nobody joins it.
-    let (code, report) = world.join("sender", 1, welcome.join.unwrap()).await.is_closed().await;
+    let (code, report) = world.join("sender", 1, welcome.join.unwrap()).await.closed().await;
     assert_eq!((code, report.and_then(|report| report.began)), (CloseCode::Protocol, None));
 }
 
@@ -245,8 +252,10 @@ async fn only_the_same_sender_with_the_right_number_joins() {
     let token = welcome.join.unwrap();
     let mut wrong = token;
     wrong[15] ^= 1;
-    for (sender, session, token) in [("other", 1, token), ("sender", 2, token), ("sender", 1, wrong)] {
-        let (code, _) = world.join(sender, session, token).await.is_closed().await;
+    for (sender, session, token) in
+        [("other", 1, token), ("sender", 2, token), ("sender", 1, wrong)]
+    {
+        let (code, _) = world.join(sender, session, token).await.closed().await;
         assert_eq!(code, CloseCode::Protocol);
     }
     let mut joined = Vec::new();
@@ -254,7 +263,7 @@ async fn only_the_same_sender_with_the_right_number_joins() {
         joined.push(world.join("sender", 1, token).await);
         joined.last_mut().unwrap().welcome().await;
     }
-    let (code, _) = world.join("sender", 1, token).await.is_closed().await;
+    let (code, _) = world.join("sender", 1, token).await.closed().await;
     assert_eq!(code, CloseCode::Busy, "connections are bounded");
 }
 
@@ -266,10 +275,13 @@ async fn a_session_whose_sender_is_there_in_another_goes_when_it_brings_nothing_
     let (second, _) = world.session(2).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     first.send(0).await;
-    let (code, report) = first.is_closed().await;
+    let (code, report) = first.closed().await;
     assert_eq!(code, CloseCode::Moved);
     let waited = began.elapsed();
-    assert!((3_400..4_000).contains(&waited.as_millis()), "{waited:?} after the last that it brought");
+    assert!(
+        (3_400..4_000).contains(&waited.as_millis()),
+        "{waited:?} after the last that it brought"
+    );
     let report = report.unwrap();
     assert!(report.moved && !report.complete, "{report:?}");
     assert_eq!(report.sources[0].stored, 1);

@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
 mod rows;
+mod together;
 mod world;
 
 use std::process::ExitCode;
@@ -19,12 +20,14 @@ use anyhow::Result;
 use framelane::link::{Privilege, enter_user_namespace};
 
 use rows::{ROWS, Row, Seen};
+use together::Together;
 use world::{LINK, World};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--list") {
         ROWS.iter().for_each(|row| println!("{}: test", row.name));
+        together::ALL.iter().for_each(|both| println!("{}: test", both.name));
         return ExitCode::SUCCESS;
     }
     let privilege = match enter_user_namespace() {
@@ -39,7 +42,15 @@ fn main() -> ExitCode {
     let rows =
         ROWS.iter().filter(|row| filter.is_none_or(|filter| row.name.contains(filter.as_str())));
     let rows: Vec<&Row> = rows.filter(|row| is_table || filter.is_some() || !row.is_long).collect();
-    if is_table { table(privilege, &rows) } else { test(privilege, &rows) }
+    let both = together::ALL.iter().filter(|both| {
+        filter.map_or(is_table || !both.is_long, |filter| both.name.contains(filter.as_str()))
+    });
+    let both: Vec<&Together> = both.collect();
+    let rows = if is_table { table(privilege, &rows) } else { test(privilege, &rows) };
+    match together(privilege, &both) {
+        true => rows,
+        false => ExitCode::FAILURE,
+    }
 }
 
 fn skipped(why: &str) -> ExitCode {
@@ -74,6 +85,21 @@ fn test(privilege: Privilege, rows: &[&Row]) -> ExitCode {
         }
     });
     if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs what holds of two links at once, one after the other; true where all of it does.
+fn together(privilege: Privilege, all: &[&Together]) -> bool {
+    let mut good = true;
+    for both in all {
+        match (both.run)(privilege) {
+            Ok(seen) => println!("test {} ... ok ({seen})", both.name),
+            Err(error) => {
+                println!("test {} ... FAILED: {error:#}", both.name);
+                good = false;
+            }
+        }
+    }
+    good
 }
 
 fn held(row: &Row, seen: Result<Seen>) -> Result<Seen> {

@@ -114,8 +114,19 @@ impl World {
         Ok(Running(self.inside(side, move || command.spawn())??))
     }
 
-    /// Starts a receiver, and a sender of two sources at 30 frames/s: 60 and 20 kB.
+    /// Starts a receiver, and a sender of two sources at 30 frames/s: 60 and 20 kB. It is under way then.
     pub(crate) fn send(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
+        let sending = self.begin(frames, &[&["--fps", "30"], options].concat())?;
+        self.wait_for(15)?;
+        Ok(sending)
+    }
+
+    /// The same without a pace.
+    pub(crate) fn send_at_once(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
+        self.begin(frames, options)
+    }
+
+    fn begin(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
         for (name, bytes) in [("visible", 60_000), ("infrared", 20_000)] {
             let folder = self.path(name);
             fs::create_dir(&folder)?;
@@ -143,11 +154,8 @@ impl World {
         self.receiver = Some(receiver);
         let pin = Identity::load(&self.path("receiver"), SystemTime::now())?.pin().to_string();
         let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
-        let pace = ["--fps", "30", "--json", "-v"];
-        let child = self.start(Side::Near, &[&send[..], &pace, options].concat())?;
-        let sending = Sending { child, frames };
-        self.wait_for(15)?;
-        Ok(sending)
+        let child = self.start(Side::Near, &[&send[..], &["--json", "-v"], options].concat())?;
+        Ok(Sending { child, frames })
     }
 
     /// Waits until so many visible frames are stored.

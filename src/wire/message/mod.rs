@@ -64,7 +64,7 @@ pub enum Message {
     Standing(Standing),
     /// Receiver: drops that are in its ledger.
     Noted(Noted),
-    /// First on a connection that joins a session. Not in use yet.
+    /// First on a connection that joins a session.
     Join(Join),
     /// First from a sender that only measures: its frames are counted and not stored.
     Trial(Trial),

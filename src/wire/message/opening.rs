@@ -23,7 +23,7 @@ pub struct Capabilities(pub u64);
 impl Capabilities {
     /// Reads parity across frames, on streams of their own. Not in use yet.
     pub const PARITY: Self = Self(1);
-    /// Takes a second connection into a session. Not in use yet.
+    /// Takes a second connection into a session.
     pub const JOIN: Self = Self(2);
 
     /// True where all of `others` are there.
@@ -86,8 +86,7 @@ pub struct Welcome {
     pub join: Option<[u8; JOIN_TOKEN_BYTES]>,
 }
 
-/// The first message of a connection that is to carry a part of a session which another has opened. Not in use
-/// yet.
+/// The first message of a connection that is to carry a part of a session which another has opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Join {
     /// The session, as its hello named it.
