@@ -114,6 +114,7 @@ struct SessionPart<'a> {
     pin: Option<&'a str>,
     transport: &'a str,
     began: Option<u64>,
+    connections: u64,
     complete: bool,
     closed: bool,
     moved: bool,
@@ -129,6 +130,7 @@ impl<'a> SessionPart<'a> {
             pin: session.pin.as_deref(),
             transport: &session.transport,
             began: session.began,
+            connections: session.connections,
             complete: session.complete,
             closed: session.closed,
             moved: session.moved,
@@ -151,6 +153,7 @@ struct SourcePart<'a> {
     missing: Option<u64>,
     missing_frames: &'a [LostFrameReport],
     repaired: u64,
+    copies: u64,
     refused: u64,
     bytes: u64,
 }
@@ -168,6 +171,7 @@ impl<'a> SourcePart<'a> {
             missing: source.frames.map(|_| source.missing),
             missing_frames: &source.missing_frames,
             repaired: source.repaired,
+            copies: source.copies,
             refused: source.refused,
             bytes: source.bytes,
         }
