@@ -27,7 +27,7 @@ use silence::Silence;
 const HEAD_START: Duration = Duration::from_millis(200);
 
 /// How often it is looked whether anything comes.
-const LOOK: Duration = Duration::from_millis(25);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The pause after attempts in vain beside a silent connection.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -301,7 +301,7 @@ impl Auto {
                     stood = stands;
                 }
             }
-            if !silence.is_too_long(&path.look(), Instant::now()) {
+            if !silence.is_long(&path.look(), Instant::now()) {
                 continue;
             }
             let opened = tokio::select! {
@@ -309,10 +309,11 @@ impl Auto {
                 () = until_heard(&mut silence, path) => continue,
             };
             match opened {
-                Ok(link) if silence.is_too_long(&path.look(), Instant::now()) => {
-                    return explained(link, silence.length(Instant::now()));
+                Ok(link) => {
+                    if let Some(silent) = until_too_long(&mut silence, path).await {
+                        return explained(link, silent);
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(
                         "nothing comes, and no other connection comes through: {error}"
@@ -326,9 +327,20 @@ impl Auto {
 
 /// Waits until something comes.
 async fn until_heard(silence: &mut Silence, path: &PathWatch) {
-    while silence.is_too_long(&path.look(), Instant::now()) {
+    while silence.is_long(&path.look(), Instant::now()) {
         sleep(LOOK).await;
     }
+}
+
+/// Waits until nothing has come for too long, and tells how long; `None` where something comes.
+async fn until_too_long(silence: &mut Silence, path: &PathWatch) -> Option<Duration> {
+    while silence.is_long(&path.look(), Instant::now()) {
+        if silence.is_too_long(&path.look(), Instant::now()) {
+            return Some(silence.length(Instant::now()));
+        }
+        sleep(LOOK).await;
+    }
+    None
 }
 
 /// The link that takes the place of one on which nothing has come for so long.

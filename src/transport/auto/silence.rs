@@ -46,10 +46,21 @@ impl Silence {
     /// Takes in what is seen at `now`: true where nothing has come for longer than on a path that carries
     /// anything.
     pub(super) fn is_too_long(&mut self, stats: &PathStats, now: Instant) -> bool {
+        self.patience(stats, now).is_some_and(|patience| self.length(now) >= patience)
+    }
+
+    /// The same for half of that time, where a frame is under way: something else may be begun by then.
+    pub(super) fn is_long(&mut self, stats: &PathStats, now: Instant) -> bool {
+        let part = if stats.with_transport > 0 { 2 } else { 1 };
+        self.patience(stats, now).is_some_and(|patience| self.length(now) >= patience / part)
+    }
+
+    /// How long nothing may come; `None` where something has come since the last look.
+    fn patience(&mut self, stats: &PathStats, now: Instant) -> Option<Duration> {
         if stats.datagrams_received != self.heard {
             self.heard = stats.datagrams_received;
             (self.since, self.doubted) = (now, false);
-            return false;
+            return None;
         }
         let (round_trips, least) = match self.doubted {
             true => (1, LEAST_IN_DOUBT),
@@ -57,7 +68,7 @@ impl Silence {
         };
         let patience = (stats.rtt * round_trips + PATIENCE).max(least);
         let idle = if stats.with_transport > 0 { Duration::ZERO } else { IDLE };
-        self.length(now) >= patience + idle
+        Some(patience + idle)
     }
 
     pub(super) fn length(&self, now: Instant) -> Duration {
@@ -102,5 +113,18 @@ mod tests {
         assert_eq!(too_long_at(50, 0, false), 1_450, "no frame is under way");
         assert_eq!(too_long_at(50, 1, true), 150);
         assert_eq!(too_long_at(1, 1, true), 120);
+    }
+
+    #[test]
+    fn another_connection_is_begun_by_half_of_that_time() {
+        let start = Instant::now();
+        let long_at = |stats: PathStats| {
+            let mut silence = Silence::new(&stats, start);
+            (1..10_000)
+                .find(|&ms| silence.is_long(&stats, start + Duration::from_millis(ms)))
+                .unwrap()
+        };
+        assert_eq!(long_at(seen(50, 1, 1)), 125);
+        assert_eq!(long_at(seen(50, 1, 0)), 1_450, "no frame is under way");
     }
 }

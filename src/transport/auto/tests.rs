@@ -212,9 +212,9 @@ async fn where_udp_dies_tcp_takes_over() {
     assert_eq!((better.link.via.transport, better.drains), (Transport::Tcp, false));
     let why = better.link.via.why.unwrap();
     assert!(why.starts_with("nothing came over UDP for 0.") && why.ends_with("TCP comes through"));
-    // Three round trips and 100 ms, a look, and two round trips of TCP.
+    // Three round trips and 100 ms, and a look: TCP was tried by half of that.
     let took = began.elapsed() - Duration::from_secs(1);
-    assert!((350..=400).contains(&took.as_millis()), "{took:?}");
+    assert!((250..=270).contains(&took.as_millis()), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connector;
 use super::settings::{
-    ACK_PATIENCE, KNOCK_PAUSE, KNOCK_TIME, LOOK, MOVED_PATIENCE, PROVEN_SEGMENTS,
+    ACK_PATIENCE, DOUBT, KNOCK_PAUSE, KNOCK_TIME, LONGEST_KNOCK_PAUSE, LOOK, MOVED_PATIENCE,
+    PROOF_LOOK, PROOF_TIME, PROVEN_SEGMENTS,
 };
 use super::socket::Stream;
 use crate::transport::TransportError;
@@ -71,7 +72,7 @@ impl Watched {
                 return cause;
             }
             knock_at = Instant::now() + pause;
-            pause *= 2;
+            pause = (pause * 2).min(LONGEST_KNOCK_PAUSE);
         }
     }
 
@@ -82,10 +83,8 @@ impl Watched {
         let swallowed = silence.is_of_long_packets(&state);
         let smaller = swallowed && !self.connector.segment.is_small();
         let other = timeout(KNOCK_TIME, self.connector.reach_by_any(smaller)).await.ok()?.ok()?;
-        let state = tcp_state(self.socket.as_fd())?;
-        if !silence.is_too_long(&state, Instant::now()) {
-            return None;
-        }
+        let elsewhere = other.local_addr().is_ok_and(|local| local.ip() != self.local.ip());
+        let state = self.proven_dead(silence, elsewhere).await?;
         self.connector.segment.set_small(smaller);
         self.connector.keep_for_next(other);
         let silent = silence.length(Instant::now()).as_secs_f64();
@@ -103,6 +102,31 @@ impl Watched {
             why.push_str(", so shorter ones are tried");
         }
         Some(self.connector.lost(why))
+    }
+}
+
+impl Watched {
+    /// Waits until it is known, where another connection has come through, that this one leads nowhere; `None` where it
+    /// is heard. One by `elsewhere` is as good as this one where that is not dead.
+    async fn proven_dead(&self, silence: &mut Silence, elsewhere: bool) -> Option<TcpState> {
+        let again = tcp_state(self.socket.as_fd())?.segments_again;
+        let mut sent_again = None;
+        loop {
+            let (state, now) = (tcp_state(self.socket.as_fd())?, Instant::now());
+            if !silence.is_too_long(&state, now) {
+                return None;
+            }
+            if state.segments_again != again {
+                sent_again.get_or_insert(now);
+            }
+            let proof = PROOF_TIME + 2 * state.usual;
+            let unanswered = sent_again.is_some_and(|sent| now - sent >= proof);
+            let is_known = elsewhere || silence.doubted || silence.is_answered(&state);
+            if is_known || unanswered || silence.length(now) >= ACK_PATIENCE {
+                return Some(state);
+            }
+            sleep(PROOF_LOOK).await;
+        }
     }
 }
 
@@ -149,7 +173,7 @@ impl Silence {
         }
         let patience = match self.doubted {
             true => MOVED_PATIENCE.max(2 * state.usual),
-            false => ACK_PATIENCE.max(8 * state.usual),
+            false => DOUBT.max(4 * state.usual),
         };
         self.length(now) >= patience
     }
@@ -162,8 +186,12 @@ impl Silence {
     /// answers what is short.
     fn is_of_long_packets(&self, state: &TcpState) -> bool {
         let proven = u64::from(state.segment) * PROVEN_SEGMENTS;
-        let answers = state.segments_received.wrapping_sub(self.heard) >= 2;
-        answers || state.acknowledged - self.begun < proven
+        self.is_answered(state) || state.acknowledged - self.begun < proven
+    }
+
+    /// True where the peer answers something since the silence began.
+    fn is_answered(&self, state: &TcpState) -> bool {
+        state.segments_received.wrapping_sub(self.heard) >= 2
     }
 }
 
@@ -190,19 +218,19 @@ mod tests {
     fn silence_is_too_long_where_what_was_sent_is_not_acknowledged() {
         let start = Instant::now();
         let mut silence = Silence::new(&STATE, start);
-        assert!(!silence.is_too_long(&STATE, start + ACK_PATIENCE / 2));
-        assert!(silence.is_too_long(&STATE, start + ACK_PATIENCE));
+        assert!(!silence.is_too_long(&STATE, start + DOUBT / 2));
+        assert!(silence.is_too_long(&STATE, start + DOUBT));
         let more = TcpState { acknowledged: 2_001, ..STATE };
-        assert!(!silence.is_too_long(&more, start + ACK_PATIENCE));
-        assert!(!silence.is_too_long(&more, start + ACK_PATIENCE * 3 / 2));
+        assert!(!silence.is_too_long(&more, start + DOUBT));
+        assert!(!silence.is_too_long(&more, start + DOUBT * 3 / 2));
         let idle = TcpState { unacknowledged: 0, ..more };
-        assert!(!silence.is_too_long(&idle, start + 9 * ACK_PATIENCE), "nothing is awaited");
+        assert!(!silence.is_too_long(&idle, start + 9 * DOUBT), "nothing is awaited");
         let full = TcpState { unsent: 9_000, window: 0, ..idle };
-        assert!(!silence.is_too_long(&full, start + 9 * ACK_PATIENCE), "the peer takes nothing");
+        assert!(!silence.is_too_long(&full, start + 9 * DOUBT), "the peer takes nothing");
         assert!(TcpState { window: 9_000, ..full }.awaits(), "this machine's link drops it");
-        assert!(!silence.is_too_long(&more, start + 9 * ACK_PATIENCE + LOOK), "it was just sent");
-        let far = TcpState { usual: ACK_PATIENCE, ..STATE };
-        assert!(!Silence::new(&far, start).is_too_long(&far, start + 7 * ACK_PATIENCE));
+        assert!(!silence.is_too_long(&more, start + 9 * DOUBT + LOOK), "it was just sent");
+        let far = TcpState { usual: DOUBT, ..STATE };
+        assert!(!Silence::new(&far, start).is_too_long(&far, start + 3 * DOUBT));
     }
 
     #[test]

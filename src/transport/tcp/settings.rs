@@ -59,7 +59,18 @@ pub(super) const NOT_SENT_LOWAT: u32 = 256 * 1024;
 /// How often a sender asks the kernel whether a connection is still acknowledged: a few microseconds each.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 
-/// How long acknowledgements may stay out before another connection is tried beside this one. The kernel has
+/// How long acknowledgements may stay out, beside four times what is usual, before another connection is tried beside
+/// this one. The kernel has sent again by then what is missing (after 0.2 and 0.6 s). To be tried alone ends nothing.
+pub(super) const DOUBT: Duration = Duration::from_millis(500);
+
+/// How often it is looked, where another connection has come through, whether this one is acknowledged after all.
+pub(super) const PROOF_LOOK: Duration = Duration::from_millis(20);
+
+/// How long an acknowledgement may take, beside twice what is usual, of what was sent again while another connection
+/// came through: that it was lost as well is less likely than that this one leads nowhere.
+pub(super) const PROOF_TIME: Duration = Duration::from_millis(100);
+
+/// How long acknowledgements may stay out where another connection comes through. The kernel has
 /// sent four times by then what is missing (after 0.2, 0.6, 1.4 and 3 s): losses on the way come to
 /// that once in thousands of times, and an outage then ends the attempt as well.
 pub(super) const ACK_PATIENCE: Duration = Duration::from_secs(3);
@@ -70,8 +81,10 @@ pub(super) const MOVED_PATIENCE: Duration = Duration::from_millis(200);
 /// How long that other connection may take; one lost packet is sent again after a second.
 pub(super) const KNOCK_TIME: Duration = Duration::from_secs(3);
 
-/// The first pause before another one is tried, where the link is away; it doubles.
+/// The first pause before another one is tried, where the link is away; it doubles up to the longest.
 pub(super) const KNOCK_PAUSE: Duration = Duration::from_secs(1);
+/// A few packets each time; a link that is back is used again after this.
+pub(super) const LONGEST_KNOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// So many acknowledged segments prove that those of full length get through.
 pub(super) const PROVEN_SEGMENTS: u64 = 4;
