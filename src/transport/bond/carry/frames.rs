@@ -107,8 +107,14 @@ impl Carrier {
         let (keep, moot) = watch::channel(());
         let Some(line) = self.line_mut(id) else { return false };
         let rtt = line.stats.rtt;
+        // A path that gave a frame up would not know of its other copies, so none is told of the deadline.
         let expected = now + line.view(live, now).arrives(bytes) + rtt / 2;
-        if line.link.frames.try_send(OutgoingFrame { moot: Some(moot), ..copy(frame) }).is_err() {
+        if line
+            .link
+            .frames
+            .try_send(OutgoingFrame { moot: Some(moot), deadline: None, ..copy(frame) })
+            .is_err()
+        {
             return false;
         }
         line.given(bytes, live, now);
