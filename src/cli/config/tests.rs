@@ -16,7 +16,7 @@ use super::{ROLES, Refused, Resolved, Surroundings, printed, resolve, values};
 const PIN: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// Values that one option or another takes. An option that takes none of them needs one here.
-const VALUES: [&str; 28] = [
+const VALUES: [&str; 30] = [
     "30s",
     "45s",
     "64MiB",
@@ -27,6 +27,8 @@ const VALUES: [&str; 28] = [
     "length",
     "visible=3",
     "visible=640x512x2",
+    "spread",
+    "duplicate",
     "visible=200ms",
     "10%",
     "30",

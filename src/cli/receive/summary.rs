@@ -310,11 +310,11 @@ mod tests {
         let session = &document["sessions"][0];
         assert_eq!(
             keys(session),
-            "began closed complete end moved peer pin refused_unnamed sources transport"
+            "began closed complete connections end moved peer pin refused_unnamed sources transport"
         );
         assert_eq!(
             keys(&session["sources"][0]),
-            "bytes frames missing missing_frames name refused repaired sent stored \
+            "bytes copies frames missing missing_frames name refused repaired sent stored \
              stored_before verified"
         );
     }
