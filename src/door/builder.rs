@@ -324,7 +324,11 @@ impl SenderBuilder {
             tls: client_config(&identity, trust, &[ALPN], EarlyData::Off),
             congestion: self.congestion.factory(),
             repair: self.repair,
-            tcp: TcpOptions { congestion: self.tcp_congestion.clone(), ..TcpOptions::default() },
+            tcp: TcpOptions {
+                congestion: self.tcp_congestion.clone(),
+                stall: options.stall.max(TcpOptions::default().stall),
+                ..TcpOptions::default()
+            },
             stop_and_wait: SenderSettings {
                 gap: self.gap.unwrap_or(defaults.gap),
                 congestion: self.tcp_congestion,

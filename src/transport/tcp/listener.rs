@@ -128,7 +128,7 @@ impl Server {
     /// Makes TLS of a socket, and hands it to what its protocol says.
     async fn greet(self: Arc<Self>, socket: TcpStream, address: SocketAddr, mut seat: Seat) {
         let options = SockRef::from(&socket);
-        if let Err(error) = socket::tune(&options) {
+        if let Err(error) = socket::tune(&options, settings::USER_TIMEOUT) {
             tracing::warn!(%error, "cannot set a socket's options");
         }
         if let Some(Err(error)) =

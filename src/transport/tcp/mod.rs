@@ -58,7 +58,7 @@ pub struct TcpOptions {
     /// Time for connecting and for the TLS handshake, each.
     pub handshake: Duration,
     /// At a sender: time in which a message from the receiver that has begun to arrive has to make
-    /// progress. At a receiver [`Intake::stall`](crate::transport::Intake::stall) rules.
+    /// progress, and, beyond 30 s, in which the receiver has to take something. At a receiver [`Intake::stall`](crate::transport::Intake::stall) rules.
     pub stall: Duration,
 }
 

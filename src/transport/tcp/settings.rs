@@ -46,7 +46,8 @@ pub(super) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const KEEPALIVE_PROBES: u32 = 4;
 
 /// Bytes sent and not acknowledged for this long end the connection, rather than after the kernel's
-/// 15 minutes. Outages shorter than this are ridden out without a new session.
+/// 15 minutes. Outages shorter than this are ridden out without a new session. The kernel counts the time in which a
+/// receiver that lives has no room as well (Linux), so a sender whose user has more patience has it here too.
 pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Bytes that may wait unsent in the kernel's send buffer (`TCP_NOTSENT_LOWAT`). The buffer itself

@@ -20,10 +20,12 @@ use crate::transport::kernel::choose_congestion;
 /// A TLS connection. The gulps below TLS make few large reads of its many small ones.
 pub(super) type Stream = TlsStream<Gulps<TcpStream>>;
 
-/// A socket to connect to `address`, with every option set. `failed` says what the system's word means.
+/// A socket to connect to `address`, with every option set. `failed` says what the system's word means. A receiver that
+/// lives and takes nothing is not given up sooner than after `stall`.
 pub(super) fn prepare(
     address: SocketAddr,
     congestion: Option<&str>,
+    stall: Duration,
     segment: Option<u32>,
     failed: impl Fn(io::Error) -> TransportError,
 ) -> Result<TcpSocket, TransportError> {
@@ -33,7 +35,7 @@ pub(super) fn prepare(
     };
     let socket = socket.map_err(&failed)?;
     let options = SockRef::from(&socket);
-    tune(&options).map_err(&failed)?;
+    tune(&options, settings::USER_TIMEOUT.max(stall)).map_err(&failed)?;
     if let Some(name) = congestion {
         choose_congestion(&options, name)?;
     }
@@ -55,8 +57,9 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Sets what every connection has at either end.
-pub(super) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
+/// Sets what every connection has at either end, and for how long what was sent may stay unacknowledged, or without room
+/// at the other end, until the kernel ends the connection.
+pub(super) fn tune(socket: &SockRef<'_>, unacknowledged: Duration) -> io::Result<()> {
     // Writes are gathered here already; Nagle's algorithm would only hold back their ends.
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
@@ -65,17 +68,17 @@ pub(super) fn tune(socket: &SockRef<'_>) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     let keepalive = keepalive.with_retries(settings::KEEPALIVE_PROBES);
     socket.set_tcp_keepalive(&keepalive)?;
-    tune_on_linux(socket)
+    tune_on_linux(socket, unacknowledged)
 }
 
 #[cfg(target_os = "linux")]
-fn tune_on_linux(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.set_tcp_user_timeout(Some(settings::USER_TIMEOUT))?;
+fn tune_on_linux(socket: &SockRef<'_>, unacknowledged: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(unacknowledged))?;
     socket.set_tcp_notsent_lowat(settings::NOT_SENT_LOWAT)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn tune_on_linux(_: &SockRef<'_>) -> io::Result<()> {
+fn tune_on_linux(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
     Ok(())
 }
 
@@ -118,4 +121,20 @@ async fn let_the_alert_arrive(mut socket: TcpStream) {
 /// The protocol that both ends agreed on.
 pub(super) fn alpn(stream: &Stream) -> Option<&[u8]> {
     stream.get_ref().1.alpn_protocol()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_has_as_much_patience_as_its_user_and_never_less_than_usual() {
+        let of = |stall| {
+            let failed = |error: io::Error| panic!("{error}");
+            let socket = prepare(([127, 0, 0, 1], 1).into(), None, stall, None, failed).unwrap();
+            SockRef::from(&socket).tcp_user_timeout().unwrap()
+        };
+        assert_eq!(of(Duration::from_secs(120)), Some(Duration::from_secs(120)));
+        assert_eq!(of(Duration::from_secs(1)), Some(settings::USER_TIMEOUT));
+    }
 }
