@@ -169,6 +169,18 @@ impl OutgoingFrame {
     pub fn is_live(&self) -> bool {
         self.priority > 0
     }
+
+    /// The frame again, which nothing takes back.
+    fn copy(&self) -> Self {
+        Self {
+            header: self.header.clone(),
+            body: self.body.clone(),
+            priority: self.priority,
+            late: self.late,
+            deadline: self.deadline,
+            moot: None,
+        }
+    }
 }
 
 /// The receiving end of a session.

@@ -316,6 +316,14 @@ impl Run {
         }
     }
 
+    /// What the receiver refused of it, as was said at either end.
+    fn refused_ranges(&self) -> impl Iterator<Item = &Ranges> {
+        let refused = Some(DropReason::Refused);
+        self.dropped
+            .iter()
+            .filter_map(move |((reason, _), ranges)| (*reason == refused).then_some(ranges))
+    }
+
     /// How many of its frames the receiver refused, and no later run brought.
     fn refused<'a>(
         &self,
@@ -323,9 +331,7 @@ impl Run {
         stored: &Ranges,
         mut later: impl Iterator<Item = &'a Self>,
     ) -> u64 {
-        let refused =
-            self.dropped.iter().filter(|((reason, _), _)| *reason == Some(DropReason::Refused));
-        let refused = refused.map(|(_, ranges)| ranges.count_beside(stored)).sum();
+        let refused = self.refused_ranges().map(|ranges| ranges.count_beside(stored)).sum();
         if refused == 0 || later.any(|run| run.makes_good(self, id)) { 0 } else { refused }
     }
 
@@ -338,14 +344,12 @@ impl Run {
         };
         let none = Ranges::default();
         let found = earlier.stored.is_within(self.again.get(&id).unwrap_or(&none));
-        let is_refused =
-            |&(reason, _): &(Option<DropReason>, Place)| reason == Some(DropReason::Refused);
         !self.endless
             && !earlier.endless
             && self.sender == earlier.sender
             && (captured == before || captured > before && earlier.stored.count() > 0)
             && found
-            && !self.dropped.keys().any(is_refused)
+            && self.refused_ranges().next().is_none()
     }
 
     /// First and last sequence of a run that ended and had frames.

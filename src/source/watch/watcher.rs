@@ -382,7 +382,9 @@ impl Watcher {
                 self.frame(&path, absolute, body, &metadata);
             }
             Found::Empty | Found::Changing => {
-                self.pending.get_mut(&path).into_iter().for_each(|pending| pending.state = None);
+                if let Some(pending) = self.pending.get_mut(&path) {
+                    pending.state = None;
+                }
                 self.wait_for(path, is_let_go);
             }
             Found::Torn(what) => self.torn(path, is_let_go, what),

@@ -46,18 +46,6 @@ pub(super) fn key(frame: &OutgoingFrame) -> Key {
     (frame.header.source, frame.header.meta.sequence)
 }
 
-/// The frame again.
-pub(super) fn copy(frame: &OutgoingFrame) -> OutgoingFrame {
-    OutgoingFrame {
-        header: frame.header.clone(),
-        body: frame.body.clone(),
-        priority: frame.priority,
-        late: frame.late,
-        deadline: frame.deadline,
-        moot: None,
-    }
-}
-
 impl Book {
     /// A line has been given a copy. A frame that is not confirmed by `due` is overdue.
     pub(super) fn give(&mut self, frame: OutgoingFrame, copied: Copied, due: Option<Instant>) {

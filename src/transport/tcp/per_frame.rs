@@ -177,17 +177,9 @@ async fn send_over(
     let mut writer = RecordWriter::new(output);
     let mut reader = RecordReader::new(input, connector.options.stall);
     let blame = connector.blame();
-    let again = OutgoingFrame {
-        header: frame.header.clone(),
-        body: frame.body.clone(),
-        priority: frame.priority,
-        late: frame.late,
-        deadline: frame.deadline,
-        moot: None,
-    };
     writer.put_raw(session);
     let written = async {
-        writer.put_frame(again).await?;
+        writer.put_frame(frame.copy()).await?;
         writer.flush().await
     };
     let written = written.await;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::super::OutgoingFrame;
-use super::super::book::{Copied, Key, Out, copy, key};
+use super::super::book::{Copied, Key, Out, key};
 use super::super::line::Line;
 use super::super::mode::PathsMode;
 use super::super::steer::{Choice, Health, View, Wish, choose};
@@ -107,14 +107,10 @@ impl Carrier {
         let (keep, moot) = watch::channel(());
         let Some(line) = self.line_mut(id) else { return false };
         let rtt = line.stats.rtt;
-        // A path that gave a frame up would not know of its other copies, so none is told of the deadline.
         let expected = now + line.view(live, now).arrives(bytes) + rtt / 2;
-        if line
-            .link
-            .frames
-            .try_send(OutgoingFrame { moot: Some(moot), deadline: None, ..copy(frame) })
-            .is_err()
-        {
+        // A path that gave a frame up would not know of its other copies, so none is told of the deadline.
+        let given = OutgoingFrame { moot: Some(moot), deadline: None, ..frame.copy() };
+        if line.link.frames.try_send(given).is_err() {
             return false;
         }
         line.given(bytes, live, now);
@@ -123,7 +119,7 @@ impl Carrier {
         let due = expected + (rtt + rtt / 4).clamp(LEAST_SLACK, MOST_SLACK);
         let due = (live && !others && self.lines.len() > 1).then_some(due);
         let copied = Copied { line: id, bytes, given: now, expected, keep };
-        self.book.give(copy(frame), copied, due);
+        self.book.give(frame.copy(), copied, due);
         true
     }
 
@@ -139,7 +135,7 @@ impl Carrier {
                 self.book.set_due(key, Some(now + NO_PATH));
                 continue;
             }
-            let frame = copy(&out.frame);
+            let frame = out.frame.copy();
             let wish = wish(&frame, now);
             let may = |line: &Line| !had.contains(&line.id) && line.health != Health::Dead;
             let (ids, views) = self.views(wish.live, now, may);
@@ -165,7 +161,7 @@ impl Carrier {
                 self.again.pop_front();
                 continue;
             }
-            let frame = copy(&out.frame);
+            let frame = out.frame.copy();
             let wish = wish(&frame, now);
             let none = out.copies.is_empty();
             let (ids, views) =
@@ -199,7 +195,7 @@ impl Carrier {
             let Some(out) = self.book.get(key) else { continue };
             let takes = view.arrives(out.frame.header.meta.bytes) + view.rtt / 2;
             if now + takes + takes / 8 + SOONER < late {
-                let frame = copy(&out.frame);
+                let frame = out.frame.copy();
                 self.give(id, &frame, now);
             }
         }
