@@ -12,8 +12,8 @@ use super::*;
 use crate::frame::{FrameName, Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{
-    BoxFuture, Dial, FRAME_QUEUE, GivenUp, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame,
-    PathStats, PathWatch, SenderLink, Transport, TransportError, Via,
+    BoxFuture, Dial, FRAME_QUEUE, Forecast, GivenUp, LinkEnd, LinkKeeper, MESSAGE_QUEUE,
+    OutgoingFrame, PathStats, PathWatch, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::{
     Answer, Capabilities, CloseCode, Message, Noted, Receipts, Refusal, RefusalCode, SequenceRun,
@@ -205,11 +205,16 @@ impl FarEnd {
 
 /// Starts a run over links whose far ends come out of the channel.
 fn send(pace: Pace, path: PathStats) -> (mpsc::UnboundedReceiver<FarEnd>, JoinHandle<SendReport>) {
+    start(SendOptions { pace, retry_for: Duration::from_secs(60), ..SendOptions::default() }, path)
+}
+
+fn start(
+    options: SendOptions,
+    path: PathStats,
+) -> (mpsc::UnboundedReceiver<FarEnd>, JoinHandle<SendReport>) {
     let (hand, links) = mpsc::unbounded_channel();
     let sources: Vec<Arc<dyn Source>> =
         vec![Arc::new(Memory(SourceName::parse("visible").unwrap()))];
-    let options =
-        SendOptions { pace, retry_for: Duration::from_secs(60), ..SendOptions::default() };
     let progress = Arc::new(Progress::new([FRAMES]));
     let sending = tokio::spawn(async move {
         let (_go_on, stop) = watch::channel(false);
@@ -331,6 +336,44 @@ fn assert_fresh_first(taken: &[(UnixNanos, OutgoingFrame)]) {
             passed_over.map(|(_, other)| other.header.meta.sequence.0)
         );
     }
+}
+
+/// The estimate of a moment tells nothing of a time that is yet to come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_frame_is_given_up_before_it_is_due() {
+    let rate = Some(1);
+    let forecast = Some(Forecast { rate, is_busy: true, ..Forecast::default() });
+    let options = SendOptions {
+        pace: Pace::PerSecond(PER_SECOND),
+        deadlines: vec![Some(Duration::from_millis(400))],
+        ..SendOptions::default()
+    };
+    let (mut links, sending) = start(options, PathStats { forecast, ..PathStats::default() });
+    let mut link = links.recv().await.unwrap();
+    let began = std::time::Instant::now();
+    let mut dropped = 0;
+    loop {
+        tokio::select! {
+            message = link.messages.recv() => {
+                if let Some(Message::Drops(drops)) = &message {
+                    dropped += drops.ranges.iter().map(|range| range.count).sum::<u64>();
+                    let due = 1 + (began.elapsed().as_secs_f64() * PER_SECOND) as u64;
+                    assert!(dropped <= due, "{dropped} are dropped where {due} are due");
+                }
+                if link.answer(message).await {
+                    break;
+                }
+            }
+            frame = link.frames.recv() => {
+                let header = frame.expect("the sender goes on").header;
+                let receipts = Receipts::new(header.source, UnixNanos::now(), [header.meta.sequence]);
+                link.incoming.send(Message::Receipts(receipts)).await.unwrap();
+            }
+        }
+    }
+    assert!(dropped > FRAMES / 2, "{dropped} were dropped over a link that carries nothing");
+    drop(link);
+    sending.await.unwrap();
 }
 
 /// A transport that has lost the answer to a frame sends it again, and then both are answered.

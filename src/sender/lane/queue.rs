@@ -67,7 +67,8 @@ impl Lane {
         let way = path.forecast.unwrap_or_default().way(path.rtt);
         let is_late = |due: Due, bytes: u64| {
             let arrival = forecast.and_then(|forecast| forecast.arrival(now, bytes, path.rtt));
-            due.live && arrival.unwrap_or(now + way) > due.at + deadline
+            // The estimate of a moment tells nothing of one that is not due yet.
+            due.live && due.at <= now && arrival.unwrap_or(now + way) > due.at + deadline
         };
         let mut late: Vec<(Sequence, Due)> = Vec::new();
         self.wanted.retain(|wanted| {
