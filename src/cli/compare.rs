@@ -16,7 +16,7 @@ use super::{
 };
 use crate::compare::remote::{self, RemotePlan};
 use crate::compare::{
-    self, Coming, CompareError, Event, OtherBuild, Plan, Scratch, Variant, Workload,
+    self, Coming, CompareError, Event, OtherBuild, PairPlan, Plan, Scratch, Variant, Workload,
     kernel_variants,
 };
 use crate::congestion::Congestion;
@@ -52,6 +52,10 @@ pub(super) struct CompareArgs {
     /// (repeatable) [default: lan, lossy, busy-wifi and mesh-edge]
     #[arg(long, value_name = "SPEC")]
     link: Vec<LinkSpec>,
+    /// Both of two links at once: QUIC over both and over each alone, and the kernel's TCP over the better one (and
+    /// its MPTCP over both)
+    #[arg(long, requires = "link", conflicts_with_all = ["to", "against"])]
+    together: bool,
     /// quic, tcp, stop-and-wait or tcp-per-frame, with a congestion control if one is wanted, as in
     /// tcp:bbr (repeatable) [default: all, and tcp with every congestion control of the kernel]
     #[arg(long, value_name = "T")]
@@ -109,7 +113,7 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     if let Some(receiver) = &args.to {
         return over_own_link(args, receiver, talk);
     }
-    let plan = plan(args)?;
+    let plan = Planned::of(args)?;
     check_writable(args)?;
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
@@ -118,7 +122,10 @@ pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     let interrupted = runtime.block_on(async { stop_on_signal_or(scratch.remover()) })?;
     let mut shown = Shown::new(talk, plan.runs());
     let tell = &mut |event: Event<'_>| shown.tell(event);
-    let compared = compare::run(&plan, privilege, &scratch, &interrupted, tell);
+    let compared = match &plan {
+        Planned::Each(plan) => compare::run(plan, privilege, &scratch, &interrupted, tell),
+        Planned::Pair(plan) => compare::run_pair(plan, privilege, &scratch, &interrupted, tell),
+    };
     drop(shown);
     let comparison = match compared {
         Ok(comparison) => comparison,
@@ -216,6 +223,54 @@ fn remote_variants(args: &CompareArgs) -> Result<Vec<Variant>, Failure> {
         )));
     }
     Ok(variants)
+}
+
+/// What is to be run.
+enum Planned {
+    /// Every transport over every link.
+    Each(Plan),
+    /// Two links at once.
+    Pair(PairPlan),
+}
+
+impl Planned {
+    fn of(args: &CompareArgs) -> Result<Self, Failure> {
+        if args.together { pair(args).map(Self::Pair) } else { plan(args).map(Self::Each) }
+    }
+
+    fn runs(&self) -> usize {
+        match self {
+            Self::Each(plan) => plan.runs(),
+            Self::Pair(plan) => plan.runs(),
+        }
+    }
+}
+
+/// Two links at once.
+fn pair(args: &CompareArgs) -> Result<PairPlan, Failure> {
+    let Ok(links) = <[LinkSpec; 2]>::try_from(args.link.clone()) else {
+        return Err(Failure::usage(anyhow!(
+            "--together takes two links, each with its own --link; there are {}",
+            args.link.len()
+        )));
+    };
+    let kernel = available_congestion_controls()
+        .context("cannot read which TCP congestion controls the kernel offers")?;
+    let both = ["quic".to_owned(), "tcp".to_owned()];
+    let asked = if args.transport.is_empty() { &both[..] } else { &args.transport };
+    let variants = kernel_variants(asked, &args.congestion, &kernel).map_err(Failure::usage)?;
+    let is_other = |variant: &&Variant| {
+        !matches!(variant.parsed_transport(), Transport::Quic | Transport::Tcp)
+    };
+    if let Some(other) = variants.iter().find(is_other) {
+        return Err(Failure::usage(anyhow!(
+            "--together compares quic and tcp; {} goes over one link: leave one of the two out",
+            other.parsed_transport()
+        )));
+    }
+    let pace = if args.bulk { Pace::Bulk } else { Pace::PerSecond(args.fps) };
+    let seed = args.seed.unwrap_or_else(|| rand::random::<u32>().into());
+    Ok(PairPlan { links, variants, workload: workload(args, pace)?, repeat: args.repeat, seed })
 }
 
 /// What the arguments ask for.

@@ -12,8 +12,9 @@ use super::CompareError;
 use super::elsewhere::Processors;
 use super::ends::End;
 use super::ideal::bulk_mbit;
+use super::multipath;
 use super::supervise::{Ended, TimeLimits, supervise};
-use super::variant::Variant;
+use super::variant::{Over, Variant};
 use super::workload::Workload;
 use crate::door::{Receiver, Sender, SenderBuilder};
 use crate::frame::{Sequence, UnixNanos};
@@ -49,8 +50,8 @@ pub(super) struct Identities {
 /// What one run is made of.
 pub(super) struct Cell<'a> {
     pub(super) privilege: Privilege,
-    /// With a seed.
-    pub(super) link: &'a LinkSpec,
+    /// One, or two side by side, each with a seed.
+    pub(super) links: &'a [LinkSpec],
     pub(super) variant: &'a Variant,
     pub(super) workload: &'a Workload,
     pub(super) identities: &'a Identities,
@@ -104,16 +105,21 @@ impl Identities {
 impl Cell<'_> {
     /// Runs it to its end, which comes in bounded time.
     pub(super) fn run(&self) -> Result<Observed, CompareError> {
-        let link = Emulation::start(self.privilege, self.link)?;
+        let link = Emulation::start_paths(self.privilege, self.links)?;
         let far = End::start("receiver", link.far())?;
         let near = End::start("sender", link.near())?;
+        if self.variant.is_multipath() {
+            multipath::prepare(&link, self.links.len())?;
+        }
         let mut receiver = ReceivingEnd::start(self, &far, &link)?;
         let witness = Arc::new(Witness::default());
         // Now, so that outages and traces begin with the sending.
-        link.replace(self.link)?;
+        for (path, spec) in self.links.iter().enumerate() {
+            link.replace_path(path, spec)?;
+        }
         let link_started = UnixNanos::now();
         let processors = Processors::now();
-        let sender = SendingEnd::start(self, &near, receiver.address, &witness)?;
+        let sender = SendingEnd::start(self, &near, &link, receiver.address, &witness)?;
         let limits = self.time_limits();
         let is_finished = || sender.task.is_finished();
         let ended = supervise(limits, &sender.progress, is_finished, self.interrupted);
@@ -128,7 +134,9 @@ impl Cell<'_> {
         while let Ok(report) = receiver.reports.try_recv() {
             received.push(report);
         }
-        let (stats, segments) = (link.stats(), segments(link.near()));
+        let stats = (0..self.links.len()).map(|path| link.stats_of(path));
+        let stats = stats.reduce(LinkStats::beside).unwrap_or_default();
+        let segments = segments(link.near());
         let (cpu_sender, cpu_receiver) = (near.stop(), far.stop());
         let confirmed = witness.take();
         Ok(Observed {
@@ -149,7 +157,8 @@ impl Cell<'_> {
 
     /// How long it may take.
     fn time_limits(&self) -> TimeLimits {
-        let grace = GRACE + GRACE_ROUNDS * self.link.round_trip();
+        let longest = self.links.iter().map(LinkSpec::round_trip).max().unwrap_or_default();
+        let grace = GRACE + GRACE_ROUNDS * longest;
         match self.workload.pace {
             Pace::PerSecond(_) => {
                 let until_due = Duration::from_secs_f64(self.workload.seconds());
@@ -159,8 +168,10 @@ impl Cell<'_> {
                 // A machine that is not held back by the link moves this much at least.
                 const UNLIMITED_MBIT: f64 = 100.0;
                 let bytes = self.workload.bytes();
-                let mbit = bulk_mbit(&self.link.up, Duration::ZERO, bytes);
-                let mbit = mbit.unwrap_or(UNLIMITED_MBIT).max(0.01);
+                // The better of two alone: what both do not use together is a figure, not a hang.
+                let alone = self.links.iter().map(|link| bulk_mbit(&link.up, Duration::ZERO, bytes));
+                let alone = alone.map(|mbit| mbit.unwrap_or(UNLIMITED_MBIT));
+                let mbit = alone.fold(0.01, f64::max);
                 let ideal = bytes as f64 * 8e-6 / mbit;
                 let granted = Duration::from_secs_f64((ideal * BULK_MULTIPLE).min(3_600.0));
                 TimeLimits { until_due: granted / 2, grace: granted / 2 + grace }
@@ -195,6 +206,7 @@ impl ReceivingEnd {
             .identity(cell.identities.receiver.clone())
             .store(FolderStore::open(cell.store, StoreOptions::default())?)
             .congestion(cell.variant.controller().factory())
+            .multipath_tcp(cell.variant.is_multipath())
             .on_thread_start(end.count_thread());
         let (stop, stopping) = watch::channel(false);
         // Sockets are at the end of the thread that opens them.
@@ -215,6 +227,7 @@ impl SendingEnd {
     pub(super) fn start(
         cell: &Cell<'_>,
         end: &End,
+        link: &Emulation,
         address: SocketAddr,
         witness: &Arc<Witness>,
     ) -> Result<Self, CompareError> {
@@ -228,8 +241,8 @@ impl SendingEnd {
         let sender = Sender::to(address.to_string())
             .trust(ReceiverTrust::pinned(receiver, cell.identities.receiver.pin()))
             .identity(cell.identities.sender.clone())
-            .transport(cell.variant.parsed_transport())
             .congestion(cell.variant.controller())
+            .multipath_tcp(cell.variant.is_multipath())
             .repair(cell.workload.repair)
             .tcp_congestion(cell.variant.congestion.clone())
             // The pause is for old servers alone, and this one is ours.
@@ -237,6 +250,11 @@ impl SendingEnd {
             .options(options)
             .stop_when(stopping)
             .watched(move |inner| Box::new(Watched { inner, witness: seen }));
+        let sender = match cell.variant.over.and_then(Over::paths) {
+            Some(mode) => (0..cell.links.len())
+                .fold(sender.paths(mode), |sender, path| sender.via(link.device_of(path))),
+            None => sender.transport(cell.variant.parsed_transport()),
+        };
         let sender = cell.workload.sources().into_iter().fold(sender, SenderBuilder::any);
         let sender = end.wait(end.spawn(sender.start()))??;
         let progress = sender.progress();

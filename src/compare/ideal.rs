@@ -31,6 +31,28 @@ pub(super) fn latencies(link: &DirectionSpec, frames: &[Due]) -> Vec<Duration> {
     latencies
 }
 
+/// The same over several links at once: each frame goes whole over the one on which it is there first, which is the one
+/// that is told beside its latency.
+pub(super) fn latencies_over(links: &[&DirectionSpec], frames: &[Due]) -> Vec<(Duration, usize)> {
+    let mut order: Vec<usize> = (0..frames.len()).collect();
+    order.sort_by_key(|&index| (frames[index].at, frames[index].bytes));
+    let mut servers: Vec<Server<'_>> = links.iter().map(|link| Server::new(link)).collect();
+    let mut latencies = vec![(Duration::ZERO, 0); frames.len()];
+    for index in order {
+        let Due { at, bytes } = frames[index];
+        let tried = servers.iter().enumerate().map(|(place, server)| {
+            let mut after = server.clone();
+            let left = after.serve(at, bytes as f64);
+            (left.saturating_sub(at) + server.link.one_way_delay(), place, after)
+        });
+        if let Some((latency, place, after)) = tried.min_by_key(|(latency, ..)| *latency) {
+            latencies[index] = (latency, place);
+            servers[place] = after;
+        }
+    }
+    latencies
+}
+
 /// The payload rate in Mbit/s at which `bytes` that are all due at `from` can leave, what the link
 /// loses at random being sent again: its rate then, or what its trace carries in that time, without
 /// the outages in it. `None` where nothing limits the rate, 0 where nothing gets through.
@@ -84,6 +106,7 @@ fn up_times(
 const NEVER: Duration = Duration::from_secs(31_536_000);
 
 /// The bottleneck, as the ideal sender uses it.
+#[derive(Clone)]
 struct Server<'a> {
     link: &'a DirectionSpec,
     free_at: Duration,
@@ -179,6 +202,26 @@ mod tests {
         // 38 ms, not 35, for the larger of the two.
         assert!((found[0] - 38.375).abs() < 0.01, "{found:?}");
         assert!((found[1] - 28.344).abs() < 0.01, "{found:?}");
+    }
+
+    #[test]
+    fn over_two_links_each_frame_takes_the_one_on_which_it_is_there_first() {
+        let (fast, slow) = (up("rate=50mbit,delay=20ms"), up("rate=25mbit,delay=30ms"));
+        let frames = [due(0, 119_625), due(0, 119_626), due(1, 59_813), due(500, 10)];
+        let found = latencies_over(&[&fast, &slow], &frames);
+        // 20 ms to send on the fast one, 40 on the slow one; the second would be there after 60 ms on the fast one, and
+        // after 70 on the slow one; the third after 69 (two before it) or 50.
+        let millis = |(latency, link): (Duration, usize)| ((latency.as_secs_f64() * 1e3).round(), link);
+        let found: Vec<_> = found.into_iter().map(millis).collect();
+        assert_eq!(found, [(40.0, 0), (60.0, 0), (50.0, 1), (20.0, 0)]);
+        let alone: Vec<_> = latencies_over(&[&fast], &frames).into_iter().map(|(l, _)| l).collect();
+        assert_eq!(alone, latencies(&fast, &frames), "one link is the case of one");
+    }
+
+    #[test]
+    fn an_ideal_sender_does_not_wait_for_a_link_that_is_down() {
+        let (down, slow) = (up("rate=50mbit,delay=20ms,outage=0s+2s"), up("rate=25mbit,delay=30ms"));
+        assert_eq!(latencies_over(&[&down, &slow], &[due(100, 1_000)])[0].1, 1);
     }
 
     #[test]

@@ -97,9 +97,15 @@ pub fn rounds(losses: Losses, bytes: u64, q: f64) -> u32 {
 
 /// The latencies of a run at the limit with retransmission only: `frames` are (L0 in ms, bytes).
 pub fn curve(losses: Losses, rtt_ms: f64, frames: &[(f64, u64)]) -> LimitCurve {
+    let over = |&(undisturbed, bytes): &(f64, u64)| (undisturbed, bytes, losses, rtt_ms);
+    curve_over(&frames.iter().map(over).collect::<Vec<_>>())
+}
+
+/// The same where each frame goes over a link of its own: `frames` are (L0 in ms, bytes, losses, round trip in ms).
+pub fn curve_over(frames: &[(f64, u64, Losses, f64)]) -> LimitCurve {
     let weight = 1.0 / frames.len().max(1) as f64;
     let mut steps: Vec<(f64, f64)> = Vec::new();
-    for &(undisturbed, bytes) in frames {
+    for &(undisturbed, bytes, losses, rtt_ms) in frames {
         let (packets, mut before) = (packets(bytes), 0.0);
         for k in 0..MOST_ROUNDS {
             let whole = losses.whole_after(packets, k);

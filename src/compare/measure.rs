@@ -27,7 +27,8 @@ const MOST_NAMED: usize = 3;
 /// Which run it was.
 pub(super) struct Context<'a> {
     pub(super) repetition: u32,
-    pub(super) link: &'a LinkSpec,
+    /// Those that an ideal sender has: the one of the run, or both of two where the run is beside others over both.
+    pub(super) links: &'a [LinkSpec],
     pub(super) variant: &'a Variant,
     pub(super) workload: &'a Workload,
     pub(super) store: &'a Path,
@@ -49,7 +50,7 @@ impl Context<'_> {
             let steps = source.samples.iter();
             let excess: Vec<f64> = steps
                 .filter_map(|(sequence, _, latency)| {
-                    Some(latency - ideal[index].get(usize::try_from(*sequence).ok()?)?)
+                    Some(latency - ideal[index].get(usize::try_from(*sequence).ok()?)?.0)
                 })
                 .collect();
             if verdict == RunVerdict::Steady && self.workload.pace != Pace::Bulk && grows(&excess) {
@@ -87,7 +88,7 @@ impl Context<'_> {
         let mbit = payload_bytes as f64 * 8e-6 / seconds.max(1e-3);
         Run {
             repetition: self.repetition,
-            seed: self.link.seed.unwrap_or_default(),
+            seed: self.links.first().and_then(|link| link.seed).unwrap_or_default(),
             verdict,
             first_due_ms: millis_between(seen.link_started, first_due),
             seconds,
@@ -141,8 +142,8 @@ impl Context<'_> {
         starts.min().unwrap_or(seen.link_started)
     }
 
-    /// What each frame takes on the ideal link without loss, in ms, by source and sequence.
-    fn ideal(&self, seen: &Observed, first_due: UnixNanos) -> Vec<Vec<f64>> {
+    /// What each frame takes on the ideal link without loss, in ms, and over which of them, by source and sequence.
+    fn ideal(&self, seen: &Observed, first_due: UnixNanos) -> Vec<Vec<(f64, usize)>> {
         let started = first_due.nanos_since(seen.link_started);
         let started = Duration::from_nanos(u64::try_from(started).unwrap_or(0));
         let clips = &self.workload.clips;
@@ -152,8 +153,10 @@ impl Context<'_> {
                 bytes: clip.bytes_of(Sequence(sequence)),
             })
         });
-        let latencies = ideal::latencies(&self.link.up, &frames.collect::<Vec<_>>());
-        let mut latencies = latencies.iter().map(|latency| latency.as_secs_f64() * 1e3);
+        let ups: Vec<_> = self.links.iter().map(|link| &link.up).collect();
+        let latencies = ideal::latencies_over(&ups, &frames.collect::<Vec<_>>());
+        let mut latencies =
+            latencies.iter().map(|(latency, link)| (latency.as_secs_f64() * 1e3, *link));
         let each = clips.iter().map(|clip| {
             latencies.by_ref().take(usize::try_from(clip.frames()).unwrap_or(usize::MAX)).collect()
         });
@@ -167,7 +170,7 @@ impl Context<'_> {
         clip: &Clip,
         found: &Found,
         first_due: UnixNanos,
-        ideal: &[f64],
+        ideal: &[(f64, usize)],
     ) -> SourceRun {
         let samples: Vec<(u64, f64, f64)> = found
             .good
@@ -177,12 +180,16 @@ impl Context<'_> {
                 (frame.sequence.0, due_ms, millis_between(first_due, frame.stored) - due_ms)
             })
             .collect();
-        let undisturbed: Vec<(f64, u64)> = (0..clip.frames())
-            .zip(ideal)
-            .map(|(sequence, &latency)| (latency, clip.bytes_of(Sequence(sequence))))
+        let over: Vec<(Losses, f64)> = self
+            .links
+            .iter()
+            .map(|link| (Losses::of(&link.up), link.round_trip().as_secs_f64() * 1e3))
             .collect();
-        let rtt_ms = self.link.round_trip().as_secs_f64() * 1e3;
-        let limit_curve = limit::curve(Losses::of(&self.link.up), rtt_ms, &undisturbed);
+        let undisturbed = (0..clip.frames()).zip(ideal).filter_map(|(sequence, &(latency, link))| {
+            let &(losses, rtt_ms) = over.get(link)?;
+            Some((latency, clip.bytes_of(Sequence(sequence)), losses, rtt_ms))
+        });
+        let limit_curve = limit::curve_over(&undisturbed.collect::<Vec<_>>());
         let (offered, stored) = (clip.frames(), found.good.len() as u64);
         let missing = offered.saturating_sub(stored + found.altered);
         let complete = seen.ended == Ended::BySender

@@ -9,6 +9,8 @@
 //! from the time at which a frame was due to the time at which it was stored, both by the same
 //! clock, and every stored file is held against what was offered.
 //!
+//! [`run_pair`] has two links side by side: each alone, and both together.
+//!
 //! [`limit`] knows what an ideal sender would reach on the same link, [`steadiness`] whether a
 //! transport kept up at all, and [`outcome`] has the types that [`crate::report`] shows.
 
@@ -22,7 +24,9 @@ mod ideal;
 pub mod limit;
 mod live;
 mod measure;
+mod multipath;
 pub mod outcome;
+mod pair;
 mod plan;
 pub mod ratios;
 pub mod remote;
@@ -41,9 +45,11 @@ mod workload;
 pub use against::OtherBuild;
 pub use clip::Clip;
 pub use error::CompareError;
+pub use multipath::no_multipath;
+pub use pair::{PairPlan, run_pair};
 pub use plan::{Event, Plan, run};
 pub use rig::Rig;
 pub use scratch::Scratch;
 pub use sharing::{SharedFlow, SharedRun};
-pub use variant::{Variant, VariantError, kernel_variants};
+pub use variant::{Over, Variant, VariantError, kernel_variants};
 pub use workload::{CAMERAS, Camera, Coming, Workload};

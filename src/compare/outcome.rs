@@ -72,8 +72,27 @@ pub struct LinkOutcome {
     /// Outages that were asked for and that no run lasted long enough to meet.
     #[serde(default)]
     pub unmet_outages: Vec<String>,
+    /// Where two links were compared with both at once: each alone. The figures above are of both then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alone: Vec<AloneLink>,
+    /// What was not run, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// One entry a variant.
     pub rows: Vec<Row>,
+}
+
+/// One of two links that were compared with both at once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AloneLink {
+    /// In full.
+    pub spec: String,
+    /// Round trip of a small packet on the idle link.
+    pub rtt_ms: f64,
+    /// As of both: what it carried of frames at most in the time of the runs over it.
+    pub limit_mbit: Option<f64>,
+    /// What an ideal sender reaches that has it alone, by source.
+    pub limits: Vec<Quantiles>,
 }
 
 /// One variant on one link.

@@ -99,7 +99,7 @@ pub fn run(
 }
 
 /// The link of one repetition. Every variant meets the same seed.
-fn seeded(link: &LinkSpec, seed: u64, repetition: u32) -> LinkSpec {
+pub(super) fn seeded(link: &LinkSpec, seed: u64, repetition: u32) -> LinkSpec {
     let seed = link.seed.unwrap_or(seed).wrapping_add(repetition.into());
     link.clone().with_seed(seed)
 }
@@ -149,7 +149,9 @@ impl Plan {
                 spec: link.to_string(),
                 rtt_ms: link.round_trip().as_secs_f64() * 1e3,
                 limit_mbit: self.limit_mbit(link, rows.iter().flat_map(|row| &row.runs)),
-                unmet_outages: unmet(link, &rows),
+                unmet_outages: unmet([link], &rows),
+                alone: Vec::new(),
+                left_out: Vec::new(),
                 rows,
             }
         });
@@ -166,12 +168,16 @@ impl Plan {
     }
 }
 
-/// The outages of a link that no run lasted long enough to meet, as they are written.
-fn unmet(link: &LinkSpec, rows: &[Row]) -> Vec<String> {
+/// The outages of links that no run lasted long enough to meet, as they are written.
+pub(super) fn unmet<'a>(
+    links: impl IntoIterator<Item = &'a LinkSpec>,
+    rows: &[Row],
+) -> Vec<String> {
     let runs = rows.iter().flat_map(|row| &row.runs);
     let longest = runs.map(|run| run.first_due_ms / 1e3 + run.seconds).fold(0.0, f64::max);
     let mut unmet: Vec<String> = Vec::new();
-    for outage in link.up.outages.iter().chain(&link.down.outages) {
+    let outages = links.into_iter().flat_map(|link| link.up.outages.iter().chain(&link.down.outages));
+    for outage in outages {
         let shown = outage.to_string();
         if outage.at.as_secs_f64() >= longest && !unmet.contains(&shown) {
             unmet.push(shown);

@@ -86,6 +86,7 @@ mod tests {
             transport: "tcp".to_owned(),
             congestion: Some("bbr".to_owned()),
             other_build: false,
+            over: None,
         };
         let rows = vec![
             row(quic.clone(), 20.0, 0.3),
@@ -98,6 +99,8 @@ mod tests {
             rtt_ms: 1.0,
             limit_mbit: None,
             unmet_outages: Vec::new(),
+            alone: Vec::new(),
+            left_out: Vec::new(),
             rows,
         };
         let comparison = Comparison {

@@ -50,11 +50,24 @@ impl<'a> Rig<'a> {
         workload: &Workload,
         repetition: u32,
     ) -> Result<Run, CompareError> {
+        let link = std::slice::from_ref(link);
+        self.run_beside(link, link, variant, workload, repetition)
+    }
+
+    /// The same over one or several links at once, held against what an ideal sender reaches that has `all` of them.
+    pub(super) fn run_beside(
+        &self,
+        links: &[LinkSpec],
+        all: &[LinkSpec],
+        variant: &Variant,
+        workload: &Workload,
+        repetition: u32,
+    ) -> Result<Run, CompareError> {
         let place = self.new_place();
         let store = self.scratch.place(&place);
         let cell = Cell {
             privilege: self.privilege,
-            link,
+            links,
             variant,
             workload,
             identities: &self.identities,
@@ -65,7 +78,7 @@ impl<'a> Rig<'a> {
         if seen.ended == Ended::Interrupted {
             return Err(CompareError::Interrupted);
         }
-        let context = Context { repetition, link, variant, workload, store: &store };
+        let context = Context { repetition, links: all, variant, workload, store: &store };
         let run = context.measure(&seen);
         self.scratch.clear(&place);
         run

@@ -90,7 +90,7 @@ impl Rig<'_> {
         let stores: Vec<PathBuf> = places.iter().map(|place| self.scratch.place(place)).collect();
         let cell = |index: usize| Cell {
             privilege: self.privilege,
-            link,
+            links: std::slice::from_ref(link),
             variant: variants[index],
             workload,
             identities: &self.identities,
@@ -120,7 +120,7 @@ impl Rig<'_> {
             }
             let receiver = ReceivingEnd::start(&cell, &far, &emulation)?;
             let witness = Arc::new(Witness::default());
-            let sender = SendingEnd::start(&cell, &near, receiver.address, &witness)?;
+            let sender = SendingEnd::start(&cell, &near, &emulation, receiver.address, &witness)?;
             flows.push(Flow { cell, receiver, sender, witness });
         }
         let from = UnixNanos::now();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::congestion::Congestion;
-use crate::transport::Transport;
+use crate::transport::{PathsMode, Transport};
 
 /// What is compared: a transport, and which congestion control moves it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,55 @@ pub struct Variant {
     /// True where another build of framelane runs it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub other_build: bool,
+    /// Over which of two links, where there are two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<Over>,
+}
+
+/// Over which of two links something goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    /// The first alone.
+    First,
+    /// The second alone.
+    Second,
+    /// Both, each frame where it is complete first, and over two where one is in doubt.
+    Auto,
+    /// Both, each frame over one.
+    Spread,
+    /// Both, each frame over both.
+    Duplicate,
+    /// Both, as the kernel's MPTCP likes it.
+    Multipath,
+}
+
+impl Over {
+    /// How several links are used where it is several.
+    pub fn paths(self) -> Option<PathsMode> {
+        match self {
+            Self::Auto => Some(PathsMode::Auto),
+            Self::Spread => Some(PathsMode::Spread),
+            Self::Duplicate => Some(PathsMode::Duplicate),
+            Self::First | Self::Second | Self::Multipath => None,
+        }
+    }
+
+    /// True where it is both.
+    pub fn is_both(self) -> bool {
+        !matches!(self, Self::First | Self::Second)
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::First => "link 1",
+            Self::Second => "link 2",
+            Self::Auto => "both",
+            Self::Spread => "both, spread",
+            Self::Duplicate => "both, duplicate",
+            Self::Multipath => "both, MPTCP",
+        }
+    }
 }
 
 /// Why a variant was refused.
@@ -62,7 +111,18 @@ impl Variant {
 
     /// True for framelane's own choice, which the others are held against.
     pub fn is_default(&self) -> bool {
-        *self == Self::quic(Congestion::default())
+        let ours = Self::quic(Congestion::default());
+        *self == ours || *self == ours.over(Over::Auto)
+    }
+
+    /// The same over one of two links, or over both.
+    pub fn over(&self, over: Over) -> Self {
+        Self { over: Some(over), ..self.clone() }
+    }
+
+    /// Whether the kernel is to open connections of several subflows.
+    pub fn is_multipath(&self) -> bool {
+        self.over == Some(Over::Multipath)
     }
 
     /// The same, run by another build.
@@ -77,16 +137,17 @@ impl Variant {
 
     fn new(transport: Transport, congestion: Option<&str>) -> Self {
         let transport = transport.name().to_owned();
-        Self { transport, congestion: congestion.map(str::to_owned), other_build: false }
+        Self { transport, congestion: congestion.map(str::to_owned), other_build: false, over: None }
     }
 }
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let build = if self.other_build { " (other)" } else { "" };
+        let over = self.over.map_or(String::new(), |over| format!(", {}", over.words()));
         match &self.congestion {
-            Some(congestion) => f.pad(&format!("{} {congestion}{build}", self.transport)),
-            None => f.pad(&format!("{}{build}", self.transport)),
+            Some(congestion) => f.pad(&format!("{} {congestion}{build}{over}", self.transport)),
+            None => f.pad(&format!("{}{build}{over}", self.transport)),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Who wins by how much, in words.
 
+mod pair;
+
 use super::outcome::{Comparison, LinkOutcome, Row, Shortfall};
 
 /// Differences below this share are not called better or worse.
@@ -36,6 +38,10 @@ fn overload(link: &LinkOutcome, offered_mbit: Option<f64>) -> String {
 
 fn verdict(link: &LinkOutcome, offered_mbit: Option<f64>, live: bool) -> Option<String> {
     let ours = link.rows.iter().find(|row| row.variant.is_default())?;
+    if !link.alone.is_empty() {
+        let sentence = pair::verdict(link, ours, live);
+        return Some(format!("{}: {sentence}{}", link.label, overload(link, offered_mbit)));
+    }
     let others: Vec<&Row> =
         link.rows.iter().filter(|row| row.variant.transport != ours.variant.transport).collect();
     let sentence = if live { live_verdict(ours, &others) } else { bulk_verdict(ours, &others) };
@@ -280,6 +286,8 @@ mod tests {
             rtt_ms: 1.0,
             limit_mbit: None,
             unmet_outages: Vec::new(),
+            alone: Vec::new(),
+            left_out: Vec::new(),
             rows: rows.collect(),
         };
         Comparison {

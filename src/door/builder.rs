@@ -51,6 +51,7 @@ pub struct SenderBuilder {
     congestion: Congestion,
     repair: RepairMode,
     tcp_congestion: Option<String>,
+    multipath: bool,
     gap: Option<Duration>,
     options: SendOptions,
     memory: ByteSize,
@@ -97,6 +98,7 @@ impl SenderBuilder {
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
             tcp_congestion: None,
+            multipath: false,
             gap: None,
             options: SendOptions::default(),
             memory: MEMORY,
@@ -229,6 +231,13 @@ impl SenderBuilder {
         self
     }
 
+    /// Asks for TCP connections of several subflows (MPTCP), which the receiver has to
+    /// [take](super::listen::ReceiverBuilder::multipath_tcp); one that does not gets one of a single. Linux only.
+    pub fn multipath_tcp(mut self, multipath: bool) -> Self {
+        self.multipath = multipath;
+        self
+    }
+
     /// The pause of stop-and-wait before each frame; see [`SenderSettings::gap`].
     pub fn gap(mut self, gap: Duration) -> Self {
         self.gap = Some(gap);
@@ -327,6 +336,7 @@ impl SenderBuilder {
             tcp: TcpOptions {
                 congestion: self.tcp_congestion.clone(),
                 stall: options.stall.max(TcpOptions::default().stall),
+                multipath: self.multipath,
                 ..TcpOptions::default()
             },
             stop_and_wait: SenderSettings {

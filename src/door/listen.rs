@@ -26,6 +26,7 @@ use crate::identity::{
 use crate::receiver::{ReceiveLimits, Sources};
 use crate::store::{FolderStores, FolderTemplate, Keep, Layout, Store, StoreOptions};
 use crate::transport::Transport;
+use crate::transport::tcp::TcpOptions;
 use crate::wire::{ALPN, ALPN_SINGLE_FRAME};
 
 /// Frames that wait for the program take this much memory at most, if nothing else is said.
@@ -51,6 +52,7 @@ pub struct ReceiverBuilder {
     queue: ByteSize,
     once: bool,
     congestion: SharedFactory,
+    tcp: TcpOptions,
     hook: Option<Hook>,
 }
 
@@ -90,6 +92,7 @@ impl Receiver {
             queue: QUEUE,
             once: false,
             congestion: Congestion::default().factory(),
+            tcp: TcpOptions::default(),
             hook: None,
         }
     }
@@ -222,6 +225,13 @@ impl ReceiverBuilder {
         self
     }
 
+    /// Takes TCP connections of several subflows as well (MPTCP), which other connections cost nothing. Linux only;
+    /// listening fails where the kernel has none.
+    pub fn multipath_tcp(mut self, multipath: bool) -> Self {
+        self.tcp.multipath = multipath;
+        self
+    }
+
     /// Calls `hook` on each thread that stores when it starts; what it returns is dropped there when it ends. For
     /// whoever counts what storing costs.
     pub fn on_thread_start(
@@ -296,6 +306,7 @@ impl ReceiverBuilder {
             tls: server_config(&identity, checked.policy, &alpn, EarlyData::Off),
             congestion: self.congestion,
             intake: self.limits.intake(),
+            tcp: self.tcp,
         };
         let listeners = places::listen(&checked.places, &common)?;
         Ok(serving::serve(listeners, sources, self.limits, identity.pin(), stop))

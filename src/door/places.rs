@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::error::ListenError;
 use crate::identity::{SenderPolicy, ServerTls, check_listen};
 use crate::transport::stop_and_wait::DEFAULT_PORT as STOP_AND_WAIT_PORT;
-use crate::transport::{self, Intake, ListenSetup, Listener, Transport, TransportError};
+use crate::transport::tcp::TcpOptions;
+use crate::transport::{
+    self, Intake, ListenSetup, Listener, Transport, TransportError,
+};
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;
@@ -96,6 +99,7 @@ pub(super) struct Common {
     pub(super) tls: ServerTls,
     pub(super) congestion: crate::congestion::SharedFactory,
     pub(super) intake: Intake,
+    pub(super) tcp: TcpOptions,
 }
 
 /// Listens at every place. Where the port is left to the system, transports that are to share it are tried
@@ -131,6 +135,7 @@ fn listen_once(places: &[Place], common: &Common) -> Result<Vec<Listener>, Trans
                 tls: common.tls.clone(),
                 congestion: common.congestion.clone(),
                 intake: common.intake.clone(),
+                tcp: common.tcp.clone(),
             })?);
         }
     }

@@ -53,6 +53,27 @@ pub struct DirectionStats {
     pub queue_wait_p95_us: Option<u64>,
 }
 
+impl DirectionStats {
+    /// The counts of this direction and another link's together; of queues the longer one's.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            offered: self.offered + other.offered,
+            offered_bytes: self.offered_bytes + other.offered_bytes,
+            delivered: self.delivered + other.delivered,
+            delivered_bytes: self.delivered_bytes + other.delivered_bytes,
+            dropped_queue: self.dropped_queue + other.dropped_queue,
+            dropped_loss: self.dropped_loss + other.dropped_loss,
+            dropped_outage: self.dropped_outage + other.dropped_outage,
+            dropped_long: self.dropped_long + other.dropped_long,
+            dropped_overrun: self.dropped_overrun + other.dropped_overrun,
+            max_queue_bytes: self.max_queue_bytes.max(other.max_queue_bytes),
+            queue_wait_p50_us: self.queue_wait_p50_us.max(other.queue_wait_p50_us),
+            queue_wait_p95_us: self.queue_wait_p95_us.max(other.queue_wait_p95_us),
+        }
+    }
+}
+
 /// One direction of a link, in virtual time: each packet comes in with the time, and its delivery
 /// time is known at once.
 ///

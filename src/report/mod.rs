@@ -76,6 +76,9 @@ pub fn warnings(comparison: &Comparison) -> Vec<String> {
             link.unmet_outages.join(", outage=")
         ));
     }
+    for link in &comparison.links {
+        warnings.extend(link.left_out.iter().cloned());
+    }
     for (_, row, run) in runs() {
         for frame in run.sources.iter().flat_map(|source| &source.not_stored) {
             let warning = format!("{} did not store {frame}", row.variant);
@@ -146,6 +149,7 @@ mod tests {
                 transport: "quic".to_owned(),
                 congestion: Some("lossy".to_owned()),
                 other_build: false,
+                over: None,
             },
             summary: Summary {
                 runs: 1,
@@ -162,6 +166,8 @@ mod tests {
             rtt_ms: 50.0,
             limit_mbit: Some(46.9),
             unmet_outages: vec!["30s+1s".to_owned()],
+            alone: Vec::new(),
+            left_out: Vec::new(),
             rows: vec![row],
         };
         let sources = vec![OfferedSource { name: "v".to_owned(), frames: 3, bytes: 180_000 }];

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::compare::outcome::{LatencySummary, LinkOutcome, Offered, SourceSummary, Summary};
-use crate::compare::statistics::Spread;
+use crate::compare::statistics::{Quantiles, Spread};
 
 /// The rows, the first one being the columns' names.
 pub(super) fn lines(link: &LinkOutcome, offered: &Offered) -> Vec<Vec<String>> {
@@ -42,7 +42,11 @@ const MEANINGS: [(&str, &str); 12] = [
         "p50 ms",
         "half of the frames were stored so soon after they were due; (a-b) is the range of the repetitions",
     ),
-    ("x limit", "p50/p95/p99 as multiples of the limit: an ideal sender with retransmission alone"),
+    (
+        "x limit",
+        "p50/p95/p99 as multiples of the limit: an ideal sender with retransmission alone, that has both links where \
+         there are two and sends each frame whole over the one on which it is there first",
+    ),
     ("of limit", "goodput as a share of the limit, what the link carries of frames at most"),
     ("stalls", "gaps in arrival over two frame intervals, and the longest of them"),
     ("Mbit/s", "goodput: frames stored, headers and repetitions not counted"),
@@ -88,16 +92,32 @@ fn live_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
 /// What an ideal sender reaches, above the others.
 fn limit_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
     let first = link.rows.first().and_then(|row| row.runs.first());
-    let sources = first.iter().flat_map(|run| &run.sources).enumerate();
-    sources
-        .map(|(index, source)| {
-            let limit = source.limit;
-            let name = if index == 0 { "limit" } else { "" };
+    let sources = || first.iter().flat_map(|run| &run.sources);
+    let of = |name: &str, limits: Vec<Quantiles>| {
+        let lines = sources().zip(limits).enumerate().map(|(index, (source, limit))| {
+            let name = if index == 0 { name } else { "" };
             let mut line = vec![name.to_owned(), source.name.clone(), String::new()];
             line.extend([limit.p50, limit.p95, limit.p99].map(millis));
             line
-        })
-        .collect()
+        });
+        lines.collect::<Vec<_>>()
+    };
+    let alone = link.alone.iter().enumerate();
+    let mut lines: Vec<_> = alone
+        .flat_map(|(index, alone)| of(&format!("limit, link {}", index + 1), alone.limits.clone()))
+        .collect();
+    lines.extend(of(limit_of_all(link), sources().map(|source| source.limit).collect()));
+    lines
+}
+
+/// What the limit is called that the rows are held against.
+fn limit_of_all(link: &LinkOutcome) -> &'static str {
+    if link.alone.is_empty() { "limit" } else { "limit, both" }
+}
+
+/// True for the name of a row that shows what is possible.
+pub(super) fn is_limit(name: &str) -> bool {
+    name == "limit" || name.starts_with("limit, ")
 }
 
 fn stored(source: &SourceSummary) -> String {
@@ -160,9 +180,12 @@ const BULK: [&str; 8] =
 
 fn bulk_lines(link: &LinkOutcome) -> Vec<Vec<String>> {
     let mut lines = vec![BULK.map(str::to_owned).to_vec()];
-    if let Some(limit) = link.limit_mbit {
-        lines.push(vec!["limit".to_owned(), String::new(), format!("{limit:.1}")]);
+    let limit_line = |name: String, mbit: f64| vec![name, String::new(), format!("{mbit:.1}")];
+    for (index, alone) in link.alone.iter().enumerate() {
+        let name = format!("limit, link {}", index + 1);
+        lines.extend(alone.limit_mbit.map(|mbit| limit_line(name, mbit)));
     }
+    lines.extend(link.limit_mbit.map(|mbit| limit_line(limit_of_all(link).to_owned(), mbit)));
     for row in &link.rows {
         let sources = row.summary.sources.iter();
         let (stored, offered) =

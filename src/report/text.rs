@@ -62,7 +62,12 @@ pub(super) fn repeated(times: u32) -> String {
 }
 
 fn write_link(link: &LinkOutcome, offered: &Offered, out: &mut dyn io::Write) -> io::Result<()> {
-    if link.label == link.spec {
+    if !link.alone.is_empty() {
+        writeln!(out, "both of")?;
+        for (index, alone) in link.alone.iter().enumerate() {
+            writeln!(out, "  link {}: {}", index + 1, alone.spec)?;
+        }
+    } else if link.label == link.spec {
         writeln!(out, "{}", link.label)?;
     } else {
         writeln!(out, "{}: {}", link.label, link.spec)?;

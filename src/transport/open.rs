@@ -59,6 +59,8 @@ pub struct ListenSetup {
     pub congestion: SharedFactory,
     /// Limits.
     pub intake: Intake,
+    /// TCP's settings.
+    pub tcp: TcpOptions,
 }
 
 /// A way to open sessions to the receiver: its addresses are raced, the one that worked last first.
@@ -196,7 +198,7 @@ fn classify(explainer: Explainer) -> Classify {
 /// # Errors
 /// [`TransportError::Listen`] where the address cannot be had.
 pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
-    let ListenSetup { transport, address, tls, congestion, intake } = setup;
+    let ListenSetup { transport, address, tls, congestion, intake, tcp } = setup;
     match transport {
         Transport::Quic => quic::listen(QuicListen { address, tls, congestion, intake }),
         // One listener takes both: a session says by what it does which of the two it is.
@@ -209,8 +211,7 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
                 let (tls, explainer) = tls.tcp();
                 (tls, classify(explainer))
             });
-            let options = TcpOptions::default();
-            tcp::listen(address, of_each, intake, admit, options)
+            tcp::listen(address, of_each, intake, admit, tcp)
         }
         Transport::StopAndWait => {
             stop_and_wait::listen(address, intake, ReceiverSettings::default())

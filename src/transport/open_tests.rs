@@ -25,6 +25,7 @@ async fn any_number_of_sessions_can_be_allowed() {
             ),
             congestion: crate::congestion::Congestion::default().factory(),
             intake,
+            tcp: TcpOptions::default(),
         })
         .unwrap();
         let ended = timeout(Duration::from_millis(300), listener.links.recv()).await;

@@ -42,6 +42,23 @@ pub struct LinkStats {
     pub punctuality: Punctuality,
 }
 
+impl LinkStats {
+    /// The counts of two links side by side. What was waited for is that of the one where it was longer.
+    #[must_use]
+    pub fn beside(self, other: Self) -> Self {
+        let (a, b) = (self.punctuality, other.punctuality);
+        Self {
+            up: self.up.beside(other.up),
+            down: self.down.beside(other.down),
+            punctuality: Punctuality {
+                released: a.released + b.released,
+                late: a.late + b.late,
+                max_late_us: a.max_late_us.max(b.max_late_us),
+            },
+        }
+    }
+}
+
 /// How well this machine keeps the link's time, both directions together. A run in which many
 /// packets were late says more about a busy machine than about the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]

@@ -46,7 +46,11 @@ fn write_link(
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     writeln!(out, "<section><div class=\"together\"><h2>{}</h2>", escape(&link.label))?;
-    if link.label != link.spec {
+    for (index, alone) in link.alone.iter().enumerate() {
+        let (number, spec) = (index + 1, escape(&alone.spec));
+        writeln!(out, "<p class=\"spec\">link {number}: <code>{spec}</code></p>")?;
+    }
+    if link.alone.is_empty() && link.label != link.spec {
         writeln!(out, "<p class=\"spec\"><code>{}</code></p>", escape(&link.spec))?;
     }
     let lines = table::lines(link, &comparison.offered);

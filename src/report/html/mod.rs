@@ -8,7 +8,7 @@ mod svg;
 
 use std::io;
 
-use super::Report;
+use super::{Report, table};
 use crate::compare::outcome::Comparison;
 use crate::compare::remote::RemoteComparison;
 use plots::{camera, colour, mark};
@@ -80,7 +80,7 @@ fn write_table(lines: &[Vec<String>], names: usize, out: &mut dyn io::Write) -> 
     for (index, line) in lines.iter().enumerate() {
         let cell = if index == 0 { "th" } else { "td" };
         let name = line.first().map(String::as_str).unwrap_or_default();
-        let is_row = index > 0 && !name.is_empty() && name != "limit";
+        let is_row = index > 0 && !name.is_empty() && !table::is_limit(name);
         let style = match (is_row, index > 0 && row == 0) {
             (true, _) => " class=\"first\"",
             (false, true) => " class=\"limit\"",

@@ -80,6 +80,7 @@ mod tests {
                 transport: transport.to_owned(),
                 congestion: None,
                 other_build: false,
+                over: None,
             },
             steady: usize::from(run.verdict == RunVerdict::Steady),
             goodput_mbit: None,

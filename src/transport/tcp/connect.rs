@@ -108,9 +108,7 @@ impl Connector {
     pub(super) async fn reach(&self, small: bool) -> Result<TcpStream, TransportError> {
         let segment = small.then_some(settings::SMALL_SEGMENT);
         let failed = |error| self.no_connection(&error);
-        let congestion = self.options.congestion.as_deref();
-        let socket =
-            socket::prepare(self.address, congestion, self.options.stall, segment, failed)?;
+        let socket = socket::prepare(self.address, &self.options, segment, failed)?;
         self.leave.bind(&SockRef::from(&socket)).map_err(failed)?;
         socket.connect(self.address).await.map_err(failed)
     }

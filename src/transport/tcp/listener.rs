@@ -48,7 +48,7 @@ pub fn listen(
     options: TcpOptions,
 ) -> Result<Listener, TransportError> {
     let refused = |error: io::Error| TransportError::listen(address, Transport::Tcp, &error);
-    let socket = socket::bind(address).map_err(refused)?;
+    let socket = socket::bind(address, options.multipath).map_err(refused)?;
     let bound = socket.local_addr().map_err(refused)?;
     let (stop, stopped) = oneshot::channel();
     let (accepted, links) = mpsc::channel(settings::LINK_QUEUE);

@@ -60,11 +60,19 @@ pub struct TcpOptions {
     /// At a sender: time in which a message from the receiver that has begun to arrive has to make
     /// progress, and, beyond 30 s, in which the receiver has to take something. At a receiver [`Intake::stall`](crate::transport::Intake::stall) rules.
     pub stall: Duration,
+    /// Connections of several subflows (MPTCP), where the kernel has them; both ends have to ask for it, and by which
+    /// links the subflows go is the system's to say (`ip mptcp endpoint`). Linux only.
+    pub multipath: bool,
 }
 
 impl Default for TcpOptions {
     fn default() -> Self {
-        Self { congestion: None, handshake: settings::HANDSHAKE, stall: settings::SENDER_STALL }
+        Self {
+            congestion: None,
+            handshake: settings::HANDSHAKE,
+            stall: settings::SENDER_STALL,
+            multipath: false,
+        }
     }
 }
 

@@ -7,36 +7,41 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::gulps::Gulps;
-use super::settings;
+use super::{TcpOptions, settings};
 use crate::transport::TransportError;
 use crate::transport::kernel::choose_congestion;
+
+/// `IPPROTO_MPTCP` of Linux, which others refuse.
+const MULTIPATH: i32 = 262;
 
 /// A TLS connection. The gulps below TLS make few large reads of its many small ones.
 pub(super) type Stream = TlsStream<Gulps<TcpStream>>;
 
 /// A socket to connect to `address`, with every option set. `failed` says what the system's word means. A receiver that
-/// lives and takes nothing is not given up sooner than after `stall`.
+/// lives and takes nothing is not given up sooner than after the user's patience.
 pub(super) fn prepare(
     address: SocketAddr,
-    congestion: Option<&str>,
-    stall: Duration,
+    chosen: &TcpOptions,
     segment: Option<u32>,
     failed: impl Fn(io::Error) -> TransportError,
 ) -> Result<TcpSocket, TransportError> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    let socket = match (address, chosen.multipath) {
+        (_, true) => open(address, true).map(|socket| TcpSocket::from_std_stream(socket.into())),
+        (SocketAddr::V4(_), false) => TcpSocket::new_v4(),
+        (SocketAddr::V6(_), false) => TcpSocket::new_v6(),
     };
     let socket = socket.map_err(&failed)?;
     let options = SockRef::from(&socket);
-    tune(&options, settings::USER_TIMEOUT.max(stall)).map_err(&failed)?;
-    if let Some(name) = congestion {
+    let tuned = tune(&options, settings::USER_TIMEOUT.max(chosen.stall));
+    // The kernel knows fewer options of a connection of several subflows.
+    tuned.or_else(|error| if chosen.multipath { Ok(()) } else { Err(error) }).map_err(&failed)?;
+    if let Some(name) = &chosen.congestion {
         choose_congestion(&options, name)?;
     }
     if let Some(bytes) = segment {
@@ -46,12 +51,19 @@ pub(super) fn prepare(
     Ok(socket)
 }
 
+/// A socket that does not block, for connections of one subflow or of several.
+fn open(address: SocketAddr, multipath: bool) -> io::Result<Socket> {
+    let protocol = multipath.then(|| Protocol::from(MULTIPATH));
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, protocol)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// Listens, on a port that the system chooses where `address` has port 0.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+pub(super) fn bind(address: SocketAddr, multipath: bool) -> io::Result<TcpListener> {
+    let socket = open(address, multipath)?;
     // A receiver that is started again must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(settings::BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -131,7 +143,8 @@ mod tests {
     async fn a_connection_has_as_much_patience_as_its_user_and_never_less_than_usual() {
         let of = |stall| {
             let failed = |error: io::Error| panic!("{error}");
-            let socket = prepare(([127, 0, 0, 1], 1).into(), None, stall, None, failed).unwrap();
+            let options = TcpOptions { stall, ..TcpOptions::default() };
+            let socket = prepare(([127, 0, 0, 1], 1).into(), &options, None, failed).unwrap();
             SockRef::from(&socket).tcp_user_timeout().unwrap()
         };
         assert_eq!(of(Duration::from_secs(120)), Some(Duration::from_secs(120)));

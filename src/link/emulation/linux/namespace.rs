@@ -20,13 +20,16 @@ const TCP_BUFFERS: &str = "4096 131072 16777216";
 
 /// What differs from the kernel's defaults, the same at both ends. Older kernels lack some, and
 /// containers may forbid others; none is worth giving up the link for.
-const SETTINGS: [(&str, &str); 5] = [
+const SETTINGS: [(&str, &str); 7] = [
     ("ipv4/tcp_rmem", TCP_BUFFERS),
     ("ipv4/tcp_wmem", TCP_BUFFERS),
     // A connection must not start from what the one before it learned.
     ("ipv4/tcp_no_metrics_save", "1"),
     // Frames come with pauses, which must not close TCP's window.
     ("ipv4/tcp_slow_start_after_idle", "0"),
+    // With two links side by side, what comes over one for an address of the other is taken.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
     // Router solicitations and their like are not traffic that anybody asked to see counted.
     ("ipv6/conf/default/disable_ipv6", "1"),
 ];

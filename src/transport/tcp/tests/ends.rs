@@ -184,7 +184,7 @@ async fn a_port_without_tls_is_another_protocol() {
 #[tokio::test]
 async fn a_port_in_use_is_named() {
     let world = World::new();
-    let Err(error) = super::super::socket::bind(world.listener.address) else {
+    let Err(error) = super::super::socket::bind(world.listener.address, false) else {
         panic!("two listeners on one port");
     };
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
@@ -262,7 +262,7 @@ async fn a_stopped_listener_keeps_its_port_for_the_frames_of_open_sessions() {
     soon("closing", sender.end.close(CloseCode::Done, "")).await;
     soon("the end", end_of(&mut receiver)).await;
     let rebound = async {
-        while super::super::socket::bind(world.listener.address).is_err() {
+        while super::super::socket::bind(world.listener.address, false).is_err() {
             tokio::task::yield_now().await;
         }
     };
