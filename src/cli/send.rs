@@ -30,7 +30,7 @@ use crate::sender::{
 };
 use crate::source::Source;
 use crate::spool::SpoolFigures;
-use crate::transport::{self, PathsMode, Transport, TransportChoice};
+use crate::transport::{self, PathsMode, Transport, TransportChoice, ViaLink};
 
 const AFTER_HELP: &str = "\
 A source is one of
@@ -82,9 +82,10 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "T", default_value = "auto")]
     transport: TransportChoice,
     /// Leave by this link of this machine, by its name or its address (repeatable: several are used at once, see
-    /// --paths) [default: as the routes say]
-    #[arg(long, value_name = "LINK|ADDRESS")]
-    via: Vec<String>,
+    /// --paths); with what may go over it in a day or month (UTC), and over which transport, as in
+    /// wwan0,max=2GB/day,transport=tcp [default: as the routes say]
+    #[arg(long, value_name = "LINK[,KEY=VALUE]")]
+    via: Vec<ViaLink>,
     /// How several links (--via) are used: auto (each frame where it is complete first, over two where a path is in
     /// doubt), spread (each over one), duplicate (each over two) or standby (one at a time, in their order)
     #[arg(long, value_name = "MODE", default_value = "auto")]
@@ -155,9 +156,16 @@ fn check_trust(args: &SendArgs) -> Result<(), Failure> {
 /// A link goes with the choice of the transport, which knows what to do where it leads nowhere.
 fn check_via(args: &SendArgs) -> Result<(), Failure> {
     match (args.transport, args.via.first()) {
-        (TransportChoice::Only(transport), Some(_)) => Err(Failure::usage(anyhow!(
-            "--via goes with --transport auto, not with {transport}: leave one of the two out"
+        (TransportChoice::Only(transport), Some(link)) => Err(Failure::usage(anyhow!(
+            "--via goes with --transport auto, not with {transport}: leave one of the two out, or write --via \
+             {link},transport={transport}"
         ))),
+        _ if args.paths == PathsMode::Standby && !args.via.iter().all(ViaLink::is_plain) => {
+            Err(Failure::usage(anyhow!(
+                "--paths standby goes with links alone (--via LINK): leave max= and transport= out, or choose auto, spread \
+                 or duplicate"
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -215,10 +223,12 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         .stop_when(wind_down(live, args.drain.0, wish.clone()));
     let builder = match KnownReceivers::default_path() {
         // Beside the receivers that this user trusts.
-        Some(known) => builder.remember_in(known.with_file_name("reached")),
+        Some(known) => builder
+            .remember_in(known.with_file_name("reached"))
+            .count_data_in(known.with_file_name("data-used")),
         None => builder,
     };
-    let builder = args.via.iter().fold(builder, |builder, link| builder.via(link.as_str()));
+    let builder = args.via.iter().fold(builder, |builder, link| builder.via(link.to_string()));
     let builder = args.spool.on(builder.paths(args.paths));
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);
     let sender = tokio::select! {

@@ -169,7 +169,8 @@ impl Cell<'_> {
                 const UNLIMITED_MBIT: f64 = 100.0;
                 let bytes = self.workload.bytes();
                 // The better of two alone: what both do not use together is a figure, not a hang.
-                let alone = self.links.iter().map(|link| bulk_mbit(&link.up, Duration::ZERO, bytes));
+                let alone =
+                    self.links.iter().map(|link| bulk_mbit(&link.up, Duration::ZERO, bytes));
                 let alone = alone.map(|mbit| mbit.unwrap_or(UNLIMITED_MBIT));
                 let mbit = alone.fold(0.01, f64::max);
                 let ideal = bytes as f64 * 8e-6 / mbit;

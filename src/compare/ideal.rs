@@ -211,7 +211,8 @@ mod tests {
         let found = latencies_over(&[&fast, &slow], &frames);
         // 20 ms to send on the fast one, 40 on the slow one; the second would be there after 60 ms on the fast one, and
         // after 70 on the slow one; the third after 69 (two before it) or 50.
-        let millis = |(latency, link): (Duration, usize)| ((latency.as_secs_f64() * 1e3).round(), link);
+        let millis =
+            |(latency, link): (Duration, usize)| ((latency.as_secs_f64() * 1e3).round(), link);
         let found: Vec<_> = found.into_iter().map(millis).collect();
         assert_eq!(found, [(40.0, 0), (60.0, 0), (50.0, 1), (20.0, 0)]);
         let alone: Vec<_> = latencies_over(&[&fast], &frames).into_iter().map(|(l, _)| l).collect();
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn an_ideal_sender_does_not_wait_for_a_link_that_is_down() {
-        let (down, slow) = (up("rate=50mbit,delay=20ms,outage=0s+2s"), up("rate=25mbit,delay=30ms"));
+        let (down, slow) =
+            (up("rate=50mbit,delay=20ms,outage=0s+2s"), up("rate=25mbit,delay=30ms"));
         assert_eq!(latencies_over(&[&down, &slow], &[due(100, 1_000)])[0].1, 1);
     }
 

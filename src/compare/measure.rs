@@ -185,10 +185,11 @@ impl Context<'_> {
             .iter()
             .map(|link| (Losses::of(&link.up), link.round_trip().as_secs_f64() * 1e3))
             .collect();
-        let undisturbed = (0..clip.frames()).zip(ideal).filter_map(|(sequence, &(latency, link))| {
-            let &(losses, rtt_ms) = over.get(link)?;
-            Some((latency, clip.bytes_of(Sequence(sequence)), losses, rtt_ms))
-        });
+        let undisturbed =
+            (0..clip.frames()).zip(ideal).filter_map(|(sequence, &(latency, link))| {
+                let &(losses, rtt_ms) = over.get(link)?;
+                Some((latency, clip.bytes_of(Sequence(sequence)), losses, rtt_ms))
+            });
         let limit_curve = limit::curve_over(&undisturbed.collect::<Vec<_>>());
         let (offered, stored) = (clip.frames(), found.good.len() as u64);
         let missing = offered.saturating_sub(stored + found.altered);

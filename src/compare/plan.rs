@@ -176,7 +176,8 @@ pub(super) fn unmet<'a>(
     let runs = rows.iter().flat_map(|row| &row.runs);
     let longest = runs.map(|run| run.first_due_ms / 1e3 + run.seconds).fold(0.0, f64::max);
     let mut unmet: Vec<String> = Vec::new();
-    let outages = links.into_iter().flat_map(|link| link.up.outages.iter().chain(&link.down.outages));
+    let outages =
+        links.into_iter().flat_map(|link| link.up.outages.iter().chain(&link.down.outages));
     for outage in outages {
         let shown = outage.to_string();
         if outage.at.as_secs_f64() >= longest && !unmet.contains(&shown) {

@@ -137,7 +137,12 @@ impl Variant {
 
     fn new(transport: Transport, congestion: Option<&str>) -> Self {
         let transport = transport.name().to_owned();
-        Self { transport, congestion: congestion.map(str::to_owned), other_build: false, over: None }
+        Self {
+            transport,
+            congestion: congestion.map(str::to_owned),
+            other_build: false,
+            over: None,
+        }
     }
 }
 

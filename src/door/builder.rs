@@ -24,7 +24,7 @@ use crate::spool::{Spool, SpoolError, SpoolOptions};
 use crate::transport::stop_and_wait::SenderSettings;
 use crate::transport::tcp::TcpOptions;
 use crate::transport::{
-    self, Dial, DialSetup, Link, PathsMode, Reached, Transport, TransportChoice, TransportError,
+    self, Dial, DialSetup, PathsMode, Reached, Transport, TransportChoice, TransportError, ViaLink,
 };
 use crate::wire::{ALPN, MAX_SOURCES};
 
@@ -47,6 +47,7 @@ pub struct SenderBuilder {
     transport: TransportChoice,
     reached: Option<PathBuf>,
     via: Vec<String>,
+    counted: Option<PathBuf>,
     paths: PathsMode,
     congestion: Congestion,
     repair: RepairMode,
@@ -94,6 +95,7 @@ impl SenderBuilder {
             transport: TransportChoice::Auto,
             reached: None,
             via: Vec::new(),
+            counted: None,
             paths: PathsMode::default(),
             congestion: Congestion::default(),
             repair: RepairMode::Auto,
@@ -195,6 +197,9 @@ impl SenderBuilder {
     /// Leaves by this link of this machine, by its name or its address. May be called again for another, which is used
     /// at the same time ([`SenderBuilder::paths`]). Only with [`TransportChoice::Auto`]. If nothing is said, the routes
     /// of this machine say it.
+    ///
+    /// Behind it may be how much may go over it in a day or a month of the calendar (UTC), and over which transport, as in
+    /// `wwan0,max=2GB/day,transport=tcp`; a cap needs [`count_data_in`](Self::count_data_in).
     pub fn via(mut self, link: impl Into<String>) -> Self {
         self.via.push(link.into());
         self
@@ -203,6 +208,12 @@ impl SenderBuilder {
     /// How several links are used that [`via`](SenderBuilder::via) names: at once, if nothing is said.
     pub fn paths(mut self, mode: PathsMode) -> Self {
         self.paths = mode;
+        self
+    }
+
+    /// Counts in this file what goes over links with a cap, over all runs.
+    pub fn count_data_in(mut self, file: impl Into<PathBuf>) -> Self {
+        self.counted = Some(file.into());
         self
     }
 
@@ -345,13 +356,14 @@ impl SenderBuilder {
                 ..defaults
             },
         };
-        let via = self.via.iter().map(|link| Link::named(link)).collect::<Result<Vec<_>, _>>()?;
+        let via = self.via.iter().map(|link| link.parse()).collect::<Result<Vec<ViaLink>, _>>()?;
         let dial = match self.transport {
             TransportChoice::Only(_) if !via.is_empty() => return Err(StartError::ViaOne),
             TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
             TransportChoice::Auto => {
                 let reached = Reached::recall(receiver.clone(), self.reached);
-                transport::dial_by_links(&setup, &receiver, &via, self.paths, reached)
+                let counted = self.counted.as_deref();
+                transport::dial_by_links(&setup, &receiver, &via, self.paths, reached, counted)?
             }
         };
         let dial = match self.watch {

@@ -11,7 +11,7 @@ use crate::identity::{
 use crate::source::SourceError;
 use crate::spool::SpoolError;
 use crate::store::{StoreError, TemplateError};
-use crate::transport::TransportError;
+use crate::transport::{TransportError, ViaError};
 use crate::wire::MAX_SOURCES;
 
 /// Why a sender cannot start.
@@ -63,6 +63,9 @@ pub enum StartError {
     /// The same is said twice of a source.
     #[error("the weight or deadline of {0} is given twice")]
     Twice(String),
+    /// A link to leave by is not understood.
+    #[error(transparent)]
+    Via(#[from] ViaError),
     /// A folder cannot be sent.
     #[error(transparent)]
     Source(#[from] SourceError),

@@ -6,9 +6,7 @@ use super::error::ListenError;
 use crate::identity::{SenderPolicy, ServerTls, check_listen};
 use crate::transport::stop_and_wait::DEFAULT_PORT as STOP_AND_WAIT_PORT;
 use crate::transport::tcp::TcpOptions;
-use crate::transport::{
-    self, Intake, ListenSetup, Listener, Transport, TransportError,
-};
+use crate::transport::{self, Intake, ListenSetup, Listener, Transport, TransportError};
 
 /// The port that both ends use where none is named.
 const DEFAULT_PORT: u16 = 4433;

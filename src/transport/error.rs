@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -121,6 +122,25 @@ pub enum TransportError {
         /// What it said.
         why: String,
     },
+    /// The data of every link is used up that may be used.
+    #[error(
+        "the data of {links} is used up, and no other link is left: frames wait until midnight UTC at least; give it more \
+         (max=), or another link (--via)"
+    )]
+    DataSpent {
+        /// The links, each with its cap.
+        links: String,
+    },
+    /// What goes over a link with a cap cannot be counted.
+    #[error("cannot count what goes over {link} in {}: {why}", file.display())]
+    Uncounted {
+        /// The link.
+        link: String,
+        /// In what it was to be counted.
+        file: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// This end closed the link.
     #[error("the link was closed at this end")]
     Ended,
@@ -167,6 +187,8 @@ impl TransportError {
             Self::NoAnswer { .. } | Self::Connect { .. } | Self::Lost { .. } => true,
             // A name service can fail for a moment as well.
             Self::Resolve { .. } | Self::NoLink { .. } | Self::Silent { .. } => true,
+            // Another day begins.
+            Self::DataSpent { .. } => true,
             Self::NoneOf(errors) => errors.iter().any(Self::may_pass),
             Self::Neither { quic, tcp } => quic.may_pass() || tcp.may_pass(),
             Self::ClosedByPeer { code, .. } => {
@@ -179,6 +201,7 @@ impl TransportError {
             Self::Listen { .. }
             | Self::Refused(_)
             | Self::Unsupported(_)
+            | Self::Uncounted { .. }
             | Self::Protocol { .. }
             | Self::Nonsense { .. }
             | Self::Ended => false,

@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use bond::PathsMode;
+pub use bond::{DataCap, PathsMode, Period, ViaError, ViaLink};
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use forecast::Forecast;
@@ -345,7 +345,9 @@ pub struct PathStats {
     pub moved: Option<u64>,
     /// UDP or TCP payload bytes sent, retransmissions included where they can be counted.
     pub bytes_sent: u64,
-    /// Bytes of forward repair among them.
+    /// Bytes of datagrams that have come, where the transport is one of datagrams.
+    pub bytes_received: u64,
+    /// Bytes of forward repair among those that were sent.
     pub repair_bytes: u64,
     /// Bytes of bodies that were handed to the transport and are not known to have arrived.
     pub with_transport: u64,

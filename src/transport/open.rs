@@ -1,14 +1,15 @@
 //! One place that knows every transport: making a [`Dial`] or a [`Listener`] by name.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
-use super::auto::Auto;
-use super::bond::{Bond, PathsMode};
+use super::auto::{Anew, Auto};
+use super::bond::{Bond, PathsMode, ViaLink, Way};
 use super::by_name::ByName;
 use super::leave::{Leave, Link};
 use super::links;
@@ -17,7 +18,7 @@ use super::racing::Racing;
 use super::reached::Reached;
 use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDial};
 use super::tcp::{self, Admit, Classify, TcpDial, TcpOptions, TlsOfEach};
-use super::{BoxFuture, Dial, Intake, Listener, Transport, TransportError};
+use super::{BoxFuture, Dial, Intake, Listener, Transport, TransportChoice, TransportError};
 use crate::congestion::SharedFactory;
 use crate::identity::{ClientTls, Explainer, ReceiverAddress, ServerTls};
 use crate::repair::RepairMode;
@@ -104,23 +105,61 @@ pub fn dial_either(
 }
 
 /// The same over several links of this machine at once, as `mode` says; over one, or where they are to stand by for
-/// one another, it is [`dial_either`].
+/// one another, it is [`dial_either`]. What goes over links with a cap is counted in the file `counted`.
+///
+/// # Errors
+/// [`TransportError::NoLink`], [`TransportError::Uncounted`], and [`TransportError::Unsupported`] where caps or
+/// transports of links are asked for that cannot be kept.
 pub fn dial_by_links(
     setup: &DialSetup,
     receiver: &ReceiverAddress,
-    via: &[Link],
+    via: &[ViaLink],
     mode: PathsMode,
     reached: Reached,
-) -> Box<dyn Dial> {
-    if mode == PathsMode::Standby || via.len() < 2 {
-        return dial_either(setup, receiver, via, reached);
+    counted: Option<&Path>,
+) -> Result<Box<dyn Dial>, TransportError> {
+    let plain = via.iter().all(ViaLink::is_plain);
+    if plain && (mode == PathsMode::Standby || via.len() < 2) {
+        let links = via.iter().map(ViaLink::link).collect::<Result<Vec<_>, _>>()?;
+        return Ok(dial_either(setup, receiver, &links, reached));
     }
-    let way = |link: &Link| -> (Link, Arc<dyn Dial>) {
-        // By another link it may be reached otherwise.
-        let reached = Reached::recall(receiver.clone(), None);
-        (link.clone(), dial_either(setup, receiver, std::slice::from_ref(link), reached).into())
+    if mode == PathsMode::Standby {
+        return Err(TransportError::Unsupported(
+            "a data cap and a transport of a link go with --paths auto, spread or duplicate: with standby, leave them out"
+                .to_owned(),
+        ));
+    }
+    let way = |via: &ViaLink| -> Result<Way, TransportError> {
+        let link = via.link()?;
+        let leave = Leave::Link(link.0.clone());
+        let over = |transport| {
+            by_name(DialSetup { transport, ..setup.clone() }, receiver.clone(), None, leave)
+        };
+        let dial: Arc<dyn Dial> = match via.transport() {
+            TransportChoice::Auto => {
+                // By another link it may be reached otherwise.
+                let reached = Reached::recall(receiver.clone(), None);
+                dial_either(setup, receiver, std::slice::from_ref(&link), reached).into()
+            }
+            TransportChoice::Only(Transport::Quic) => {
+                Arc::new(Anew::new(Arc::new(over(Transport::Quic))))
+            }
+            TransportChoice::Only(transport) => Arc::new(over(transport)),
+        };
+        let cap = match (via.cap(), counted) {
+            (None, _) => None,
+            (Some(cap), Some(file)) => Some((cap, file.to_owned())),
+            (Some(_), None) => {
+                return Err(TransportError::Unsupported(format!(
+                    "the data cap of {} needs a place to be counted in: set HOME or XDG_CONFIG_HOME",
+                    via.name()
+                )));
+            }
+        };
+        Ok(Way { link, dial, cap })
     };
-    Box::new(Bond::new(via.iter().map(way).collect(), mode))
+    let ways = via.iter().map(way).collect::<Result<Vec<_>, _>>()?;
+    Ok(Box::new(Bond::new(ways, mode)?))
 }
 
 fn by_name(

@@ -148,3 +148,106 @@ fn over_tcp_a_route_that_moves_is_followed() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     place.assert_stored("visible");
 }
+
+/// Two links between the machines, and a receiver behind both, at an address of neither.
+fn two_links() -> Option<Network> {
+    let network = Network::new()?;
+    network.link("w0", "10.7.0.1/24", "10.7.0.2/24");
+    network.link("w1", "10.8.0.1/24", "10.8.0.2/24");
+    assert!(network.ip(Side::Far, "addr add 10.9.0.1/32 dev lo"));
+    assert!(network.ip(Side::Near, "route add 10.9.0.1/32 via 10.7.0.2 metric 1"));
+    assert!(network.ip(Side::Near, "route add 10.9.0.1/32 via 10.8.0.2 metric 2"));
+    Some(network)
+}
+
+/// A receiver of both transports behind two links.
+fn behind_both<'a>(network: &Network, place: &'a Place) -> Receiver<'a> {
+    let args = Receiver::arguments(&["--listen", "10.9.0.1:0", "--allow", "any"]);
+    Receiver::of(place, Process::start(network.command(Side::Far, place, &args)), 1)
+}
+
+/// What the file has of a link that counts data over runs.
+fn counted(place: &Place, link: &str) -> u64 {
+    let text = std::fs::read_to_string(place.path("config/framelane/data-used")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{link} day "))).unwrap();
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_data_cap_is_kept_over_runs_and_what_is_over_it_goes_over_the_other_link() {
+    const CAP: u64 = 6_000_000;
+    let Some(network) = two_links() else { return };
+    let place = Place::new();
+    place.frames("visible", 300, 60_000);
+    let receiver = behind_both(&network, &place);
+    let to = receiver.address().to_string();
+    let both = ["--via", "w0,max=6MB/day", "--via", "w1", "--paths", "spread"];
+    sender(&network, &place, &to, &both)
+        .finish()
+        .expect(0)
+        .prints("missing 0")
+        .says("the data of w0 is used up (6.0 MB a day)")
+        .says("frames go by the others");
+    place.assert_stored("visible");
+    let said = counted(&place, "w0");
+    let carried = network.carried(Side::Near, "w0");
+    // The kernel counts Ethernet's headers and a handshake's neighbours as well.
+    assert!(
+        carried > CAP / 2 && carried <= CAP,
+        "{carried} bytes over w0, and {said} by its meter"
+    );
+    assert!(
+        said <= CAP && said * 21 / 20 >= carried,
+        "{carried} bytes over w0, and {said} by its meter"
+    );
+    // Another run of the same day has next to nothing left, and no other link.
+    place.frames("later", 100, 60_000);
+    let pin = place.pin("receiver");
+    let alone =
+        ["send", &to, "later", "--certs", "sender", "--pin", &pin, "--via", "w0,max=6MB/day"];
+    let command =
+        network.command(Side::Near, &place, &[&alone[..], &["--retry-for", "1s"]].concat());
+    Process::start(command).finish().expect(1).says("the data of w0 (6.0 MB a day) is used up");
+    let carried = network.carried(Side::Near, "w0");
+    assert!(carried <= CAP + CAP / 20, "{carried} bytes over w0");
+}
+
+#[test]
+fn each_link_has_a_transport_of_its_own() {
+    let Some(network) = two_links() else { return };
+    let place = Place::new();
+    place.frames("visible", 60, 20_000);
+    let receiver = behind_both(&network, &place);
+    let to = receiver.address().to_string();
+    let args = ["--via", "w0,transport=tcp", "--via", "w1,transport=quic", "--fps", "30", "-v"];
+    sender(&network, &place, &to, &args).finish().expect(0).prints("missing 0");
+    place.assert_stored("visible");
+    let tcp = network.counted(Side::Far, "Tcp", "InSegs");
+    let udp = network.counted(Side::Far, "Udp", "InDatagrams");
+    assert!(tcp > 10 && udp > 10, "{tcp} segments and {udp} datagrams came");
+    assert!(
+        network.carried(Side::Near, "w0") > 100_000 && network.carried(Side::Near, "w1") > 100_000
+    );
+}
+
+#[test]
+fn what_cannot_be_kept_on_a_link_is_wrong_usage() {
+    let place = Place::new();
+    place.frames("visible", 1, 1_000);
+    for (args, why) in [
+        (&["--via", "w0,max=2GB"][..], "2GB/day"),
+        (&["--via", "w0,transport=stop-and-wait"], "write auto, quic or tcp"),
+        (&["--via", "w0,mtu=1280"], "unknown \"mtu\""),
+        (&["--via", "w0,max=2GB/day", "--paths", "standby"], "leave max= and transport= out"),
+        (&["--via", "w0", "--transport", "tcp"], "--via w0,transport=tcp"),
+    ] {
+        let all = [&["send", "127.0.0.1:9", "visible"][..], args].concat();
+        place.run(&all).expect(2).says(why);
+    }
+    // A file may say the same.
+    let file = place.file("send.toml", b"via = [\"w0,max=2GB/week\"]\n");
+    place
+        .run(&["send", "127.0.0.1:9", "visible", "--config", file.to_str().unwrap()])
+        .expect(2)
+        .says("2GB/day");
+}

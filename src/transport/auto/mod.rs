@@ -5,6 +5,7 @@
 //! it, and the first that comes through takes over if the old connection is silent still: a link that is away as
 //! a whole lets none of them through.
 
+mod anew;
 mod retry;
 mod silence;
 
@@ -20,6 +21,7 @@ use super::leave::{self, Leave};
 use super::reached::Reached;
 use super::route::{News, towards};
 use super::{Better, BoxFuture, Dial, PathWatch, SenderLink, Transport, TransportError, Via};
+pub(super) use anew::Anew;
 use retry::Retry;
 use silence::Silence;
 

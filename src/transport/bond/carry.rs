@@ -19,13 +19,13 @@ use super::super::{
     FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathWatch, SenderLink,
     TransportError, Via,
 };
-use super::Tried;
 use super::book::{Book, Key};
 use super::line::{Line, Stage};
 use super::mode::PathsMode;
 use super::steer::Health;
 use super::sums::Sums;
 use super::unanswered::Unanswered;
+use super::{Named, Tried};
 use crate::frame::UnixNanos;
 use crate::wire::{
     CloseCode, JOIN_TOKEN_BYTES, Join, Message, Receipts, Refusal, SESSION_ID_BYTES, Welcome,
@@ -53,7 +53,7 @@ const ALONE_PATIENCE: Duration = Duration::from_secs(3);
 /// A session over several connections.
 pub(super) struct Carrier {
     mode: PathsMode,
-    names: Vec<String>,
+    links: Vec<Named>,
     lines: Vec<Line>,
     next_id: u64,
     /// The connection over which the session's messages go.
@@ -76,6 +76,8 @@ pub(super) struct Carrier {
     changed: bool,
     /// Links of which was said that they are silent.
     silent: Vec<bool>,
+    /// Links of which was said that their data is used up.
+    spent: Vec<bool>,
     /// Why the session cannot go on.
     over: Option<TransportError>,
     last: Arc<AtomicUsize>,
@@ -96,7 +98,7 @@ impl Carrier {
     /// Begins with a connection by the link in that place; what keeps the others tells of them.
     pub(super) fn begin(
         mode: PathsMode,
-        names: Vec<String>,
+        links: Vec<Named>,
         (slot, link): (usize, SenderLink),
         (keepers, tried): (JoinSet<()>, mpsc::Receiver<Tried>),
         last: Arc<AtomicUsize>,
@@ -108,9 +110,12 @@ impl Carrier {
         let (sums, drained) = (Sums::default(), Arc::new(Notify::new()));
         let looking = sums.clone();
         let path = PathWatch::new(move || looking.look()).with_notice(drained.clone());
-        let first = names.get(slot).cloned().unwrap_or_default();
+        let first = links.get(slot).map_or_else(String::new, |link| link.name.clone());
         let via = Via {
-            why: Some(format!("{} links at once, the first of them {first}", names.len())),
+            why: Some(match links.len() {
+                1 => format!("by {first}"),
+                links => format!("{links} links at once, the first of them {first}"),
+            }),
             ..link.via.clone()
         };
         let now = Instant::now();
@@ -120,8 +125,9 @@ impl Carrier {
         last.store(slot, Ordering::Relaxed);
         let carrier = Self {
             mode,
-            silent: vec![false; names.len()],
-            names,
+            silent: vec![false; links.len()],
+            spent: vec![false; links.len()],
+            links,
             lines: vec![lead],
             next_id: 1,
             lead: 0,
@@ -250,7 +256,7 @@ impl Carrier {
 
     /// The session goes over one connection alone.
     fn alone(&mut self) {
-        if self.names.len() > 1 {
+        if self.links.len() > 1 {
             tracing::warn!(
                 "the receiver is of a version that takes no second connection into a session: one link is used at a time"
             );

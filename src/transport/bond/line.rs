@@ -7,7 +7,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::{PathStats, SenderLink};
+use super::Named;
 use super::book::{Copied, Key};
+use super::meter;
 use super::steer::{Health, View};
 use crate::wire::Message;
 
@@ -87,6 +89,8 @@ pub(super) struct Line {
     said: Instant,
     /// When it was tried out with a copy.
     pub(super) sounded: Option<Instant>,
+    /// What of its cost its link's meter has.
+    metered: u64,
 }
 
 /// Frames that a path has.
@@ -128,6 +132,7 @@ impl Line {
             trials: VecDeque::new(),
             said: now,
             sounded: None,
+            metered: 0,
         }
     }
 
@@ -141,6 +146,17 @@ impl Line {
         }
         let health = self.judged(now);
         std::mem::replace(&mut self.health, health) != health
+    }
+
+    /// What it has cost its link since it was asked last, both ways.
+    pub(super) fn cost(&mut self) -> u64 {
+        let cost = meter::cost(&self.stats);
+        cost.saturating_sub(std::mem::replace(&mut self.metered, cost))
+    }
+
+    /// Bytes of frames that it was given and that are not confirmed.
+    pub(super) fn under_way(&self) -> u64 {
+        self.all.bytes
     }
 
     fn judged(&self, now: Instant) -> Health {
@@ -330,7 +346,7 @@ impl Line {
     }
 
     /// The name by which it is told of.
-    pub(super) fn name<'a>(&self, names: &'a [String]) -> &'a str {
-        names.get(self.slot).map_or("", String::as_str)
+    pub(super) fn name<'a>(&self, links: &'a [Named]) -> &'a str {
+        links.get(self.slot).map_or("", |link| link.name.as_str())
     }
 }

@@ -7,11 +7,14 @@
 mod book;
 mod carry;
 mod line;
+mod meter;
 mod mode;
 mod steer;
 mod sums;
 mod unanswered;
+mod wanted;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,22 +26,48 @@ use tokio::time::{Instant, sleep};
 use super::leave::Link;
 use super::{BoxFuture, Dial, SenderLink, TransportError};
 use carry::Carrier;
+use meter::Meter;
 pub use mode::PathsMode;
+pub use wanted::{DataCap, Period, ViaError, ViaLink};
 
 /// The first pause before a link is tried again; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A path that comes back is used again within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+/// How soon the clock is looked at again where another day is waited for: it may be set meanwhile.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// A connection that lasted less long than this was of no use.
 const LASTING: Duration = Duration::from_secs(2);
 
 /// Opens sessions over several links at once.
 pub(super) struct Bond {
-    ways: Vec<Arc<dyn Dial>>,
-    names: Vec<String>,
+    ways: Vec<Way>,
+    links: Vec<Named>,
     mode: PathsMode,
     /// By which of them the end of the last session was told.
     last: Arc<AtomicUsize>,
+}
+
+/// A link, and how a connection by it is dialled.
+pub(super) struct Way {
+    pub(super) link: Link,
+    pub(super) dial: Arc<dyn Dial>,
+    /// How much may go over it, and the file in which that is counted.
+    pub(super) cap: Option<(DataCap, PathBuf)>,
+}
+
+/// A link, for the task of a session.
+#[derive(Debug, Clone)]
+struct Named {
+    name: String,
+    meter: Option<Meter>,
+}
+
+impl Named {
+    /// It and its cap, where it has one.
+    fn told(&self) -> Option<String> {
+        Some(format!("{} ({})", self.name, self.meter.as_ref()?.cap()))
+    }
 }
 
 /// What comes of a link.
@@ -51,27 +80,60 @@ enum Tried {
 
 impl Bond {
     /// One by these links, each dialled by its own way.
-    pub(super) fn new(ways: Vec<(Link, Arc<dyn Dial>)>, mode: PathsMode) -> Self {
-        let (names, ways) = ways.into_iter().map(|(Link(name), way)| (name, way)).unzip();
-        Self { ways, names, mode, last: Arc::default() }
+    ///
+    /// # Errors
+    /// [`TransportError::Uncounted`] where what goes over a link with a cap cannot be counted.
+    pub(super) fn new(ways: Vec<Way>, mode: PathsMode) -> Result<Self, TransportError> {
+        let named = |way: &Way| {
+            let Link(name) = &way.link;
+            let meter = way.cap.as_ref().map(|(cap, file)| {
+                Meter::open(name, *cap, file).map_err(|error| TransportError::Uncounted {
+                    link: name.clone(),
+                    file: file.clone(),
+                    why: error.to_string(),
+                })
+            });
+            Ok(Named { name: name.clone(), meter: meter.transpose()? })
+        };
+        let links = ways.iter().map(named).collect::<Result<_, TransportError>>()?;
+        Ok(Self { ways, links, mode, last: Arc::default() })
+    }
+
+    /// Why nothing is dialled now: the data of every link is used up.
+    fn all_spent(&self) -> Option<TransportError> {
+        let spent = |link: &Named| link.meter.as_ref().is_some_and(Meter::is_spent);
+        if !self.links.iter().all(spent) {
+            return None;
+        }
+        let caps = self.links.iter().filter_map(Named::told);
+        Some(TransportError::DataSpent { links: caps.collect::<Vec<_>>().join(", ") })
+    }
+
+    /// Links of which a connection may come.
+    fn unspent(&self) -> usize {
+        let spent = |link: &&Named| link.meter.as_ref().is_some_and(Meter::is_spent);
+        self.links.iter().filter(|link| !spent(link)).count()
     }
 
     async fn open(&self) -> Result<SenderLink, TransportError> {
+        if let Some(error) = self.all_spent() {
+            return Err(error);
+        }
         let (tell, mut told) = mpsc::channel(2 * self.ways.len().max(1));
         let mut keepers = JoinSet::new();
-        for (slot, way) in self.ways.iter().enumerate() {
-            keepers.spawn(keep(slot, way.clone(), tell.clone()));
+        for (slot, (way, link)) in self.ways.iter().zip(&self.links).enumerate() {
+            keepers.spawn(keep(slot, way.dial.clone(), link.meter.clone(), tell.clone()));
         }
         drop(tell);
         let mut failed: Vec<(usize, TransportError)> = Vec::new();
         while let Some(tried) = told.recv().await {
             match tried {
                 Tried::Opened(slot, link, _) => {
-                    let names = self.names.clone();
+                    let links = self.links.clone();
                     let last = self.last.clone();
                     return Ok(Carrier::begin(
                         self.mode,
-                        names,
+                        links,
                         (slot, link),
                         (keepers, told),
                         last,
@@ -80,7 +142,7 @@ impl Bond {
                 Tried::Failed(slot, error) => {
                     failed.retain(|(other, _)| *other != slot);
                     failed.push((slot, error));
-                    if failed.len() == self.ways.len() {
+                    if failed.len() == self.unspent() {
                         break;
                     }
                 }
@@ -100,13 +162,20 @@ impl Bond {
     }
 }
 
-/// Has a connection by a link, and another when that is gone or there is a better one.
-async fn keep(slot: usize, way: Arc<dyn Dial>, tell: mpsc::Sender<Tried>) {
+/// Has a connection by a link, and another when that is gone or there is a better one; none while the link's data is
+/// used up.
+async fn keep(slot: usize, way: Arc<dyn Dial>, meter: Option<Meter>, tell: mpsc::Sender<Tried>) {
     let mut pause = FIRST_PAUSE;
     loop {
+        while let Some(meter) = meter.as_ref().filter(|meter| meter.is_spent()) {
+            sleep(meter.until_next().min(LOOK_AT_CLOCK)).await;
+        }
         let mut link = match way.dial().await {
             Ok(link) => link,
             Err(error) => {
+                if let Some(meter) = &meter {
+                    meter.add_attempt();
+                }
                 if tell.send(Tried::Failed(slot, error)).await.is_err() {
                     return;
                 }
@@ -144,7 +213,7 @@ impl Dial for Bond {
 
     fn linger(&self) -> BoxFuture<'_, ()> {
         match self.ways.get(self.last.load(Ordering::Relaxed)) {
-            Some(way) => way.linger(),
+            Some(way) => way.dial.linger(),
             None => Box::pin(std::future::ready(())),
         }
     }

@@ -74,5 +74,6 @@ fn count(all: &mut PathStats, one: &PathStats) {
     all.packets_sent += one.packets_sent;
     all.packets_lost += one.packets_lost;
     all.bytes_sent += one.bytes_sent;
+    all.bytes_received += one.bytes_received;
     all.repair_bytes += one.repair_bytes;
 }

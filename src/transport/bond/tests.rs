@@ -72,6 +72,7 @@ struct Path {
 #[derive(Default)]
 struct Counts {
     under: AtomicU64,
+    sent: AtomicU64,
     came: AtomicU64,
     drained: Arc<Notify>,
 }
@@ -112,6 +113,7 @@ impl Path {
             window: (rate * rtt.as_secs_f64()) as u64 + 20_000,
             datagrams_received: Some(look.came.load(Ordering::Relaxed)),
             with_transport: look.under.load(Ordering::Relaxed),
+            bytes_sent: look.sent.load(Ordering::Relaxed),
             ..PathStats::default()
         });
         let path = path.with_notice(counts.drained.clone());
@@ -189,6 +191,7 @@ async fn carry(
             sleep(spec.delay * 2).await;
         }
         if !is_moot(&frame) {
+            counts.sent.fetch_add(bytes, Ordering::Relaxed);
             // It takes what others give meanwhile.
             let ends = Instant::now() + Duration::from_secs_f64(bytes as f64 / spec.rate);
             loop {
@@ -322,10 +325,23 @@ impl World {
     async fn with(mode: PathsMode, specs: &[Spec], store: Arc<Store>) -> Self {
         let paths: Vec<_> =
             specs.iter().enumerate().map(|(place, &spec)| Path::new(place, spec, &store)).collect();
-        let way = |path: &Arc<Path>| -> (Link, Arc<dyn Dial>) {
-            (Link(format!("path{}", path.place)), path.clone())
+        Self::capped(mode, paths, store, None).await
+    }
+
+    /// The same with a cap on the last path.
+    async fn capped(
+        mode: PathsMode,
+        paths: Vec<Arc<Path>>,
+        store: Arc<Store>,
+        cap: Option<(DataCap, PathBuf)>,
+    ) -> Self {
+        let last = paths.len() - 1;
+        let way = |path: &Arc<Path>| Way {
+            link: Link(format!("path{}", path.place)),
+            dial: path.clone(),
+            cap: cap.clone().filter(|_| path.place == last),
         };
-        let bond = Bond::new(paths.iter().map(way).collect(), mode);
+        let bond = Bond::new(paths.iter().map(way).collect(), mode).unwrap();
         let mut link = bond.dial().await.unwrap();
         link.messages.send(Message::Hello(hello())).await.unwrap();
         let welcome = link.incoming.recv().await;
@@ -437,6 +453,55 @@ async fn bulk_over_two_paths_is_as_fast_as_both_together() {
         let part = together / (rates[0] + rates[1]);
         assert!(part >= 0.95, "{part:.3} of the sum: {rates:?}");
     }
+}
+
+fn a_cap(bytes: u64, folder: &tempfile::TempDir) -> Option<(DataCap, PathBuf)> {
+    let cap = DataCap { bytes: crate::frame::ByteSize(bytes), per: Period::Day };
+    Some((cap, folder.path().join("data-used")))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_is_kept_over_runs_and_what_is_over_it_goes_over_the_other_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut carried = 0;
+    for mode in [PathsMode::Spread, PathsMode::Auto, PathsMode::Duplicate] {
+        let store = Arc::default();
+        let paths = [SLOW, FAST].iter().enumerate();
+        let paths: Vec<_> = paths.map(|(place, &spec)| Path::new(place, spec, &store)).collect();
+        let mut world = World::capped(mode, paths, store, a_cap(20_000_000, &folder)).await;
+        // 24 MB each, of which most would go over the fast path.
+        world.send(400, 60_000, None).await;
+        let stored = lock(&world.store.stored);
+        carried += stored.values().filter(|(_, place)| *place == 1).count() * 60_000;
+        assert_eq!(stored.len(), 400);
+    }
+    assert!((15_000_000..=20_000_000).contains(&carried), "{carried} bytes over a cap of 20 MB");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_another_path_a_session_is_over_when_the_data_is_used_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::default();
+    let paths = vec![Path::new(0, FAST, &store)];
+    let mut world = World::capped(PathsMode::Auto, paths, store, a_cap(10_000_000, &folder)).await;
+    let sending = async {
+        for number in 0.. {
+            if world.link.frames.send(frame(number, 60_000, false)).await.is_err() {
+                return;
+            }
+        }
+    };
+    let hearing = async { while world.link.incoming.recv().await.is_some() {} };
+    tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(sending, hearing) })
+        .await
+        .unwrap();
+    let cause = world.link.end.cause().await;
+    let told = cause.to_string();
+    assert!(cause.may_pass() && told.contains("path0 (10.0 MB a day)"), "{told}");
+    let bytes = lock(&world.store.stored).len() * 60_000;
+    assert!((8_000_000..=10_000_000).contains(&bytes), "{bytes} bytes");
+    let again = world._bond.dial().await.unwrap_err();
+    assert!(matches!(again, TransportError::DataSpent { .. }), "{again}");
 }
 
 /// Sends live frames while the first path is cut again and again: how long they took.

@@ -91,6 +91,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             packets_lost: stats.path.lost_packets,
             moved: Some(counters.acked.load(Ordering::Relaxed)),
             bytes_sent: stats.udp_tx.bytes,
+            bytes_received: stats.udp_rx.bytes,
             repair_bytes: counters.repair.load(Ordering::Relaxed),
             with_transport: counters.underway.load(Ordering::Relaxed),
             late_with_transport: counters.late.load(Ordering::Relaxed),

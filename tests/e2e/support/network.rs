@@ -72,6 +72,30 @@ impl Network {
         })
     }
 
+    /// Bytes that a link has carried both ways, as the kernel counts them.
+    pub(crate) fn carried(&self, side: Side, link: &str) -> u64 {
+        let text = self.read(side, "/proc/net/dev");
+        let name = format!("{link}:");
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(&name)).unwrap();
+        let columns: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        columns[0] + columns[8]
+    }
+
+    /// What the kernel counts there under a name, of a protocol.
+    pub(crate) fn counted(&self, side: Side, protocol: &str, name: &str) -> u64 {
+        let text = self.read(side, "/proc/net/snmp");
+        let prefix = format!("{protocol}: ");
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let place = names.split_whitespace().position(|other| other == name).unwrap();
+        values.split_whitespace().nth(place).unwrap().parse().unwrap()
+    }
+
+    fn read(&self, side: Side, path: &str) -> String {
+        let mut command = self.inside(side, Command::new("cat").arg(path));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    }
+
     /// framelane, in a place and on one of the machines.
     pub(crate) fn command(&self, side: Side, place: &Place, args: &[&str]) -> Command {
         self.inside(side, &place.command(args))

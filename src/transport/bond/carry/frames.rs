@@ -42,18 +42,20 @@ const SHARE_EVERY: Duration = Duration::from_millis(2);
 impl Carrier {
     /// True where another frame of the session may be taken.
     pub(super) fn takes_frames(&self) -> bool {
-        let alive = |line: &&Line| line.is_joined() && line.health != Health::Dead;
+        let alive = |line: &&Line| {
+            line.is_joined() && line.health != Health::Dead && !self.is_spent(line.slot)
+        };
         match self.lines.iter().any(|line| alive(&line)) {
             true => self.lines.iter().filter(alive).any(Line::has_room) && self.again.is_empty(),
             // Into an outage of all of them goes what they take.
-            false => self.lines.iter().any(Line::has_room),
+            false => self.lines.iter().any(|line| line.has_room() && !self.is_spent(line.slot)),
         }
     }
 
     /// Hands a frame to the path that it takes, or to two; gives it back where it has to wait.
     pub(super) fn place(&mut self, frame: OutgoingFrame, now: Instant) -> Option<OutgoingFrame> {
-        let (ids, views) = self.views(frame.is_live(), now, |_| true);
         let wish = wish(&frame, now);
+        let (ids, views) = self.views(wish, now, |_| true);
         let Some(Choice { first, second }) = choose(self.mode, &views, wish) else {
             return Some(frame);
         };
@@ -72,12 +74,19 @@ impl Carrier {
     /// Paths that may be used, and what they are for a frame now.
     fn views(
         &self,
-        live: bool,
+        wish: Wish,
         now: Instant,
         may: impl Fn(&Line) -> bool,
     ) -> (Vec<u64>, Vec<View>) {
-        let lines = self.lines.iter().filter(|line| line.is_joined() && may(line));
-        lines.map(|line| (line.id, line.view(live, now))).unzip()
+        let may = |line: &&Line| line.is_joined() && may(line) && self.has_data(line, wish.bytes);
+        let lines = self.lines.iter().filter(may);
+        lines.map(|line| (line.id, line.view(wish.live, now))).unzip()
+    }
+
+    /// True where the link of a path may carry so many bytes more.
+    fn has_data(&self, line: &Line, bytes: u64) -> bool {
+        let meter = self.links[line.slot].meter.as_ref();
+        meter.is_none_or(|meter| meter.takes(bytes, line.under_way()))
     }
 
     /// A path of which little is known, that a copy of a live frame is to try out.
@@ -138,7 +147,7 @@ impl Carrier {
             let frame = out.frame.copy();
             let wish = wish(&frame, now);
             let may = |line: &Line| !had.contains(&line.id) && line.health != Health::Dead;
-            let (ids, views) = self.views(wish.live, now, may);
+            let (ids, views) = self.views(wish, now, may);
             let chosen = choose(PathsMode::Spread, &views, wish).map(|choice| choice.first);
             let given = chosen.is_some_and(|place| self.give(ids[place], &frame, now));
             match given {
@@ -164,8 +173,7 @@ impl Carrier {
             let frame = out.frame.copy();
             let wish = wish(&frame, now);
             let none = out.copies.is_empty();
-            let (ids, views) =
-                self.views(wish.live, now, |line| none || line.health != Health::Dead);
+            let (ids, views) = self.views(wish, now, |line| none || line.health != Health::Dead);
             let Some(choice) = choose(PathsMode::Spread, &views, wish) else { return };
             if !self.give(ids[choice.first], &frame, now) {
                 return;
@@ -183,7 +191,11 @@ impl Carrier {
         }
         self.stolen = now;
         let idle = |line: &Line| line.health == Health::Well && line.is_idle() && line.has_room();
-        let (ids, views) = self.views(false, now, idle);
+        let none = Wish { bytes: 0, live: false, left: None };
+        let (ids, views) = self.views(none, now, |line| {
+            // A copy that only saves time is not worth data that is counted.
+            idle(line) && self.links[line.slot].meter.is_none()
+        });
         for (id, view) in ids.into_iter().zip(views) {
             let last = self.book.iter().filter(|(_, out)| !out.frame.is_live());
             let last = last.filter(|(_, out)| out.copies.len() == 1 && out.copies[0].line != id);

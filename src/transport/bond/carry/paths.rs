@@ -5,9 +5,10 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::super::super::TransportError;
-use super::super::Tried;
 use super::super::line::{Line, Stage};
+use super::super::meter::Meter;
 use super::super::steer::Health;
+use super::super::{Named, Tried};
 use super::{ALONE_PATIENCE, CAUSE_PATIENCE, Carrier};
 use crate::wire::CloseCode;
 
@@ -26,6 +27,9 @@ impl Carrier {
             if line.look(now) {
                 others.push((line.id, before, line.health));
             }
+            if let Some(meter) = &self.links[line.slot].meter {
+                meter.add(line.cost());
+            }
         }
         for (id, before, health) in others {
             self.changed = true;
@@ -36,8 +40,48 @@ impl Carrier {
                 Health::Dead => self.is_dead(id),
             }
         }
+        self.leave_spent();
         self.let_go(now);
         self.choose_lead();
+    }
+
+    /// True where the data of that link is used up.
+    pub(super) fn is_spent(&self, slot: usize) -> bool {
+        self.links[slot].meter.as_ref().is_some_and(Meter::is_spent)
+    }
+
+    /// Leaves links whose data is used up, once what they have is through; without another one the session is over.
+    fn leave_spent(&mut self) {
+        if self.links.iter().all(|link| link.meter.is_none()) {
+            return;
+        }
+        for slot in 0..self.links.len() {
+            let is_spent = self.is_spent(slot);
+            if std::mem::replace(&mut self.spent[slot], is_spent) || !is_spent {
+                continue;
+            }
+            let others = (0..self.links.len()).any(|other| !self.is_spent(other));
+            let Named { name, meter: Some(meter) } = &self.links[slot] else { continue };
+            tracing::warn!(
+                "the data of {name} is used up ({}), until midnight UTC at least: {}",
+                meter.cap(),
+                match others {
+                    true => "frames go by the others",
+                    false => "no other link is left, and frames wait",
+                }
+            );
+        }
+        let is_left = |line: &Line| self.is_spent(line.slot) && line.is_idle();
+        let left: Vec<u64> =
+            self.lines.iter().filter(|line| is_left(line)).map(|line| line.id).collect();
+        let others = self.lines.iter().any(|line| !self.is_spent(line.slot) && line.is_joined());
+        if others {
+            left.into_iter().for_each(|id| self.drop_line(id, CloseCode::Moved));
+        } else if !left.is_empty() && left.len() == self.lines.len() && self.welcomed {
+            let caps = self.links.iter().filter_map(Named::told);
+            let links = caps.collect::<Vec<_>>().join(", ");
+            self.over.get_or_insert(TransportError::DataSpent { links });
+        }
     }
 
     /// A path is back: what was to go elsewhere since it was silent may come over it.
@@ -45,7 +89,7 @@ impl Carrier {
         let Some(line) = self.line(id) else { return };
         let slot = line.slot;
         if std::mem::take(&mut self.silent[slot]) {
-            tracing::warn!("the path by {} carries again", self.names[slot]);
+            tracing::warn!("the path by {} carries again", self.links[slot].name);
         }
     }
 
@@ -69,7 +113,7 @@ impl Carrier {
         if others && !std::mem::replace(&mut self.silent[slot], true) {
             tracing::warn!(
                 "nothing comes over the path by {} any more; frames go by the others",
-                self.names[slot]
+                self.links[slot].name
             );
         }
         let alone = self.alone_on(|line| dead.contains(&line), false);
@@ -124,7 +168,7 @@ impl Carrier {
     pub(super) fn tried(&mut self, tried: Tried, now: Instant) {
         match tried {
             Tried::Failed(slot, error) => {
-                tracing::debug!("no connection by {}: {error}", self.names[slot]);
+                tracing::debug!("no connection by {}: {error}", self.links[slot].name);
             }
             Tried::Opened(slot, link, drains) => {
                 let of_link = self.lines.iter().filter(|line| line.slot == slot).count();
@@ -149,9 +193,9 @@ impl Carrier {
         line.stage = Stage::Joined;
         let (slot, drains, transport) = (line.slot, line.drains, line.link.via.transport);
         self.changed = true;
-        tracing::info!(%transport, "the path by {} carries frames as well", self.names[slot]);
+        tracing::info!(%transport, "the path by {} carries frames as well", self.links[slot].name);
         if std::mem::take(&mut self.silent[slot]) {
-            tracing::warn!("the path by {} carries again", self.names[slot]);
+            tracing::warn!("the path by {} carries again", self.links[slot].name);
         }
         let before: Vec<u64> = self
             .lines
@@ -182,8 +226,12 @@ impl Carrier {
 
     fn take_line(&mut self, id: u64) -> Option<Line> {
         let place = self.lines.iter().position(|line| line.id == id)?;
-        let line = self.lines.remove(place);
+        let mut line = self.lines.remove(place);
         self.sums.left(&line);
+        if let Some(meter) = &self.links[line.slot].meter {
+            line.stats = line.link.path.look();
+            meter.add(line.cost());
+        }
         self.changed = true;
         let had: Vec<_> = self
             .book
@@ -204,7 +252,7 @@ impl Carrier {
         let Some(line) = self.take_line(id) else { return };
         let cause = timeout(CAUSE_PATIENCE, line.link.end.cause()).await;
         let cause = cause.unwrap_or(TransportError::Ended);
-        let name = line.name(&self.names).to_owned();
+        let name = line.name(&self.links).to_owned();
         let was_joined = !matches!(line.stage, Stage::Waits | Stage::Joins);
         let is_carried = |line: &Line| {
             line.is_joined() && line.health != Health::Dead || line.stage == Stage::Joins
