@@ -83,6 +83,89 @@ fn check_json(path: &Path) {
     }
 }
 
+/// Two links together, each alone, and the kernel's TCP.
+fn together(more: &[&str]) -> Option<(String, Value, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, page) = (dir.path().join("r.json"), dir.path().join("r.html"));
+    let files = ["--json", json.to_str().unwrap(), "--report", page.to_str().unwrap()];
+    let links = ["--link", "rate=20mbit,delay=10ms", "--link", "rate=10mbit,delay=20ms,loss=1%"];
+    let asked = ["--together", "--repeat", "1", "--seed", "7"];
+    let transports = ["--transport", "quic", "--transport", "tcp:cubic"];
+    let output = run(&[&files[..], &links[..], &asked[..], &transports[..], more].concat());
+    if skipped(&output) {
+        return None;
+    }
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains("frames lost 0, altered 0, stored twice 0"), "{stdout}");
+    let told = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    Some((stdout, told, std::fs::read_to_string(page).unwrap()))
+}
+
+/// The rows of the only link: over what, and the row.
+fn rows_by_link(told: &Value) -> Vec<(String, &Value)> {
+    let rows = told["links"][0]["rows"].as_array().unwrap().iter();
+    rows.map(|row| {
+        let variant = &row["variant"];
+        let text = |field: &str| variant[field].as_str().unwrap_or("").to_owned();
+        (format!("{} {}", text("transport"), text("over")), row)
+    })
+    .collect()
+}
+
+#[test]
+fn two_links_carry_more_together_than_either_alone() {
+    let Some((stdout, told, page)) = together(&["--bulk", "--frames", "100"]) else { return };
+    let link = &told["links"][0];
+    let limits = link["alone"].as_array().unwrap().iter();
+    let alone: Vec<f64> = limits.map(|alone| alone["limit_mbit"].as_f64().unwrap()).collect();
+    let both = link["limit_mbit"].as_f64().unwrap();
+    assert!((19.0..19.2).contains(&alone[0]) && (9.4..9.6).contains(&alone[1]), "{alone:?}");
+    assert!((both - alone[0] - alone[1]).abs() < 0.1, "{both} and {alone:?}");
+    let rows = rows_by_link(&told);
+    let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    let mut expected = vec!["quic auto", "quic spread", "quic first", "quic second", "tcp first"];
+    match link["left_out"].as_array() {
+        Some(why) => assert!(why[0].as_str().unwrap().contains("MPTCP was not run"), "{why:?}"),
+        None => expected.push("tcp multipath"),
+    }
+    assert_eq!(names, expected);
+    let rate = |name: &str| {
+        let (_, row) = rows.iter().find(|(other, _)| other == name).unwrap();
+        row["summary"]["goodput_mbit"]["median"].as_f64().unwrap()
+    };
+    // A run's beginning and a busy machine cost their part; one link alone cannot carry so much.
+    assert!(rate("quic auto") > 20.0, "{stdout}");
+    assert!(rate("quic first") < 19.5 && rate("quic second") < 9.8, "{stdout}");
+    for part in ["limit, link 1", "limit, both", "quic lossy, both", "of the limit of both"] {
+        assert!(stdout.contains(part), "{part}: {stdout}");
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[test]
+fn live_frames_over_two_links_are_held_against_what_both_allow() {
+    let Some((stdout, told, page)) = together(&["--frames", "60"]) else { return };
+    let limit = |at: &Value, source: usize| at["limits"][source]["p50"].as_f64().unwrap();
+    let link = &told["links"][0];
+    let alone = [limit(&link["alone"][0], 0), limit(&link["alone"][1], 0)];
+    // 10 ms, and what 20 and 60 kB take to be sent; 19.2 Mbit/s are too much for the other.
+    assert!((44.0..48.0).contains(&alone[0]) && alone[1] > 1_000.0, "{alone:?}");
+    let rows = rows_by_link(&told);
+    let source = |name: &str| {
+        let (_, row) = rows.iter().find(|(other, _)| other == name).unwrap();
+        row["runs"][0]["sources"][0].clone()
+    };
+    // With both, the smaller frame of the two need not wait for the link of the other.
+    let both = source("quic auto")["limit"]["p50"].as_f64().unwrap();
+    assert!(both < alone[0], "{both} and {alone:?}");
+    assert_eq!(source("quic auto")["stored"], 60);
+    assert_eq!(source("quic duplicate")["stored"], 60);
+    assert!(stdout.contains("quic lossy, link 2 cannot keep up"), "{stdout}");
+    assert!(page.matches("<svg").count() == page.matches("</svg>").count(), "{page}");
+    assert!(page.contains("Latency over time of quic lossy, both over"), "{page}");
+}
+
 #[test]
 fn another_build_makes_the_same_runs_beside_this_one() {
     let dir = tempfile::tempdir().unwrap();
@@ -325,7 +408,7 @@ fn a_frame_that_a_transport_cannot_carry_is_named_with_its_reason() {
 fn what_cannot_be_is_refused_as_wrong_usage() {
     let empty = tempfile::tempdir().unwrap();
     let empty = format!("visible={}", empty.path().display());
-    let cases: [(&[&str], &str); 17] = [
+    let cases: [(&[&str], &str); 20] = [
         (&["--link", "rat=5mbit"], "unknown link key"),
         (&["--link", "loss=120%"], "out of range"),
         (&["--link", "loss=-2%"], "-2%"),
@@ -341,6 +424,12 @@ fn what_cannot_be_is_refused_as_wrong_usage() {
         (&["--repair=-3%"], "--repair"),
         (&["--fps", "0"], "--fps"),
         (&["--link", "lan", "--to", "localhost:4433"], "--to"),
+        (&["--together", "--link", "lan"], "two links"),
+        (&["--together"], "--link"),
+        (
+            &["--together", "--link", "lan", "--link", "lan", "--transport", "stop-and-wait"],
+            "goes over one link",
+        ),
         (&["--repeat", "0"], "--repeat"),
         (&[&empty], "no files"),
     ];

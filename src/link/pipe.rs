@@ -41,6 +41,8 @@ pub struct DirectionStats {
     pub dropped_outage: u64,
     /// Packets that were longer than a hop takes.
     pub dropped_long: u64,
+    /// Packets that a firewall on the way did not let through; they are not among those that entered.
+    pub dropped_blocked: u64,
     /// Packets that this machine was too slow to carry, or had no memory for. Anything but 0 means
     /// that the figures are about the machine, not about the link.
     pub dropped_overrun: u64,
@@ -66,6 +68,7 @@ impl DirectionStats {
             dropped_loss: self.dropped_loss + other.dropped_loss,
             dropped_outage: self.dropped_outage + other.dropped_outage,
             dropped_long: self.dropped_long + other.dropped_long,
+            dropped_blocked: self.dropped_blocked + other.dropped_blocked,
             dropped_overrun: self.dropped_overrun + other.dropped_overrun,
             max_queue_bytes: self.max_queue_bytes.max(other.max_queue_bytes),
             queue_wait_p50_us: self.queue_wait_p50_us.max(other.queue_wait_p50_us),

@@ -245,7 +245,7 @@ fn what_cannot_be_kept_on_a_link_is_wrong_usage() {
         place.run(&all).expect(2).says(why);
     }
     // A file may say the same.
-    let file = place.file("send.toml", b"via = [\"w0,max=2GB/week\"]\n");
+    let file = place.file("send.toml", b"[send]\nvia = [\"w0,max=2GB/week\"]\n");
     place
         .run(&["send", "127.0.0.1:9", "visible", "--config", file.to_str().unwrap()])
         .expect(2)

@@ -4,17 +4,23 @@
 //! does not allow an emulated link, or has no `ip`, it says SKIPPED and why; with `FRAMELANE_REQUIRE_LINK=1` that
 //! is a failure. `cargo test --release --test paths -- --table` runs all rows several times over and prints a
 //! table in Markdown; anything else that is named picks rows by a part of their names.
+//! `cargo test --release --test paths -- journey [SECONDS] [FILE.svg]` is ten minutes of two live sources, and draws
+//! them.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+mod journey;
+mod plot;
 mod rows;
 mod together;
 mod world;
 
+use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use framelane::link::{Privilege, enter_user_namespace};
@@ -30,12 +36,31 @@ fn main() -> ExitCode {
         together::ALL.iter().for_each(|both| println!("{}: test", both.name));
         return ExitCode::SUCCESS;
     }
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    if let ["camera", bytes, rate] = words[..] {
+        // A program of the journey.
+        return film(bytes, rate);
+    }
     let privilege = match enter_user_namespace() {
         Ok(privilege) => privilege,
         Err(error) => return skipped(&error.to_string()),
     };
     if let Err(error) = World::new(privilege, LINK, LINK) {
         return skipped(&format!("{error:#}"));
+    }
+    match words[..] {
+        ["journey"] => return journeyed(journey::run(privilege, 600, None)),
+        ["journey", seconds] => {
+            return journeyed(
+                seconds.parse().map_err(Into::into).and_then(|s| journey::run(privilege, s, None)),
+            );
+        }
+        ["journey", seconds, picture] => {
+            let picture = Some(Path::new(picture));
+            let run = |seconds| journey::run(privilege, seconds, picture);
+            return journeyed(seconds.parse().map_err(Into::into).and_then(run));
+        }
+        _ => {}
     }
     let is_table = arguments.iter().any(|argument| argument == "--table");
     let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
@@ -51,6 +76,37 @@ fn main() -> ExitCode {
         true => rows,
         false => ExitCode::FAILURE,
     }
+}
+
+fn journeyed(outcome: Result<String>) -> ExitCode {
+    match outcome {
+        Ok(seen) => {
+            println!("test journey ... ok ({seen})");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("test journey ... FAILED: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes raw frames of `bytes` bytes to standard output, `rate` a second, until nobody reads them.
+fn film(bytes: &str, rate: &str) -> ExitCode {
+    let (Ok(bytes), Ok(rate)) = (bytes.parse::<usize>(), rate.parse::<f64>()) else {
+        return ExitCode::FAILURE;
+    };
+    let began = Instant::now();
+    let mut frame = vec![0; bytes];
+    for number in 0_u64.. {
+        let due = began + Duration::from_secs_f64(number as f64 / rate);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        blake3::Hasher::new().update(&number.to_be_bytes()).finalize_xof().fill(&mut frame);
+        if std::io::stdout().write_all(&frame).is_err() {
+            break;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 fn skipped(why: &str) -> ExitCode {

@@ -138,6 +138,21 @@ impl World {
                 fs::write(folder.join(format!("{number}.bin")), content)?;
             }
         }
+        let (address, pin) = self.receive()?;
+        let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
+        let child = self.start(Side::Near, &[&send[..], &["--json", "-v"], options].concat())?;
+        Ok(Sending { child, frames })
+    }
+
+    /// Starts a sender with all of its arguments, to a receiver that is started before it.
+    pub(crate) fn send_live(&mut self, options: &[&str]) -> Result<Live> {
+        let (address, pin) = self.receive()?;
+        let send = ["send", &address, "--certs", "sender", "--pin", &pin, "--json", "-v"];
+        Ok(Live(self.start(Side::Near, &[&send[..], options].concat())?))
+    }
+
+    /// Starts a receiver: its address and its pin.
+    fn receive(&mut self) -> Result<(String, String)> {
         let listen = format!("{RECEIVER}:0");
         let mut receiver = self.start(
             Side::Far,
@@ -153,9 +168,7 @@ impl World {
             line.trim().strip_prefix("listening on ").context("the receiver listens")?.to_owned();
         self.receiver = Some(receiver);
         let pin = Identity::load(&self.path("receiver"), SystemTime::now())?.pin().to_string();
-        let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
-        let child = self.start(Side::Near, &[&send[..], &["--json", "-v"], options].concat())?;
-        Ok(Sending { child, frames })
+        Ok((address, pin))
     }
 
     /// Waits until so many visible frames are stored.
@@ -166,6 +179,20 @@ impl World {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(())
+    }
+
+    /// Ends the receiver, and has all that is stored read and held against its account.
+    pub(crate) fn verify(&mut self) -> Result<String> {
+        let mut receiver = self.receiver.take().context("a receiver")?;
+        let pid =
+            i32::try_from(receiver.0.id()).ok().and_then(Pid::from_raw).context("a process")?;
+        kill_process(pid, Signal::TERM)?;
+        receiver.0.wait()?;
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_framelane"));
+        let output = verify.args(["verify", "store"]).current_dir(self.folder.path()).output()?;
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "verify ends with {}: {told}", output.status);
+        Ok(told)
     }
 
     pub(crate) fn receiver(&self) -> Option<u32> {
@@ -226,6 +253,23 @@ impl World {
             format!("{} {}", text("transport"), text("why")).trim().to_owned()
         };
         Ok((all, paths.map(told).collect()))
+    }
+}
+
+/// A sender of sources that end when it is told to.
+pub(crate) struct Live(Running);
+
+impl Live {
+    /// Tells it to end, and gives its report when it has.
+    pub(crate) fn finish(mut self, world: &World) -> Result<serde_json::Value> {
+        ensure!(self.0.0.try_wait()?.is_none(), "it has ended by itself: {}", world.said());
+        let pid = i32::try_from(self.0.0.id()).ok().and_then(Pid::from_raw).context("a process")?;
+        kill_process(pid, Signal::TERM)?;
+        let mut told = String::new();
+        self.0.0.stdout.take().context("a pipe")?.read_to_string(&mut told)?;
+        let status = self.0.0.wait()?;
+        ensure!(status.success(), "the sender ends with {status}: {}", world.said());
+        Ok(serde_json::from_str(&told)?)
     }
 }
 

@@ -94,6 +94,14 @@ impl Emulation {
     }
 
     /// Never called.
+    ///
+    /// # Errors
+    /// None.
+    pub fn block_udp(&self, _path: usize, _block: bool) -> Result<(), EmulationError> {
+        match self.0 {}
+    }
+
+    /// Never called.
     pub fn near_addr_of(&self, _path: usize) -> Ipv4Addr {
         match self.0 {}
     }

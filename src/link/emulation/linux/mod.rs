@@ -115,6 +115,14 @@ impl Emulation {
         self.path(path)?.0.forget_mappings()
     }
 
+    /// Has a firewall on a path drop what is UDP, both ways, or let it through again.
+    ///
+    /// # Errors
+    /// [`EmulationError::Stopped`] if there is no such path, or it no longer runs.
+    pub fn block_udp(&self, path: usize, block: bool) -> Result<(), EmulationError> {
+        self.path(path)?.0.block_udp(block)
+    }
+
     fn path(&self, path: usize) -> Result<&(Mover, Mutex<Run>), EmulationError> {
         let none = || EmulationError::Stopped { reason: format!("it has no path {path}") };
         self.paths.get(path).ok_or_else(none)

@@ -62,6 +62,7 @@ struct Command(Asked, SyncSender<()>);
 enum Asked {
     Replace(Box<Pipes>),
     ForgetMappings,
+    BlockUdp(bool),
 }
 
 impl Mover {
@@ -88,6 +89,11 @@ impl Mover {
     /// Has the address translator on the way forget its mappings; when it returns they are forgotten.
     pub(super) fn forget_mappings(&self) -> Result<(), EmulationError> {
         self.ask(Asked::ForgetMappings)
+    }
+
+    /// Has a firewall on the way drop what is UDP, or let it through again; when it returns it does.
+    pub(super) fn block_udp(&self, block: bool) -> Result<(), EmulationError> {
+        self.ask(Asked::BlockUdp(block))
     }
 
     fn ask(&self, asked: Asked) -> Result<(), EmulationError> {
@@ -139,6 +145,8 @@ struct Lane {
     on_the_way: BinaryHeap<Reverse<Scheduled>>,
     held_bytes: u64,
     overrun: u64,
+    /// Packets that a firewall does not let through.
+    blocked: u64,
 }
 
 /// What the thread works on.
@@ -154,6 +162,8 @@ struct State {
     published_at: Duration,
     punctuality: Punctuality,
     nat: Nat,
+    /// Packets of UDP are dropped.
+    no_udp: bool,
 }
 
 impl State {
@@ -180,6 +190,7 @@ impl State {
             published_at,
             punctuality,
             nat: Nat::default(),
+            no_udp: false,
         }
     }
 
@@ -233,6 +244,11 @@ impl State {
                 return Ok(false);
             };
             packet.truncate(length);
+            if self.no_udp && is_udp(&packet) {
+                self.lanes[side].blocked += 1;
+                self.keep(packet);
+                continue;
+            }
             if side == 0 {
                 self.nat.outward(&mut packet);
             }
@@ -294,6 +310,7 @@ impl State {
                     match asked {
                         Asked::Replace(pipes) => self.replace(*pipes),
                         Asked::ForgetMappings => self.nat.forget(),
+                        Asked::BlockUdp(block) => self.no_udp = block,
                     }
                     let _ = done.send(());
                 }
@@ -327,7 +344,7 @@ impl State {
 
 impl Lane {
     fn new(pipe: Pipe) -> Self {
-        Self { pipe, on_the_way: BinaryHeap::new(), held_bytes: 0, overrun: 0 }
+        Self { pipe, on_the_way: BinaryHeap::new(), held_bytes: 0, overrun: 0, blocked: 0 }
     }
 
     /// Takes a packet into the link, or gives its buffer back.
@@ -358,6 +375,13 @@ impl Lane {
     fn stats(&self) -> crate::link::DirectionStats {
         let mut stats = self.pipe.stats();
         stats.dropped_overrun += self.overrun;
+        stats.dropped_blocked = self.blocked;
         stats
     }
+}
+
+/// True for a packet of IPv4 that carries UDP (RFC 791, RFC 768).
+fn is_udp(packet: &[u8]) -> bool {
+    const UDP: u8 = 17;
+    packet.first().is_some_and(|first| first >> 4 == 4) && packet.get(9) == Some(&UDP)
 }
