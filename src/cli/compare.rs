@@ -230,12 +230,12 @@ enum Planned {
     /// Every transport over every link.
     Each(Plan),
     /// Two links at once.
-    Pair(PairPlan),
+    Pair(Box<PairPlan>),
 }
 
 impl Planned {
     fn of(args: &CompareArgs) -> Result<Self, Failure> {
-        if args.together { pair(args).map(Self::Pair) } else { plan(args).map(Self::Each) }
+        if args.together { pair(args).map(|plan| Self::Pair(Box::new(plan))) } else { plan(args).map(Self::Each) }
     }
 
     fn runs(&self) -> usize {

@@ -215,6 +215,8 @@ impl World {
             let time =
                 |field: &str| line[field].as_u64().or_else(|| line[field].as_str()?.parse().ok());
             let (due, received) = (time("due_unix_ns"), time("received_unix_ns"));
+            // A frame that came about by itself fell due when it was captured.
+            let due = due.or_else(|| time("captured_unix_ns"));
             all.push(Stored { due: due.context("due")?, received: received.context("received")? });
         }
         all.sort_by_key(|stored| stored.due);

@@ -89,6 +89,8 @@ pub(super) struct Line {
     said: Instant,
     /// When it was tried out with a copy.
     pub(super) sounded: Option<Instant>,
+    /// Since when it has been there, or was back after it had been dead.
+    pub(super) since: Instant,
     /// What of its cost its link's meter has.
     metered: u64,
 }
@@ -132,6 +134,7 @@ impl Line {
             trials: VecDeque::new(),
             said: now,
             sounded: None,
+            since: now,
             metered: 0,
         }
     }

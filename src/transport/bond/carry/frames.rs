@@ -29,8 +29,10 @@ const MOST_SPARE: u64 = 2 << 20;
 
 /// A path that has not been used is tried out with a copy so often, ...
 const SOUND_AGAIN: Duration = Duration::from_secs(10);
-/// ... and one of which nothing is known yet.
+/// ... and one of which nothing is known yet, or that has just come, or come back.
 const SOUND_NEW: Duration = Duration::from_millis(100);
+/// For so long it has just come: its window grows by what goes over it alone, and until it has grown nothing would go.
+const JUST_COME: Duration = Duration::from_secs(2);
 
 /// At the end of what there is, a copy goes over a path that is idle where it is there so much sooner.
 const SOONER: Duration = Duration::from_millis(20);
@@ -95,7 +97,8 @@ impl Carrier {
             return None;
         }
         let is_due = |line: &Line| {
-            let pause = if line.is_proven() { SOUND_AGAIN } else { SOUND_NEW };
+            let is_known = line.is_proven() && now - line.since >= JUST_COME;
+            let pause = if is_known { SOUND_AGAIN } else { SOUND_NEW };
             line.sounded.is_none_or(|when| now - when >= pause)
         };
         let may = |id: &u64| {

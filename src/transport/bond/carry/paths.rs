@@ -34,7 +34,7 @@ impl Carrier {
         for (id, before, health) in others {
             self.changed = true;
             match health {
-                Health::Well if before == Health::Dead => self.is_back(id),
+                Health::Well if before == Health::Dead => self.is_back(id, now),
                 Health::Well => {}
                 Health::Ill => self.is_ill(id, now),
                 Health::Dead => self.is_dead(id),
@@ -85,8 +85,9 @@ impl Carrier {
     }
 
     /// A path is back: what was to go elsewhere since it was silent may come over it.
-    fn is_back(&mut self, id: u64) {
-        let Some(line) = self.line(id) else { return };
+    fn is_back(&mut self, id: u64, now: Instant) {
+        let Some(line) = self.line_mut(id) else { return };
+        line.since = now;
         let slot = line.slot;
         if std::mem::take(&mut self.silent[slot]) {
             tracing::warn!("the path by {} carries again", self.links[slot].name);
@@ -191,6 +192,7 @@ impl Carrier {
             return;
         };
         line.stage = Stage::Joined;
+        line.since = now;
         let (slot, drains, transport) = (line.slot, line.drains, line.link.via.transport);
         self.changed = true;
         tracing::info!(%transport, "the path by {} carries frames as well", self.links[slot].name);
