@@ -235,7 +235,11 @@ enum Planned {
 
 impl Planned {
     fn of(args: &CompareArgs) -> Result<Self, Failure> {
-        if args.together { pair(args).map(|plan| Self::Pair(Box::new(plan))) } else { plan(args).map(Self::Each) }
+        if args.together {
+            pair(args).map(|plan| Self::Pair(Box::new(plan)))
+        } else {
+            plan(args).map(Self::Each)
+        }
     }
 
     fn runs(&self) -> usize {
