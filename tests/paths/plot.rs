@@ -151,7 +151,7 @@ impl Picture {
             "<path stroke=\"{colour}\" stroke-width=\"2.2\" stroke-linecap=\"round\" opacity=\"0.55\" d=\""
         );
         for (x, y) in spread(source.frames.iter().map(|&(at, late)| (self.x(at), y(late)))) {
-            let _ = write!(out, "M{x:.1} {y:.1}h0");
+            let _ = write!(out, "M{x:.0} {y:.0}h0");
         }
         out.push_str("\"/>\n");
     }
