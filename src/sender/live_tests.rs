@@ -299,7 +299,10 @@ async fn where_the_session_is_lost_before_that_is_known_the_next_one_asks() {
     let frame = link.frames.recv().await.unwrap();
     link.stopping.give_up(&frame);
     source.grow(true);
+    let silent = std::time::Instant::now();
     tokio::time::sleep(Duration::from_millis(200)).await;
+    let silent = silent.elapsed();
+    assert!(silent < Duration::from_secs(5), "a session kept its thread to itself for {silent:?}");
     assert!(!matches!(link.messages.try_recv(), Ok(Message::Drops(_))), "nothing is known of it");
     let address = ([127, 0, 0, 1], 1).into();
     link.keeper.ended(TransportError::Lost { address, why: "an outage".to_owned() });

@@ -44,6 +44,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How long a receiver that has stalled is given to hear of it.
 const STALLED_CLOSE: Duration = Duration::from_millis(250);
 
+/// What a session that is woken by the clock alone rests at least. A time that had passed and stayed would otherwise keep
+/// it, and with it all that shares its thread, from ever hearing anything.
+const LEAST_REST: Duration = Duration::from_micros(100);
+
 /// How often the receiver's clock is asked for: 50 bytes of the link each time.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -200,7 +204,7 @@ impl<'a> Session<'a> {
         let mut glance = Glance::default();
         let bell = state.run.bell.clone();
         let mut better = dial.better(via, path);
-        let mut alarm = None;
+        let (mut alarm, mut rested) = (None, Instant::now());
         loop {
             // Everything that is there already is taken before anything is started or waited for:
             // waking up for each frame, receipt and message by itself costs more than they do.
@@ -237,6 +241,9 @@ impl<'a> Session<'a> {
             let due = next.map(|next| next.due).filter(|_| sendable.is_none());
             state.account(&path_now, sendable.is_some());
             let wake = earlier(earlier(due, glance.wakes_at()), state.wakes_at());
+            let wake = wake.map(|wake| wake.max(rested + LEAST_REST));
+            // Where something is always ready, other tasks have their turn all the same.
+            tokio::task::coop::consume_budget().await;
             tokio::select! {
                 message = incoming.recv() => match message {
                     Some(message) => {
@@ -273,6 +280,7 @@ impl<'a> Session<'a> {
                 () = path.drained(), if sendable.is_none() => glance.forget(),
                 () = bell.rung() => {}
                 () = sleep_until(&mut alarm, wake) => {
+                    rested = Instant::now();
                     // What has come meanwhile is taken before the receiver is judged by it.
                     if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
                         return protocol_error(end, what).await;

@@ -14,6 +14,9 @@ use crate::transport::PathStats;
 /// How long a receipt may take beyond a round trip: the receiver stores the frame first.
 const STORING: Duration = Duration::from_millis(60);
 
+/// How often it is looked, in an outage, whether anything has come.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// A frame of which it is not known yet whether it has arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limbo {
@@ -53,6 +56,10 @@ impl Lane {
                 self.doom(place, DropReason::Late);
                 self.lose(place, too_late(due.map(|due| unix(due.at))), ledger);
             }
+        }
+        // Nothing that is waited for has a time that has passed.
+        if let Some(first) = self.given_up.front_mut().filter(|limbo| limbo.until <= now) {
+            first.until = now + AGAIN;
         }
     }
 
