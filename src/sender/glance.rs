@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::transport::{PathStats, PathWatch};
+use crate::transport::{Forecast, PathStats, PathWatch};
 
 /// How long a look at the congestion window holds good. Asking takes the connection's lock, and
 /// with every frame it would cost more than the frame.
@@ -13,6 +13,9 @@ const SILENCE: Duration = Duration::from_millis(60);
 
 /// How often a silent path is looked at: its end should not add to the frames' waiting.
 const SILENT_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How often a path is looked at that has no room for the next frame, beside the transport's own word.
+const FULL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a path of this round-trip time may be silent though something is awaited: acknowledgements come
 /// every few milliseconds while frames are underway, and answers after a round trip.
@@ -63,7 +66,12 @@ impl Glance {
 
     /// When to look again though nothing has happened.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
-        self.looked.filter(|_| self.is_silent()).map(|looked| looked + SILENT_INTERVAL)
+        let silent =
+            self.looked.filter(|_| self.is_silent()).map(|looked| looked + SILENT_INTERVAL);
+        // What it takes for room goes by a rate, which changes.
+        let is_full = |known: Forecast| known.in_order && !known.has_room();
+        let full = self.looked.filter(|_| self.stats.forecast.is_some_and(is_full));
+        silent.into_iter().chain(full.map(|looked| looked + FULL_INTERVAL)).min()
     }
 }
 

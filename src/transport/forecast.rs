@@ -28,14 +28,22 @@ pub struct Forecast {
     pub least_rtt: Option<Duration>,
     /// Whether the path has been the limit lately, and not what there was to send.
     pub is_busy: bool,
+    /// Whether everything leaves in the order in which it was handed over, so that `left` counts frames without a deadline
+    /// as well, and they wait like those that have one.
+    pub in_order: bool,
 }
 
 impl Forecast {
     /// True where the next live frame may be handed over. More would only be a queue, which nothing fresh overtakes.
     pub fn has_room(&self) -> bool {
+        self.left <= self.room()
+    }
+
+    /// Bytes that may wait in the transport when the next frame is handed to it.
+    pub fn room(&self) -> u64 {
         let room =
             self.rate.map_or(UNKNOWN_ROOM, |rate| (rate as f64 * ROOM_TIME.as_secs_f64()) as u64);
-        self.left <= room.max(LEAST_ROOM)
+        room.max(LEAST_ROOM)
     }
 
     /// How long a packet takes to the receiver where a round trip takes `rtt`: the queue is on the way there.
@@ -64,7 +72,7 @@ mod tests {
         let ms = |ms| now + Duration::from_millis(ms);
         let rtt = Duration::from_millis(40);
         let forecast =
-            Forecast { left: 11_000, rate: Some(1_000_000), least_rtt: None, is_busy: true };
+            Forecast { left: 11_000, rate: Some(1_000_000), is_busy: true, ..Forecast::default() };
         let arrival = forecast.arrival(now, 100_000, rtt).unwrap();
         assert!(ms(126) < arrival && arrival < ms(127), "{:?}", arrival - now);
         let unsure = Forecast { is_busy: false, ..forecast }.arrival(now, 100_000, rtt).unwrap();

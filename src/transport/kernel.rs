@@ -90,6 +90,12 @@ pub(super) struct TcpState {
     pub(super) segments_again: u32,
     /// Payload in them, in bytes; zero where the kernel is too old to tell.
     pub(super) bytes_again: u64,
+    /// The shortest round trip of the last minutes; zero before the first was measured.
+    pub(super) least_rtt: Duration,
+    /// Bytes a second that were delivered lately; zero where the kernel does not tell.
+    pub(super) rate: u64,
+    /// Whether there was always something to send while that was measured.
+    pub(super) is_busy: bool,
 }
 
 impl TcpState {
@@ -109,7 +115,7 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
     /// `struct tcp_info` of `linux/tcp.h`, up to the last field that is read here, and to the last that
     /// every kernel has.
     const BYTES: usize = 232;
-    const LEAST: usize = 160;
+    const LEAST: usize = 168;
     let mut info = [0_u8; BYTES];
     let mut length = BYTES as libc::socklen_t;
     // SAFETY: the socket is open as long as it is borrowed, and the kernel writes no more than `length`
@@ -150,7 +156,17 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
         segments_sent: u32_at(156),
         segments_again: u32_at(100),
         bytes_again: u64_at(208),
+        least_rtt: least_rtt(u32_at(148)),
+        rate: u64_at(160),
+        // The lowest bit says that there was not.
+        is_busy: info[7] & 1 == 0,
     })
+}
+
+/// The kernel says all ones before it knows.
+#[cfg(target_os = "linux")]
+fn least_rtt(micros: u32) -> Duration {
+    if micros == u32::MAX { Duration::ZERO } else { Duration::from_micros(micros.into()) }
 }
 
 #[cfg(all(unix, not(target_os = "linux")))]
@@ -184,6 +200,7 @@ mod tests {
         assert_eq!((after.segments_again, after.bytes_again), (0, 0), "nothing is lost here");
         assert!((1..=50).contains(&after.rtt.as_micros()) || after.rtt < after.usual, "{after:?}");
         assert!((500..=65_535).contains(&after.segment), "{after:?}");
+        assert!(after.rate > 0 && after.least_rtt <= after.rtt * 2, "{after:?}");
         assert!(after.packet > after.segment && after.usual > Duration::ZERO, "{after:?}");
         assert_eq!(tcp_state(std::io::stdin().as_fd()), None, "no TCP connection");
     }

@@ -60,7 +60,9 @@ impl State<'_> {
             return None;
         }
         let late_may_go = path.with_transport <= limit;
-        let may_queue = |lane: &Lane| lane.deadline.is_none() || takes_live(path, silent, waits);
+        let in_order = path.forecast.is_some_and(|forecast| forecast.in_order);
+        let may_queue =
+            |lane: &Lane| lane.deadline.is_none() && !in_order || takes_live(path, silent, waits);
         let now = Instant::now();
         let is_late = |due| Schedule::late_at(due, path.rtt).is_some_and(|late_at| late_at <= now);
         let candidate = |(lane, queue): (usize, &Lane)| {
@@ -115,7 +117,7 @@ impl State<'_> {
         let (priority, late) = (next.priority, next.late);
         let due = ready.due;
         let deadline = self.lanes[lane].deadline.filter(|_| due.live).map(|after| due.at + after);
-        self.look_again |= deadline.is_some();
+        self.look_again |= self.lanes.iter().any(|lane| lane.deadline.is_some());
         Some(OutgoingFrame {
             header,
             body: ready.content.body,

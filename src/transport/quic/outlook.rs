@@ -138,6 +138,7 @@ impl Outlook {
             rate: self.rate,
             least_rtt: self.least.get(),
             is_busy: self.busy > 0.5,
+            in_order: false,
         }
     }
 

@@ -212,6 +212,9 @@ mod tests {
         segments_sent: 10,
         segments_again: 0,
         bytes_again: 0,
+        least_rtt: Duration::from_millis(30),
+        rate: 0,
+        is_busy: false,
     };
 
     #[test]

@@ -13,6 +13,7 @@ use super::alive::{self, Watched};
 use super::connect::{Connector, with_alpn};
 use super::counted::Counted;
 use super::link::{self, Blame, Ending, Outgoing};
+use super::pace::{Pace, Paced};
 use super::reader::RecordReader;
 use super::underway::Underway;
 use super::{Classify, TcpOptions};
@@ -77,7 +78,9 @@ impl TcpDial {
         let watched = Watched::new(connector, &stream);
         let socket = path::handle(&stream);
         let written = connector.written.clone();
-        let path = path::watch_all(socket.as_ref(), written.clone(), connector.ended.clone());
+        let pace = Arc::new(Pace::new(written.clone()));
+        let (ended, paced) = (connector.ended.clone(), Paced::new(&pace, socket.as_ref()));
+        let path = path::watch_all(socket.as_ref(), written.clone(), ended, pace);
         let dead = async move {
             let cause = alive::until_dead(watched).await;
             drop(socket);
@@ -101,7 +104,8 @@ impl TcpDial {
         };
         match transport {
             Transport::TcpPerFrame => {
-                let outgoing = Outgoing { messages: outgoing_messages, frames: None, session };
+                let outgoing =
+                    Outgoing { messages: outgoing_messages, frames: None, paced, session };
                 let pool = per_frame::Pool::new(
                     connector.clone(),
                     &self.tls,
@@ -115,7 +119,7 @@ impl TcpDial {
             }
             _ => {
                 let frames = Some(outgoing_frames);
-                let outgoing = Outgoing { messages: outgoing_messages, frames, session };
+                let outgoing = Outgoing { messages: outgoing_messages, frames, paced, session };
                 let beside = link::nothing;
                 let run = link::run(stream, stall, keeper, outgoing, blame, read, beside, dead);
                 tokio::spawn(run.instrument(span));

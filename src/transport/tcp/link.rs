@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
+use super::pace::Paced;
 use super::reader::{ReadError, RecordReader};
 use super::writer::{Closing, Outbox, RecordWriter, SessionId, dropped};
 use super::{Classify, settings};
@@ -79,6 +80,7 @@ pub(super) fn abandoned() -> Ending {
 pub(super) struct Outgoing {
     pub(super) messages: mpsc::Receiver<Message>,
     pub(super) frames: Option<mpsc::Receiver<OutgoingFrame>>,
+    pub(super) paced: Paced,
     pub(super) session: watch::Sender<Option<SessionId>>,
 }
 
@@ -108,8 +110,8 @@ pub(super) async fn run<S, B: Beside>(
     let mut reader = RecordReader::new(input, stall);
     let mut writer = RecordWriter::new(output);
     let (close, closing) = oneshot::channel();
-    let Outgoing { messages, frames, session } = outgoing;
-    let outbox = Outbox { messages, frames, closing, session };
+    let Outgoing { messages, frames, paced, session } = outgoing;
+    let outbox = Outbox { messages, frames, paced, closing, session };
 
     let ending = {
         let mut reading = std::pin::pin!(read(&mut reader));

@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use super::intake::{self, Taken};
 use super::link::{self, Blame, Ending, Outgoing, abandoned};
+use super::pace::Paced;
 use super::path;
 use super::per_frame::{self, OpenSession, Registered, Sessions};
 use super::reader::RecordReader;
@@ -235,7 +236,8 @@ impl Server {
         let blamed = blame.clone();
         let incoming = Incoming { server: self.clone(), session, blame: blamed, _alive: alive };
         let (session_name, _) = watch::channel(None);
-        let outgoing = Outgoing { messages: outgoing, frames: None, session: session_name };
+        let paced = Paced::default();
+        let outgoing = Outgoing { messages: outgoing, frames: None, paced, session: session_name };
         let read = async move |reader: &mut RecordReader<_>| {
             tokio::select! {
                 ending = incoming.read(reader) => ending,

@@ -7,7 +7,7 @@
 //! What TCP cannot do is let a frame overtake a lost packet of another.
 //!
 //! `connect`, `dial` and `listener` open connections, `counted` tells whether one moves, `path` what the kernel knows of it, `gulps` makes few system
-//! calls of many reads, `link` runs one, `writer` and `reader` move its records,
+//! calls of many reads, `pace` keeps live frames from queueing, `link` runs one, `writer` and `reader` move its records,
 //! `intake` decides on frames that arrive, `per_frame` is what `tcp-per-frame` adds, and `underway` has
 //! what the session hears of its frames.
 
@@ -19,6 +19,7 @@ mod gulps;
 mod intake;
 mod link;
 mod listener;
+mod pace;
 mod path;
 mod per_frame;
 mod reader;

@@ -2,8 +2,9 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::pace::Pace;
 use super::socket::Stream;
 use crate::transport::kernel::{TcpState, tcp_state};
 use crate::transport::{PathStats, PathWatch};
@@ -48,15 +49,17 @@ pub(super) fn watch(socket: Option<&Arc<OwnedFd>>) -> PathWatch {
 }
 
 /// The same for a sender, which has connections for single frames beside it: `written` counts the bytes written to
-/// all of them, and `ended` what they have sent.
+/// all of them, `ended` what they have sent, and `pace` knows which frames have not left.
 pub(super) fn watch_all(
     socket: Option<&Arc<OwnedFd>>,
     written: Arc<AtomicU64>,
     ended: Arc<Ended>,
+    pace: Arc<Pace>,
 ) -> PathWatch {
     let kernel = Kernel::new(socket);
     let (before, written_before) = (ended.sums(), written.load(Ordering::Relaxed));
-    PathWatch::new(move || {
+    let drained = pace.drained.clone();
+    let watch = PathWatch::new(move || {
         let (path, sums) = (kernel.look(), ended.sums());
         let bytes = written.load(Ordering::Relaxed).saturating_sub(written_before);
         PathStats {
@@ -64,9 +67,11 @@ pub(super) fn watch_all(
             packets_lost: path.packets_lost + (sums.again - before.again),
             moved: Some(bytes),
             bytes_sent: bytes + path.bytes_sent + (sums.bytes_again - before.bytes_again),
+            forecast: pace.forecast(&kernel.last()),
             ..path
         }
-    })
+    });
+    watch.with_notice(drained)
 }
 
 /// One connection, as the kernel sees it.
@@ -84,8 +89,7 @@ impl Kernel {
     /// what is on its way. Of the bytes it has those that were sent again.
     fn look(&self) -> PathStats {
         let now = self.socket.upgrade().and_then(|socket| tcp_state(socket.as_fd()));
-        // One copy of another: a panic elsewhere cannot have left half of it.
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.lock();
         *last = now.unwrap_or(*last);
         PathStats {
             rtt: last.rtt,
@@ -94,5 +98,15 @@ impl Kernel {
             bytes_sent: last.bytes_again,
             ..PathStats::default()
         }
+    }
+
+    /// What the last look has found.
+    fn last(&self) -> TcpState {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TcpState> {
+        // One copy of another: a panic elsewhere cannot have left half of it.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -57,6 +57,12 @@ pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// 100 us, which is enough to be scheduled in.
 pub(super) const NOT_SENT_LOWAT: u32 = 256 * 1024;
 
+/// How soon at the least it is looked again whether what waits in front of a live frame has left: less than what may
+/// wait then takes to leave. And how soon at the latest: a path that falls silent does not end the looking.
+pub(super) const ROOM_LOOK: Duration = Duration::from_millis(1);
+/// See [`ROOM_LOOK`].
+pub(super) const LONGEST_ROOM_LOOK: Duration = Duration::from_millis(20);
+
 /// How often a sender asks the kernel whether a connection is still acknowledged: a few microseconds each.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::pace::Paced;
 use super::settings::{BATCH_BYTES, COPIED_BODY_BYTES, TLS_RECORD_BYTES, TURN_BYTES};
 use crate::transport::{FRAME_QUEUE, OutgoingFrame};
 use crate::wire::{CloseCode, Message, SESSION_ID_BYTES, record};
@@ -22,6 +23,8 @@ pub(super) struct Outbox {
     pub(super) messages: mpsc::Receiver<Message>,
     /// Frames, where they go over this connection.
     pub(super) frames: Option<mpsc::Receiver<OutgoingFrame>>,
+    /// Keeps frames with a deadline from queueing.
+    pub(super) paced: Paced,
     /// Asks for everything queued to be written, then a close record.
     pub(super) closing: oneshot::Receiver<Closing>,
     /// Told the session's name.
@@ -59,6 +62,7 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
                 }
             }
             self.flush().await?;
+            outbox.paced.flushed();
             match closing {
                 Some(closing) => break closing,
                 None if waiting.is_empty() => {
@@ -91,9 +95,10 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
             any = true;
         }
         if let Some(frames) = &mut outbox.frames {
-            waiting.take_from(frames);
+            waiting.take_from(frames, &mut outbox.paced);
         }
         if let Some(frame) = waiting.next() {
+            outbox.paced.begin(&frame);
             self.put_frame(frame).await?;
             any = true;
         }
@@ -188,7 +193,7 @@ async fn wait<W: AsyncWrite + Unpin>(
     waiting: &mut Waiting,
     writer: &mut RecordWriter<W>,
 ) -> Option<Closing> {
-    let Outbox { messages, frames, closing, session } = outbox;
+    let Outbox { messages, frames, paced, closing, session } = outbox;
     tokio::select! {
         biased;
         closing = closing => Some(closing.unwrap_or_else(|_| dropped())),
@@ -197,9 +202,11 @@ async fn wait<W: AsyncWrite + Unpin>(
             None
         }
         Some(frame) = next_frame(frames) => {
+            paced.took(&frame);
             waiting.frames.push(frame);
             None
         }
+        () = paced.tell_room() => None,
     }
 }
 
@@ -229,9 +236,10 @@ impl Waiting {
         self.frames.is_empty()
     }
 
-    fn take_from(&mut self, queue: &mut mpsc::Receiver<OutgoingFrame>) {
+    fn take_from(&mut self, queue: &mut mpsc::Receiver<OutgoingFrame>, paced: &mut Paced) {
         while self.frames.len() < FRAME_QUEUE {
             let Ok(frame) = queue.try_recv() else { return };
+            paced.took(&frame);
             self.frames.push(frame);
         }
     }

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::TcpDial;
+use super::super::pace::Paced;
 use super::super::reader::RecordReader;
 use super::super::settings::CONNECTION_BYTES;
 use super::super::writer::{Outbox, RecordWriter};
@@ -119,7 +120,8 @@ async fn through_a_pipe(pipe: usize, frames: Vec<OutgoingFrame>) -> Vec<(u64, by
     }
     close.send((CloseCode::Done, String::new())).unwrap();
     let (session, _) = watch::channel(None);
-    let outbox = Outbox { messages, frames: Some(queued), closing, session };
+    let paced = Paced::default();
+    let outbox = Outbox { messages, frames: Some(queued), paced, closing, session };
     let writing = tokio::spawn(async move { RecordWriter::new(input).run(outbox).await });
     let mut reader = RecordReader::new(output, Duration::from_secs(10));
     let mut got = Vec::new();

@@ -3,4 +3,4 @@
 mod ends;
 mod frames;
 mod hostile;
-mod support;
+pub(super) mod support;

@@ -200,7 +200,7 @@ pub(super) fn header(source: u8, sequence: u64, bytes: u64) -> FrameHeader {
     FrameHeader { source: SourceId(source), meta, repair: None }
 }
 
-pub(super) fn frame(source: u8, sequence: u64, length: usize) -> OutgoingFrame {
+pub(in crate::transport::tcp) fn frame(source: u8, sequence: u64, length: usize) -> OutgoingFrame {
     let header = header(source, sequence, length as u64);
     OutgoingFrame {
         header,
