@@ -1,8 +1,9 @@
 //! The erasure code: a body's repair shards, and a body from enough shards.
 
-use reed_solomon_simd::rate::{DefaultRateDecoder, RateDecoder};
-use reed_solomon_simd::{Error, ReedSolomonEncoder};
+use reed_solomon_simd::Error;
+use reed_solomon_simd::rate::{DefaultRateDecoder, DefaultRateEncoder, RateDecoder, RateEncoder};
 
+use super::encoding::EncodingEngine;
 use super::engine::ShortEngine;
 use super::{Plan, RepairError};
 
@@ -16,9 +17,10 @@ pub fn encode(body: &[u8], plan: &Plan) -> Result<Vec<u8>, RepairError> {
     if body.len() != plan.body_len() {
         return Err(RepairError::OtherBody { given: body.len(), planned: plan.body_len() });
     }
-    let mut encoder =
-        ReedSolomonEncoder::new(plan.data_shards(), plan.repair_shards(), plan.shard_len())
-            .map_err(code_failed)?;
+    let (data, repair) = (plan.data_shards(), plan.repair_shards());
+    let engine = EncodingEngine::default();
+    let mut encoder = DefaultRateEncoder::new(data, repair, plan.shard_len(), engine, None)
+        .map_err(code_failed)?;
     let whole = body.chunks_exact(plan.shard_len());
     let rest = whole.remainder();
     for shard in whole {

@@ -27,6 +27,7 @@ mod assembly;
 mod chance;
 mod code;
 mod decide;
+mod encoding;
 mod engine;
 mod loss;
 mod mode;
