@@ -13,6 +13,7 @@ mod session;
 mod source_thread;
 mod sources;
 mod trial;
+mod turns;
 mod work;
 
 use std::net::SocketAddr;

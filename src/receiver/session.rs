@@ -17,6 +17,7 @@ use super::room::RoomState;
 use super::server::Server;
 use super::sources::Unopened;
 use super::trial;
+use super::turns::Turns;
 use super::work::{
     Admitted, Afterwards, Done, Question, Reply, Settled, SourceThread, Task, Ticket, Work,
     refusal_code,
@@ -263,6 +264,7 @@ struct Lane {
     /// The sender, and its run of the source.
     from: Arc<Opener>,
     ended: bool,
+    turns: Turns,
     /// Its place at what is shown of the source.
     seat: Seat,
 }
@@ -326,7 +328,8 @@ impl<'a> ReceiverSession<'a> {
         let lane = |(place, (thread, from)): (usize, &(SourceThread, Arc<Opener>))| {
             let name = SourceName::parse(&joint.name(place)).ok()?;
             let seat = Seat::take(server.sources.panel(&name, from), &link.peer, &link.path);
-            Some(Lane { thread: thread.clone(), from: from.clone(), ended: false, seat })
+            let turns = Turns::default();
+            Some(Lane { thread: thread.clone(), from: from.clone(), ended: false, turns, seat })
         };
         let lanes = joint.sources.iter().enumerate().filter_map(lane).collect();
         Ok(Self::new(joint, lanes, link, server))
@@ -371,7 +374,9 @@ impl<'a> ReceiverSession<'a> {
                 State::Left(since) => Some(since.max(self.heard) + LEFT_PATIENCE),
             };
             // Empty frames take none of the memory budget, so frames are counted as well.
-            let takes_more = self.outbox.len() + self.looking_up + self.noting < MAX_BACKLOG
+            let early: usize = self.lanes.iter().map(|lane| lane.turns.waiting()).sum();
+            let takes_more = self.outbox.len() + self.looking_up + self.noting + early
+                < MAX_BACKLOG
                 && self.storing < self.server.max_storing();
             let patience = self.patience();
             if self.failed {
@@ -512,7 +517,8 @@ impl<'a> ReceiverSession<'a> {
                 Ok(())
             }
             Arrival::Message(Message::Offer(offer), claim) => {
-                let from = self.lane(offer.source)?.from.clone();
+                let lane = self.lane(offer.source)?;
+                let (from, turn) = (lane.from.clone(), lane.turns.take());
                 self.looking_up += 1;
                 let question = Question {
                     from,
@@ -520,6 +526,7 @@ impl<'a> ReceiverSession<'a> {
                     replace: self.joint.overwrite,
                     listening: self.listening.clone(),
                     ticket: Ticket::new(&self.reply, Task::Offer),
+                    turn,
                     was_read: false,
                     offer,
                 };
@@ -651,11 +658,13 @@ impl<'a> ReceiverSession<'a> {
                 self.noting -= 1;
                 self.outbox.extend(told);
             }
-            Done::Answered { answer, stored, expired } => {
+            Done::Answered { answer, turn, stored, expired } => {
                 self.looking_up -= 1;
                 self.say_expired(&answer, expired);
                 self.joint.stored_before(usize::from(answer.source.0), stored);
-                self.outbox.push_back(Message::Answer(answer));
+                let lane = self.lanes.get_mut(usize::from(answer.source.0));
+                let next = lane.map(|lane| lane.turns.found(turn, answer)).unwrap_or_default();
+                self.outbox.extend(next.into_iter().map(Message::Answer));
             }
             Done::Stored { source, at, frames } => {
                 self.storing -= frames.len();
@@ -733,7 +742,10 @@ async fn open_all(
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
                 let seat = Seat::take(sources.panel(&name, &from), &peer, &path);
-                (place, (Lane { thread, from, ended: false, seat }, admitted))
+                (
+                    place,
+                    (Lane { thread, from, ended: false, turns: Turns::default(), seat }, admitted),
+                )
             })
         });
     }

@@ -178,7 +178,8 @@ fn answer(
         let is_stored = |verdict: &&Verdict| **verdict == Verdict::Stored;
         let stored = verdicts.iter().filter(is_stored).count() as u64;
         let answer = Answer::new(question.offer.source, verdicts);
-        let _ = question.ticket.done().send(Done::Answered { answer, stored, expired });
+        let turn = question.turn;
+        let _ = question.ticket.done().send(Done::Answered { answer, turn, stored, expired });
     } else {
         question.ticket.done();
     }

@@ -54,6 +54,7 @@ fn question(sources: u64, reply: &mpsc::UnboundedSender<Done>, listens: bool) ->
         replace: false,
         listening: Arc::new(AtomicBool::new(listens)),
         ticket: Ticket::new(reply, Task::Offer),
+        turn: 0,
         was_read: false,
     }))
 }

@@ -69,6 +69,8 @@ pub(super) struct Question {
     /// Whether anybody waits for the answer: to find it can mean to hash many files.
     pub(super) listening: Arc<AtomicBool>,
     pub(super) ticket: Ticket,
+    /// Its turn among the offers of its source in this session.
+    pub(super) turn: u64,
     /// True once the files that it asks about were read: what is still not known then has changed since, and
     /// is read by the source's own thread.
     pub(super) was_read: bool,
@@ -87,6 +89,8 @@ pub(super) enum Done {
     },
     Answered {
         answer: Answer,
+        /// That of its question.
+        turn: u64,
         stored: u64,
         /// How many of these have been removed since because they were old enough.
         expired: u64,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::support::{Place, Receiver};
+use crate::support::{Place, Receiver, frame};
 
 const WITH_RECEIPTS: [&str; 3] = ["quic", "tcp", "tcp-per-frame"];
 
@@ -122,6 +122,29 @@ fn a_receiver_that_was_started_again_is_noticed_at_once() {
     // Half of the time after which silence alone would be taken for the end of the connection.
     let limit = framelane::transport::quic::settings::IDLE_TIMEOUT / 2;
     assert!(started.elapsed() < limit, "it took {:?} to go on", started.elapsed());
+}
+
+/// An answer for which files have to be read is found later than the one behind it, and must not be taken for that.
+#[test]
+fn what_has_to_be_read_again_is_not_taken_for_what_is_new() {
+    const EACH: u64 = 64;
+    let place = Place::new();
+    place.frames("visible", EACH, 300_000);
+    let receiver = Receiver::start(&place, &[]);
+    receiver.send(&["visible"], &[]).expect(0);
+    // Somebody has been at the stored files, so what they hold has to be looked at.
+    for number in 0..EACH {
+        let path = place.store().join(format!("visible/{number}.bin"));
+        let file = fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now()).unwrap();
+    }
+    // As many frames as are in an offer with hashes, so that one answer fits the other offer.
+    for number in EACH..3 * EACH {
+        place.file(format!("visible/{number}.bin"), &frame("visible", number, 500));
+    }
+    let sent = receiver.send(&["visible"], &["--checksum"]).expect(0);
+    sent.prints(&format!("sent {}, stored {} ({EACH} before)", 2 * EACH, 3 * EACH));
+    place.assert_stored("visible");
 }
 
 /// Not a test that can fail for its time: a measurement, to be run by hand with
