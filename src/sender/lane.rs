@@ -17,7 +17,7 @@ use super::options::SendOptions;
 use super::schedule::{Due, Schedule};
 use super::tend::lose;
 use super::weight::Weight;
-use super::worker::{self, Done, Work};
+use super::worker::{self, Described, Done, Work};
 use crate::frame::{DropReason, Sequence, UnixNanos};
 use crate::source::{Content, Dropped, Source, SourceError};
 use crate::transport::PathStats;
@@ -79,6 +79,7 @@ struct Offered {
     sequence: Sequence,
     bytes: u64,
     hashed: bool,
+    captured: Option<UnixNanos>,
 }
 
 /// Bytes that a run has unconfirmed at most, whatever the receiver lets it. Nearly all of them can be
@@ -469,16 +470,22 @@ impl Lane {
         Vec::new()
     }
 
-    fn offer(&mut self, mut entries: Vec<OfferEntry>, ledger: &Ledger) -> Vec<Message> {
-        // The source knows places, the receiver sequences.
-        entries.iter_mut().for_each(|entry| entry.sequence = ledger.sequence(entry.sequence));
-        let offered = |entry: &OfferEntry| Offered {
-            sequence: ledger.place(entry.sequence).unwrap_or_default(),
+    fn offer(&mut self, described: Vec<Described>, ledger: &Ledger) -> Vec<Message> {
+        let offered = described.iter().map(|Described { entry, captured }| Offered {
+            sequence: entry.sequence,
             bytes: entry.bytes,
             hashed: entry.hash.is_some(),
-        };
-        let offers = Offer::batches(self.id, entries);
-        self.offered.extend(offers.iter().map(|offer| offer.entries.iter().map(offered).collect()));
+            captured: *captured,
+        });
+        let mut offered: VecDeque<Offered> = offered.collect();
+        // The source knows places, the receiver sequences.
+        let entries = described.into_iter().map(|Described { entry, .. }| {
+            let sequence = ledger.sequence(entry.sequence);
+            OfferEntry { sequence, ..entry }
+        });
+        let offers = Offer::batches(self.id, entries.collect());
+        let parts = offers.iter().map(|offer| offered.drain(..offer.entries.len()).collect());
+        self.offered.extend(parts);
         offers.into_iter().map(Message::Offer).collect()
     }
 

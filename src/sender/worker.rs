@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::frame::Sequence;
+use crate::frame::{Sequence, UnixNanos};
 use crate::source::{Content, Source, SourceError};
 use crate::wire::OfferEntry;
 
@@ -19,11 +19,19 @@ pub(super) enum Work {
     Read { sequence: Sequence, limit: u64 },
 }
 
+/// A frame that can be offered.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) entry: OfferEntry,
+    /// When it was captured, where that is known.
+    pub(super) captured: Option<UnixNanos>,
+}
+
 /// What came of it.
 #[derive(Debug)]
 pub(super) enum Done {
     /// The frames that could be looked up, and those that could not.
-    Described { offers: Vec<OfferEntry>, failed: Vec<(Sequence, SourceError)> },
+    Described { offers: Vec<Described>, failed: Vec<(Sequence, SourceError)> },
     /// A frame.
     Read { sequence: Sequence, content: Content },
     /// A frame that could not be read.
@@ -108,7 +116,7 @@ fn describe(
     Some(Done::Described { offers, failed })
 }
 
-fn offer(source: &dyn Source, sequence: Sequence, hash: bool) -> Result<OfferEntry, SourceError> {
+fn offer(source: &dyn Source, sequence: Sequence, hash: bool) -> Result<Described, SourceError> {
     let (description, hash) = if hash {
         let (description, hash) = source.hash(sequence)?;
         (description, Some(hash))
@@ -117,6 +125,7 @@ fn offer(source: &dyn Source, sequence: Sequence, hash: bool) -> Result<OfferEnt
     };
     // A time that says nothing of the content is left out, and the receiver asks for the hash.
     let modified = description.telling_time();
+    let captured = description.captured.map(|captured| captured.at);
     let (name, bytes) = (description.name, description.bytes);
-    Ok(OfferEntry { sequence, name, bytes, modified, hash })
+    Ok(Described { entry: OfferEntry { sequence, name, bytes, modified, hash }, captured })
 }

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::super::ledger::{Ledger, Loss};
 use super::super::schedule::Schedule;
+use super::super::tend::too_late;
 use super::{Confirmed, Lane, MOST_STALE, Nonsense, Offered, REFUSED_PAUSE, Wanted, refused};
-use crate::frame::{DropReason, Sequence, quoted};
+use crate::frame::{DropReason, Sequence, UnixNanos, quoted};
 use crate::source::Fate;
 use crate::wire::{Answer, Noted, Receipts, Refusal, RefusalCode, Totals, Verdict};
 
@@ -34,8 +35,11 @@ impl Lane {
         }
         let verdicts =
             answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
-        for (verdict, Offered { sequence, bytes, hashed }) in verdicts.zip(offered) {
+        for (verdict, Offered { sequence, bytes, hashed, captured }) in verdicts.zip(offered) {
             match verdict {
+                Verdict::Wanted if self.was_late_before(sequence, captured) => {
+                    self.lose(sequence, too_late(captured), ledger);
+                }
                 Verdict::Wanted => {
                     let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
                     self.is_live |= due.is_some_and(|due| due.live);
@@ -58,6 +62,15 @@ impl Lane {
             }
         }
         Ok(())
+    }
+
+    /// Whether a frame that a source which goes on had before the run began, a file of a watched folder, is older than
+    /// its deadline lets it be.
+    fn was_late_before(&self, sequence: Sequence, captured: Option<UnixNanos>) -> bool {
+        let Some((deadline, captured)) = self.deadline.zip(captured) else { return false };
+        let age = UnixNanos::now().nanos_since(captured);
+        let is_old = self.source.goes_on() && self.source.arrival(sequence).is_none();
+        is_old && age > deadline.as_nanos() as i128
     }
 
     /// Frames that the receiver has stored: those of them that were not known to be.

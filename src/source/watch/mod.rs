@@ -53,6 +53,9 @@ pub struct Watched {
     name: SourceName,
     /// What was there at the start.
     old: Folder,
+    /// How many of those that were found since were there as well, and whole, but so young that they might have been
+    /// written still.
+    young: u64,
     frames: Growing,
     seen: Arc<Mutex<Seen>>,
     stop: Stop,
@@ -80,11 +83,12 @@ impl Watched {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (watcher, old) =
             Watcher::begin(&name, path, options, frames.clone(), stop.clone(), seen.clone())?;
+        let young = frames.extent().frames;
         std::thread::Builder::new()
             .name(format!("source {name}"))
             .spawn(move || watcher.run())
             .map_err(fault)?;
-        Ok(Self { name, old, frames, seen, stop })
+        Ok(Self { name, old, young, frames, seen, stop })
     }
 
     /// What was in the folder at the start.
@@ -155,7 +159,9 @@ impl Source for Watched {
     }
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {
-        let entry = self.frames.entry(self.appeared(sequence)?);
+        // What was there may have been sent before.
+        let place = self.appeared(sequence).filter(|place| place.0 >= self.young)?;
+        let entry = self.frames.entry(place);
         Some(entry.map_or_else(Instant::now, |entry| entry.arrival))
     }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::*;
-use crate::frame::Clock;
+use crate::frame::{Clock, UnixNanos};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -95,14 +95,19 @@ fn what_was_there_before_comes_first_and_is_not_new() {
     fs::write(path("fresh.png"), png(2, 10)).unwrap();
     let source = watch(folder.path());
     assert_eq!(labels(&source, 3), ["9.png", "10.png", "fresh.png"]);
-    assert!(source.arrival(Sequence(1)).is_none() && source.arrival(Sequence(2)).is_some());
+    assert!(source.arrival(Sequence(1)).is_none() && source.arrival(Sequence(2)).is_none());
+    let captured = source.describe(Sequence(2)).unwrap().captured.unwrap();
+    assert!(captured.at <= UnixNanos::now(), "{captured:?}");
     source.read(Sequence(0), u64::MAX).unwrap();
     // Touched, with and without an end of writing; moved away and back.
     File::options().append(true).open(path("9.png")).unwrap();
     File::options().append(true).open(path("fresh.png")).unwrap();
     fs::rename(path("fresh.png"), path("away.tmp")).unwrap();
     fs::rename(path("away.tmp"), path("fresh.png")).unwrap();
-    assert_frames(&source, folder.path(), &["9.png", "10.png", "fresh.png"]);
+    // It has come since.
+    fs::write(path("next.png"), png(3, 10)).unwrap();
+    assert_frames(&source, folder.path(), &["9.png", "10.png", "fresh.png", "next.png"]);
+    assert!(source.arrival(Sequence(3)).is_some());
 }
 
 /// The labels of all frames, once the source has said that there are no more.

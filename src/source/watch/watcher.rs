@@ -59,6 +59,8 @@ pub(super) struct Watcher {
     /// Events have come since the folder was looked at.
     heard: bool,
     told_of_folders: bool,
+    /// What is found now was there before.
+    begins: bool,
 }
 
 /// A file that is not complete.
@@ -104,6 +106,7 @@ impl Watcher {
             polled: Instant::now(),
             heard: false,
             told_of_folders: false,
+            begins: true,
         };
         watcher.attach().map_err(fault)?;
         let (old, fresh) = Folder::for_watching(source.clone(), root, &watcher.options.folder)?;
@@ -113,6 +116,7 @@ impl Watcher {
         for path in fresh {
             watcher.look(path, false);
         }
+        watcher.begins = false;
         Ok((watcher, old))
     }
 
@@ -457,13 +461,15 @@ impl Watcher {
     }
 
     fn frame(&mut self, path: &[u8], absolute: PathBuf, body: Bytes, metadata: &Metadata) {
-        let arrival = Instant::now();
+        // What was there at the start is as old as it says.
+        let age = if self.begins { age(metadata).unwrap_or_default() } else { Duration::ZERO };
+        let (arrival, complete) = (Instant::now(), SystemTime::now());
         let hash = blake3::hash(&body);
         let known = self.seen().content(path, &hash);
         if known == Known::Yes {
             return;
         }
-        let at = self.stamps.take(SystemTime::now());
+        let at = self.stamps.take(complete.checked_sub(age).unwrap_or(complete));
         let name = match known {
             Known::Changed => with_stamp(path, &stamp::name(at)),
             Known::No | Known::Yes => path.to_vec(),
@@ -506,8 +512,12 @@ fn with_stamp(path: &[u8], stamp: &str) -> Vec<u8> {
 
 /// Whether a file has been as it is for this long, by its own time.
 fn has_been(metadata: &Metadata, time: Duration) -> bool {
-    let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-    age.is_some_and(|age| age >= time)
+    age(metadata).is_some_and(|age| age >= time)
+}
+
+/// How long ago a file was changed, by its own time.
+fn age(metadata: &Metadata) -> Option<Duration> {
+    metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok())
 }
 
 #[cfg(test)]
