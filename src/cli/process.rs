@@ -147,6 +147,21 @@ pub(super) fn return_memory() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn return_memory() {}
 
+/// Has all threads of a sender take memory from the same two places. The C library of GNU would give each thread one of its
+/// own, and keep in each what an outage has had waiting there: a sender of two cameras has a dozen threads, and
+/// hardly ever two that ask at the same time.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "nothing safe sets it, short of another allocator")]
+pub(super) fn share_memory() {
+    // SAFETY: it sets a number of the allocator, under the allocator's own lock.
+    if unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) } != 1 {
+        tracing::debug!("the allocator keeps its own way with threads");
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn share_memory() {}
+
 fn tell_file_limit(limit: Option<u64>) {
     if let Some(limit) = limit.filter(|limit| *limit < ENOUGH_FILES) {
         tracing::warn!(

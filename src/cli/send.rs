@@ -17,8 +17,8 @@ use super::sources::{
 };
 use super::trust::TrustArgs;
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, run_to_end, sources,
-    trust,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, process, run_to_end,
+    sources, trust,
 };
 use crate::congestion::Congestion;
 use crate::door::{Sender, SenderBuilder, StartError};
@@ -183,6 +183,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     check_congestion(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
     args.spool.check(&args.sources, &args.growing)?;
+    process::share_memory();
     run_to_end(drive(args, talk))?
 }
 
