@@ -1,7 +1,7 @@
 #!/bin/sh
-# Hundreds of kills (SIGKILL) at random moments while cameras go on: of senders of a pipe, of one with a deadline and of a
-# watched folder, of a program that pushes frames, and of the receiver, which stays away for a while now and then. Each
-# frame that was captured is stored or declared in the end, at both ends.
+# Hundreds of kills (SIGKILL) at random moments while cameras go on: of senders with a spool, of two commands and two
+# watched folders, one of each with a deadline; of a program that pushes frames; and of the receiver, which stays away for a
+# while now and then. Each frame that was captured is stored or declared in the end, at both ends.
 #
 #     tests/crash/live.sh [KILLS [SEED]]
 #

@@ -107,9 +107,9 @@ async fn a_program_that_pushes() {
     assert!(report.is_complete(), "{report:?}");
 }
 
-/// Writes files into the watched folder until it is told to end; how many.
-fn writing(place: &Place, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
-    let (folder, stop) = (place.path("watched"), stop.clone());
+/// Writes files into a watched folder until it is told to end; how many.
+fn writing(place: &Place, folder: &str, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<u64> {
+    let (folder, stop) = (place.path(folder), stop.clone());
     fs::create_dir_all(&folder).unwrap();
     std::thread::spawn(move || {
         let mut number = 0;
@@ -132,7 +132,7 @@ fn write_one(folder: &std::path::Path, number: u64) {
 fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
     let place = Place::new();
     let stop = Arc::new(AtomicBool::new(false));
-    let writer = writing(&place, &stop);
+    let (writer, hasty) = (writing(&place, "watched", &stop), writing(&place, "hasty", &stop));
     let mut receiver = Some(Receiver::start(&place, &[]));
     let address = receiver.as_ref().unwrap().address().to_string();
     place.identity("sender");
@@ -150,12 +150,15 @@ fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
             "spool",
             "--live",
             "live=300ms",
+            "--live",
+            "hasty=300ms",
             "--watch",
             "--drain",
             "60s",
             "--retry-for",
             "60s",
             "watched=./watched",
+            "hasty=./hasty",
             &sources[0],
             &sources[1],
             "--json",
@@ -188,7 +191,7 @@ fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    let mut written = writer.join().unwrap();
+    let (mut written, hasty) = (writer.join().unwrap(), hasty.join().unwrap());
     // One more file, which only the last sender can have sent: it goes on when it is told to end.
     write_one(&place.path("watched"), written);
     written += 1;
@@ -208,11 +211,11 @@ fn run_once(random: &mut StdRng, kills: u64, sums: &mut Sums) {
         assert_eq!(ends, (count("stored") + dropped, 0), "{source}");
     }
     receiver.unwrap().interrupt().expect(130);
-    check(&place, written, sums);
+    check(&place, written, hasty, sums);
 }
 
 /// Everything is accounted for, at the store as well.
-fn check(place: &Place, written: u64, sums: &mut Sums) {
+fn check(place: &Place, written: u64, hasty: u64, sums: &mut Sums) {
     let found = place.run(&["verify", "store", "--json"]).expect(0).json();
     let mut captured_of = BTreeMap::new();
     for source in found["sources"].as_array().unwrap() {
@@ -239,7 +242,7 @@ fn check(place: &Place, written: u64, sums: &mut Sums) {
             let content = fs::read(path).unwrap();
             let whole = match name {
                 "pushed" => content.ends_with(b"x") && content.len() > 2_000,
-                "watched" => content.ends_with(b"y") && content.len() > 3_000,
+                "watched" | "hasty" => content.ends_with(b"y") && content.len() > 3_000,
                 _ => content.len() == 1_000 && content.iter().all(u8::is_ascii_digit),
             };
             assert!(whole, "{name}: {line}");
@@ -250,6 +253,9 @@ fn check(place: &Place, written: u64, sums: &mut Sums) {
         let file = place.store().join(format!("watched/{number}.bin"));
         assert!(file.exists(), "{} is not stored", file.display());
     }
+    // Those with a deadline are found again by each sender, so there are at least as many as were written.
+    let counted = captured_of["hasty"];
+    assert!(counted >= hasty, "{hasty} written, {counted} counted");
     // A program that was killed may have handed one over and not said so.
     let (pushed, captured) =
         (fs::read(place.path("pushed-log")).unwrap().len() as u64, captured_of["pushed"]);

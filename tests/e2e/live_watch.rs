@@ -141,3 +141,138 @@ fn folders_in_a_folder_arrive_with_their_names() {
     stop(sending, "sent 1, stored 5 (4 before)");
     place.run(&["verify", "store"]).expect(0).prints("complete");
 }
+
+/// The names of a source's stored frames.
+fn names(place: &Place, source: &str) -> Vec<String> {
+    let lines = place.manifest(source).into_iter();
+    let mut names: Vec<_> = lines.map(|line| line["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn with_a_deadline_what_is_too_old_at_the_start_is_declared_and_what_is_stored_is_no_drop() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    put_frames(&place, "visible", 0..2);
+    receiver.send(&["visible"], &[]).expect(0);
+    put_frames(&place, "visible", 2..5);
+    make_old(&place, "visible");
+    let args = ["--watch", "--live", "60s", "--spool", "spool"];
+    let first = receiver.sending(&["visible"], &args);
+    put_frames(&place, "visible", 5..7);
+    wait_until_stored(&place, "visible", 4);
+    first.signal(Signal::KILL);
+    first.finish();
+    // While nobody looks: one of an hour ago, and one that is younger, and too old as well.
+    put_frames(&place, "visible", 7..8);
+    make_old(&place, "visible");
+    put_frames(&place, "visible", 8..9);
+    let younger = fs::File::options().append(true).open(place.path("visible/8.bin")).unwrap();
+    younger.set_modified(SystemTime::now() - Duration::from_secs(4)).unwrap();
+    let args = ["--watch", "--live", "2s", "--spool", "spool", "--json"];
+    let second = receiver.sending(&["visible"], &args);
+    wait_until_declared(&place, 5);
+    // It is new when it is seen, whatever its writer takes for the time.
+    put_frames(&place, "visible", 9..10);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !place.store().join("visible/9.bin").exists() {
+        assert!(Instant::now() < deadline, "the new file does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    second.signal(Signal::TERM);
+    let report = second.finish().expect(0).json();
+    assert_eq!(report["sources"][0]["missing"], 0, "{report}");
+    assert_eq!(names(&place, "visible"), ["0.bin", "1.bin", "5.bin", "6.bin", "9.bin"]);
+    let found = place.run(&["verify", "store", "--json"]).expect(0).json();
+    assert_eq!(found["sources"][0]["account"]["state"], "complete", "{found}");
+    receiver.interrupt().expect(130);
+}
+
+/// Waits until so many frames are declared to be late in the store.
+fn wait_until_declared(place: &Place, frames: u64) {
+    let number = |value: &serde_json::Value| {
+        value.as_u64().or_else(|| value.as_str()?.parse().ok()).unwrap()
+    };
+    let declared = || {
+        let ledger = fs::read_to_string(place.store().join("visible/ledger.jsonl")).unwrap();
+        let lines = ledger.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let late = lines.filter(|line: &serde_json::Value| line["reason"] == "late");
+        let count = |line: serde_json::Value| {
+            let dropped = &line["dropped"];
+            number(&dropped["last"]) - number(&dropped["first"]) + 1
+        };
+        late.map(count).sum::<u64>()
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while declared() < frames {
+        assert!(Instant::now() < deadline, "{} of {frames} are declared", declared());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a sender of a folder of so many old files takes for it: the time until a new file is stored, and its memory
+/// beside the program.
+fn with_old_files(count: u32) -> (Duration, u64) {
+    let place = Place::new();
+    fs::create_dir(place.path("visible")).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(3_600);
+    // Links to one file: they cost next to nothing to make.
+    let mut one = place.file("visible/0.bin", b"an old frame");
+    for number in 1..count {
+        let name = place.path(format!("visible/{number}.bin"));
+        // A file system has a limit of links to one file.
+        if number % 30_000 == 0 {
+            fs::write(&name, b"an old frame").unwrap();
+            one = name;
+        } else {
+            fs::hard_link(&one, name).unwrap();
+        }
+        if number % 30_000 == 1 {
+            fs::File::options().append(true).open(&one).unwrap().set_modified(old).unwrap();
+        }
+    }
+    let receiver = Receiver::start(&place, &[]);
+    let began = Instant::now();
+    let sending = receiver.sending(&["visible"], &["--watch", "--live", "300ms", "--json"]);
+    let mut next = 0;
+    let deadline = Instant::now() + Duration::from_secs(600);
+    // A new file now and then, until one of them is in time: the first may come while the folder is listed.
+    while !fs::read_dir(place.store().join("visible")).is_ok_and(|found| {
+        found.flatten().any(|it| it.file_name().as_encoded_bytes().starts_with(b"new"))
+    }) {
+        assert!(Instant::now() < deadline, "no new file comes");
+        put(&place, "visible", &format!("new{next}.bin"), &frame("visible", next, 1_000));
+        next += 1;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let took = began.elapsed();
+    wait_until_declared(&place, u64::from(count));
+    let status = fs::read_to_string(format!("/proc/{}/status", sending.pid())).unwrap();
+    let own = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let own: u64 = own.split_whitespace().next().unwrap().parse().unwrap();
+    sending.signal(Signal::TERM);
+    let report = sending.finish().expect(0).json();
+    let late = report["sources"][0]["dropped"]["late"].as_u64().unwrap();
+    assert!(late >= u64::from(count), "{report}");
+    receiver.interrupt().expect(130);
+    place.run(&["verify", "store"]).expect(0).prints("complete, with");
+    println!("{count} old files: a new one is stored after {took:?}, {own} kB");
+    (took, own << 10)
+}
+
+#[test]
+fn a_folder_of_many_old_files_is_watched_in_bounded_time_and_memory() {
+    let (took, memory) = with_old_files(100_000);
+    assert!(took < Duration::from_secs(60), "{took:?}");
+    assert!(memory < 64 << 20, "{memory} bytes");
+}
+
+/// `cargo test --test e2e -- --ignored --nocapture a_million_old_files`
+#[test]
+#[ignore = "some minutes: it makes a million files"]
+fn a_million_old_files_are_watched_in_bounded_time_and_memory() {
+    let (took, memory) = with_old_files(1_000_000);
+    assert!(took < Duration::from_secs(300), "{took:?}");
+    assert!(memory < 300 << 20, "{memory} bytes");
+}

@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod cli;
+mod clock;
 mod crash;
 mod crash_live;
 mod demo;

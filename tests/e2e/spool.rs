@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Process, Receiver, Signal, wait_for_file};
+use crate::support::{Place, Process, Receiver, Signal, skipped, wait_for_file};
 
 /// The length of each frame, as `raw:` says it.
 const SIZE: &str = "40x25x1";
@@ -192,4 +193,79 @@ fn a_spool_that_cannot_be_used_is_explained() {
     place.frames("visible", 1, 100);
     second("other", "visible").expect(2).says("no source does");
     assert!(!place.path("other").exists());
+}
+
+/// Frames that a camera gives in an outage, far more than have room.
+const MANY: u8 = 200;
+
+/// A sender whose spool is a disk of its own that is full after a dozen frames, with memory for twenty more, and whose
+/// receiver is killed before it gives most of its frames; `None`, and a word about it, where this machine lets nobody
+/// make a namespace.
+fn sending_onto_a_full_disk(place: &Place, when_full: &str) -> Option<(Process, String)> {
+    let mount = "mount -t tmpfs -o size=100k tmpfs spool";
+    fs::create_dir(place.path("spool")).unwrap();
+    let possible = Command::new("unshare")
+        .args(["-Urm", "sh", "-c", mount])
+        .current_dir(place.path("."))
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !possible {
+        skipped("no small file system can be mounted here (unshare -Urm)");
+        return None;
+    }
+    place.file("first", &frames(0..5));
+    place.file("rest", &frames(5..MANY));
+    let receiver = Receiver::start(place, &[]);
+    let (address, pin) = (receiver.address().to_string(), place.pin("receiver"));
+    place.identity("sender");
+    let source = camera(
+        "cat first; while [ ! -e go ]; do sleep 0.02; done; cat rest; touch all; exec sleep 1000",
+    );
+    let args = ["send", &address, &source, "--certs", "sender", "--pin", &pin];
+    let more = ["--spool-memory", "20kB", "--when-full", when_full];
+    let send = place.command(&[&args[..], &SPOOL, &more].concat());
+    let mut command = Command::new("unshare");
+    command.args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\""), "sh"]);
+    command.arg(send.get_program()).args(send.get_args()).current_dir(place.path("."));
+    command.envs(send.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let sending = Process::start(command);
+    wait_until("five stored frames", || lines(place).len() == 5);
+    receiver.process().signal(Signal::KILL);
+    drop(receiver);
+    place.file("go", b"");
+    sending.stderr_line(|line| line.contains("frames stay in memory until").then_some(()));
+    Some((sending, address))
+}
+
+#[test]
+fn a_full_disk_under_the_spool_costs_nothing_where_the_source_can_wait() {
+    let place = Place::new();
+    let Some((sending, address)) = sending_onto_a_full_disk(&place, "wait") else { return };
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    wait_until("all frames", || lines(&place).len() == usize::from(MANY));
+    sending.signal(Signal::TERM);
+    sending.finish().expect(0).prints("missing 0");
+    let numbers: Vec<_> = (0..MANY).map(|number| (u64::from(number), number)).collect();
+    assert_eq!(stored(&place), numbers);
+    assert_eq!(account(&place)["dropped"], 0);
+    receiver.interrupt().expect(130);
+}
+
+#[test]
+fn a_full_disk_under_the_spool_costs_the_oldest_frames_where_that_is_asked_for() {
+    let place = Place::new();
+    let Some((sending, address)) = sending_onto_a_full_disk(&place, "drop-oldest") else { return };
+    wait_for_file(&place.path("all"));
+    let receiver = Receiver::start(&place, &["--listen", &address]);
+    wait_until("the last frame", || stored(&place).last().is_some_and(|last| last.1 == MANY - 1));
+    sending.signal(Signal::TERM);
+    sending.finish().expect(0).prints("(spool-full), missing 0");
+    let account = account(&place);
+    let dropped = account["dropped"].as_u64().unwrap();
+    let stored = stored(&place);
+    assert_eq!(stored.len() as u64 + dropped, u64::from(MANY), "{account}");
+    assert!((100..u64::from(MANY) - 8).contains(&dropped), "{account}");
+    assert_eq!(account["drops"][0]["reason"], "spool-full", "{account}");
+    assert!(stored.iter().all(|(sequence, number)| *sequence == u64::from(*number)), "{stored:?}");
+    receiver.interrupt().expect(130);
 }

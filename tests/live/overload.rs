@@ -59,8 +59,14 @@ impl Row {
     }
 }
 
-pub(crate) const ROWS: [Row; 10] = [
-    Row { is_usual: true, seconds: 9, ..Row::new("half, for a test", 2.0, 0.0) },
+pub(crate) const ROWS: [Row; 14] = [
+    Row {
+        is_usual: true,
+        outage: Some((4, 1)),
+        seconds: 9,
+        ..Row::new("half, 2 % loss, away for 1 s, for a test", 2.0, 0.02)
+    },
+    Row { is_usual: true, seconds: 7, ..Row::new("half, for a test", 2.0, 0.0).over_tcp() },
     Row::new("two thirds", 1.5, 0.0),
     Row::new("half", 2.0, 0.0),
     Row::new("half, 2 % loss", 2.0, 0.02),
@@ -69,7 +75,10 @@ pub(crate) const ROWS: [Row; 10] = [
     Row::new("half, away for 1 s", 2.0, 0.0).with_outage(1),
     Row::new("twice, away for 3 s", 0.5, 0.0).with_outage(3),
     Row::new("half, away for 10 s", 2.0, 0.0).with_outage(10),
+    Row::new("two thirds", 1.5, 0.0).over_tcp(),
     Row::new("half", 2.0, 0.0).over_tcp(),
+    Row::new("a third", 3.0, 0.0).over_tcp(),
+    Row::new("half, away for 1 s", 2.0, 0.0).with_outage(1).over_tcp(),
 ];
 
 /// What came of a row.
@@ -79,6 +88,8 @@ pub(crate) struct Seen {
     late: u64,
     /// The ages of stored frames, sorted, in ms.
     ages: Vec<f64>,
+    /// Memory of the sender at the end, in bytes: all of it, and what is not the program's text.
+    pub(crate) memory: [u64; 2],
     /// Payload of stored frames, of what the link carries at the best, and of what it did carry.
     pub(crate) goodput: f64,
     pub(crate) of_carried: f64,
@@ -93,11 +104,12 @@ impl Seen {
 
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { captured, stored, late, goodput, of_carried, .. } = self;
+        let Self { captured, stored, late, goodput, of_carried, memory, .. } = self;
+        let [all, own] = memory.map(|bytes| bytes as f64 / f64::from(1 << 20));
         let [p50, p95, most] = [0.5, 0.95, 1.0].map(|share| self.age(share));
         write!(
             f,
-            "{captured} | {stored} | {late} | {p50:.0} / {p95:.0} / {most:.0} | {goodput:.3} | {of_carried:.3}"
+            "{captured} | {stored} | {late} | {p50:.0} / {p95:.0} / {most:.0} | {goodput:.3} | {of_carried:.3} | {all:.1} / {own:.1}"
         )
     }
 }
@@ -141,6 +153,7 @@ impl Row {
         let (from, before) = (now(), carried(ends));
         std::thread::sleep(Duration::from_secs(self.seconds) - START);
         let (to, after) = (now(), carried(ends));
+        let memory = [sender.memory(), sender.anonymous()].map(Option::unwrap_or_default);
         sender.signal(Signal::TERM)?;
         let (status, said) = sender.finish()?;
         ensure!(status == Some(0), "the sender ends with {status:?}");
@@ -153,6 +166,7 @@ impl Row {
             stored: 0,
             late: 0,
             ages: Vec::new(),
+            memory,
             goodput: 0.0,
             of_carried: 0.0,
         };

@@ -199,6 +199,10 @@ impl Stage<'_> {
             match name {
                 "pushed" => ensure!(captured == pushed, "{pushed} pushed, {captured} counted"),
                 "watched" => {
+                    // What is late in an event is late for the next sender again, which finds the file.
+                    let times = self.events.iter().map(|event| event.when.end - event.when.start);
+                    let most = 2.0 * WRITTEN * times.sum::<u64>() as f64 / 1e9;
+                    ensure!(declared as f64 <= most, "{declared} drops are more than {most}");
                     // A run that goes on finds files that the one before had already told of.
                     let stored = source["frames"].as_u64().context("frames")?;
                     ensure!(
