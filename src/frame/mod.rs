@@ -6,6 +6,7 @@
 
 mod name;
 mod run;
+mod spares;
 mod units;
 mod words;
 
@@ -14,6 +15,7 @@ pub use name::{
     SourceName, printable,
 };
 pub use run::{Captured, Clock, DropRange, DropReason, NotARun, RunId};
+pub(crate) use spares::{Body, Spares};
 pub use units::{BitRate, ByteSize, Share, Span, UnitError, UnixNanos};
 pub use words::{MAX_QUOTED, quoted};
 

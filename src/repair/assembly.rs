@@ -10,9 +10,14 @@ use super::plan::header_len_in;
 use super::{
     Layout, MAX_REPAIRED_BODY, MAX_SHARD_LEN, Plan, RepairError, TrailerMark, trailer_len,
 };
+use crate::frame::Spares;
 
 /// Marks looked at for each chunk. A stream has two, and only a peer that plays games has more.
 const MOST_MARKS: usize = 4;
+
+/// Bytes of a stream that have come before memory is taken for all of it: a peer that announces much and sends little
+/// holds none of what others could use.
+const LEAST_BEGUN: usize = 64 * 1_024;
 
 /// What the receiver takes at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +72,8 @@ pub struct Assembly {
     limits: Limits,
     mark: TrailerMark,
     pieces: Pieces,
+    /// Where memory is to be had for a long stream, until it was asked for.
+    spares: Option<Spares>,
     found: Option<Found>,
     trust_repair: bool,
     delivered: bool,
@@ -95,10 +102,16 @@ impl Assembly {
             limits,
             mark,
             pieces: Pieces::default(),
+            spares: None,
             found: None,
             trust_repair: true,
             delivered: false,
         }
+    }
+
+    /// The same, with memory for long streams from `spares` where it has some.
+    pub(crate) fn with_spares(limits: Limits, mark: TrailerMark, spares: Spares) -> Self {
+        Self { spares: Some(spares), ..Self::new(limits, mark) }
     }
 
     /// Takes in one chunk.
@@ -119,6 +132,7 @@ impl Assembly {
             return Ok(Progress::NeedMore);
         }
         self.check_end(offset.saturating_add(chunk.len() as u64))?;
+        self.find_room();
         self.pieces.insert(offset, chunk)?;
         if let Some(found) = &mut self.found {
             found.whole.look_again(&found.layout, &self.pieces);
@@ -165,6 +179,18 @@ impl Assembly {
         match self.delivered {
             true => Ok(()),
             false => Err(RepairError::Truncated { received: self.pieces.received() }),
+        }
+    }
+
+    /// Has a long stream go on in memory that was used before, once so much of it is there that it means it.
+    fn find_room(&mut self) {
+        if self.pieces.prefix().len() < LEAST_BEGUN {
+            return;
+        }
+        let Some((found, spares)) = self.found.as_ref().zip(self.spares.take()) else { return };
+        let length = usize::try_from(found.layout.end()).unwrap_or(usize::MAX);
+        if let Some(room) = spares.take(length) {
+            self.pieces.move_prefix(room);
         }
     }
 
@@ -280,7 +306,7 @@ impl Assembly {
         let range = layout.body();
         let body = if self.pieces.prefix().len() as u64 >= range.end {
             // Everything in order: the buffer itself is the body, without another copy.
-            let stream = Bytes::from(self.pieces.take_prefix());
+            let stream = self.pieces.take_prefix().into_bytes();
             stream.slice(range.start as usize..range.end as usize)
         } else {
             // Without shards the header was at the start, so a whole body follows it without a hole.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::RepairError;
+use crate::frame::Body;
 
 /// Pieces that any stream may be in, however little has arrived.
 const SPARE_PIECES: usize = 64;
@@ -19,7 +20,7 @@ const BYTES_PER_PIECE: u64 = 256;
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     /// What has arrived without a hole from offset 0.
-    prefix: Vec<u8>,
+    prefix: Body,
     /// Pieces behind the first hole by offset; they do not overlap, but may touch.
     later: BTreeMap<u64, Vec<u8>>,
     received: u64,
@@ -56,9 +57,14 @@ impl Pieces {
     }
 
     /// Gives the prefix away; nothing else can be asked afterwards.
-    pub(super) fn take_prefix(&mut self) -> Vec<u8> {
+    pub(super) fn take_prefix(&mut self) -> Body {
         self.later.clear();
         std::mem::take(&mut self.prefix)
+    }
+
+    /// Has the prefix go on in other memory, which has room for all that may come.
+    pub(super) fn move_prefix(&mut self, to: Body) {
+        self.prefix.move_to(to);
     }
 
     /// Bytes received, each counted once.

@@ -91,6 +91,28 @@ fn a_plain_frame_in_order() {
 }
 
 #[test]
+fn long_frames_have_the_memory_of_those_before_them() {
+    let spares = Spares::new(4 << 20);
+    let mut places = Vec::new();
+    for (len, repair) in [(700_000, 0), (650_000, 4), (690_000, 0)] {
+        let body = body_of(len);
+        let plan = Plan::new(len as u64, 1 << 14, repair).ok();
+        let stream = match plan.filter(|_| repair > 0) {
+            Some(plan) => stream_of(&body, &plan),
+            None => [header(len as u64, 0, 0), body.clone()].concat(),
+        };
+        let mut all = packets(&stream, 1_200);
+        // What comes early is behind a hole for a while.
+        all.swap(3, 90);
+        let mut assembly = Assembly::with_spares(LIMITS, MARK, spares.clone());
+        let arrival = feed(&mut assembly, all).unwrap();
+        assert_eq!(arrival.body, body);
+        places.push(arrival.body.as_ptr() as usize - HEADER);
+    }
+    assert!(places.iter().all(|place| *place == places[0]), "{places:?}");
+}
+
+#[test]
 fn an_empty_body_is_a_frame() {
     let mut assembly = Assembly::new(LIMITS, MARK);
     let arrival = feed(&mut assembly, [(0, header(0, 0, 0).as_slice())]).unwrap();

@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use self::shares::{Granted, Id, Shares};
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, Spares};
 use crate::wire::{Message, OfferEntry};
 
 /// What is held comes in steps of this.
@@ -35,6 +35,13 @@ const RESERVE: u64 = 128 * 1_024;
 /// A reserve is at most this part of the budget.
 const RESERVE_PART: u64 = 64;
 
+/// Memory of long bodies that is kept for the next ones: of a camera's frames of 1 MB, those that are arriving and those
+/// that are being stored. It is beside the budget only while the budget has as much room.
+const MOST_SPARES: u64 = 8 << 20;
+
+/// It is at most this part of the budget.
+const SPARES_PART: u64 = 16;
+
 /// How often who waits looks whether somebody has to give way.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -47,6 +54,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct MemoryBudget {
     shares: Arc<Mutex<Shares>>,
     ages: Arc<AtomicU64>,
+    spares: Spares,
 }
 
 /// One session's part of a [`MemoryBudget`]. Clones are the same account, which is closed when the last
@@ -107,8 +115,9 @@ impl MemoryBudget {
 
     fn of(pool: u64) -> Self {
         let reserve = RESERVE.min(pool / RESERVE_PART);
-        let shares = Arc::new(Mutex::new(Shares::new(pool, reserve)));
-        Self { shares, ages: Arc::default() }
+        let spares = Spares::new(MOST_SPARES.min(pool / SPARES_PART));
+        let shares = Arc::new(Mutex::new(Shares::new(pool, reserve, spares.clone())));
+        Self { shares, ages: Arc::default(), spares }
     }
 
     /// An account for a session of this sender: its pin, or where it has none its address.
@@ -155,6 +164,11 @@ impl Account {
     /// Whose sessions it is one of.
     pub fn sender(&self) -> &str {
         &self.0.sender
+    }
+
+    /// Memory for long bodies that was used before.
+    pub(crate) fn spares(&self) -> Spares {
+        self.0.budget.spares.clone()
     }
 
     /// Counts bytes that have come from the peer.

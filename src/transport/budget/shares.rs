@@ -10,6 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::turns::Turns;
+use crate::frame::Spares;
 
 /// How long a session that has less than its share may wait for memory, before one that has more than
 /// its share, and does not go on with what it holds, gives way.
@@ -42,6 +43,7 @@ pub(super) enum Granted {
 /// The memory, divided.
 #[derive(Debug)]
 pub(super) struct Shares {
+    spares: Spares,
     pool: u64,
     reserve: u64,
     used: u64,
@@ -104,8 +106,9 @@ struct Waiter {
 
 impl Shares {
     /// `reserve` bytes are every session's, whatever others hold.
-    pub(super) fn new(pool: u64, reserve: u64) -> Self {
+    pub(super) fn new(pool: u64, reserve: u64, spares: Spares) -> Self {
         Self {
+            spares,
             pool,
             reserve,
             used: 0,
@@ -156,6 +159,7 @@ impl Shares {
     pub(super) fn leave(&mut self, id: Id, now: Instant) {
         let Some(gone) = self.sessions.remove(&id) else { return };
         self.used = self.used.saturating_sub(gone.held);
+        self.mind_spares();
         if self.is_exempt(id) {
             self.exempt = None;
         }
@@ -226,11 +230,17 @@ impl Shares {
     pub(super) fn hold(&mut self, id: Id, bytes: u64) {
         self.used += bytes;
         self.add(id, bytes, 0);
+        self.mind_spares();
     }
 
     /// Holds memory that is not of the pool.
     pub(super) fn hold_beyond(&mut self, id: Id, bytes: u64) {
         self.add(id, bytes, bytes);
+    }
+
+    /// Memory is kept for bodies to come as long as there is room for it beside what is held.
+    fn mind_spares(&self) {
+        self.spares.keep(self.used + self.spares.most() <= self.pool);
     }
 
     fn add(&mut self, id: Id, bytes: u64, beyond: u64) {
@@ -245,6 +255,7 @@ impl Shares {
     /// Gives back what one claim held: so many bytes of the pool, and so many beyond it.
     pub(super) fn give_back(&mut self, id: Id, pool: u64, beyond: u64, now: Instant) {
         self.used = self.used.saturating_sub(pool);
+        self.mind_spares();
         if let Some(standing) = self.sessions.get_mut(&id) {
             standing.held = standing.held.saturating_sub(pool + beyond);
             standing.beyond = standing.beyond.saturating_sub(beyond);

@@ -50,7 +50,7 @@ impl<'a> Incoming<'a> {
         let limits = Limits { max_header: MAX_HEADER_BYTES, max_body: intake.max_frame.0 };
         Self {
             sources,
-            assembly: Assembly::new(limits, mark),
+            assembly: Assembly::with_spares(limits, mark, account.spares()),
             header: None,
             claim: account.claim(),
             claimed: 0,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::settings::{
     BODY_GROWTH, FIRST_BODY_BYTES, FRAME_BYTES, PROGRESS_BYTES, RECORD_BUFFER_BYTES, TURN_BYTES,
 };
+use crate::frame::Body;
 use crate::transport::{Claim, SHORT_MESSAGE};
 use crate::wire::{Decoded, WireError, record, record::Record};
 
@@ -107,17 +108,18 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
         length: usize,
         claim: &mut Claim,
     ) -> Result<Bytes, ReadError> {
-        let mut body = Vec::new();
+        let mut body = Body::default();
         self.progress.pause();
         claim.grow_to(FRAME_BYTES).await;
+        let mut room_for = 0;
         while body.len() < length {
-            if body.len() == body.capacity() {
-                self.grow(&mut body, length, claim).await;
+            if body.len() == room_for {
+                room_for = self.grow(&mut body, length, claim).await;
             }
-            let room = length.min(body.capacity()) - body.len();
+            let room = room_for - body.len();
             if self.buffer.is_empty() {
                 self.progress.expect();
-                let mut rest = (&mut body).limit(room);
+                let mut rest = (&mut *body).limit(room);
                 let read = self.progress.within(self.io.read_buf(&mut rest)).await?;
                 claim.account().came(read as u64);
                 self.turn(read).await;
@@ -127,7 +129,7 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
                 self.consume(have);
             }
         }
-        Ok(Bytes::from(body))
+        Ok(body.into_bytes())
     }
 
     /// Reads `length` bytes and forgets them. Not cancel safe.
@@ -153,14 +155,24 @@ impl<R: AsyncRead + Unpin> RecordReader<R> {
     }
 
     /// Gives a body room for what arrives next: a multiple of what has arrived, at least the first
-    /// step.
-    async fn grow(&mut self, body: &mut Vec<u8>, length: usize, claim: &mut Claim) {
+    /// step. Returns up to where it may come. Memory that was used before is taken for all of it at once, and claimed
+    /// in the same steps.
+    async fn grow(&mut self, body: &mut Body, length: usize, claim: &mut Claim) -> usize {
         let first = FIRST_BODY_BYTES as usize;
         let capacity = length.min(first.max(BODY_GROWTH * body.len()));
         // Waiting for our own memory is not the peer's stall.
         self.progress.pause();
         claim.grow_to(FRAME_BYTES + capacity as u64).await;
-        body.reserve_exact(capacity - body.len());
+        if body.len() == first
+            && let Some(room) = claim.account().spares().take(length)
+        {
+            body.move_to(room);
+        }
+        if body.capacity() < capacity {
+            let more = capacity - body.len();
+            body.reserve_exact(more);
+        }
+        capacity
     }
 
     /// Reads more into the buffer, which then has room for `need` bytes at least.
