@@ -12,6 +12,8 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::watch::watch;
+
 /// One timer. What it is waited for with may change between polls.
 #[derive(Debug)]
 pub(super) struct KernelTimer {
@@ -24,7 +26,7 @@ impl KernelTimer {
     pub(super) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let file = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        Ok(Self { file: readable(file)?, armed: None })
+        Ok(Self { file: watch(file, Interest::READABLE)?, armed: None })
     }
 
     /// Ready when `at` has come.
@@ -46,8 +48,7 @@ impl KernelTimer {
             let Ok(mut ready) = ready!(self.file.poll_read_ready(cx)) else {
                 return Poll::Ready(());
             };
-            // Empty where the timer was set anew since it fired.
-            let _ = rustix::io::read(ready.get_inner(), &mut [0; 8]);
+            // Nothing is read: tokio is told once of each time that it fires, and to set it anew empties it.
             ready.clear_ready();
         }
     }
@@ -62,13 +63,4 @@ impl KernelTimer {
         self.armed = Some(at);
         Ok(())
     }
-}
-
-/// Has tokio watch the file.
-#[expect(unsafe_code, reason = "tokio has no safe call any more for a file that only it holds")]
-fn readable(file: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the file is open, and nobody can close or replace it while it is within the `AsyncFd`,
-    // which `KernelTimer` never takes it out of.
-    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
-    watched.map_err(io::Error::from)
 }

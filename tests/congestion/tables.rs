@@ -408,3 +408,29 @@ fn table_odd() {
         }
     }
 }
+
+/// A rate that is held by dropping (`POLICE`, in Mbit/s; 20 ms of it at once).
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_police() {
+    let (mbit, rtt_ms) = (list("MBIT", "50")[0], list("RTT", "50")[0]);
+    let cell = Cell { mbit, rtt_ms, loss: list("LOSS", "0")[0], queue_bytes: 312_500 };
+    for load in [frames(&[60_000, 20_000]), Load::Bulk] {
+        for police in list("POLICE", "20,25,30,40") {
+            for seed in list("SEED", "1,2") {
+                let run = Run::shipped(cell, load.clone(), 10.0, seed as u64);
+                let out = run.go_changed(|forward, _| {
+                    forward.police = Some(((police * 1e6) as u64, (police * 2e4) as u64));
+                });
+                dump(&run.ring);
+                let sorted = out.flows[0].latencies(0, SEC, 9 * SEC);
+                let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| quantile(&sorted, share));
+                let goodput = out.flows[0].goodput(SEC, 10 * SEC);
+                println!(
+                    "{police} Mbit/s, seed {seed}: {goodput:.2} Mbit/s, {:.3} lost, p50 {p50:.1} p95 {p95:.1} p99 {p99:.1} ms",
+                    out.flows[0].overflow_share(SEC, 9 * SEC),
+                );
+            }
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Connection, UdpPoller};
 use tokio::sync::oneshot;
 
+use super::socket::Socket;
 use crate::alarm::Alarm;
 
 /// How often a connection's way back is looked at.
@@ -32,6 +33,14 @@ const LOOKS: usize = 10;
 const FEW_PACKETS: u64 = 10;
 /// A round trip longer than the least by a fifth and this much has met a queue, on the way out or back.
 const QUEUED: Duration = Duration::from_millis(5);
+/// A sender of bulk keeps the queue so short that nothing is seen of it. Gathering is tried for one as well, where so many
+/// packets come in between two looks: nobody waits for any frame of it, ...
+const MANY_PACKETS: u64 = 20;
+/// ... so few are sent, which is what a thin way back carries at most: over a wide one, bulk would lose up to a tenth for as
+/// long as it is tried, ...
+const FEW_SENT: u64 = 60;
+/// ... and acknowledgements that come so much later than a round trip takes are no matter to it.
+const BULK_PART: u32 = 4;
 /// When so many of the last looks have seen one, gathering is tried, ...
 const SURE_LOOKS: usize = 8;
 /// ... for so many looks: a sender takes a second or two to find out that it may send more.
@@ -60,7 +69,7 @@ const LONGEST_GATHERING: Duration = Duration::from_millis(16);
 pub struct Gauge {
     least: Duration,
     gathering: Duration,
-    /// Packets that came in, and whether a queue was met, in the last second.
+    /// Packets that came in, and whether there may have been a queue on the way back, in the last second.
     looks: VecDeque<(u64, bool)>,
     trial: Option<Trial>,
     pause: u32,
@@ -88,13 +97,17 @@ impl Default for Gauge {
 }
 
 impl Gauge {
-    /// A look, one every [`LOOK_INTERVAL`]: the round trip as this end knows it, and how many packets it has sent
-    /// and received since the last look. Returns for how long to gather.
-    pub fn look(&mut self, rtt: Duration, sent: u64, received: u64) -> Duration {
+    /// A look, one every [`LOOK_INTERVAL`]: the round trip as this end knows it, how many packets it has sent
+    /// and received since the last look, and whether they were of frames that are all due together. Returns for how
+    /// long to gather.
+    pub fn look(&mut self, rtt: Duration, sent: u64, received: u64, bulk: bool) -> Duration {
         self.least = self.least.min(rtt);
         let queued = rtt > self.least + self.least / 5 + QUEUED;
+        let next = (self.gathering * 2).max(FIRST_GATHERING);
+        let slow = (MANY_PACKETS..).contains(&received) && sent <= FEW_SENT;
+        let busy = bulk && slow && next <= self.least / BULK_PART;
         // What was measured before a pause says nothing of now.
-        self.looks.push_back((received, queued && sent >= FEW_PACKETS));
+        self.looks.push_back((received, busy || queued && sent >= FEW_PACKETS));
         if self.looks.len() > LOOKS {
             self.looks.pop_front();
         }
@@ -176,7 +189,7 @@ impl Pace {
 }
 
 /// Looks at the way back of a connection until it has ended.
-pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
+pub(super) async fn watch(connection: Connection, pace: Arc<Pace>, bulk: Arc<AtomicBool>) {
     let id = connection.stable_id();
     // A sender of which nothing is known yet keeps the others' packets from waiting.
     pace.wish(id, Some(Wish::default()));
@@ -191,7 +204,8 @@ pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
             let stats = connection.stats();
             let sent = stats.udp_tx.datagrams.saturating_sub(before.udp_tx.datagrams);
             let received = stats.udp_rx.datagrams.saturating_sub(before.udp_rx.datagrams);
-            let thin = gauge.look(stats.path.rtt, sent, received);
+            let bulk = bulk.load(Ordering::Relaxed);
+            let thin = gauge.look(stats.path.rtt, sent, received, bulk);
             before = stats;
             let wish = Wish { thin, light: gauge.light() };
             if wish.thin != wished.thin {
@@ -214,7 +228,7 @@ pub(super) async fn watch(connection: Connection, pace: Arc<Pace>) {
 /// A socket that gives what comes in together, at the pace that its connections want.
 #[derive(Debug)]
 pub(super) struct GatheringSocket {
-    inner: Arc<dyn AsyncUdpSocket>,
+    inner: Arc<Socket>,
     pace: Arc<Pace>,
     gate: Mutex<Gate>,
     /// Dropped with the socket, and after it: tells that its port is free.
@@ -227,7 +241,7 @@ struct Gate {
     /// When it opens, while it is closed.
     opens: Option<Instant>,
     alarm: Option<Alarm>,
-    /// Whether anything was given since it opened.
+    /// Whether anything was given since it opened, and more may have been there.
     given: bool,
 }
 
@@ -242,11 +256,7 @@ impl Gate {
 }
 
 impl GatheringSocket {
-    pub(super) fn new(
-        inner: Arc<dyn AsyncUdpSocket>,
-        pace: Arc<Pace>,
-        going: oneshot::Sender<()>,
-    ) -> Self {
+    pub(super) fn new(inner: Arc<Socket>, pace: Arc<Pace>, going: oneshot::Sender<()>) -> Self {
         Self { inner, pace, gate: Mutex::default(), _going: going }
     }
 }
@@ -274,14 +284,18 @@ impl AsyncUdpSocket for GatheringSocket {
             }
             gate.opens = None;
         }
-        let received = self.inner.poll_recv(cx, bufs, meta);
-        if received.is_ready() {
-            gate.given = true;
+        let taken = self.inner.take(cx, bufs, meta);
+        if let Poll::Ready(Ok(taken)) = &taken {
+            gate.given = !taken.all;
+            if taken.all && !pace.is_zero() {
+                // All that had come is given; what comes next waits, and wakes nobody until then.
+                gate.opens = Some(Instant::now() + pace);
+                self.inner.hush();
+            }
         } else if std::mem::take(&mut gate.given) && !pace.is_zero() {
-            // All that had come is given; what comes next waits.
             gate.opens = Some(Instant::now() + pace);
         }
-        received
+        taken.map_ok(|taken| taken.count)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -318,7 +332,7 @@ mod tests {
         let mut gathering = gauge.gathering;
         for _ in 0..number {
             let received = received(gathering);
-            gathering = gauge.look(rtt, received / 2, received);
+            gathering = gauge.look(rtt, received / 2, received, false);
         }
         gathering
     }
@@ -345,12 +359,36 @@ mod tests {
     #[test]
     fn a_queue_on_the_way_out_is_tried_ever_more_seldom() {
         let mut gauge = Gauge::default();
-        gauge.look(SHORT, 80, 160);
-        let tried: u32 = (0..10_000).map(|_| u32::from(!gauge.look(LONG, 80, 160).is_zero())).sum();
+        gauge.look(SHORT, 80, 160, false);
+        let mut tried_at = |rtt, bulk| u32::from(!gauge.look(rtt, 80, 160, bulk).is_zero());
+        let tried: u32 = (0..10_000).map(|_| tried_at(LONG, false)).sum();
         assert!((1..=6 * (TRIAL_LOOKS + 2)).contains(&tried), "{tried} of 10,000");
         let mut quiet = Gauge::default();
-        quiet.look(SHORT, 80, 160);
-        assert!((0..1_000).all(|_| quiet.look(LONG, 4, 160).is_zero()), "too few to fill a queue");
+        quiet.look(SHORT, 80, 160, false);
+        let is_zero = |_| quiet.look(LONG, 4, 160, false).is_zero();
+        assert!((0..1_000).all(is_zero), "too few to fill a queue");
+    }
+
+    #[test]
+    fn bulk_is_tried_without_a_queue_where_the_round_trip_bears_it() {
+        let looks = |rtt: Duration, received: u64, bulk: bool| {
+            let mut gauge = Gauge::default();
+            let gathered = (0..10_000).map(|_| gauge.look(rtt, received / 4, received, bulk));
+            gathered.filter(|gathering| !gathering.is_zero()).count()
+        };
+        let tried = looks(SHORT, 160, true);
+        assert!((1..=6 * (TRIAL_LOOKS as usize + 2)).contains(&tried), "{tried} of 10,000");
+        assert_eq!(looks(SHORT, 160, false), 0, "live frames wait for nothing");
+        assert_eq!(looks(SHORT, 15, true), 0, "there are few");
+        assert_eq!(looks(SHORT, 400, true), 0, "as many answers show a wide way back");
+        assert_eq!(looks(Duration::from_millis(10), 160, true), 0, "it is near");
+        let mut gauge = Gauge::default();
+        let gains = |gathering: Duration| 80 + 20 * gathering.as_millis() as u64;
+        let mut gathering = Duration::ZERO;
+        for _ in 0..200 {
+            gathering = gauge.look(SHORT, 40, gains(gathering), true);
+        }
+        assert_eq!(gathering, Duration::from_millis(8), "16 would be too much of the round trip");
     }
 
     #[test]
@@ -379,8 +417,8 @@ mod tests {
         let light = |rtt| {
             let mut gauge = Gauge::default();
             assert_eq!(gauge.light(), Duration::ZERO, "nothing is known yet");
-            gauge.look(rtt, 10, 20);
-            gauge.look(rtt * 3, 10, 20);
+            gauge.look(rtt, 10, 20, false);
+            gauge.look(rtt * 3, 10, 20, false);
             gauge.light()
         };
         let ms = Duration::from_millis;

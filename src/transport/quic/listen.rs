@@ -3,16 +3,18 @@
 use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use quinn::congestion::ControllerFactory;
 use quinn::crypto::rustls::HandshakeData;
-use quinn::{Connection, Endpoint, Incoming, RecvStream, Runtime, SendStream, ServerConfig};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, ServerConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use super::gather::{GatheringSocket, Pace};
 use super::messages::{Bounds, Messages};
 use super::runtime::PreciseRuntime;
+use super::socket::Socket;
 use super::{close, gather, keep, receive, settings, until_closed, watch_path, window};
 use crate::identity::{Explainer, Permit, ServerTls, quinn_peer_certificates};
 use crate::transport::desk::{Desk, Seat};
@@ -57,7 +59,7 @@ pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
     let address = socket.local_addr().map_err(failed)?;
     let runtime = Arc::new(PreciseRuntime);
     let pace = Arc::new(Pace::default());
-    let socket = runtime.wrap_udp_socket(socket).map_err(failed)?;
+    let socket = Arc::new(Socket::new(socket).map_err(failed)?);
     let (going, gone) = oneshot::channel();
     let socket = Arc::new(GatheringSocket::new(socket, pace.clone(), going));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));
@@ -237,14 +239,16 @@ impl Reception {
             account.clone(),
         );
         tokio::spawn(reading);
+        let bulk = Arc::<AtomicBool>::default();
         tokio::spawn(receive::frames(
             connection.clone(),
             arrived,
             sources,
             intake,
             account.clone(),
+            bulk.clone(),
         ));
-        tokio::spawn(gather::watch(connection.clone(), self.pace.clone()));
+        tokio::spawn(gather::watch(connection.clone(), self.pace.clone(), bulk));
         let all_said = async {
             let _ = saying.await;
         };

@@ -15,6 +15,7 @@ pub mod repairing;
 mod runtime;
 mod send;
 pub mod settings;
+mod socket;
 mod window;
 
 use std::sync::Arc;

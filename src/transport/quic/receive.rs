@@ -1,7 +1,7 @@
 //! Frames in: each stream is read by a task of its own, so that none waits for another.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream};
@@ -11,9 +11,10 @@ use tokio::time::{Instant, sleep};
 use super::incoming::{Fault, Incoming, Step};
 use super::window::Window;
 use super::{close, repairing, varint};
+use crate::frame::UnixNanos;
 use crate::repair::TrailerMark;
 use crate::transport::{Account, Arrival, ArrivedFrame, Intake, SourceCount, hand_on, plain};
-use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, is_ignorable};
+use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, SourceId, is_ignorable};
 
 /// Bytes a session with open frames has to deliver within its stall time, all frames together.
 /// Priorities may starve one stream for long while others finish, so a stream on its own is not
@@ -39,6 +40,27 @@ struct FrameIntake {
     mark: TrailerMark,
     open: AtomicUsize,
     progress: AtomicU64,
+    due: Due,
+}
+
+/// When the last frame was due, and of which source.
+struct Due {
+    last: Mutex<Option<(SourceId, UnixNanos)>>,
+    /// True while frames of a source are due together, so that nobody waits for any one of them.
+    bulk: Arc<AtomicBool>,
+}
+
+impl Due {
+    fn see(&self, frame: &ArrivedFrame) {
+        let this = frame.frame.meta.due.map(|due| (frame.source, due));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *last, this);
+        let (was, is) = (before.map(|(source, _)| source), this.map(|(source, _)| source));
+        // Frames of several sources may be due together.
+        if this.is_none() || was == is {
+            self.bulk.store(this.is_some() && before == this, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Accepts streams until the connection ends.
@@ -48,12 +70,15 @@ pub(super) async fn frames(
     sources: SourceCount,
     intake: Intake,
     account: Account,
+    bulk: Arc<AtomicBool>,
 ) {
     // Without a mark no trailer is ever recognised, and repair waits for the header itself.
     let mark = repairing::mark(&connection).unwrap_or_else(rand::random);
     let (open, progress) = (AtomicUsize::new(0), AtomicU64::new(0));
     let window = Window::new(connection.clone(), account.clone());
-    let session = FrameIntake { arrived, sources, intake, account, window, mark, open, progress };
+    let due = Due { last: Mutex::default(), bulk };
+    let session =
+        FrameIntake { arrived, sources, intake, account, window, mark, open, progress, due };
     let session = Arc::new(session);
     let guard = tokio::spawn(watch_for_stall(connection.clone(), session.clone()));
     let unblocking = tokio::spawn(unblock(session.clone()));
@@ -115,7 +140,10 @@ async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
 
 async fn take_frame(mut stream: RecvStream, session: Arc<FrameIntake>) {
     let (arrival, rest) = match read_frame(&mut stream, &session).await {
-        Ok(Some((frame, rest))) => (Some(Arrival::Frame(frame)), rest),
+        Ok(Some((frame, rest))) => {
+            session.due.see(&frame);
+            (Some(Arrival::Frame(frame)), rest)
+        }
         Ok(None) => (None, Rest::Nothing),
         Err(Fault { frame, code, reason }) => {
             let _ = stream.stop(varint(code.number()));

@@ -1,4 +1,4 @@
-//! tokio for quinn, with timers that are precise enough for its pacer.
+//! tokio for quinn, with timers that are precise enough for its pacer, and sockets that wake for nothing in vain.
 
 use std::future::Future;
 use std::io;
@@ -10,9 +10,10 @@ use std::time::Instant;
 
 use quinn::{AsyncTimer, AsyncUdpSocket, Runtime, TokioRuntime};
 
+use super::socket::Socket;
 use crate::alarm::Alarm;
 
-/// quinn's own runtime for tokio, but for its timers.
+/// quinn's own runtime for tokio, but for its timers and sockets.
 #[derive(Debug)]
 pub(super) struct PreciseRuntime;
 
@@ -29,7 +30,7 @@ impl Runtime for PreciseRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        TokioRuntime.wrap_udp_socket(socket)
+        Ok(Arc::new(Socket::new(socket)?))
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct LinkConfig {
     pub(crate) longest: Option<(Nanos, u64)>,
     /// A share of the packets that arrives this much later than the others, which overtake them.
     pub(crate) late: Option<(f64, Nanos)>,
+    /// Bits per second that are let through, and how many of them at once; what is more is dropped, before the queue.
+    pub(crate) police: Option<(u64, u64)>,
 }
 
 impl LinkConfig {
@@ -55,6 +57,7 @@ impl LinkConfig {
             mark_beyond: None,
             longest: None,
             late: None,
+            police: None,
         }
     }
 }
@@ -79,13 +82,17 @@ pub(crate) struct Link {
     busy_until: Nanos,
     last_arrival: Nanos,
     in_burst: bool,
+    /// Bits in the policer's bucket, and when that was.
+    bucket: (f64, Nanos),
 }
 
 impl Link {
     /// A link whose losses follow from `seed`.
     pub(crate) fn new(config: LinkConfig, seed: u64) -> Self {
+        let bucket = (config.police.map_or(0.0, |(_, burst)| burst as f64), 0);
         Self {
             config,
+            bucket,
             rng: StdRng::seed_from_u64(seed),
             waiting: VecDeque::new(),
             backlog: 0,
@@ -103,6 +110,9 @@ impl Link {
         }
         if self.in_outage(now) || self.is_too_long(now, size) {
             return Fate::Lost;
+        }
+        if self.is_too_fast(now, size * 8) {
+            return Fate::Overflow;
         }
         if !self.waiting.is_empty() && self.backlog + size > self.config.queue_bytes {
             return Fate::Overflow;
@@ -131,6 +141,15 @@ impl Link {
 
     fn in_outage(&self, at: Nanos) -> bool {
         self.config.outages.iter().any(|(from, to)| (*from..*to).contains(&at))
+    }
+
+    fn is_too_fast(&mut self, now: Nanos, bits: u64) -> bool {
+        let Some((rate, burst)) = self.config.police else { return false };
+        let (level, since) = self.bucket;
+        let level = (level + (now - since) as f64 / 1e9 * rate as f64).min(burst as f64);
+        let passes = bits as f64 <= level;
+        self.bucket = (if passes { level - bits as f64 } else { level }, now);
+        !passes
     }
 
     fn is_too_long(&self, at: Nanos, size: u64) -> bool {

@@ -215,8 +215,9 @@ impl Flow {
         }
         let stats = connection.stats();
         let (sent, received) = (stats.udp_tx.datagrams, stats.udp_rx.datagrams);
+        let bulk = matches!(self.config.load, Load::Bulk);
         let thin =
-            self.gauge.look(connection.rtt(), sent - self.looked.1, received - self.looked.2);
+            self.gauge.look(connection.rtt(), sent - self.looked.1, received - self.looked.2, bulk);
         let thin = if gathers { thin } else { Duration::ZERO };
         self.gathering = thin.max(self.gauge.light()).as_nanos() as Nanos;
         self.looked = (now, sent, received);
