@@ -3,12 +3,23 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
 use crate::frame::{Sequence, UnixNanos};
 use crate::source::{Content, Source, SourceError};
 use crate::wire::OfferEntry;
+
+/// Bytes of frames that are told of together at most, ...
+const TOGETHER_BYTES: usize = 32 * 1_024;
+
+/// ... and for how long the first of them may wait for the others: less than a frame's way over any link but the
+/// machine's own.
+const MOST_TOGETHER: Duration = Duration::from_micros(200);
+
+/// A file that is in memory is read in less.
+const QUICK: Duration = Duration::from_micros(50);
 
 /// Work for a source's thread.
 #[derive(Debug)]
@@ -60,7 +71,10 @@ pub(super) fn start(
     // Unbounded, but a session asks only for what its window admits.
     let (work, mut queue) = mpsc::unbounded_channel();
     tokio::task::spawn_blocking(move || {
-        while let Some(work) = queue.blocking_recv() {
+        let mut outbox = Outbox::new(lane, results);
+        while let Some(work) = outbox.next(&mut queue) {
+            let results = &outbox.results;
+            let begun = Instant::now();
             let is_wanted = || !results.is_closed();
             // A source may be somebody else's. One that panics is not asked again, so nothing of its state
             // is looked at afterwards.
@@ -69,12 +83,70 @@ pub(super) fn start(
                 .unwrap_or_else(|panic| Some(Done::Broken { why: words(panic.as_ref()) }));
             let Some(done) = done else { return };
             let is_broken = matches!(done, Done::Broken { .. });
-            if results.send((lane, done)).is_err() || is_broken {
+            if !outbox.add(done, begun.elapsed()) || is_broken {
                 return;
             }
         }
     });
     work
+}
+
+/// Results that are told together: to wake the session for each short file costs as much as to read it.
+struct Outbox {
+    lane: usize,
+    results: mpsc::UnboundedSender<(usize, Done)>,
+    waiting: Vec<Done>,
+    bytes: usize,
+    since: Instant,
+}
+
+impl Outbox {
+    fn new(lane: usize, results: mpsc::UnboundedSender<(usize, Done)>) -> Self {
+        Self { lane, results, waiting: Vec::new(), bytes: 0, since: Instant::now() }
+    }
+
+    /// The next work. Nothing waits here while nothing is to be done.
+    fn next(&mut self, queue: &mut mpsc::UnboundedReceiver<Work>) -> Option<Work> {
+        if let Ok(work) = queue.try_recv() {
+            // To look files up, and to hash them above all, takes long.
+            let takes_long = matches!(work, Work::Describe { .. });
+            return (!takes_long || self.tell()).then_some(work);
+        }
+        if self.tell() { queue.blocking_recv() } else { None }
+    }
+
+    /// Adds a result; false where nobody hears them any more.
+    fn add(&mut self, done: Done, took: Duration) -> bool {
+        if self.waiting.is_empty() {
+            self.since = Instant::now();
+        }
+        let short = match &done {
+            Done::Read { content, .. } => Some(content.body.len()),
+            _ => None,
+        };
+        self.bytes += short.unwrap_or(0);
+        self.waiting.push(done);
+        // Where a frame takes long to read, so may the next, for which this one is not to wait.
+        let waits = short.is_some()
+            && took < QUICK
+            && self.bytes < TOGETHER_BYTES
+            && self.since.elapsed() < MOST_TOGETHER;
+        waits || self.tell()
+    }
+
+    /// Tells what waits; false where nobody hears it.
+    fn tell(&mut self) -> bool {
+        self.bytes = 0;
+        let mut waiting = self.waiting.drain(..);
+        waiting.all(|done| self.results.send((self.lane, done)).is_ok())
+    }
+}
+
+impl Drop for Outbox {
+    /// Also where the thread ends by a panic, what was done before is told.
+    fn drop(&mut self) {
+        self.tell();
+    }
 }
 
 /// What a panic has said.

@@ -74,6 +74,14 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// more would be a queue in which a fresh frame waits behind older ones unseen.
 pub const FRAME_QUEUE: usize = 2;
 
+/// The same for short frames, where a transport takes what it is handed at once: what waits together leaves together,
+/// in as few packets and calls of the kernel as it takes, instead of one for each frame.
+pub const SHORT_FRAME_QUEUE: usize = 32;
+
+/// Bytes of them, those of the next frame included: what the kernel takes at once. Where it would be more, frames wait
+/// as [`FRAME_QUEUE`] says.
+pub const SHORT_QUEUE_BYTES: u64 = 64 * 1_024;
+
 /// Messages on their way to or from a transport. They are small, and their number is bounded by
 /// what is in flight; this only smooths wake-ups.
 pub const MESSAGE_QUEUE: usize = 64;
