@@ -53,6 +53,24 @@ impl Load {
         Self { repair: RepairMode::Off, ..self }
     }
 
+    /// What another build's `compare` is asked for; `None` where it has no words for it.
+    pub(crate) fn arguments(&self, coming: Coming, knows_cameras: bool) -> Option<Vec<String>> {
+        if self.is_bulk() || self.cameras != CAMERAS {
+            return None;
+        }
+        let mut arguments: Vec<String> =
+            ["--frames", &self.frames.to_string(), "--fps", &FPS.to_string()]
+                .map(str::to_owned)
+                .into();
+        if self.repair != RepairMode::Auto {
+            arguments.extend(["--repair".to_owned(), self.repair.to_string()]);
+        }
+        if knows_cameras && coming == Coming::AsFolder {
+            arguments.push("--as-folder".to_owned());
+        }
+        Some(arguments)
+    }
+
     pub(crate) fn is_bulk(&self) -> bool {
         self.pace == Pace::Bulk
     }
@@ -88,6 +106,10 @@ impl Frames {
     /// Live ones are there since then.
     pub(crate) fn new(coming: Coming) -> Self {
         Self { coming, made: Mutex::default() }
+    }
+
+    pub(crate) fn coming(&self) -> Coming {
+        self.coming
     }
 
     pub(crate) fn workload(&self, load: &Load) -> Result<Workload, CompareError> {

@@ -5,6 +5,7 @@
 //! cargo bench --bench lossy                                        # everything: a night
 //! cargo bench --bench lossy -- --only clean,repair --seconds 5 --repeat 1 --jobs 2
 //! cargo bench --bench lossy -- --only bulk-50 --json bulk.json     # all cells at 50 Mbit/s
+//! cargo bench --bench lossy -- --only repair --against OTHER-FRAMELANE
 //! cargo bench --bench lossy -- --list
 //! ```
 //!
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 use anyhow::{Context, ensure};
 use clap::Parser;
 use framelane::cli::stop_on_signal_or;
-use framelane::compare::{Coming, Rig, Scratch};
+use framelane::compare::{Coming, OtherBuild, Rig, Scratch};
 use framelane::link::{available_congestion_controls, enter_user_namespace};
 use serde::Serialize;
 use tokio::runtime::Builder;
@@ -70,6 +71,9 @@ struct Args {
     /// Leave the kernel's TCP out, and so the targets that are held against it open
     #[arg(long)]
     quic_only: bool,
+    /// Make framelane's own live runs with another build of it as well, each behind this one's, for a column of its own
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
     /// Write everything, raw samples included, as one JSON object
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -108,6 +112,7 @@ fn main() -> anyhow::Result<ExitCode> {
     }
     // A file that cannot be written is better known now than tomorrow.
     let json = args.json.as_deref().map(open).transpose()?;
+    let other = args.against.as_deref().map(OtherBuild::find).transpose()?;
     // Both before there is any thread.
     let privilege = enter_user_namespace()?;
     let scratch = Scratch::make(privilege)?;
@@ -119,15 +124,24 @@ fn main() -> anyhow::Result<ExitCode> {
     let (repeat, jobs) = (args.repeat, args.jobs);
     let frames = Frames::new(args.coming());
     let interrupted = &interrupted;
-    let course =
-        Course { rig: &rig, frames: &frames, cases: &cases, seed, repeat, jobs, interrupted };
-    let head = head(&args, seed, &kernel);
+    let other = other.as_ref();
+    let course = Course {
+        rig: &rig,
+        frames: &frames,
+        cases: &cases,
+        seed,
+        repeat,
+        jobs,
+        interrupted,
+        other,
+    };
+    let head = head(&args, seed, &kernel, other);
     say(&format!("{}\n", head.join("\n")));
-    let outcomes = course.run();
+    let [outcomes, others] = course.run();
     if *interrupted.borrow() {
         say("**Stopped before its end: cases have fewer repetitions, or none.**\n");
     }
-    let rows = table::rows(&cases, &outcomes);
+    let rows = table::rows(&cases, &outcomes, other.map(|_| &others));
     let account = Account::of(&outcomes);
     report(&rows, &account, &table::disturbed(&cases, &outcomes));
     if let Some(file) = json {
@@ -168,7 +182,7 @@ fn say(text: &str) {
 }
 
 /// What is above the table.
-fn head(args: &Args, seed: u64, kernel: &[String]) -> Vec<String> {
+fn head(args: &Args, seed: u64, kernel: &[String], other: Option<&OtherBuild>) -> Vec<String> {
     let date = time::OffsetDateTime::now_utc().date();
     let mut lines = vec![
         format!("{date}. {}", machine::describe(None)),
@@ -180,6 +194,7 @@ fn head(args: &Args, seed: u64, kernel: &[String]) -> Vec<String> {
         format!("Live frames {}.", args.coming_in_words()),
         format!("The kernel's TCP congestion controls: {}.", kernel.join(", ")),
     ];
+    lines.extend(other.map(|other| format!("The other build: {other}.")));
     for missing in ["bbr", "cubic"].into_iter().filter(|name| !kernel.iter().any(|k| k == name)) {
         lines.push(format!(
             "**This kernel does not offer {missing}**: `sudo modprobe tcp_{missing}`; what is held \

@@ -7,8 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use framelane::compare::outcome::Run;
-use framelane::compare::{CompareError, Rig, Variant, Workload};
+use framelane::compare::{CompareError, OtherBuild, Rig, Variant, Workload};
 use framelane::link::LinkSpec;
+use framelane::transport::Transport;
 use tokio::sync::watch;
 
 use crate::case::{Case, Cell, Work};
@@ -28,7 +29,12 @@ pub(crate) struct Course<'a> {
     pub(crate) jobs: usize,
     /// Turns true when the user has enough: nothing more is begun, and what is running does not count.
     pub(crate) interrupted: &'a watch::Receiver<bool>,
+    /// Another build, which makes framelane's own runs as well, each behind this one's.
+    pub(crate) other: Option<&'a OtherBuild>,
 }
+
+/// What was found of a cell, and what the other build found.
+type Found = (Turn, Outcome, Option<Outcome>);
 
 /// One cell, once.
 #[derive(Clone, Copy)]
@@ -44,10 +50,11 @@ impl Course<'_> {
         self.turns(0).len() * self.repeat as usize
     }
 
-    /// All repetitions of everything, each repetition of all cases before the next.
-    pub(crate) fn run(&self) -> Outcomes {
+    /// All repetitions of everything, each repetition of all cases before the next; and the other build's.
+    pub(crate) fn run(&self) -> [Outcomes; 2] {
         let cells = |case: &Case| case.cells.iter().map(|_| Vec::new()).collect();
         let mut outcomes: Outcomes = self.cases.iter().map(cells).collect();
+        let mut others: Outcomes = self.cases.iter().map(cells).collect();
         let done = AtomicUsize::new(0);
         for repetition in 0..self.repeat {
             let alone = |turn: &Turn| self.jobs == 1 || self.cell(*turn).alone;
@@ -55,11 +62,12 @@ impl Course<'_> {
                 self.turns(repetition).into_iter().partition(alone);
             let mut found = self.in_turns(&together, self.jobs, &done);
             found.extend(self.in_turns(&alone, 1, &done));
-            for (turn, outcome) in found {
+            for (turn, outcome, other) in found {
                 outcomes[turn.case][turn.cell].push(outcome);
+                others[turn.case][turn.cell].extend(other);
             }
         }
-        outcomes
+        [outcomes, others]
     }
 
     fn turns(&self, repetition: u32) -> Vec<Turn> {
@@ -75,20 +83,21 @@ impl Course<'_> {
     }
 
     /// So many at the same time, begun in the order given.
-    fn in_turns(&self, turns: &[Turn], jobs: usize, done: &AtomicUsize) -> Vec<(Turn, Outcome)> {
+    fn in_turns(&self, turns: &[Turn], jobs: usize, done: &AtomicUsize) -> Vec<Found> {
         let next = AtomicUsize::new(0);
         let found = Mutex::new(Vec::new());
         let work = || {
             while !*self.interrupted.borrow()
                 && let Some(&turn) = turns.get(next.fetch_add(1, Ordering::Relaxed))
             {
-                let outcome = self.one(turn);
+                let (outcome, other) = (self.one(turn), self.one_of_other(turn));
                 if *self.interrupted.borrow() {
                     return;
                 }
                 let number = done.fetch_add(1, Ordering::Relaxed) + 1;
                 self.tell(number, turn, &outcome);
-                found.lock().unwrap_or_else(PoisonError::into_inner).push((turn, outcome));
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                found.push((turn, outcome, other));
             }
         };
         thread::scope(|scope| {
@@ -99,11 +108,14 @@ impl Course<'_> {
         found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn one(&self, turn: Turn) -> Outcome {
-        let cell = self.cell(turn);
+    fn link(&self, turn: Turn) -> LinkSpec {
         // Every contender meets the same losses.
         let seed = self.seed.wrapping_add(turn.repetition.into());
-        let link = cell.link.clone().with_seed(seed);
+        self.cell(turn).link.clone().with_seed(seed)
+    }
+
+    fn one(&self, turn: Turn) -> Outcome {
+        let (cell, link) = (self.cell(turn), self.link(turn));
         let outcome = match &cell.work {
             Work::Run { variant, load } => self.workload(load).and_then(|workload| {
                 let run = self.rig.run(&link, variant, &workload, turn.repetition)?;
@@ -114,6 +126,19 @@ impl Course<'_> {
             }
         };
         outcome.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+    }
+
+    /// The same by the other build, where it is one of framelane's own that it can be asked for.
+    fn one_of_other(&self, turn: Turn) -> Option<Outcome> {
+        let Work::Run { variant, load } = &self.cell(turn).work else { return None };
+        let other = self.other.filter(|_| variant.parsed_transport() == Transport::Quic)?;
+        let arguments = load.arguments(self.frames.coming(), other.knows_cameras())?;
+        let asked = other.clone().with_arguments(arguments);
+        let run = asked.run(&self.link(turn), variant, turn.repetition, self.interrupted);
+        Some(match run {
+            Ok(run) => Outcome::Run(Box::new(run)),
+            Err(error) => Outcome::Failed(error.to_string()),
+        })
     }
 
     fn shared(

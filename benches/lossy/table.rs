@@ -17,6 +17,9 @@ pub(crate) struct Row {
     case: String,
     target: String,
     own: String,
+    /// The other build's, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
     bbr: String,
     cubic: String,
     standing: &'static str,
@@ -35,13 +38,26 @@ pub(crate) struct Account {
     unfinished: u64,
 }
 
-/// All rows.
-pub(crate) fn rows(cases: &[Case], outcomes: &Outcomes) -> Vec<Row> {
-    let each = cases
-        .iter()
-        .zip(outcomes)
-        .flat_map(|(case, outcomes)| case.rows.iter().map(|judged| row(case, judged, outcomes)));
+/// All rows; with what another build came to, where it was asked.
+pub(crate) fn rows(cases: &[Case], outcomes: &Outcomes, others: Option<&Outcomes>) -> Vec<Row> {
+    let each = cases.iter().enumerate().flat_map(|(index, case)| {
+        let other = others.map(|others| &others[index][..]);
+        case.rows.iter().map(move |judged| Row {
+            other: other.map(|other| of_other(judged, other)),
+            ..row(case, judged, &outcomes[index])
+        })
+    });
     each.collect()
+}
+
+fn of_other(judged: &Judged, outcomes: &[Vec<Outcome>]) -> String {
+    match &outcomes[judged.contest.own][..] {
+        [] => "-".to_owned(),
+        runs => {
+            let medians = judged.figure.medians(runs);
+            medians.map_or_else(Missing::why, |values| judged.figure.show(&values))
+        }
+    }
 }
 
 fn row(case: &Case, judged: &Judged, outcomes: &[Vec<Outcome>]) -> Row {
@@ -62,6 +78,7 @@ fn row(case: &Case, judged: &Judged, outcomes: &[Vec<Outcome>]) -> Row {
         case: format!("{} {}", case.name, judged.what).trim().to_owned(),
         target: target(judged),
         own: shown(judged.contest.own),
+        other: None,
         bbr: rival(judged.contest.bbr),
         cubic: rival(judged.contest.cubic),
         standing: standing(&standings),
@@ -88,11 +105,15 @@ fn standing(standings: &[Standing]) -> &'static str {
 
 /// The table.
 pub(crate) fn markdown(rows: &[Row]) -> String {
-    let mut table = String::from(
-        "| case | target | framelane quic | kernel bbr | kernel cubic | verdict |\n|---|---|---|---|---|---|\n",
+    let beside = rows.iter().any(|row| row.other.is_some());
+    let other = if beside { " other build |" } else { "" };
+    let mut table = format!(
+        "| case | target | framelane quic |{other} kernel bbr | kernel cubic | verdict |\n"
     );
-    for Row { case, target, own, bbr, cubic, standing } in rows {
-        let cells = [case, target, own, bbr, cubic].map(|text| cell(text));
+    let _ = writeln!(table, "{}|", "|---".repeat(6 + usize::from(beside)));
+    for Row { case, target, own, other, bbr, cubic, standing } in rows {
+        let own = [case, target, own].into_iter().chain(other);
+        let cells: Vec<String> = own.chain([bbr, cubic]).map(|text| cell(text)).collect();
         let _ = writeln!(table, "| {} | {standing} |", cells.join(" | "));
     }
     let count = |wanted| rows.iter().filter(|row| row.standing == wanted).count();

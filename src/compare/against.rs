@@ -59,8 +59,11 @@ impl OtherBuild {
         self
     }
 
-    /// Makes one run over a link, which has a seed.
-    pub(super) fn run(
+    /// Makes one run over a link, which has a seed; one that is stopped meanwhile is none.
+    ///
+    /// # Errors
+    /// [`CompareError::Other`] where it makes none, and says why.
+    pub fn run(
         &self,
         link: &LinkSpec,
         variant: &Variant,
