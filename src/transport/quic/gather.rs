@@ -128,7 +128,10 @@ impl Gauge {
 
     fn maybe_try(&mut self) {
         let queued = self.looks.iter().filter(|(_, queued)| *queued).count();
-        if queued < SURE_LOOKS || self.pause > 0 || self.gathering >= LONGEST_GATHERING {
+        // Less than a second is nothing to hold the last one of a trial against.
+        let is_whole = self.looks.len() == LOOKS;
+        let is_due = is_whole && queued >= SURE_LOOKS && self.pause == 0;
+        if !is_due || self.gathering >= LONGEST_GATHERING {
             return;
         }
         let (before, gathering_before) = (self.received(), self.gathering);
