@@ -108,13 +108,15 @@ pub async fn run(
             ended = accepting.join_next() => match ended {
                 Some(Ok(ended)) => outcome = outcome.and(ended),
                 Some(_) => {}
-                None => return outcome,
+                None => break,
             },
             () = session::stopped(&mut stop), if !*to_all.borrow() => {
                 to_all.send_replace(true);
             }
         }
     }
+    sources.close().await;
+    outcome
 }
 
 async fn accept(

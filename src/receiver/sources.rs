@@ -36,6 +36,10 @@ const ROOM_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a source that needs files waits for another to have given its own back.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a receiver that ends waits until its sources are closed: what is left half done then, an index say, the next
+/// one does again.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The sources of a store, shared by all sessions.
 #[derive(Clone)]
 pub struct Sources {
@@ -181,6 +185,27 @@ impl Sources {
             )),
             false => Unopened::Store(error.to_string()),
         })
+    }
+
+    /// Closes those that are open, and waits for that, as long as a disk may take that is well.
+    pub(super) async fn close(&self) {
+        let list = self.list.clone();
+        let closing = tokio::task::spawn_blocking(move || {
+            let closing: Vec<Gone> = {
+                let mut list = lock(&list);
+                let open: Vec<_> = list.open.drain().collect();
+                for (key, source) in open {
+                    list.close(key, source);
+                }
+                list.closing.iter().map(|(_, gone)| gone.clone()).collect()
+            };
+            let until = std::time::Instant::now() + LAST_PATIENCE;
+            let left = || until.saturating_duration_since(std::time::Instant::now());
+            closing.iter().all(|gone| gone.wait_for(left()))
+        });
+        if !closing.await.unwrap_or(false) {
+            tracing::info!("what is being closed yet is put right by the next receiver");
+        }
     }
 
     /// The thread. It opens its source itself, so that nobody else waits for that.

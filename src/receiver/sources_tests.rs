@@ -290,6 +290,21 @@ async fn a_sources_thread_is_told_of_from_its_start_to_its_end() {
     assert_eq!(told.recv().unwrap().as_deref(), Some("store visible"));
 }
 
+/// The end of a process would cut off what a source still writes when it is closed.
+#[tokio::test]
+async fn the_end_waits_until_sources_are_closed() {
+    let (_folder, sources) = sources();
+    let (tell, told) = std::sync::mpsc::channel();
+    let sources = sources.on_thread_start(move || Box::new(Told(tell.clone())));
+    let account = account("a");
+    let source = opened(&sources, 0, &account).await;
+    drop(source);
+    assert!(told.try_recv().is_err(), "it is open");
+    sources.close().await;
+    told.try_recv().expect("its thread has ended");
+    assert_eq!(open(&sources), 0);
+}
+
 #[tokio::test]
 async fn an_offer_is_not_answered_where_nobody_listens() {
     let (_folder, sources) = sources();
