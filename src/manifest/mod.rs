@@ -45,7 +45,7 @@ pub use record::{Record, RecordError};
 pub use reel::{Reel, Stored};
 pub use reels::Reels;
 pub use resting::Resting;
-pub use settled::INDEX_NAME;
+pub use settled::{INDEX_NAME, INDEX_PART_NAME};
 pub use summary::{DayTotal, Summary};
 
 /// The manifest's file name in each source's folder.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use rustix::fs::{AtFlags, unlinkat};
 
 use super::index::Index;
-use super::settled::{Key, Merge, PART_NAME, Settled, hash, tag};
+use super::settled::{INDEX_PART_NAME, Key, Merge, Settled, hash, tag};
 use super::summary::Summary;
 use super::window::Window;
 use crate::frame::FrameName;
@@ -23,8 +23,10 @@ const FRESH_PART: u64 = 32;
 /// The same while all lines are read to make it for the first time.
 const SCANNED_NAMES: usize = 1 << 20;
 const SCANNED_PART: u64 = 4;
-/// So few lines since are left for the next opening to read.
+/// So few lines since, or so small a part of all, are left for the next opening to read: 2 us each, where an index for
+/// them costs as much as for all, and a sync of the disk. Of 20 million that is 0.3 s.
 const FEW_NAMES: usize = 1_024;
+const FEW_PART: u64 = 128;
 
 /// The names of a manifest.
 #[derive(Debug)]
@@ -64,7 +66,7 @@ impl Names {
     /// With the index of `manifest` in the folder, as far as there is one, and what the lines in it come to.
     pub(super) fn in_folder(folder: OwnedFd, manifest: &File) -> (Self, Summary) {
         // One that was being made when the process was killed.
-        let _ = unlinkat(&folder, PART_NAME, AtFlags::empty());
+        let _ = unlinkat(&folder, INDEX_PART_NAME, AtFlags::empty());
         let loaded = Settled::load(&folder, manifest).unwrap_or_else(|error| {
             tracing::debug!("an index that cannot be read is made anew: {error}");
             None
@@ -244,23 +246,34 @@ impl Names {
         Ok(())
     }
 
-    /// Whether lines since are worth an index before all is closed.
-    fn has_many(&self) -> bool {
-        self.kept.as_ref().is_some_and(|kept| kept.fresh.len() >= FEW_NAMES)
-    }
-
-    /// Settles what the next opening would have to read.
+    /// Settles what the next opening would have to read, where that is much. Nothing is found any more afterwards.
     pub(super) fn close(&mut self, manifest: &File, end: u64, summary: &Summary) {
-        if self.has_many() && self.settle(manifest, end, summary).is_err() {
-            // Without it the next opening reads those lines.
+        let Some(kept) = &mut self.kept else { return };
+        if let Some(Making { thread, names }) = kept.making.take() {
+            let is_made = thread.join().is_ok_and(|made| made.is_ok());
+            if is_made && !kept.has_many(kept.fresh.len().saturating_sub(names)) {
+                return;
+            }
+            if is_made && self.take(manifest, names).is_err() {
+                return;
+            }
         }
-        if let Some(making) = self.kept.as_mut().and_then(|kept| kept.making.take()) {
-            let _ = making.thread.join();
+        // Without it the next opening reads those lines.
+        if let Some(kept) = self.kept.as_ref().filter(|kept| kept.has_many(kept.fresh.len()))
+            && let Ok(merge) = kept.merge(self.key, manifest, end, summary)
+        {
+            let _ = merge.write();
         }
     }
 }
 
 impl Kept {
+    /// Whether so many lines since are worth an index before all is closed.
+    fn has_many(&self, names: usize) -> bool {
+        let entries = self.settled.as_ref().map_or(0, |(settled, _)| settled.entries());
+        names >= FEW_NAMES.max(usize::try_from(entries / FEW_PART).unwrap_or(usize::MAX))
+    }
+
     fn is_due(&self, names: usize, part: u64) -> bool {
         let entries = self.settled.as_ref().map_or(0, |(settled, _)| settled.entries());
         let enough = names.max(usize::try_from(entries / part).unwrap_or(usize::MAX));

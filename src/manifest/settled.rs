@@ -21,7 +21,7 @@ use crate::frame::FrameName;
 /// The index's file name in the folder of its manifest.
 pub const INDEX_NAME: &str = ".framelane-index";
 /// Its name while it is made.
-pub(super) const PART_NAME: &str = ".framelane-index.part";
+pub const INDEX_PART_NAME: &str = ".framelane-index.part";
 
 const MAGIC: [u8; 16] = *b"framelane index1";
 const HEAD_BYTES: usize = 16 + 4 * 8 + 3 * 32;
@@ -178,12 +178,13 @@ impl Merge {
         self.fresh.sort_unstable();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o666);
-        let file = File::from(openat(&self.folder, PART_NAME, flags | OFlags::CLOEXEC, mode)?);
+        let file =
+            File::from(openat(&self.folder, INDEX_PART_NAME, flags | OFlags::CLOEXEC, mode)?);
         let written = self.write_to(&file).and_then(|()| file.sync_all());
-        let named =
-            written.and_then(|()| Ok(renameat(&self.folder, PART_NAME, &self.folder, INDEX_NAME)?));
+        let named = written
+            .and_then(|()| Ok(renameat(&self.folder, INDEX_PART_NAME, &self.folder, INDEX_NAME)?));
         if named.is_err() {
-            let _ = unlinkat(&self.folder, PART_NAME, AtFlags::empty());
+            let _ = unlinkat(&self.folder, INDEX_PART_NAME, AtFlags::empty());
         }
         named
     }

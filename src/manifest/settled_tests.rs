@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -80,6 +81,29 @@ fn it_is_made_while_frames_are_stored() {
     assert_eq!(manifest.frames(), from + 100);
     let probes: Vec<_> = (0..from + 300).step_by(97).map(|n| format!("frame-{n}.jpg")).collect();
     agrees(folder.path(), &mut manifest, &probes);
+}
+
+/// An index of all for a handful of lines is not worth its while at the end.
+#[test]
+fn few_lines_are_left_for_the_next_opening() {
+    let folder = TempDir::new().unwrap();
+    let index = || fs::metadata(folder.path().join(INDEX_NAME)).unwrap().ino();
+    let mut manifest = open(folder.path());
+    for from in (0..200_000).step_by(2_000) {
+        manifest.append(&samples(from, 2_000), false).unwrap();
+    }
+    manifest.settle().unwrap();
+    let made = index();
+    manifest.append(&samples(200_000, 1_200), false).unwrap();
+    drop(manifest);
+    assert_eq!(index(), made);
+    let mut manifest = open(folder.path());
+    let probes: Vec<_> = (0..202_000).step_by(61).map(|n| format!("frame-{n}.jpg")).collect();
+    agrees(folder.path(), &mut manifest, &probes);
+    manifest.append(&samples(201_200, 800), false).unwrap();
+    drop(manifest);
+    assert_ne!(index(), made);
+    agrees(folder.path(), &mut open(folder.path()), &probes);
 }
 
 #[test]

@@ -15,7 +15,9 @@ use super::remembered::Remembered;
 use super::root::Root;
 use super::volumes::{Volumes, open_record};
 use crate::frame::{RESERVED_PREFIX, SourceName};
-use crate::manifest::{Entry, FILE_NAME, INDEX_NAME, LEDGER_NAME, Ledger, ManifestError, Opened};
+use crate::manifest::{
+    Entry, FILE_NAME, INDEX_NAME, INDEX_PART_NAME, LEDGER_NAME, Ledger, ManifestError, Opened,
+};
 
 /// A temporary file's name ends in this.
 const PART_SUFFIX: &str = ".part";
@@ -252,6 +254,12 @@ fn remove_parts(directory: &Directory) -> Result<(), Errno> {
         Some(Kind::Folder) | None => Ok(()),
         _ => directory.remove(part),
     })
+}
+
+/// Whether a file of this name is one that a receiver makes in its store for a moment: whoever finds it there sees one
+/// at work, or what one that was killed has left, which the next one removes.
+pub fn is_temporary(name: &str) -> bool {
+    name == INDEX_PART_NAME || is_part(name)
 }
 
 fn is_part(name: &str) -> bool {

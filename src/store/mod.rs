@@ -84,6 +84,7 @@ pub use error::{FrameError, StoreError, Taken};
 pub use folder::FolderStore;
 pub use folder_source::FolderSource;
 pub use folders::FolderStores;
+pub use footing::is_temporary;
 pub use keep::Keep;
 pub use layout::Layout;
 pub use options::StoreOptions;

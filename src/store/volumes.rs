@@ -15,8 +15,8 @@ use super::layout::{Layout, Part};
 use super::options::StoreOptions;
 use crate::frame::{FrameName, RunId, Sequence};
 use crate::manifest::{
-    Day, DayTotal, FILE_NAME, INDEX_NAME, Listed, MAX_LINE_BYTES, Manifest, Opened, Ranges, Record,
-    Resting, Summary,
+    Day, DayTotal, FILE_NAME, INDEX_NAME, INDEX_PART_NAME, Listed, MAX_LINE_BYTES, Manifest,
+    Opened, Ranges, Record, Resting, Summary,
 };
 
 /// Days that are open at once: today, yesterday, and what comes late.
@@ -122,6 +122,8 @@ impl Volumes {
 
     fn load_resting(&self, top: &Directory, day: Day) -> Option<Resting> {
         let folder = top.folder(&day.to_string()).ok()?;
+        // Of a receiver that was killed while it made one. A day whose index is whole is not opened for that.
+        let _ = folder.remove(INDEX_PART_NAME);
         Resting::load(&folder, &folder.open_file(FILE_NAME).ok()?)
     }
 
@@ -312,6 +314,7 @@ impl Volumes {
         let failed = |cause| StoreError::Io { doing: "remove the records of", path, cause };
         let removed = top.folder(&name).and_then(|folder| {
             let _ = folder.remove(INDEX_NAME);
+            let _ = folder.remove(INDEX_PART_NAME);
             folder.remove(FILE_NAME)?;
             let _ = top.remove_folder(&name);
             Ok(())

@@ -9,7 +9,7 @@ use super::{State, VerifyOptions, VerifyReport, verify};
 use crate::frame::{
     Captured, Clock, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
 };
-use crate::manifest::{Entry, FILE_NAME, INDEX_NAME, LEDGER_NAME, Range, Reel};
+use crate::manifest::{Entry, FILE_NAME, INDEX_NAME, INDEX_PART_NAME, LEDGER_NAME, Range, Reel};
 use crate::store::{
     FolderSource, FolderStore, FrameError, Layout, Note, OpenSource, Opener, Outcome,
     ReceivedFrame, StoreOptions, Taken,
@@ -317,4 +317,33 @@ fn what_was_stored_before_is_not_read_again() {
     assert_eq!((all.frames, all.skipped, all.altered.count), (2, 0, 1));
     let none = since(EVENING + 1);
     assert_eq!((none.frames, none.skipped, none.verified, none.altered.count), (2, 2, 0, 0));
+}
+
+/// What a receiver leaves behind that is killed is nothing unknown, and the next one takes it away.
+#[test]
+fn what_was_being_made_when_a_receiver_was_killed() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let out = TempDir::new().unwrap();
+        let store = |sequence, name, after| {
+            let stored = open(out.path(), layout).store_batch(&[at(sequence, name, after)]);
+            assert_eq!(stored, [Outcome::Stored]);
+        };
+        store(0, "0.jpg", 0);
+        store(1, "1.jpg", DAY);
+        let top = out.path().join("visible");
+        let mut leftovers =
+            vec![out.path().join(".framelane-0.part"), top.join(".framelane-17.part")];
+        leftovers.extend(match layout {
+            Layout::Flat => vec![top.join(INDEX_PART_NAME)],
+            _ => ["2026-11-29", "2026-11-30"].map(|day| top.join(day).join(INDEX_PART_NAME)).into(),
+        });
+        for leftover in &leftovers {
+            fs::write(leftover, "half").unwrap();
+        }
+        let report = verify(out.path(), VerifyOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!((report.unknown.count, report.sources[0].unknown.count), (0, 0), "{report:?}");
+        store(2, "2.jpg", 0);
+        let left: Vec<_> = leftovers.iter().filter(|leftover| leftover.exists()).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
 }

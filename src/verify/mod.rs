@@ -37,7 +37,7 @@ pub use sequences::{SequenceGap, Sequences};
 
 use crate::frame::UnixNanos;
 use crate::manifest::{FILE_NAME, LEDGER_NAME, Listed, ManifestError};
-use crate::store::{Directory, Kind, days};
+use crate::store::{Directory, Kind, days, is_temporary};
 
 /// How to verify.
 #[derive(Debug, Clone, Copy)]
@@ -209,7 +209,7 @@ fn source_names(
         match what {
             Within::Source => names.push(name),
             Within::Unknown => unknown.push(name),
-            Within::FileSystem => {}
+            Within::FileSystem | Within::Passing => {}
         }
         Ok::<_, Errno>(())
     });
@@ -225,14 +225,18 @@ enum Within {
     Unknown,
     /// The file system's own, no business of ours.
     FileSystem,
+    /// A receiver's, for a moment.
+    Passing,
 }
 
 /// Where a disk is mounted as the store, this is in it from the start, and mostly for root alone.
 const LOST_AND_FOUND: &str = "lost+found";
 
 fn what_is(store: &Directory, name: &str) -> Result<Within, Errno> {
-    if store.kind(name)? != Some(Kind::Folder) {
-        return Ok(Within::Unknown);
+    match store.kind(name)? {
+        Some(Kind::Folder) => {}
+        _ if is_temporary(name) => return Ok(Within::Passing),
+        _ => return Ok(Within::Unknown),
     }
     let is_own = name == LOST_AND_FOUND;
     match store.folder(name).and_then(|folder| is_source(&folder)) {

@@ -84,7 +84,8 @@ fn every_kind_of_damage_is_named() {
     fs::remove_file(folder.join("040.jpg")).unwrap();
     symlink(folder.join("041.jpg"), folder.join("040.jpg")).unwrap();
     fs::write(folder.join("extra.jpg"), "x").unwrap();
-    fs::write(folder.join(".framelane-3.part"), "x").unwrap();
+    fs::write(folder.join(".framelane-x.part"), "x").unwrap();
+    fs::create_dir(folder.join(".framelane-3.part")).unwrap();
     symlink("/", folder.join("link")).unwrap();
     fs::create_dir(out.path().join("empty")).unwrap();
     symlink(&folder, out.path().join("other")).unwrap();
@@ -99,7 +100,10 @@ fn every_kind_of_damage_is_named() {
     let source = &report.sources[0];
     assert_eq!((source.frames, source.verified), (200, 196));
     assert_eq!(source.missing.first, ["010.jpg"]);
-    assert_eq!(source.unknown.first, [".framelane-3.part", "extra.jpg", "link"]);
+    assert_eq!(
+        source.unknown.first,
+        [".framelane-3.part", ".framelane-x.part", "extra.jpg", "link"]
+    );
     let altered: Vec<_> = source.altered.first.iter().map(|a| (a.name.as_str(), &a.how)).collect();
     assert!(matches!(altered[0], ("020.jpg", Alteration::Content { .. })), "{altered:?}");
     assert_eq!(altered[1], ("030.jpg", &Alteration::Length { expected: 15, found: 5 }));

@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use crate::frame::{FrameName, MAX_FRAME_NAME_PARTS};
 use crate::manifest::{Day, FILE_NAME, INDEX_NAME, LEDGER_NAME, Listed, Manifest, ManifestError};
-use crate::store::{Directory, Kind};
+use crate::store::{Directory, Kind, is_temporary};
 
 /// Lists what is in the folder of a manifest, and in folders below it, without a line: a folder of which nothing has
 /// one as a whole. Days with manifests of their own are left out where this is the source's own folder, its `top`. The
@@ -36,7 +36,9 @@ fn is_own(folder: &Directory, name: &[u8], is_top: bool) -> bool {
         let day = folder.folder(name);
         day.is_ok_and(|day| matches!(day.kind(FILE_NAME), Ok(Some(Kind::File(_)))))
     };
-    is_record || is_top && name.parse::<Day>().is_ok() && has_manifest()
+    // No frame, and gone as soon as a receiver is at work there.
+    let is_passing = || is_temporary(name) && !matches!(folder.kind(name), Ok(Some(Kind::Folder)));
+    is_record || is_passing() || is_top && name.parse::<Day>().is_ok() && has_manifest()
 }
 
 fn has_line(manifest: &mut Manifest, name: &str, hour: Option<u8>) -> Result<bool, ManifestError> {
