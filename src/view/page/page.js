@@ -214,6 +214,7 @@ function fill(source) {
     ['loss', share(figures.loss), figures.loss > 0.05 ? 'bad' : figures.loss > 0.01 ? 'warn' : ''],
     ['RTT', time(figures.rtt_ms), ''],
     ['repair', share(figures.repair), ''],
+    ...(figures.pending ? [['pending', count(figures.pending), '']] : []),
     ['dropped', count(figures.dropped), figures.dropped ? 'warn' : ''],
     ['missing', count(figures.missing), figures.missing ? 'bad' : ''],
     ...(figures.lag_s > 2 ? [['lag', time(figures.lag_s * 1000), 'warn']] : []),
@@ -334,9 +335,9 @@ function arrange() {
     const image = Math.min(across, (down - about) * shape);
     if (!best || image > best.image) best = { columns, rows, image, across, down };
   }
-  // One row is no higher than its pictures need.
+  // No row is higher than its pictures need.
   const tall = Math.max(...sorted.map(({ picture }) => (picture?.width ? picture.height / picture.width : 0.75)));
-  if (best.columns >= n) best.down = Math.min(best.down, best.across * tall + 128);
+  best.down = Math.min(best.down, best.across * tall + 128);
   const fits = best.image >= 170 && best.across >= 215;
   grid.classList.toggle('fitted', fits);
   if (fits) {
@@ -488,7 +489,9 @@ function fillOne() {
 function afterLarge(source) {
   const { head, width, height, values } = source.picture;
   $('one-empty').hidden = true;
-  $('one-colour').hidden = !head.grey;
+  const own = settings(source);
+  // What the first picture of a source brings, or its first one of 16 bits.
+  if ($('one-colour').hidden === Boolean(head.grey) || $('one-palette').value !== own.palette) fillColour();
   facts($('one-frame'), [
     ['name', head.name, ''],
     ['sequence', count(head.sequence), ''],
