@@ -39,7 +39,7 @@ const MAP: [(&str, May); 23] = [
             "receiver",
         ]),
     ),
-    ("view", May::Import(&["frame", "manifest", "store", "receiver"])),
+    ("view", May::Import(&["frame", "identity", "manifest", "store", "receiver"])),
     ("link", May::Import(&["frame"])),
     ("compare", May::ImportAllAbove),
     ("report", May::Import(&["frame", "compare"])),

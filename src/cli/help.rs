@@ -15,7 +15,18 @@ const RECEIVE: [Group; 5] = [
         &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "warn-free", "on-stored"],
     ),
     ("Limits", &["max-frame", "memory", "stall"]),
-    ("Seeing it", &["view", "view-token-file", "view-token", "view-host", "view-raw"]),
+    (
+        "Seeing it",
+        &[
+            "view",
+            "view-token-file",
+            "view-token",
+            "view-tls",
+            "view-allow",
+            "view-host",
+            "view-raw",
+        ],
+    ),
     ("Running and output", &RUNNING),
 ];
 

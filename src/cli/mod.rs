@@ -4,6 +4,7 @@
 //! their types and become text for people.
 
 mod address;
+mod advice;
 mod certs;
 mod compare;
 mod completions;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
-use super::Talk;
+use super::{Talk, advice};
 use crate::frame::ByteSize;
 
 /// The bar that is drawn at the moment, which makes room for lines.
@@ -28,7 +28,13 @@ pub(super) fn stdout_is_closed() {
 
 /// Says what ended a command.
 pub(super) fn say_error(error: &anyhow::Error) {
-    note(&format!("framelane: {}", in_options(&format!("{error:#}"))));
+    note(&format!("framelane: {}", told(error)));
+}
+
+/// An error in the words of this command line, and the option that helps where there is one.
+pub(super) fn told(error: &anyhow::Error) -> String {
+    let text = in_options(&format!("{error:#}"));
+    advice::of(error).map_or(text.clone(), |advice| format!("{text}: {advice}"))
 }
 
 /// A library's words for this command line: what a program calls is an option here.

@@ -39,8 +39,8 @@ paste at the other end.
 
 SIGTERM ends it in order. So does the end of its terminal, but for nohup.
 
-Exit status: 0 everything is stored, or it was ended by SIGTERM; 1 something is missing or the result
-could not be written, 2 wrong usage, 130 interrupted.";
+Exit status: 0 everything is stored, or it was ended by SIGTERM; 1 something is missing or the
+result could not be written, 2 wrong usage, 130 interrupted.";
 
 /// The sources in the `send` command that is printed: as the documentation calls them.
 const SOURCES: &str = "./visible ./infrared";
@@ -226,13 +226,14 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
         if reads_again {
             Followed::start(allow_file, shared, loaded, manager.clone())?;
         }
-        let mut serving = receiver.identity(identity).serve(stopping)?;
+        let mut serving = receiver.identity(identity.clone()).serve(stopping)?;
         let on_stored = args.on_stored.clone();
         let following = on_stored.map(|command| OnStored::start(command, &args.out)).transpose()?;
         announce(&serving.places, serving.pin, &policy, talk);
         let places: Vec<_> = serving.places.iter().map(|place| place.address.to_string()).collect();
         manager.ready(&format!("listening on {}", places.join(", ")));
-        let showing = to_show.map(|it| it.show(&serving, &args.out, talk)).transpose()?;
+        let showing =
+            to_show.map(|it| it.show(&serving, &identity, &args.out, talk)).transpose()?;
         let bar = output::bar(talk, None);
         let told = Told { bar: &bar, talk, heart: Heart::new(manager.clone()) };
         let stop = Stop { tell: stop, showing: showing.as_ref() };

@@ -21,7 +21,7 @@ Each line is a JSON object: the frame's line in the manifest, with `source` and 
 well. Nothing is changed, and a receiver that stores there does not notice. With --follow alone it
 begins with the next frame that is stored.";
 
-/// Print a line for each stored frame, and go on with those that are stored from now on
+/// Print a line for each stored frame; with --follow, for each that is stored from now on
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct TailArgs {

@@ -22,14 +22,16 @@ Nothing is changed. Each source is one of:
   complete, with N declared drops       the others were declared dropped, with a reason
   gap: sequences A to B ...             frames have neither file nor declaration
   run not ended                         its sender was killed, or is still at it
-  undeclared                            nothing says how many there were: stop-and-wait, or an old store
+  undeclared                            nothing says how many there were (stop-and-wait)
 Unknown files are listed and do not count as failures.
 
-What was read is remembered from a few seconds on, outside of the store, and --resume goes on there. Of a file that was
-read before, nothing may have changed since: not its line, its inode, its length, its times. All else is read again.
+What was read is remembered from a few seconds on, outside of the store, and --resume goes on
+there. Of a file that was read before, nothing may have changed since: not its line, its inode,
+its length, its times. All else is read again.
 
 Exit status: 0 every file is as it was stored, every source complete or undeclared, and no frame
-missing because the receiver refused it, for want of room say; 1 not so; 2 wrong usage; 130 interrupted.";
+missing because the receiver refused it, for want of room say; 1 not so; 2 wrong usage; 130
+interrupted.";
 
 /// Lines for each kind of finding of a source. More are not read by anybody; `--json` has them.
 const NAMED: usize = 100;

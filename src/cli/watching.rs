@@ -11,14 +11,16 @@ use rustix::termios::tcgetwinsize;
 use tokio::sync::watch;
 
 use super::signals::{self, Wish};
+use super::trust::{self, TrustArgs};
 use super::{COMPLETE, Failure, INTERRUPTED, Outcome, output, process};
 use crate::frame::Span;
-use crate::view::{Figures, Token, fetch};
+use crate::identity::{ClientTls, EarlyData, ReceiverAddress, client_config};
+use crate::view::{Asking, Figures, Token, fetch};
 use lines::{log_line, table};
 
 const AFTER_HELP: &str = "\
-On a terminal there is a line for each source, drawn again in place; elsewhere a plain line for each source at every
-look. It goes on until Ctrl-C, also while the receiver is away.
+On a terminal there is a line for each source, drawn again in place; elsewhere a plain line for
+each source at every look. It goes on until Ctrl-C, also while the receiver is away.
 
 Exit status: 0 with --once; 1 nobody answers at the beginning; 2 wrong usage; 130 interrupted.";
 
@@ -32,8 +34,8 @@ const LOGGED_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct WatchArgs {
-    /// Where the view is: what `receive --view` printed behind `view at`
-    #[arg(value_name = "HOST:PORT")]
+    /// Where the view is: what `receive --view` printed behind `view at`, with its https:// where it has one
+    #[arg(value_name = "[https://]HOST:PORT")]
     place: String,
     /// Look once, and end
     #[arg(long)]
@@ -44,6 +46,11 @@ pub(super) struct WatchArgs {
     /// The file that the view's token is in, where it asks for one; or set FRAMELANE_VIEW_TOKEN
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    /// The folder of this machine's identity, which a view by https:// is shown; one is made where it is missing
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    certs: PathBuf,
     /// Print all figures, one JSON object on a line at each look
     #[arg(long)]
     json: bool,
@@ -70,14 +77,34 @@ fn token(args: &WatchArgs) -> Result<Option<Token>, Failure> {
     text.parse().map(Some).map_err(Failure::usage)
 }
 
+fn tls(args: &WatchArgs, place: &str) -> Result<ClientTls, Failure> {
+    let receiver = place.parse::<ReceiverAddress>().map_err(Failure::usage)?;
+    let trust = args.trust.for_receiver(&receiver).map_err(Failure::usage)?;
+    let identity = trust::identity(&args.certs)?;
+    Ok(client_config(&identity, trust, &[Asking::PROTOCOL], EarlyData::Off))
+}
+
 pub(super) fn run(args: &WatchArgs) -> Outcome {
-    let place = args.place.trim_start_matches("http://").trim_end_matches('/');
+    let place = args.place.trim_end_matches('/');
+    let (place, by_tls) = match place.strip_prefix("https://") {
+        Some(place) => (place, true),
+        None => (place.strip_prefix("http://").unwrap_or(place), false),
+    };
     if place.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
         return Err(Failure::usage(anyhow!(
             "{place:?} has no port; write HOST:PORT, as in 127.0.0.1:8080"
         )));
     }
-    let token = token(args)?;
+    let tls = match (by_tls, args.trust.said()) {
+        (true, _) => Some(tls(args, place)?),
+        (false, None) => None,
+        (false, Some(option)) => {
+            return Err(Failure::usage(anyhow!(
+                "{option} is for a view that speaks TLS; write https://{place}"
+            )));
+        }
+    };
+    let asking = Asking { token: token(args)?, tls };
     process::runtime()?.block_on(async {
         let mut wish = signals::follow(true, || {})?;
         let mut screen = Screen::new(args);
@@ -97,7 +124,7 @@ pub(super) fn run(args: &WatchArgs) -> Outcome {
                     screen.leave();
                     return Ok(INTERRUPTED);
                 }
-                seen = fetch(place, token.as_ref()) => seen,
+                seen = fetch(place, &asking) => seen,
             };
             match seen {
                 Ok(figures) => {
@@ -105,7 +132,7 @@ pub(super) fn run(args: &WatchArgs) -> Outcome {
                     screen.show(&figures)?;
                 }
                 Err(error) if !has_seen || args.once => return Err(error.into()),
-                Err(error) => screen.trouble(&error.to_string()),
+                Err(error) => screen.trouble(&output::told(&error.into())),
             }
             if args.once {
                 screen.leave();

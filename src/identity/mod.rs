@@ -47,8 +47,8 @@ pub use senders::{
     Allow, AllowConflict, AllowError, OpenListener, SenderList, SenderPolicy, check_listen,
 };
 pub use tls::{
-    ClientTls, EarlyData, ServerTls, client_config, peer_pin, quinn_peer_certificates,
-    quinn_peer_pin, server_config,
+    ClientTls, EarlyData, ServerTls, client_config, open_server_config, peer_pin,
+    quinn_peer_certificates, quinn_peer_pin, server_config,
 };
 pub use trust::{Authority, ReceiverTrust};
 pub use validity::{OutOfDate, ValidityError};

@@ -139,6 +139,20 @@ pub fn server_config(
     }
 }
 
+/// TLS for whoever comes, who is not asked for a certificate: only for what is shown and not for what is stored.
+///
+/// `alpn` is the protocols spoken, the preferred one first.
+pub fn open_server_config(identity: &Identity, alpn: &[&[u8]]) -> Arc<rustls::ServerConfig> {
+    let certificate = SingleCertAndKey::from(Arc::clone(identity.certified()));
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(provider()))
+        .with_protocol_versions(&[&TLS13])
+        .expect("the provider has cipher suites for TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificate));
+    config.alpn_protocols = owned(alpn);
+    Arc::new(config)
+}
+
 impl ClientTls {
     /// For `tokio_rustls::TlsConnector`.
     pub fn tcp(&self) -> Arc<rustls::ClientConfig> {

@@ -12,7 +12,7 @@ use crate::manifest::ManifestError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum StoreError {
     /// Another receiver uses the store.
-    #[error("the store {} is in use by another receiver; stop that one or choose another --out", path.display())]
+    #[error("the store {} is in use by another receiver; stop that one or choose another `out`", path.display())]
     Locked {
         /// The store.
         path: PathBuf,
@@ -24,13 +24,13 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A link or file where a folder should be.
-    #[error("{} is a symbolic link or a file, not a folder; the store follows no links. Remove it or choose another --out", path.display())]
+    #[error("{} is a symbolic link or a file, not a folder; the store follows no links. Remove it or choose another `out`", path.display())]
     NotAFolder {
         /// What is in the way.
         path: PathBuf,
     },
     /// A link or folder where the manifest should be.
-    #[error("{} is not a regular file (a link, a folder or a pipe); the store follows no links. Remove it or choose another --out", path.display())]
+    #[error("{} is not a regular file (a link, a folder or a pipe); the store follows no links. Remove it or choose another `out`", path.display())]
     ManifestNotAFile {
         /// What is in the way.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error(transparent)]
     Manifest(#[from] ManifestError),
     /// Nothing can be written to the store.
-    #[error("nothing can be written to the store {}: {cause}. Make it writable (owner, mode, mount) or choose another --out", path.display())]
+    #[error("nothing can be written to the store {}: {cause}. Make it writable (owner, mode, mount) or choose another `out`", path.display())]
     NotWritable {
         /// The store.
         path: PathBuf,

@@ -163,7 +163,7 @@ fn a_store_that_cannot_be_written_is_not_opened() {
     let read_only = Path::new("/proc/self");
     let error = FolderStore::open(read_only, StoreOptions::default()).unwrap_err();
     assert!(matches!(error, StoreError::NotWritable { .. }), "{error}");
-    assert!(error.to_string().contains("choose another --out"), "{error}");
+    assert!(error.to_string().contains("choose another `out`"), "{error}");
     fs::set_permissions(out.path(), fs::Permissions::from_mode(0o555)).unwrap();
     // root may write everywhere.
     if !rustix::process::geteuid().is_root() {

@@ -1,12 +1,15 @@
 //! Who may look, and by which name.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use thiserror::Error;
+
+use super::error::ViewError;
+use super::tls::ViewTls;
 
 /// The name of the cookie that holds the token.
 pub(super) const COOKIE_NAME: &str = "framelane_view";
@@ -37,6 +40,7 @@ pub enum TokenError {
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     token: Option<Token>,
+    tls: Option<ViewTls>,
     hosts: Vec<String>,
 }
 
@@ -100,9 +104,37 @@ impl Access {
         self
     }
 
+    /// Speaks TLS, and lets in whom that lets in; where there is a token as well, both are asked for.
+    #[must_use]
+    pub fn with_tls(mut self, tls: ViewTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Whether a token is asked for.
     pub fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Whether somebody has to show who he is: by a token, or by a certificate.
+    pub fn is_guarded(&self) -> bool {
+        self.has_token() || self.tls.as_ref().is_some_and(ViewTls::is_mutual)
+    }
+
+    /// Whether it may be served at an address: one that others reach needs a guard.
+    ///
+    /// # Errors
+    /// [`ViewError::Open`].
+    pub fn check_at(&self, address: SocketAddr) -> Result<(), ViewError> {
+        match address.ip().to_canonical().is_loopback() || self.is_guarded() {
+            true => Ok(()),
+            false => Err(ViewError::Open { address }),
+        }
+    }
+
+    /// The TLS that is spoken, if any.
+    pub(super) fn tls(&self) -> Option<&ViewTls> {
+        self.tls.as_ref()
     }
 
     /// The token that a page's address brings, where it is the right one: it becomes a cookie, so that it does not

@@ -11,13 +11,15 @@
 //! one next. So viewers cost the transfer next to nothing.
 //!
 //! # Who may look
-//! Whoever reaches it at a loopback address. At another address only those who have the token ([`Access`]). A browser is
+//! Whoever reaches it at a loopback address. At another address only those who have the token, or one of certain
+//! certificates ([`Access`]; over TLS, [`ViewTls`]). A browser is
 //! kept from being used by other pages: the host that it asks for has to be an address, `localhost` or a name that
 //! was allowed, nothing may be embedded elsewhere, and the page asks nobody else for anything.
 
 mod access;
 mod assets;
 mod client;
+mod error;
 mod figures;
 mod gallery;
 mod live;
@@ -31,6 +33,7 @@ mod routes;
 mod server;
 mod shelf;
 mod stored;
+mod tls;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,43 +41,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use thiserror::Error;
-
 pub use access::{Access, Token, TokenError};
-pub use client::{ClientError, fetch};
+pub use client::{Asking, ClientError, fetch};
+pub use error::ViewError;
 pub use figures::{
     Figures, LatencyFigures, NewestFigures, SecondFigures, SenderFigures, SourceFigures,
 };
 pub use raw::RawShape;
 use server::Running;
+pub use tls::ViewTls;
 
 use crate::frame::SourceName;
 use crate::receiver::{Board, ReceiveProgress};
-
-/// Why nothing can be shown.
-#[derive(Debug, Error)]
-pub enum ViewError {
-    /// Whoever reaches the address could look.
-    #[error(
-        "{address} can be reached from other machines, and the view shows every frame: set a token \
-         (--view-token-file FILE), or listen on 127.0.0.1 and go there through `ssh -L`"
-    )]
-    Open {
-        /// Where it was to listen.
-        address: SocketAddr,
-    },
-    /// It cannot listen there.
-    #[error("cannot show the view on {address}: {cause}")]
-    Listen {
-        /// Where.
-        address: SocketAddr,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// The system gives no threads.
-    #[error("cannot start the view's threads: {0}")]
-    Threads(std::io::Error),
-}
 
 /// What is shown, and where the frames are.
 #[derive(Debug, Clone)]
@@ -108,9 +86,7 @@ impl View {
     /// # Errors
     /// [`ViewError`].
     pub fn serve(address: SocketAddr, access: Access, shown: Shown) -> Result<Self, ViewError> {
-        if !address.ip().is_loopback() && !access.has_token() {
-            return Err(ViewError::Open { address });
-        }
+        access.check_at(address)?;
         shown.board.show();
         past::put_up(&shown, shown.apart);
         let (running, address) = server::start(address, Arc::new(access), shown)?;

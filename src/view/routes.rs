@@ -68,7 +68,9 @@ async fn guard(State(place): State<Place>, request: Request, next: Next) -> Resp
     let checked = place.access.check(request.method(), request.uri(), request.headers());
     let mut response = match checked {
         Ok(()) => match place.access.in_address(request.uri()) {
-            Some(token) if request.uri().path() == "/" => keep_token(token.secret()),
+            Some(token) if request.uri().path() == "/" => {
+                keep_token(token.secret(), place.access.tls().is_some())
+            }
             _ => next.run(request).await,
         },
         Err(denied) => (denied.status(), denied.words()).into_response(),
@@ -81,8 +83,9 @@ async fn guard(State(place): State<Place>, request: Request, next: Next) -> Resp
 }
 
 /// The token leaves the address, and with it the history and what is copied out of it.
-fn keep_token(secret: &str) -> Response {
-    let cookie = format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict");
+fn keep_token(secret: &str, only_by_tls: bool) -> Response {
+    let secure = if only_by_tls { "; Secure" } else { "" };
+    let cookie = format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}");
     (StatusCode::SEE_OTHER, [(LOCATION, "/"), (SET_COOKIE, cookie.as_str())]).into_response()
 }
 

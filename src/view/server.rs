@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -14,10 +16,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
+use super::Shown;
 use super::access::Access;
+use super::error::ViewError;
 use super::gallery::Gallery;
 use super::routes::{Place, router};
-use super::{Shown, ViewError};
 
 /// Connections at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 256;
@@ -41,6 +44,9 @@ const NICENESS: i32 = 10;
 
 const WORKERS: usize = 2;
 const BLOCKING: usize = 4;
+
+/// What answers each connection.
+type Service = TowerToHyperService<Router>;
 
 /// The threads of a view; they end when this is dropped.
 #[derive(Debug)]
@@ -85,12 +91,13 @@ pub(super) fn start(
 
 async fn accept(listener: TcpListener, place: Place) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let service = TowerToHyperService::new(router(place));
+    let access = place.access.clone();
+    let service = Service::new(router(place));
     loop {
         // Nobody closes it.
         let Ok(seat) = room.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, viewer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // No more files, as a rule: that may pass.
                 tracing::debug!(%error, "the view could not take a connection");
@@ -98,21 +105,30 @@ async fn accept(listener: TcpListener, place: Place) {
                 continue;
             }
         };
-        let service = service.clone();
+        let (service, access) = (service.clone(), access.clone());
         tokio::spawn(async move {
             let _seat = seat;
             prepare(&stream);
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_PATIENCE)
-                .max_headers(MAX_HEADERS)
-                .max_buf_size(MAX_HEAD)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "a viewer has gone");
+            let Some(tls) = access.tls() else {
+                return serve(TokioIo::new(stream), service).await;
+            };
+            if let Some(stream) = tls.accept(stream, viewer, HEAD_PATIENCE).await {
+                serve(TokioIo::new(stream), service).await;
             }
         });
+    }
+}
+
+async fn serve(io: impl Read + Write + Unpin + Send + 'static, service: Service) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(io, service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::trace!(%error, "a viewer has gone");
     }
 }
 

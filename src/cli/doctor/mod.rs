@@ -27,8 +27,8 @@ use load::Unmeasured;
 use reach::Reach;
 
 const AFTER_HELP: &str = "\
-Nothing is stored at the receiver. For the time of --for the link is filled, as a transfer would fill it; --for 0 leaves
-that out.
+Nothing is stored at the receiver. For the time of --for the link is filled, as a transfer would
+fill it; --for 0 leaves that out.
 
 Examples:
   framelane doctor store:4433 --pin sha256:PIN

@@ -11,15 +11,16 @@ use anyhow::anyhow;
 use super::super::{Failure, Talk, output};
 use crate::door::{self, Serving};
 use crate::frame::SourceName;
+use crate::identity::{Allow, Identity, Pin};
 use crate::source::cut::{RawSize, RawSizeError};
 use crate::store::FolderTemplate;
-use crate::view::{Access, RawShape, Shown, Token, View};
+use crate::view::{Access, RawShape, Shown, Token, View, ViewTls};
 
 /// Where the page is, and who may see it.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ViewArgs {
     /// Show the frames and how they come at this address: a page for browsers, streams and figures for programs.
-    /// Loopback only, unless there is a token; port 0 picks a free one
+    /// Loopback only, unless there is a token or --view-allow; port 0 picks a free one
     #[arg(long, value_name = "ADDR:PORT", value_parser = door::parse_listen)]
     view: Option<SocketAddr>,
     /// Let only those look who have the token in this file: 16 to 256 letters and digits
@@ -29,6 +30,13 @@ pub(super) struct ViewArgs {
     /// variable FRAMELANE_VIEW_TOKEN, keeps it from them
     #[arg(long, value_name = "TOKEN", conflicts_with = "view_token_file")]
     view_token: Option<Token>,
+    /// Speak TLS, with this receiver's certificate: https://
+    #[arg(long)]
+    view_tls: bool,
+    /// Let only those look who show the certificate with this pin, as `framelane certs` printed it there; NAME=PIN
+    /// says whose it is. Brings --view-tls (repeatable)
+    #[arg(long, value_name = "[NAME=]PIN", value_parser = parse_viewer)]
+    view_allow: Vec<Pin>,
     /// Answer to this name of the machine as well, beside its addresses (repeatable)
     #[arg(long, value_name = "NAME")]
     view_host: Vec<String>,
@@ -54,10 +62,24 @@ fn parse_raw(text: &str) -> Result<(SourceName, RawShape), String> {
     }
 }
 
+fn parse_viewer(text: &str) -> Result<Pin, String> {
+    match text.parse::<Allow>() {
+        Ok(Allow::Pin(pin) | Allow::Named(_, pin)) => Ok(pin),
+        Ok(Allow::Any) => {
+            Err("a certificate that anybody can make keeps nobody out; name pins, or take \
+                               --view-tls with a token"
+                .to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A view that is to be served: its arguments, checked.
 pub(super) struct ToShow {
     address: SocketAddr,
     access: Access,
+    tls: bool,
+    viewers: Vec<Pin>,
     raw: HashMap<SourceName, RawShape>,
 }
 
@@ -82,11 +104,13 @@ impl ViewArgs {
         for host in &self.view_host {
             access = access.with_host(host);
         }
-        if !address.ip().is_loopback() && !access.has_token() {
-            return Err(Failure::usage(crate::view::ViewError::Open { address }));
+        let viewers = self.view_allow.clone();
+        if viewers.is_empty() {
+            access.check_at(address).map_err(Failure::usage)?;
         }
         let raw = self.view_raw.iter().cloned().collect();
-        Ok(Some(ToShow { address, access, raw }))
+        let tls = self.view_tls || !viewers.is_empty();
+        Ok(Some(ToShow { address, access, tls, viewers, raw }))
     }
 }
 
@@ -100,7 +124,13 @@ fn read_token(path: &Path) -> Result<Token, Failure> {
 
 impl ToShow {
     /// Shows what a receiver does that stores to `out`.
-    pub(super) fn show(self, serving: &Serving, out: &Path, talk: Talk) -> anyhow::Result<Showing> {
+    pub(super) fn show(
+        self,
+        serving: &Serving,
+        identity: &Identity,
+        out: &Path,
+        talk: Talk,
+    ) -> anyhow::Result<Showing> {
         let template = FolderTemplate::parse(out.as_os_str())?;
         let ready = Arc::new(AtomicBool::new(true));
         let shown = Shown {
@@ -113,8 +143,17 @@ impl ToShow {
             ready: ready.clone(),
         };
         let asks = self.access.has_token();
-        let view = View::serve(self.address, self.access, shown)?;
-        output::note(&format!("view at http://{}/", view.address()));
+        let access = match (self.tls, self.viewers.is_empty()) {
+            (false, _) => self.access,
+            (true, true) => self.access.with_tls(ViewTls::new(identity)),
+            (true, false) => self.access.with_tls(ViewTls::only(identity, self.viewers)),
+        };
+        let view = View::serve(self.address, access, shown)?;
+        let scheme = if self.tls { "https" } else { "http" };
+        output::note(&format!("view at {scheme}://{}/", view.address()));
+        if self.tls && !talk.quiet {
+            output::note(&format!("its certificate is the receiver's: {}", serving.pin));
+        }
         if asks && !talk.quiet {
             output::note("open it once with ?token=TOKEN behind the address; the browser keeps it");
         }
