@@ -1,9 +1,11 @@
 //! `receive --view`: what programs and browsers get to see, held against the store.
 
 mod browser;
+mod cost;
 mod page;
 mod programs;
 mod support;
+mod tls;
 mod watch;
 
 use std::io::{BufRead, Read};
@@ -412,7 +414,10 @@ fn what_others_could_reach_needs_a_token() {
     let place = Place::new();
     let args = ["receive", "--certs", "receiver", "--listen", "127.0.0.1:0", "--out", "store"];
     let run = |more: &[&str]| Process::start(place.command(&[&args[..], more].concat())).finish();
-    run(&["--view", "0.0.0.0:0"]).expect(2).says("--view-token-file");
+    run(&["--view", "0.0.0.0:0"]).expect(2).says("--view-token-file").says("--view-allow");
+    // Secret, and open to all the same.
+    run(&["--view", "0.0.0.0:0", "--view-tls"]).expect(2).says("--view-allow");
+    run(&["--view", "127.0.0.1:0", "--view-allow", "any"]).expect(2).says("keeps nobody out");
     run(&["--view", "127.0.0.1:0", "--view-token", "short"]).expect(2).says("16 to 256");
     run(&["--view", "127.0.0.1:0", "--view-token-file", "none"]).expect(2).says("none");
 }

@@ -1,6 +1,6 @@
 //! The page, in a real browser: what it shows is held against what was sent and stored.
 
-use super::browser::Browser;
+use super::browser::{Browser, Kind};
 use super::support::{Viewed, jpeg, push, thermal};
 use crate::support::{Place, skipped};
 
@@ -10,12 +10,21 @@ fn drawn(place: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_shows_what_comes_and_what_is_stored() {
+async fn chromium_shows_what_comes_and_what_is_stored() {
+    shows_what_comes_and_what_is_stored(Kind::Chromium).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn firefox_shows_what_comes_and_what_is_stored() {
+    shows_what_comes_and_what_is_stored(Kind::Firefox).await;
+}
+
+async fn shows_what_comes_and_what_is_stored(kind: Kind) {
     let place = Place::new();
     let viewed = Viewed::start(&place, &[]);
     let base = format!("http://{}/", viewed.view);
-    let Some(mut page) = Browser::open(&base, 1_280, 800) else {
-        return skipped("no Chromium to open the page with");
+    let Some(mut page) = Browser::open(kind, &base, 1_280, 800) else {
+        return skipped(&format!("no {kind:?} to open the page with"));
     };
     page.until("document.querySelector('#empty').hidden", false);
     let camera = viewed.camera(&place, &["visible", "infrared"]).await;
@@ -72,6 +81,19 @@ async fn the_page_shows_what_comes_and_what_is_stored() {
     page.until("document.querySelector('#live').getAttribute('aria-pressed')", "false");
     assert_eq!(page.eval(sequence), "1", "what comes leaves what was asked for");
     page.key("l");
+    page.until(sequence, "3");
+
+    // The same by the slider: a click at its left end is the oldest frame, the button goes back to what comes.
+    let left = "(() => { const box = document.querySelector('#scrub').getBoundingClientRect(); \
+         return [box.left + 4, box.top + box.height / 2]; })()";
+    let left = page.eval(left);
+    page.click(left[0].as_f64().unwrap(), left[1].as_f64().unwrap());
+    page.until(sequence, "0");
+    let live = page.eval(
+        "(() => { const box = document.querySelector('#live').getBoundingClientRect(); \
+         return [box.left + box.width / 2, box.top + box.height / 2]; })()",
+    );
+    page.click(live[0].as_f64().unwrap(), live[1].as_f64().unwrap());
     page.until(sequence, "3");
 
     // Paused, the page stays as it is.

@@ -22,7 +22,8 @@ impl<'a> Viewed<'a> {
     pub(super) fn start(place: &'a Place, args: &[&str]) -> Self {
         let receiver = Receiver::start(place, &[&["--view", "127.0.0.1:0"], args].concat());
         let view = receiver.process().stderr_line(|line| {
-            line.split("view at http://").nth(1)?.trim_end_matches('/').parse().ok()
+            let (_, place) = line.split_once("view at ")?;
+            place.split("://").nth(1)?.trim_end_matches('/').parse().ok()
         });
         Self { receiver, view }
     }
