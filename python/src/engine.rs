@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::fault::{Kind, raise};
 use crate::logging;
-use crate::promise::{Notice, tell};
+use crate::notice::{Notice, tell};
 
 /// How long Python's signal handlers wait at most, Ctrl-C's among them, while something is waited for.
 const SIGNALS: Duration = Duration::from_millis(50);
@@ -59,11 +59,11 @@ impl Engine {
             .spawn(move || tell(&to_tell))
             .map_err(failed)?;
         let telling = Mutex::new(Some(telling));
+        logging::begin(notices.clone());
         let engine: &'static Self =
             Box::leak(Box::new(Self { process, runtime, notices, telling }));
         py.import("atexit")?.call_method1("register", (AtExit(engine),))?;
         engines.push(engine);
-        logging::begin(engine);
         Ok(engine)
     }
 

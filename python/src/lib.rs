@@ -10,6 +10,7 @@ mod fault;
 mod identity;
 mod logging;
 mod manifest;
+mod notice;
 mod pairs;
 mod promise;
 mod receipt;

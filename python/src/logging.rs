@@ -2,24 +2,26 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::engine::Engine;
-use crate::promise::Notice;
+use crate::notice::Notice;
 
 /// Hands lines to the thread that speaks to Python.
 struct ToPython {
-    engine: &'static Engine,
+    /// In one that was forked from this nobody listens.
+    process: u32,
+    notices: Sender<Notice>,
     spans: AtomicU64,
 }
 
 /// Has the library's warnings, and what is worse, logged by Python from now on: those of the process in which the
 /// package was used first.
-pub(crate) fn begin(engine: &'static Engine) {
-    let handing = ToPython { engine, spans: AtomicU64::new(1) };
+pub(crate) fn begin(notices: Sender<Notice>) {
+    let handing = ToPython { process: std::process::id(), notices, spans: AtomicU64::new(1) };
     // Where somebody listens already, they go on to.
     let _ = tracing::subscriber::set_global_default(handing);
 }
@@ -41,8 +43,9 @@ impl Subscriber for ToPython {
         let mut words = Words::default();
         event.record(&mut words);
         let level = if *event.metadata().level() == Level::ERROR { 40 } else { 30 };
-        if self.engine.is_here() {
-            self.engine.notify(Notice::Line { level, words: words.0 });
+        if self.process == std::process::id() {
+            // The thread that listens ends with the process.
+            let _ = self.notices.send(Notice::Line { level, words: words.0 });
         }
     }
 

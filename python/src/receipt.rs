@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 
 use crate::engine::{Engine, Held, seconds};
 use crate::fault::{Kind, raise};
-use crate::promise::{Made, promise};
+use crate::notice::Made;
+use crate::promise::promise;
 
 type Fate = Shared<Pin<Box<dyn Future<Output = Result<(), NotStored>> + Send>>>;
 

@@ -15,7 +15,8 @@ use crate::body::Body;
 use crate::engine::{Engine, Held, seconds};
 use crate::fault::{Kind, raise};
 use crate::identity;
-use crate::promise::{Made, promise};
+use crate::notice::Made;
+use crate::promise::promise;
 use crate::sender::read;
 use crate::units::span;
 

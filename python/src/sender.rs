@@ -23,7 +23,8 @@ use crate::body::Body;
 use crate::engine::{Engine, Held, seconds};
 use crate::fault::{Kind, raise};
 use crate::identity;
-use crate::promise::{Made, promise};
+use crate::notice::Made;
+use crate::promise::promise;
 use crate::receipt::Receipt;
 use crate::units::span;
 
