@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::progress::Entered;
 use super::report::{LostFrameReport, SourceTotals};
 use super::work::{Settled, SourceThread};
 use crate::frame::{RunId, Sequence};
@@ -47,8 +48,10 @@ pub(super) struct Joint {
     pub(super) welcome: Welcome,
     /// Of each source its thread, and whose frames these are.
     pub(super) sources: Vec<(SourceThread, Arc<Opener>)>,
-    /// Its place among the sessions that were welcomed.
+    /// Its place among the sessions that were begun.
     pub(super) began: u64,
+    /// By which it counts as one, whatever connections it has.
+    pub(super) entered: Weak<Entered>,
     sender: String,
     session: [u8; SESSION_ID_BYTES],
     runs: Vec<RunId>,
@@ -118,7 +121,7 @@ impl Joint {
         overwrite: bool,
         welcome: Welcome,
         sources: Vec<(SourceThread, Arc<Opener>)>,
-        began: u64,
+        (began, entered): (u64, Weak<Entered>),
     ) -> Self {
         let lane = |name: String| LaneTally {
             totals: SourceTotals { name, ..SourceTotals::default() },
@@ -139,6 +142,7 @@ impl Joint {
             welcome,
             sources,
             began,
+            entered,
             sender: sender.to_owned(),
             session: hello.session,
             runs: hello.sources.iter().map(|source| source.run).collect(),

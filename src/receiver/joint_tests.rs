@@ -246,6 +246,27 @@ async fn a_session_goes_on_as_long_as_one_of_its_connections_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn however_many_connections_a_session_has_it_counts_as_one() {
+    let world = World::new();
+    world.server.sources.board().show();
+    let guests = || {
+        let panels = world.server.sources.board().panels();
+        let seen = panels.iter().flat_map(|panel| panel.look().guests);
+        seen.map(|guest| (guest.connections, guest.ended)).collect::<Vec<_>>()
+    };
+    let (first, welcome) = world.session(1).await;
+    let mut second = world.join("sender", 1, welcome.join.unwrap()).await;
+    second.welcome().await;
+    assert_eq!((world.server.progress.sessions(), guests()), (1, vec![(2, false)]));
+    // The one that began it is gone, and what it ended over the other is ended.
+    assert!(first.ends(None).await.is_none());
+    second.end_run().await;
+    assert_eq!((world.server.progress.sessions(), guests()[0]), (1, (1, true)));
+    assert!(second.ends(Some(CloseCode::Done)).await.is_some());
+    assert_eq!((world.server.progress.sessions(), guests().len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_same_sender_with_the_right_number_joins() {
     let world = World::new();
     let (_first, welcome) = world.session(1).await;

@@ -1,7 +1,7 @@
 //! What a receiver has done so far, to be looked at while it runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::room::RoomState;
 
@@ -52,28 +52,39 @@ impl ReceiveProgress {
     }
 }
 
-/// Counts a session as open from the time it enters until this is dropped.
+/// Counts a session as open from the time it enters until this, and those of other connections of the session, are
+/// dropped.
 pub(super) struct Presence {
     progress: Arc<ReceiveProgress>,
-    entered: bool,
+    entered: Option<Arc<Entered>>,
+}
+
+/// An open session, which is counted once, whatever connections it has.
+#[derive(Debug)]
+pub(super) struct Entered(Arc<ReceiveProgress>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.sessions.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Presence {
     pub(super) fn new(progress: &Arc<ReceiveProgress>) -> Self {
-        Self { progress: progress.clone(), entered: false }
+        Self { progress: progress.clone(), entered: None }
     }
 
-    pub(super) fn enter(&mut self) {
-        if !std::mem::replace(&mut self.entered, true) {
+    /// The session is open from now on.
+    pub(super) fn enter(&mut self) -> Weak<Entered> {
+        let entered = self.entered.get_or_insert_with(|| {
             self.progress.sessions.fetch_add(1, Ordering::AcqRel);
-        }
+            Arc::new(Entered(self.progress.clone()))
+        });
+        Arc::downgrade(entered)
     }
-}
 
-impl Drop for Presence {
-    fn drop(&mut self) {
-        if self.entered {
-            self.progress.sessions.fetch_sub(1, Ordering::AcqRel);
-        }
+    /// It is another connection of that session.
+    pub(super) fn join(&mut self, session: &Weak<Entered>) {
+        self.entered = session.upgrade();
     }
 }

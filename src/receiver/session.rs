@@ -82,14 +82,8 @@ pub(super) async fn serve(
             try_out(link, server, &mut stop).await;
             return None;
         }
-        Ok(Opening::Hello(hello)) => {
-            presence.enter();
-            open_in_time(&hello, &link, server, &mut stop).await
-        }
-        Ok(Opening::Join(join)) => {
-            presence.enter();
-            ReceiverSession::join(&join, &link, server)
-        }
+        Ok(Opening::Hello(hello)) => open_in_time(&hello, &link, server, presence, &mut stop).await,
+        Ok(Opening::Join(join)) => ReceiverSession::join(&join, &link, server, presence),
         Err(ending) => Err(ending),
     };
     let ended = match opened {
@@ -218,10 +212,11 @@ async fn open_in_time<'a>(
     hello: &Hello,
     link: &ReceiverLink,
     server: &'a Server,
+    presence: &mut Presence,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<ReceiverSession<'a>, Ending> {
     tokio::select! {
-        session = ReceiverSession::open(hello, link, server) => session,
+        session = ReceiverSession::open(hello, link, server, presence) => session,
         cause = link.end.cause() => {
             let why = format!("the connection ended before its sources were open: {cause}");
             Err(Ending { code: CloseCode::Shutdown, why })
@@ -271,12 +266,19 @@ struct Lane {
 
 impl<'a> ReceiverSession<'a> {
     /// Opens the sources that the hello names.
-    async fn open(hello: &Hello, link: &ReceiverLink, server: &'a Server) -> Result<Self, Ending> {
+    async fn open(
+        hello: &Hello,
+        link: &ReceiverLink,
+        server: &'a Server,
+        presence: &mut Presence,
+    ) -> Result<Self, Ending> {
+        let (entered, began) = (presence.enter(), server.progress.begin());
+        link.account.is_of(began);
         let mut from = Opener::with_pin(link.peer.pin.as_deref());
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
         from.shared = server.limits.shared;
         from.began = Some(UnixNanos::now());
-        let lanes = open_all(hello, &from, link, server).await?;
+        let lanes = open_all(hello, &from, link, server, began).await?;
         // A run goes on behind what the source has.
         let next = |admitted: &Admitted| {
             Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
@@ -296,8 +298,8 @@ impl<'a> ReceiverSession<'a> {
         let lanes: Vec<Lane> = lanes.into_iter().map(|(lane, _)| lane).collect();
         let overwrite = hello.overwrite && server.limits.allow_overwrite;
         let sources = lanes.iter().map(|lane| (lane.thread.clone(), lane.from.clone())).collect();
-        let (sender, began) = (link.account.sender(), server.progress.begin());
-        let joint = Joint::new(hello, sender, overwrite, welcome, sources, began);
+        let sender = link.account.sender();
+        let joint = Joint::new(hello, sender, overwrite, welcome, sources, (began, entered));
         let joint = Arc::new(joint);
         server.joints.enter(&joint);
         tracing::info!(
@@ -312,7 +314,12 @@ impl<'a> ReceiverSession<'a> {
     }
 
     /// A connection that joins a session.
-    fn join(join: &Join, link: &ReceiverLink, server: &'a Server) -> Result<Self, Ending> {
+    fn join(
+        join: &Join,
+        link: &ReceiverLink,
+        server: &'a Server,
+        presence: &mut Presence,
+    ) -> Result<Self, Ending> {
         let joint = server.joints.join(link.account.sender(), join).map_err(|why| match why {
             Unjoined::Unknown => protocol("there is no such session to join"),
             Unjoined::Full => {
@@ -320,6 +327,8 @@ impl<'a> ReceiverSession<'a> {
                 Ending { code: CloseCode::Busy, why }
             }
         })?;
+        presence.join(&joint.entered);
+        link.account.is_of(joint.began);
         tracing::info!(
             peer = %link.peer.address,
             transport = %link.peer.transport,
@@ -327,7 +336,8 @@ impl<'a> ReceiverSession<'a> {
         );
         let lane = |(place, (thread, from)): (usize, &(SourceThread, Arc<Opener>))| {
             let name = SourceName::parse(&joint.name(place)).ok()?;
-            let seat = Seat::take(server.sources.panel(&name, from), &link.peer, &link.path);
+            let panel = server.sources.panel(&name, from);
+            let seat = Seat::take(panel, &link.peer, &link.path, joint.began);
             let turns = Turns::default();
             Some(Lane { thread: thread.clone(), from: from.clone(), ended: false, turns, seat })
         };
@@ -730,6 +740,7 @@ async fn open_all(
     from: &Opener,
     link: &ReceiverLink,
     server: &Server,
+    began: u64,
 ) -> Result<Vec<(Lane, Admitted)>, Ending> {
     let mut opening = JoinSet::new();
     for (place, source) in hello.sources.iter().enumerate() {
@@ -741,11 +752,9 @@ async fn open_all(
         opening.spawn(async move {
             let opened = sources.open(&name, &from, &account).await;
             opened.map(|(thread, admitted)| {
-                let seat = Seat::take(sources.panel(&name, &from), &peer, &path);
-                (
-                    place,
-                    (Lane { thread, from, ended: false, turns: Turns::default(), seat }, admitted),
-                )
+                let seat = Seat::take(sources.panel(&name, &from), &peer, &path, began);
+                let lane = Lane { thread, from, ended: false, turns: Turns::default(), seat };
+                (place, (lane, admitted))
             })
         });
     }

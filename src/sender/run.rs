@@ -18,8 +18,11 @@ use super::tend::{TEND_EVERY, lose, tend};
 use super::waiting::LimitedBy;
 use crate::frame::{DropReason, RunId, Sequence, Span, UnixNanos};
 use crate::source::{Bell, Remembered, Source};
-use crate::transport::{Dial, SenderLink, TransportError};
+use crate::transport::{Dial, RouteNews, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
+
+/// A pause lasts this long at least, whatever changes at this machine's links meanwhile.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
 /// of 400 ms.
@@ -185,11 +188,16 @@ impl Running<'_> {
             self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
             self.progress.trouble(&error, pause);
             last = Some(error);
-            let until = tokio::time::Instant::now() + pause;
+            let now = tokio::time::Instant::now();
+            let (until, news) = (now + pause, RouteNews::new());
+            let heeded_from = now + LEAST_PAUSE;
             while tokio::time::Instant::now() < until {
-                let next = until.min(tokio::time::Instant::now() + TEND_EVERY);
+                let now = tokio::time::Instant::now();
+                let next = until.min(now + TEND_EVERY);
                 tokio::select! {
                     () = tokio::time::sleep_until(next) => self.tend(),
+                    // A link or an address that is back may lead to the receiver at once.
+                    () = news.changed(), if news.is_told() && now >= heeded_from => break,
                     () = stopped(stop) => return SessionEnd::Stopped,
                 }
             }

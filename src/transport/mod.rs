@@ -59,6 +59,7 @@ pub use open::{
     DialSetup, ListenSetup, dial, dial_by_links, dial_by_name, dial_either, listen, resolve,
 };
 pub use reached::{Reached, Way};
+pub use route::News as RouteNews;
 pub use threads::worker_threads;
 pub use via::{Better, TransportChoice, Via};
 pub use voice::Voice;

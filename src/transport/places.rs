@@ -17,7 +17,7 @@ const LINGERING_PART: usize = 4;
 /// See [`LINGERING_PART`].
 const LEAST_LINGERING: usize = 4;
 
-/// The places of a listener's sessions.
+/// The places of a listener's sessions. The connections of one session have one.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Shared>);
 
@@ -53,7 +53,8 @@ impl Places {
     }
 
     /// A place for a session. Where all are taken, a session of the sender with the most gives way, if
-    /// that has more than this one would have then, and otherwise one that is idle.
+    /// that has more than this one would have then, and otherwise one that is idle. What joins a session later gives its
+    /// place back.
     pub(super) fn take(&self, account: &Account) -> Result<Place, Full> {
         let mut taken = self.taken();
         taken.lingering.retain(|_, (_, account)| account.is_there());
@@ -64,7 +65,7 @@ impl Places {
                 format!("{lingering} earlier sessions of this sender still wait for the disk");
             return Err(Full(format!("{why}; try later")));
         }
-        if taken.present() >= self.0.most && !taken.make_room(sender) {
+        if taken.sessions().len() >= self.0.most && !taken.make_room(sender) {
             let limit = self.0.most;
             let why =
                 format!("the receiver has as many sessions as it serves, its limit of {limit}");
@@ -94,28 +95,44 @@ impl Places {
     }
 }
 
+/// Connections of one session, or one that has said of none that it is of it.
+type Group<'a> = Vec<&'a Account>;
+
 impl Taken {
-    /// Sessions that were not told to go.
-    fn present(&self) -> usize {
-        self.open.values().filter(|account| !account.is_told_to_go()).count()
+    /// Sessions that were not told to go, each with its connections.
+    fn sessions(&self) -> Vec<Group<'_>> {
+        let mut groups: BTreeMap<(Option<u64>, u64), Group<'_>> = BTreeMap::new();
+        let there = self.open.iter().filter(|(_, account)| !account.is_told_to_go());
+        for (&number, account) in there {
+            let session = account.session();
+            let alone = if session.is_none() { number } else { 0 };
+            groups.entry((session, alone)).or_default().push(account);
+        }
+        groups.into_values().collect()
     }
 
     /// Has a session give way to one of `newcomer`; false where none has to.
     fn make_room(&mut self, newcomer: &str) -> bool {
+        let sessions = self.sessions();
         let mut counts: HashMap<&str, usize> = HashMap::new();
-        let present = || self.open.values().filter(|account| !account.is_told_to_go());
-        present().for_each(|account| *counts.entry(account.sender()).or_default() += 1);
+        sessions.iter().for_each(|group| *counts.entry(group[0].sender()).or_default() += 1);
         let own = counts.get(newcomer).copied().unwrap_or(0);
         let most = counts.values().copied().max().unwrap_or(0);
-        let of_most = |account: &&Account| counts.get(account.sender()) == Some(&most);
+        let of_most = |group: &&Group<'_>| counts.get(group[0].sender()) == Some(&most);
+        let idle = |group: &Group<'_>| {
+            group.iter().map(|account| account.idle()).min().unwrap_or_default()
+        };
         let victim = match most > own + 1 {
-            true => present().filter(of_most).max_by_key(|account| account.idle()),
-            false => present()
-                .filter(|account| account.idle() >= IDLE)
-                .max_by_key(|account| account.idle()),
+            true => sessions.iter().filter(of_most).max_by_key(|group| idle(group)),
+            false => {
+                sessions.iter().filter(|group| idle(group) >= IDLE).max_by_key(|group| idle(group))
+            }
         };
         let Some(victim) = victim else { return false };
-        victim.tell_to_go("all places are taken, and this one goes to another sender; try again");
+        for account in victim {
+            account
+                .tell_to_go("all places are taken, and this one goes to another sender; try again");
+        }
         true
     }
 }
@@ -164,6 +181,35 @@ mod tests {
         assert!(places.take(&budget.open("greedy")).is_err());
         drop((place, second_place));
         places.take(&budget.open("greedy")).expect("a place is free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_connections_of_a_session_have_one_place() {
+        let (budget, places) = (budget(), Places::new(3));
+        let enter = |sender: &str, session: u64| {
+            let account = budget.open(sender);
+            let place = places.take(&account)?;
+            account.is_of(session);
+            Ok::<_, Full>((place, account))
+        };
+        // Four connections, of which the last three join the session of the first.
+        let joined: Vec<_> = (0..4).map(|_| enter("a", 1).unwrap()).collect();
+        let (_other, other) = enter("b", 2).unwrap();
+        let (_third, third) = enter("c", 3).unwrap();
+        assert!(enter("d", 4).is_err(), "there are three sessions");
+        tokio::time::advance(IDLE).await;
+        // Something has come over one of its connections, and of the third session.
+        joined[2].1.act();
+        third.act();
+        let (_new, account) = enter("d", 4).expect("the one of which nothing was heard gives way");
+        assert!(other.is_told_to_go() && !third.is_told_to_go());
+        assert!(joined.iter().all(|(_, account)| !account.is_told_to_go()));
+        // A session gives way with all of its connections.
+        tokio::time::advance(IDLE).await;
+        third.act();
+        account.act();
+        enter("e", 5).expect("one gives way");
+        assert!(joined.iter().all(|(_, account)| account.is_told_to_go()));
     }
 
     #[tokio::test(start_paused = true)]

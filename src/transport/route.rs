@@ -54,17 +54,23 @@ fn is_own(mut local: SocketAddr) -> bool {
 
 /// Tells when an address or a route of this machine may have changed.
 #[derive(Debug)]
-pub(super) struct News(Option<kernel_news::KernelNews>);
+pub struct News(Option<kernel_news::KernelNews>);
 
 impl News {
-    /// From now on.
-    pub(super) fn new() -> Self {
+    /// From now on. In a tokio runtime.
+    #[expect(clippy::new_without_default, reason = "it listens from the call on")]
+    pub fn new() -> Self {
         let news = kernel_news::KernelNews::new();
         Self(news.inspect_err(|error| tracing::debug!(%error, "no news of routes")).ok())
     }
 
+    /// Whether the kernel tells of changes, rather than that it is looked now and then.
+    pub fn is_told(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Waits for the next news, or for a while where the kernel tells of none. Cancel safe.
-    pub(super) async fn changed(&self) {
+    pub async fn changed(&self) {
         match &self.0 {
             Some(news) => news.changed().await,
             None => tokio::time::sleep(LOOK).await,

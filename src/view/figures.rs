@@ -112,6 +112,13 @@ pub struct SenderFigures {
     pub since_unix_ns: u64,
     /// It has ended the source.
     pub ended: bool,
+    /// By how many connections its session goes.
+    #[serde(default = "one")]
+    pub connections: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 /// The newest frame.
@@ -264,6 +271,7 @@ fn sender(guest: &Guest) -> SenderFigures {
         transport: guest.transport.to_owned(),
         since_unix_ns: guest.began.0,
         ended: guest.ended,
+        connections: guest.connections,
     }
 }
 

@@ -18,6 +18,10 @@ pub struct Guest {
     pub name: Option<String>,
     /// The transport.
     pub transport: &'static str,
+    /// Which session it is, counted from 1 since the receiver began, and by how many connections it goes.
+    pub session: u64,
+    /// See there.
+    pub connections: u32,
     /// When its session began.
     pub began: UnixNanos,
     /// It has said that the source is at its end.
@@ -59,6 +63,19 @@ pub(super) struct Sitting {
     pub(super) path: PathWatch,
     /// What the sender told in the last seconds, the oldest first.
     pub(super) earlier: VecDeque<(Told, UnixNanos)>,
+}
+
+impl Guest {
+    /// Takes in what is known of another connection of the same session.
+    pub(super) fn join(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.ended |= other.ended;
+        self.rtt = self.rtt.into_iter().chain(other.rtt).min();
+        let when = |told: &Option<(Told, UnixNanos)>| told.map(|(_, when)| when.0);
+        if when(&other.told) > when(&self.told) {
+            self.told = other.told;
+        }
+    }
 }
 
 impl Told {

@@ -188,7 +188,7 @@ impl Panel {
             latency: quantiles(&state.chart.recent()),
             spread: state.chart.spread,
             seconds: state.chart.seconds(at.0 / 1_000_000_000),
-            guests: state.sitting.iter().map(guest).collect(),
+            guests: guests(&state.sitting),
             lost,
             repair,
             newest: self.newest.borrow().clone(),
@@ -387,6 +387,18 @@ impl Share {
         self.part = self.part.saturating_add(part.saturating_sub(part_before));
         self.of = self.of.saturating_add(of.saturating_sub(of_before));
     }
+}
+
+/// One for each session, whatever connections it has.
+fn guests(sitting: &[Sitting]) -> Vec<Guest> {
+    let mut all: Vec<Guest> = Vec::new();
+    for next in sitting.iter().map(guest) {
+        match all.iter_mut().find(|known| known.session == next.session) {
+            Some(known) => known.join(next),
+            None => all.push(next),
+        }
+    }
+    all
 }
 
 fn guest(sitting: &Sitting) -> Guest {

@@ -15,12 +15,19 @@ pub(in super::super) struct Seat {
 }
 
 impl Seat {
-    pub(in super::super) fn take(panel: Arc<Panel>, peer: &Peer, path: &PathWatch) -> Self {
+    pub(in super::super) fn take(
+        panel: Arc<Panel>,
+        peer: &Peer,
+        path: &PathWatch,
+        session: u64,
+    ) -> Self {
         let guest = Guest {
             peer: peer.address.to_string(),
             pin: peer.pin.clone(),
             name: peer.permit.name().map(|name| name.to_string()),
             transport: peer.transport.name(),
+            session,
+            connections: 1,
             began: UnixNanos::now(),
             ended: false,
             rtt: None,

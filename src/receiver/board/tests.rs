@@ -1,5 +1,6 @@
 //! What panels show of frames, sessions and what senders tell.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,7 +61,9 @@ fn seat(panel: &Arc<Panel>) -> Seat {
         transport: Transport::Quic,
         permit: Permit::unauthenticated(),
     };
-    Seat::take(panel.clone(), &peer, &PathWatch::new(PathStats::default))
+    static SESSIONS: AtomicU64 = AtomicU64::new(1);
+    let session = SESSIONS.fetch_add(1, Ordering::Relaxed);
+    Seat::take(panel.clone(), &peer, &PathWatch::new(PathStats::default), session)
 }
 
 #[test]

@@ -69,6 +69,8 @@ struct Open {
     sender: String,
     go: watch::Receiver<Option<String>>,
     active: Mutex<Instant>,
+    /// Of which session it is, once that is known.
+    session: AtomicU64,
 }
 
 /// Tells whether an [`Account`] is still there, without keeping it.
@@ -124,7 +126,8 @@ impl MemoryBudget {
     pub fn open(&self, sender: &str) -> Account {
         let (id, go) = self.shares().enter(sender);
         let active = Mutex::new(Instant::now());
-        Account(Arc::new(Open { budget: self.clone(), id, sender: sender.to_owned(), go, active }))
+        let (budget, sender, session) = (self.clone(), sender.to_owned(), AtomicU64::new(0));
+        Account(Arc::new(Open { budget, id, sender, go, active, session }))
     }
 
     /// Bytes held at the moment, those of the one frame that goes over not counted.
@@ -169,6 +172,16 @@ impl Account {
     /// Memory for long bodies that was used before.
     pub(crate) fn spares(&self) -> Spares {
         self.0.budget.spares.clone()
+    }
+
+    /// It is a connection of the session of this number, from 1: all of those count as one.
+    pub fn is_of(&self, session: u64) {
+        self.0.session.store(session, Ordering::Relaxed);
+    }
+
+    /// The number of its session, once that is known.
+    pub(crate) fn session(&self) -> Option<u64> {
+        Some(self.0.session.load(Ordering::Relaxed)).filter(|session| *session > 0)
     }
 
     /// Counts bytes that have come from the peer.
