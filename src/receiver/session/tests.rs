@@ -6,17 +6,18 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::frame::{ByteSize, RunId, SourceName};
+use crate::frame::{ByteSize, RunId, Sequence, SourceName, UnixNanos};
 use crate::identity::Permit;
 use crate::receiver::{ReceiveLimits, ReceiveProgress, Sources};
 use crate::store::{
-    FolderStore, Held, Offered, OpenSource, ReceivedFrame, Store, StoreError, StoreOptions,
+    FolderStore, Held, Note, Offered, OpenSource, Outcome, ReceivedFrame, Store, StoreError,
+    StoreOptions,
 };
 use crate::transport::{
-    ARRIVAL_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch, Peer,
-    SourceCount, Transport, Voice,
+    ARRIVAL_QUEUE, Arrival, LinkEnd, LinkKeeper, MESSAGE_QUEUE, MemoryBudget, PathStats, PathWatch,
+    Peer, SourceCount, Transport, Voice,
 };
-use crate::wire::SourceHello;
+use crate::wire::{Capabilities, EndOfRun, Hello, SourceHello, SourceId};
 
 const STALL: Duration = Duration::from_secs(30);
 

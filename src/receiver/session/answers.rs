@@ -1,0 +1,236 @@
+//! What is made of what a sender says, and what it is told.
+
+use super::super::board::Told;
+use super::super::room::RoomState;
+use super::super::work::{Afterwards, Done, Question, Settled, Task, Ticket, Work, refusal_code};
+use super::{Ending, Lane, ReceiverSession, protocol};
+use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
+use crate::store::{Note, Outcome, Place};
+use crate::transport::{Arrival, Claim};
+use crate::wire::{
+    Answer, Drops, EndOfRun, Hello, Message, Noted, Notice, Receipts, Refusal, RefusalCode,
+    SequenceRun, SourceId, Standing,
+};
+
+impl ReceiverSession<'_> {
+    /// Takes something from the sender.
+    pub(super) fn take(&mut self, arrival: Arrival) -> Result<(), Ending> {
+        match arrival {
+            Arrival::Frame(frame) => {
+                let Some(lane) = self.lanes.get(usize::from(frame.source.0)) else {
+                    return Err(protocol("a frame of a source that the hello did not name"));
+                };
+                self.storing += 1;
+                let (replace, from) = (self.joint.overwrite, lane.from.clone());
+                let (frame, ticket) = (Box::new(frame), Ticket::new(&self.reply, Task::Frame));
+                // Where its thread has failed, the ticket says so.
+                let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
+                Ok(())
+            }
+            Arrival::Message(Message::Offer(offer), claim) => {
+                let lane = self.lane(offer.source)?;
+                let (from, turn) = (lane.from.clone(), lane.turns.take());
+                self.looking_up += 1;
+                let question = Question {
+                    from,
+                    claim,
+                    replace: self.joint.overwrite,
+                    listening: self.listening.clone(),
+                    ticket: Ticket::new(&self.reply, Task::Offer),
+                    turn,
+                    was_read: false,
+                    offer,
+                };
+                let lane = self.lane(question.offer.source)?;
+                let _ = lane.thread.send(Work::LookUp(Box::new(question)));
+                Ok(())
+            }
+            Arrival::Message(Message::Drops(drops), claim) => self.drops(drops, claim),
+            Arrival::Message(Message::EndOfRun(end), claim) => self.end_run(end, claim),
+            Arrival::Message(Message::Standing(standing), _) => {
+                self.show(&standing);
+                Ok(())
+            }
+            Arrival::Message(Message::Skipped { .. }, _) => Ok(()),
+            Arrival::Message(Message::ClockProbe(asked), _) => {
+                let now = UnixNanos::now().0;
+                self.outbox.push_back(Message::ClockReply { asked, arrived: now, replied: now });
+                Ok(())
+            }
+            Arrival::Message(other, _) => {
+                Err(protocol(format!("a sender does not say {}", other.name())))
+            }
+            Arrival::Refused { frame, code, reason } => {
+                self.warn(|| format!("refused a frame: {code}: {reason}"));
+                self.refuse(frame, code, &reason);
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, frame: Option<(SourceId, Sequence)>, code: RefusalCode, reason: &str) {
+        let known = frame.filter(|(source, _)| usize::from(source.0) < self.lanes.len());
+        match known {
+            Some((source, sequence)) => {
+                let lane = usize::from(source.0);
+                self.joint.refused(Some(lane));
+                self.lanes[lane].seat.panel().refused();
+                self.outbox
+                    .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
+            }
+            None => self.joint.refused(None),
+        }
+    }
+
+    /// Has shown how the sender stands. Sources that there are not are passed over: nothing depends on it.
+    fn show(&self, standing: &Standing) {
+        for source in &standing.sources {
+            if let Some(lane) = self.lanes.get(usize::from(source.source.0)) {
+                lane.seat.tell(Told::of(standing, source));
+            }
+        }
+    }
+
+    /// Has declared drops noted, which is answered when it is done.
+    fn drops(&mut self, drops: Drops, claim: Claim) -> Result<(), Ending> {
+        let Drops { source, run, ranges } = drops;
+        self.lane(source)?.seat.panel().dropped(run, &ranges);
+        let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
+        let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
+        let dropped = Note::Dropped { run, ranges, place: Place::Sender };
+        self.note(source, vec![dropped], Afterwards::Noted(answer), claim);
+        Ok(())
+    }
+
+    /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
+    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Afterwards, claim: Claim) {
+        let Some(lane) = self.lanes.get(usize::from(source.0)) else { return };
+        self.noting += 1;
+        let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
+        // Where its thread has failed, the ticket says so.
+        let _ = lane.thread.send(Work::Note { from, notes, answer, claim, ticket });
+    }
+
+    /// Has the beginnings of the runs noted that the hello names.
+    pub(super) fn begin_runs(&mut self, hello: &Hello) {
+        for (place, source) in hello.sources.iter().enumerate() {
+            let Ok(place) = u8::try_from(place) else { return };
+            if source.run == RunId::NONE {
+                continue;
+            }
+            let began = Note::Began {
+                run: source.run,
+                at: source.began,
+                endless: source.endless,
+                live: source.live,
+            };
+            self.note(SourceId(place), vec![began], Afterwards::Nothing, self.account.claim());
+        }
+    }
+
+    fn end_run(&mut self, mut end: EndOfRun, claim: Claim) -> Result<(), Ending> {
+        let lane = self.lane(end.source)?;
+        if lane.ended {
+            return Err(protocol("a source ended twice"));
+        }
+        lane.ended = true;
+        let (totals, is_news) = self.joint.end(usize::from(end.source.0), &mut end);
+        if is_news {
+            self.lane(end.source)?.seat.end(end.lost_count);
+        }
+        if end.run == RunId::NONE {
+            self.outbox.push_back(Message::Totals(totals));
+        } else {
+            // What another connection has said is noted, or waits for that before this.
+            let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
+            let notes = if is_news { vec![ended] } else { Vec::new() };
+            self.note(end.source, notes, Afterwards::Totals(totals), claim);
+        }
+        Ok(())
+    }
+
+    /// Says something of this session in the log, as far as there is room for it.
+    pub(super) fn warn(&self, line: impl FnOnce() -> String) {
+        self.server.voice.warn(self.account.sender(), line);
+    }
+
+    /// Takes what a source's thread has done.
+    pub(super) fn settle(&mut self, done: Done) {
+        match done {
+            Done::Failed(task) => {
+                self.failed = true;
+                match task {
+                    Task::Frame => self.storing -= 1,
+                    Task::Offer => self.looking_up -= 1,
+                    Task::Note => self.noting -= 1,
+                }
+            }
+            Done::Noted(told) => {
+                self.noting -= 1;
+                self.outbox.extend(told);
+            }
+            Done::Answered { answer, turn, stored, expired } => {
+                self.looking_up -= 1;
+                self.say_expired(&answer, expired);
+                self.joint.stored_before(usize::from(answer.source.0), stored);
+                let lane = self.lanes.get_mut(usize::from(answer.source.0));
+                let next = lane.map(|lane| lane.turns.found(turn, answer)).unwrap_or_default();
+                self.outbox.extend(next.into_iter().map(Message::Answer));
+            }
+            Done::Stored { source, at, frames } => {
+                self.storing -= frames.len();
+                let receipts = self.account(source, frames);
+                if !receipts.is_empty() {
+                    let receipts = Receipts::new(source, at, receipts);
+                    self.outbox.push_back(Message::Receipts(receipts));
+                }
+            }
+        }
+    }
+
+    /// Says once in a session that frames on offer are not stored any more, and not wanted.
+    fn say_expired(&mut self, answer: &Answer, expired: u64) {
+        if expired > 0 && !std::mem::replace(&mut self.told_expired, true) {
+            let name = self.joint.name(usize::from(answer.source.0));
+            let text = format!(
+                "frames of {name} were stored before and have been removed since, because they were old enough; \
+                 they count as stored and are not wanted again"
+            );
+            self.outbox.push_back(Message::Notice(Notice { kind: Notice::EXPIRED, text }));
+        }
+    }
+
+    /// Says that there is little room for frames, or enough again.
+    pub(super) fn say_room(&mut self, state: Option<RoomState>) {
+        let Some(state) = state.filter(|state| state.is_low != self.told_low) else { return };
+        self.told_low = state.is_low;
+        let kind = if state.is_low { Notice::NEARLY_FULL } else { Notice::ROOM_AGAIN };
+        self.outbox.push_back(Message::Notice(Notice { kind, text: state.words() }));
+    }
+
+    /// Counts stored frames, refuses the others, and gives those to confirm.
+    fn account(&mut self, source: SourceId, frames: Vec<Settled>) -> Vec<Sequence> {
+        let mut receipts = Vec::with_capacity(frames.len());
+        for settled in frames {
+            if self.joint.settled(usize::from(source.0), &settled) {
+                receipts.push(settled.sequence);
+            }
+            match settled.outcome {
+                Outcome::Stored => self.server.progress.stored(1, settled.bytes),
+                Outcome::AlreadyStored => {}
+                Outcome::Failed(error) => {
+                    let (voice, sender) = (&self.server.voice, self.account.sender());
+                    voice.warn(sender, || format!("not stored: {error}"));
+                    let code = refusal_code(&error);
+                    self.refuse(Some((source, settled.sequence)), code, &error.to_string());
+                }
+            }
+        }
+        receipts
+    }
+
+    fn lane(&mut self, source: SourceId) -> Result<&mut Lane, Ending> {
+        let unknown = || protocol(format!("source number {} was not in the hello", source.0));
+        self.lanes.get_mut(usize::from(source.0)).ok_or_else(unknown)
+    }
+}
