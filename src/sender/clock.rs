@@ -8,6 +8,9 @@ use crate::frame::UnixNanos;
 /// is less than what a round trip leaves uncertain.
 const KEPT: usize = 16;
 
+/// How far clocks that nobody sets may drift apart between the oldest reply and the newest, and that with some to spare.
+const DRIFT: i128 = 20_000_000;
+
 /// The newest replies to clock probes.
 #[derive(Debug, Default)]
 pub(super) struct ClockOffset {
@@ -38,10 +41,16 @@ impl ClockOffset {
         if round_trip < 0 || heard < asked || replied < arrived {
             return;
         }
+        let reply = Reply { ahead: (there - back) / 2, round_trip };
+        // Where it cannot be that both are right, one of the clocks was set.
+        self.replies.retain(|before| {
+            let uncertain = (before.round_trip + round_trip) / 2 + DRIFT;
+            (before.ahead - reply.ahead).abs() <= uncertain
+        });
         if self.replies.len() == KEPT {
             self.replies.pop_front();
         }
-        self.replies.push_back(Reply { ahead: (there - back) / 2, round_trip });
+        self.replies.push_back(reply);
     }
 
     /// A time of the receiver's clock on ours; `None` before the first reply. The shorter a round trip was,
@@ -87,6 +96,22 @@ mod tests {
             heard(&mut clock, [200, 710, 710, 300]);
         }
         assert_eq!(clock.round_trip(), Some(100), "what is old is forgotten");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_believed_at_once() {
+        let mut clock = ClockOffset::default();
+        let second = 1_000_000_000;
+        heard(&mut clock, [10 * second, 20 * second, 20 * second, 10 * second + 100]);
+        // Ours was put back by five seconds, and the round trip takes longer.
+        heard(&mut clock, [6 * second, 21 * second, 21 * second, 6 * second + 900]);
+        assert_eq!((clock.ahead(), clock.round_trip()), (Some(15_000_000_000 - 450), Some(900)));
+        // One that drifts is the same clock.
+        heard(
+            &mut clock,
+            [7 * second, 22 * second + 1_000_000, 22 * second + 1_000_000, 7 * second + 9_000],
+        );
+        assert_eq!(clock.round_trip(), Some(900));
     }
 
     #[test]

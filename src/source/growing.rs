@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +11,9 @@ use bytes::Bytes;
 
 use super::{Bell, Content, Count, Description, Extent, SourceError};
 use crate::frame::{ContentHash, Sequence};
+
+/// Bytes that a list holds beside one frame where they are taken as they come about.
+const IN_HAND: u64 = 1 << 20;
 
 /// A list that grows at one end and is let go of at the other. Clones are the same list.
 #[derive(Clone)]
@@ -19,8 +23,10 @@ struct Shared {
     list: Mutex<List>,
     /// Rung when there is room again, or nobody wants more.
     room: Condvar,
-    /// Bytes that are held in memory at most, beside one frame.
-    most: u64,
+    /// Bytes that are held in memory before whoever adds a frame has to wait; `None`: nobody waits.
+    most: Option<u64>,
+    /// Frames are taken as they come about, and let go of.
+    is_drained: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,7 +48,8 @@ struct List {
 pub(super) struct Entry {
     /// What to call it in a report, where it has no description.
     pub(super) label: String,
-    pub(super) arrival: Instant,
+    /// When it came about; `None` for what was there before the source began.
+    pub(super) arrival: Option<Instant>,
     pub(super) body: Body,
 }
 
@@ -64,9 +71,20 @@ impl fmt::Debug for Growing {
 }
 
 impl Growing {
-    /// An empty list that holds about `most` bytes in memory.
-    pub(super) fn new(most: u64) -> Self {
-        Self(Arc::new(Shared { list: Mutex::default(), room: Condvar::new(), most }))
+    /// An empty list that holds about `most` bytes in memory, or as many as there are.
+    pub(super) fn new(most: Option<u64>) -> Self {
+        let (list, room, is_drained) = (Mutex::default(), Condvar::new(), AtomicBool::new(false));
+        Self(Arc::new(Shared { list, room, most, is_drained }))
+    }
+
+    /// From now on somebody takes frames as they come about, and lets go of them: few need to be held here.
+    pub(super) fn drain(&self) {
+        self.0.is_drained.store(true, Ordering::Relaxed);
+    }
+
+    /// Of so many bytes, as many as are worth holding here.
+    pub(super) fn within(&self, most: u64) -> u64 {
+        if self.0.is_drained.load(Ordering::Relaxed) { most.min(IN_HAND) } else { most }
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
@@ -77,7 +95,8 @@ impl Growing {
     /// Adds a frame, once there is room for it. False where nobody wants it any more.
     pub(super) fn push(&self, entry: Entry) -> bool {
         let mut list = self.list();
-        while list.held >= self.0.most && !list.is_closed {
+        let is_full = |held| self.0.most.is_some_and(|most| held >= self.within(most));
+        while is_full(list.held) && !list.is_closed {
             list = self.0.room.wait(list).unwrap_or_else(PoisonError::into_inner);
         }
         if list.is_closed {
@@ -213,12 +232,12 @@ mod tests {
         let name = FrameName::parse("0.jpg").unwrap();
         let description = Description { name, bytes: bytes as u64, modified: None, captured: None };
         let body = Body::Held(content(description, vec![7; bytes].into()));
-        Entry { label: String::new(), arrival: Instant::now(), body }
+        Entry { label: String::new(), arrival: Some(Instant::now()), body }
     }
 
     #[test]
     fn settled_frames_are_let_go_in_any_order() {
-        let list = Growing::new(100);
+        let list = Growing::new(Some(100));
         for _ in 0..3 {
             assert!(list.push(entry(10)));
         }
@@ -236,8 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn few_are_held_where_somebody_takes_them_as_they_come() {
+        let list = Growing::new(Some(64 << 20));
+        list.drain();
+        assert!(list.push(entry(600 << 10)) && list.push(entry(600 << 10)));
+        let adding = std::thread::spawn({
+            let list = list.clone();
+            move || list.push(entry(10))
+        });
+        list.settle(Sequence(0));
+        assert!(adding.join().unwrap());
+        assert_eq!(list.extent(), Extent::growing(3));
+        // Who has a file of it need not hold it at all.
+        assert_eq!(list.within(64 << 20), IN_HAND);
+        assert_eq!(Growing::new(None).within(64 << 20), 64 << 20);
+    }
+
+    #[test]
     fn who_adds_waits_for_room_and_is_let_go_at_the_end() {
-        let list = Growing::new(100);
+        let list = Growing::new(Some(100));
         assert!(list.push(entry(150)));
         assert_eq!(list.held(), 150);
         let adding = list.clone();

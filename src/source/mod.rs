@@ -94,6 +94,15 @@ pub trait Source: Send + Sync {
         let _ = sequence;
     }
 
+    /// Somebody reads each frame as it comes about from now on, keeps it, and lets go of it: few need to be held here.
+    fn drained(&self) {}
+
+    /// The receiver has another frame of this one's name. True where the frame goes by a name of its own from now on.
+    fn rename(&self, sequence: Sequence) -> bool {
+        let _ = sequence;
+        false
+    }
+
     /// Whether frames that are not sent in this life of the source come again in the next, as files do that stay where
     /// they are.
     fn comes_again(&self) -> bool {

@@ -15,7 +15,7 @@ use super::journal::Journal;
 use super::lines;
 use super::lock::Lock;
 use super::past::{Past, Pasts};
-use crate::frame::{RunId, UnixNanos};
+use crate::frame::{RunId, UnixNanos, printable};
 use crate::manifest::Ranges;
 use crate::source::Content;
 
@@ -99,9 +99,7 @@ impl Disk {
         let mut found = Found { journal: Journal::default(), left };
         let is_for_another = pasts.receiver.as_deref().is_some_and(|before| before != receiver);
         if is_for_another || is_damaged {
-            let why =
-                if is_damaged { "its journal is damaged" } else { "it was for another receiver" };
-            move_on(&frames, &mut pasts, &mut found.left, why)
+            move_on(&frames, &mut pasts, &mut found.left, is_damaged)
                 .map_err(fault("take up what is in it"))?;
         }
         take_in_strays(&frames, files, &mut pasts, &mut found.left)
@@ -288,24 +286,29 @@ fn list(frames: &Path) -> io::Result<BTreeMap<RunId, BTreeMap<u64, OnDisk>>> {
     Ok(found)
 }
 
-/// Makes runs that cannot go on into runs of their own, of the frames that are left.
+/// Makes runs that cannot go on into runs of their own, of the frames that are left. One of which no receiver has heard
+/// goes on with any; where the journal `is_damaged`, nobody knows that of a run.
 fn move_on(
     frames: &Path,
     pasts: &mut Pasts,
     left: &mut BTreeMap<RunId, Left>,
-    why: &str,
+    is_damaged: bool,
 ) -> io::Result<()> {
-    let before = pasts.receiver.clone().unwrap_or_default();
+    let before = pasts.receiver.clone();
+    let before = before.map_or_else(|| "its receiver".to_owned(), |name| printable(&name).into());
+    let why = if is_damaged { "its journal is damaged" } else { "it was for another receiver" };
     for (run, past) in std::mem::take(&mut pasts.runs) {
-        let Left { files, .. } = left.remove(&run).unwrap_or_default();
-        if past.origin.is_some() {
-            tracing::warn!(
-                "the spool: {why}: {} frames of source {} that are in it are sent in a run of their own, and the run at \
-                 {before} stays without an end",
-                files.len(),
-                past.source
-            );
+        if past.origin.is_none() && !is_damaged {
+            pasts.runs.insert(run, past);
+            continue;
         }
+        let Left { files, .. } = left.remove(&run).unwrap_or_default();
+        tracing::warn!(
+            "the spool: {why}: {} frames of source {} that are in it are sent in a run of their own, and the run at \
+             {before} stays without an end",
+            files.len(),
+            past.source
+        );
         if !files.is_empty() {
             renumber(frames, run, &files, past.source, pasts, left)?;
         }
@@ -326,7 +329,7 @@ fn take_in_strays(
             tracing::warn!(
                 "the spool: {} frames of run {run} are of a source that nobody knows; they stay in {}",
                 files.len(),
-                crate::frame::printable(&frame_file::folder_of(frames, run).to_string_lossy())
+                printable(&frame_file::folder_of(frames, run).to_string_lossy())
             );
             continue;
         };

@@ -120,6 +120,9 @@ impl Spool {
         if !source.goes_on() {
             return Ok(source);
         }
+        if archive {
+            source.drained();
+        }
         let shelf = Arc::new(Shelf::new(self.hall.clone(), source, archive));
         intake::start(&shelf).map_err(|error| SpoolError::Thread(error.to_string()))?;
         Ok(shelf)

@@ -150,6 +150,10 @@ impl Source for Shelf {
         true
     }
 
+    fn rename(&self, sequence: Sequence) -> bool {
+        self.inner_place(sequence).is_some_and(|place| self.inner.rename(place))
+    }
+
     fn wake_by(&self, bell: &Bell) {
         *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell.clone());
     }

@@ -446,6 +446,27 @@ fn a_spool_for_another_receiver_sends_its_frames_in_a_run_of_their_own() {
     assert_eq!(kept.read(Sequence(0), 9_999).unwrap().body[0], 1);
 }
 
+/// The address was mistyped, say: the receiver that is found then is told of all that was captured.
+#[test]
+fn a_run_of_which_no_receiver_has_heard_goes_on_with_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = Spool::open(folder.path(), SpoolOptions::default(), "elsewhere:4433").unwrap();
+    let (camera, kept) = keep(&spool, true);
+    let run = recall(&kept).run;
+    camera.give(4, 1_000);
+    wait_for("four on disk", || spool.figures().disk_frames == 4);
+    camera.give(3, 1_000);
+    wait_for("seven", || kept.extent().frames == 7);
+    wait_for("the journal", || !spool.hall.room().journal.has_unwritten());
+    kill(spool);
+    let spool = eager(folder.path());
+    let (_, kept) = keep(&spool, true);
+    let recalled = recall(&kept);
+    assert_eq!((recalled.run, recalled.origin, recalled.frames), (run, None, 7));
+    assert_eq!(recalled.left, std::slice::from_ref(&(0..4)));
+    assert_eq!(dropped(&recalled.dropped), [(4, 7, DropReason::SenderCrashed)]);
+}
+
 #[test]
 fn after_the_machine_was_started_anew_no_sequence_is_given_twice() {
     let folder = tempfile::tempdir().unwrap();

@@ -42,6 +42,12 @@ fn make_old(place: &Place, folder: &str) {
     }
 }
 
+/// Stops a sender that says what goes on, once it has a session: before that a signal may end it at once.
+fn stop_in_session(sending: Process, says: &str) {
+    sending.stderr_line(|line| line.contains("connected transport=").then_some(()));
+    stop(sending, says);
+}
+
 fn stop(sending: Process, says: &str) {
     sending.signal(Signal::TERM);
     sending.finish().expect(0).prints(says);
@@ -77,31 +83,66 @@ fn an_empty_folder_is_waited_for_and_one_that_stays_so_is_complete() {
 
 #[test]
 fn watching_goes_on_where_it_ended_and_what_was_stored_before_is_no_gap() {
-    let place = Place::new();
-    put_frames(&place, "visible", 0..4);
-    let receiver = Receiver::start(&place, &[]);
-    let mut stored = 4;
-    for (more, is_old) in [(1, true), (1, false), (2, true)] {
-        if is_old {
-            make_old(&place, "visible");
+    // What is stored is none of those that may be too late, however new its file is.
+    for live in [&[][..], &["--live", "1ms"]] {
+        let place = Place::new();
+        put_frames(&place, "visible", 0..4);
+        let receiver = Receiver::start(&place, &[]);
+        let mut stored = 0;
+        for is_old in [true, false, true] {
+            if is_old {
+                make_old(&place, "visible");
+            }
+            let live = if stored == 0 { &[][..] } else { live };
+            let args = [&["--watch", "-v"], live].concat();
+            let sending = receiver.sending(&["visible"], &args);
+            wait_until_stored(&place, "visible", 4);
+            if live.is_empty() && stored < 6 {
+                let more = stored.max(4) as u64;
+                put_frames(&place, "visible", more..more + 1);
+                wait_until_stored(&place, "visible", more as usize + 1);
+            }
+            let all = place.manifest("visible").len();
+            let before = match stored {
+                0 => format!("sent {all}, stored {all}, verified {all}, missing 0"),
+                _ => format!(
+                    "sent {}, stored {all} ({stored} before), verified {all}, missing 0",
+                    all - stored
+                ),
+            };
+            stop_in_session(sending, &before);
+            stored = all;
+            place.assert_stored("visible");
+            place.run(&["verify", "store"]).expect(0).prints("complete:");
         }
-        let sending = receiver.sending(&["visible"], &["--watch"]);
-        wait_until_stored(&place, "visible", stored);
-        put_frames(&place, "visible", stored as u64..(stored + more) as u64);
-        stored += more;
-        wait_until_stored(&place, "visible", stored);
-        let before = if is_old && stored > 5 {
-            format!("sent {more}, stored {stored} ({} before)", stored - more)
-        } else {
-            format!("stored {stored}")
-        };
-        stop(sending, &before);
-        place.assert_stored("visible");
-        place.run(&["verify", "store"]).expect(0).prints("complete");
+        // And so it is where the folder is sent as it is.
+        let all = format!("stored {stored} ({stored} before)");
+        receiver.send(&["visible"], &[]).expect(0).prints(&all);
+        place.run(&["verify", "store"]).expect(0).prints("complete:");
     }
-    // And so it is where the folder is sent as it is.
-    receiver.send(&["visible"], &[]).expect(0).prints("stored 8 (8 before)");
-    place.run(&["verify", "store"]).expect(0).prints("complete");
+}
+
+/// As ffmpeg's `-update 1` does, or a camera that counts from 0 again.
+#[test]
+fn a_file_that_was_written_over_between_two_lives_has_its_time_in_its_name() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    let told = ["sent 1, stored 1, ", "sent 1, stored 1, ", "sent 0, stored 1 (1 before), "];
+    for (life, stored, told) in [(0, 1, told[0]), (1, 2, told[1]), (1, 2, told[2])] {
+        place.file("visible/latest.bin", &[life; 5_000]);
+        // The time is the same in the last two lives, as that of a file that nobody touches.
+        let file = fs::File::options().append(true).open(place.path("visible/latest.bin")).unwrap();
+        let hour = Duration::from_secs(3_600);
+        let time = SystemTime::UNIX_EPOCH + (400_000 + u32::from(life)) * hour;
+        file.set_modified(time + Duration::from_millis(5)).unwrap();
+        let sending = receiver.sending(&["visible"], &["--watch", "-v"]);
+        wait_until_stored(&place, "visible", stored);
+        stop_in_session(sending, told);
+        place.run(&["verify", "store"]).expect(0).prints("complete:");
+    }
+    let names: Vec<_> =
+        place.manifest("visible").into_iter().map(|line| line["name"].clone()).collect();
+    assert_eq!(names, ["latest.bin", "latest.20150819T170000.005000Z.bin"]);
 }
 
 #[test]

@@ -56,6 +56,10 @@ impl Lane {
                     let fate = if sent { Fate::Stored } else { Fate::StoredBefore };
                     self.source.settled(sequence, fate);
                 }
+                // Another frame of the name is stored: it may be offered by a name of its own.
+                Verdict::Differs if !self.overwrite && self.source.rename(sequence) => {
+                    self.need_hash.push(sequence);
+                }
                 Verdict::Differs => {
                     self.lose(sequence, refused(differs(self.overwrite).to_owned()), ledger);
                 }

@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::PipeOptions;
-use crate::frame::{Captured, Clock, DropReason, FrameName, SourceName};
+use crate::frame::{Clock, DropReason, FrameName, SourceName};
 use crate::source::cut::{Cut, Cutter, Kind, Why};
 use crate::source::growing::{Body, Entry, Growing, content};
 use crate::source::stamp::{self, Stamps};
@@ -29,7 +29,7 @@ impl Intake {
     pub(super) fn new(source: SourceName, frames: Growing, options: PipeOptions) -> Self {
         let cutter = Cutter::new(options.framing, options.max_frame);
         let read = (SystemTime::now(), Instant::now());
-        let stamps = Stamps::default();
+        let stamps = Stamps::of(source.clone());
         Self { source, frames, options, cutter, stamps, read, given: 0, passed_over: 0 }
     }
 
@@ -76,11 +76,11 @@ impl Intake {
 
     /// Notes a gap in time, in which there may have been frames.
     pub(super) fn gap(&mut self, why: &str) -> bool {
-        let stamp = self.stamps.take(SystemTime::now());
+        let stamp = self.stamps.take(SystemTime::now(), Instant::now());
         let why = SourceError::Stalled { source_name: self.source.clone(), why: why.to_owned() };
         self.frames.push(Entry {
-            label: stamp::name(stamp),
-            arrival: Instant::now(),
+            label: stamp::name(stamp.at),
+            arrival: Some(Instant::now()),
             body: Body::None(why),
         })
     }
@@ -100,11 +100,11 @@ impl Intake {
     }
 
     fn image(&mut self, body: bytes::Bytes, kind: Kind) -> bool {
-        let at = self.stamps.take(self.read.0);
-        let label = format!("{}.{}", stamp::name(at), kind.extension());
+        let stamp = self.stamps.take(self.read.0, self.read.1);
+        let label = format!("{}.{}", stamp::name(stamp.at), kind.extension());
         let entry = match FrameName::parse(&label) {
             Ok(name) => {
-                let captured = Captured { at, clock: Clock::Read, uncertainty: None };
+                let captured = stamp.captured(Clock::Read);
                 let bytes = body.len() as u64;
                 let description =
                     Description { name, bytes, modified: None, captured: Some(captured) };
@@ -113,7 +113,7 @@ impl Intake {
             Err(why) => Body::None(SourceError::Name { path: label.clone().into(), why }),
         };
         self.given += 1;
-        self.frames.push(Entry { label, arrival: self.read.1, body: entry })
+        self.frames.push(Entry { label, arrival: Some(self.read.1), body: entry })
     }
 
     fn skipped(&mut self, bytes: std::ops::Range<u64>, why: Why) -> bool {
@@ -133,6 +133,6 @@ impl Intake {
             _ => SourceError::NotAnImage { what: what.clone(), why: why.to_string() },
         };
         let why = error;
-        self.frames.push(Entry { label: what, arrival: self.read.1, body: Body::None(why) })
+        self.frames.push(Entry { label: what, arrival: Some(self.read.1), body: Body::None(why) })
     }
 }

@@ -118,7 +118,7 @@ impl Pipe {
             why: error.to_string(),
         };
         let stop = Stop::new().map_err(fault)?;
-        let frames = Growing::new(options.memory);
+        let frames = Growing::new(Some(options.memory));
         let intake = Intake::new(name.clone(), frames.clone(), options);
         let (ending, stopping) = (Ending(frames.clone()), stop.clone());
         std::thread::Builder::new()
@@ -176,6 +176,10 @@ impl Source for Pipe {
         true
     }
 
+    fn drained(&self) {
+        self.frames.drain();
+    }
+
     fn wake_by(&self, bell: &Bell) {
         self.frames.wake_by(bell);
     }
@@ -190,7 +194,7 @@ impl Source for Pipe {
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {
         let entry = self.frames.entry(sequence);
-        Some(entry.map_or_else(Instant::now, |entry| entry.arrival))
+        Some(entry.and_then(|entry| entry.arrival).unwrap_or_else(Instant::now))
     }
 
     fn origin(&self, next: Sequence) -> Sequence {

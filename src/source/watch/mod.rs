@@ -14,6 +14,7 @@ mod look;
 mod tests;
 mod watcher;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,11 +22,12 @@ use std::time::Instant;
 
 use super::folder::{Folder, FolderOptions};
 use super::growing::{Body, Growing};
+use super::stamp;
 use super::stop::Stop;
 use super::{Bell, Content, Count, Description, Extent, Fate, Source, SourceError};
-use crate::frame::{ContentHash, Sequence, SourceName};
+use crate::frame::{ContentHash, FrameName, Sequence, SourceName};
 use look::Seen;
-use watcher::Watcher;
+use watcher::{Watcher, with_stamp};
 
 /// How a folder is watched.
 #[derive(Debug, Clone)]
@@ -53,11 +55,10 @@ pub struct Watched {
     name: SourceName,
     /// What was there at the start.
     old: Folder,
-    /// How many of those that were found since were there as well, and whole, but so young that they might have been
-    /// written still.
-    young: u64,
     frames: Growing,
     seen: Arc<Mutex<Seen>>,
+    /// Files that were there at the start and whose names other frames have: each goes by its name and its time.
+    renamed: Mutex<HashSet<Sequence>>,
     stop: Stop,
 }
 
@@ -79,16 +80,15 @@ impl Watched {
         };
         let stop = Stop::new().map_err(fault)?;
         // What does not fit into memory stays in its files.
-        let frames = Growing::new(u64::MAX);
+        let frames = Growing::new(None);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (watcher, old) =
             Watcher::begin(&name, path, options, frames.clone(), stop.clone(), seen.clone())?;
-        let young = frames.extent().frames;
         std::thread::Builder::new()
             .name(format!("source {name}"))
             .spawn(move || watcher.run())
             .map_err(fault)?;
-        Ok(Self { name, old, young, frames, seen, stop })
+        Ok(Self { name, old, frames, seen, renamed: Mutex::default(), stop })
     }
 
     /// What was in the folder at the start.
@@ -111,6 +111,39 @@ impl Watched {
     fn remember(&self, description: &Description, hash: &ContentHash) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.content(description.name.as_str().as_bytes(), hash);
+    }
+
+    /// A frame under its file's name.
+    fn read_as_it_is(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
+        let Some(place) = self.appeared(sequence) else {
+            let content = self.old.read(sequence, limit)?;
+            let content = content::check_whole(content, &self.label(sequence))?;
+            self.remember(&content.description, &content.hash);
+            return Ok(content);
+        };
+        let entry = self.frames.entry(place).ok_or_else(gone)?;
+        let bytes = entry.describe()?.bytes;
+        if bytes > limit {
+            return Err(SourceError::TooLarge { path: entry.label.into(), bytes, limit });
+        }
+        match entry.body {
+            Body::Held(content) => Ok(content),
+            Body::File(path, description, hash) => content::read_again(&path, description, hash),
+            Body::None(why) => Err(why),
+        }
+    }
+
+    /// What a frame is, by the name that it goes by.
+    fn called(&self, sequence: Sequence, description: Description) -> Description {
+        let is_renamed =
+            self.renamed.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence);
+        let Some(modified) = description.modified.filter(|_| is_renamed) else {
+            return description;
+        };
+        let name = with_stamp(description.name.as_str().as_bytes(), &stamp::name(modified));
+        // One that is too long with a time in it stays as it is, and is refused.
+        let name = FrameName::from_bytes(&name).unwrap_or(description.name);
+        Description { name, ..description }
     }
 
     /// The place among those that appeared, of a frame that did.
@@ -139,6 +172,16 @@ impl Source for Watched {
         true
     }
 
+    /// As a file that is written over while it is watched. One that has come since has a name that is new here.
+    fn rename(&self, sequence: Sequence) -> bool {
+        self.arrival(sequence).is_none()
+            && self.renamed.lock().unwrap_or_else(PoisonError::into_inner).insert(sequence)
+    }
+
+    fn drained(&self) {
+        self.frames.drain();
+    }
+
     fn wake_by(&self, bell: &Bell) {
         self.frames.wake_by(bell);
     }
@@ -160,9 +203,8 @@ impl Source for Watched {
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {
         // What was there may have been sent before.
-        let place = self.appeared(sequence).filter(|place| place.0 >= self.young)?;
-        let entry = self.frames.entry(place);
-        Some(entry.map_or_else(Instant::now, |entry| entry.arrival))
+        let entry = self.frames.entry(self.appeared(sequence)?);
+        entry.map_or_else(|| Some(Instant::now()), |entry| entry.arrival)
     }
 
     fn origin(&self, next: Sequence) -> Sequence {
@@ -180,40 +222,28 @@ impl Source for Watched {
     }
 
     fn describe(&self, sequence: Sequence) -> Result<Description, SourceError> {
-        match self.appeared(sequence) {
+        let description = match self.appeared(sequence) {
             None => self.old.describe(sequence),
             Some(place) => self.frames.entry(place).ok_or_else(gone)?.describe(),
-        }
+        };
+        Ok(self.called(sequence, description?))
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
-        let Some(place) = self.appeared(sequence) else {
-            let content = self.old.read(sequence, limit)?;
-            let content = content::check_whole(content, &self.label(sequence))?;
-            self.remember(&content.description, &content.hash);
-            return Ok(content);
-        };
-        let entry = self.frames.entry(place).ok_or_else(gone)?;
-        let bytes = entry.describe()?.bytes;
-        if bytes > limit {
-            return Err(SourceError::TooLarge { path: entry.label.into(), bytes, limit });
-        }
-        match entry.body {
-            Body::Held(content) => Ok(content),
-            Body::File(path, description, hash) => content::read_again(&path, description, hash),
-            Body::None(why) => Err(why),
-        }
+        let content = self.read_as_it_is(sequence, limit)?;
+        Ok(Content { description: self.called(sequence, content.description), ..content })
     }
 
     fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
-        match self.appeared(sequence) {
+        let (description, hash) = match self.appeared(sequence) {
             None => {
                 let (description, hash) = self.old.hash(sequence)?;
                 self.remember(&description, &hash);
-                Ok((description, hash))
+                (description, hash)
             }
-            Some(place) => self.frames.entry(place).ok_or_else(gone)?.hash(),
-        }
+            Some(place) => self.frames.entry(place).ok_or_else(gone)?.hash()?,
+        };
+        Ok((self.called(sequence, description), hash))
     }
 
     fn label(&self, sequence: Sequence) -> String {

@@ -1,6 +1,6 @@
 //! The thread that watches.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
@@ -16,10 +16,10 @@ use super::WatchOptions;
 use super::content::{self, Found};
 use super::events::{Event, Events, join};
 use super::look::{Known, Seen};
-use crate::frame::{Captured, Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
+use crate::frame::{Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
 use crate::source::folder::Folder;
 use crate::source::growing::{Body, Entry, Growing, content as held};
-use crate::source::stamp::{self, Stamps};
+use crate::source::stamp::{self, Stamp, Stamps};
 use crate::source::stop::Stop;
 use crate::source::{Description, SourceError};
 
@@ -51,6 +51,8 @@ pub(super) struct Watcher {
     events: Events,
     seen: Arc<Mutex<Seen>>,
     stamps: Stamps,
+    /// Files that may have been being written at the start.
+    from_start: HashSet<Vec<u8>>,
     pending: HashMap<Vec<u8>, Pending>,
     /// The root that is listened to, by device and inode, and the time it had when it was looked at.
     identity: Option<(u64, u64)>,
@@ -59,8 +61,6 @@ pub(super) struct Watcher {
     /// Events have come since the folder was looked at.
     heard: bool,
     told_of_folders: bool,
-    /// What is found now was there before.
-    begins: bool,
 }
 
 /// A file that is not complete.
@@ -99,24 +99,24 @@ impl Watcher {
             stop,
             events: Events::new().map_err(fault)?,
             seen,
-            stamps: Stamps::default(),
+            stamps: Stamps::of(source.clone()),
+            from_start: HashSet::new(),
             pending: HashMap::new(),
             identity: None,
             folder_times: HashMap::new(),
             polled: Instant::now(),
             heard: false,
             told_of_folders: false,
-            begins: true,
         };
         watcher.attach().map_err(fault)?;
         let (old, fresh) = Folder::for_watching(source.clone(), root, &watcher.options.folder)?;
         for name in old.raw_names() {
             watcher.seen().name(name);
         }
+        watcher.from_start.extend(fresh.iter().cloned());
         for path in fresh {
             watcher.look(path, false);
         }
-        watcher.begins = false;
         Ok((watcher, old))
     }
 
@@ -456,22 +456,35 @@ impl Watcher {
         if !is_told {
             tracing::warn!("source {}: {why}", self.source);
             let label = printable(&String::from_utf8_lossy(path)).into_owned();
-            self.frames.push(Entry { label, arrival: Instant::now(), body: Body::None(why) });
+            let arrival = self.arrival(path);
+            self.frames.push(Entry { label, arrival, body: Body::None(why) });
         }
     }
 
+    /// When a file that is complete now came about. One that was there at the start may be stored already, and is asked
+    /// for before it is sent, as those are that were complete then.
+    fn arrival(&mut self, path: &[u8]) -> Option<Instant> {
+        (!self.from_start.remove(path)).then(Instant::now)
+    }
+
     fn frame(&mut self, path: &[u8], absolute: PathBuf, body: Bytes, metadata: &Metadata) {
-        // What was there at the start is as old as it says.
-        let age = if self.begins { age(metadata).unwrap_or_default() } else { Duration::ZERO };
-        let (arrival, complete) = (Instant::now(), SystemTime::now());
+        let (now, complete) = (Instant::now(), SystemTime::now());
+        let arrival = self.arrival(path);
         let hash = blake3::hash(&body);
         let known = self.seen().content(path, &hash);
         if known == Known::Yes {
             return;
         }
-        let at = self.stamps.take(complete.checked_sub(age).unwrap_or(complete));
+        let stamp = match arrival {
+            Some(_) => self.stamps.take(complete, now),
+            // What was there at the start is as old as it says.
+            None => {
+                let age = age(metadata).unwrap_or_default();
+                Stamp::alone(complete.checked_sub(age).unwrap_or(complete))
+            }
+        };
         let name = match known {
-            Known::Changed => with_stamp(path, &stamp::name(at)),
+            Known::Changed => with_stamp(path, &stamp::name(stamp.at)),
             Known::No | Known::Yes => path.to_vec(),
         };
         let label = printable(&String::from_utf8_lossy(&name)).into_owned();
@@ -486,11 +499,11 @@ impl Watcher {
                     None,
                     self.options.folder.zone,
                 );
-                let complete = Captured { at, clock: Clock::Complete, uncertainty: None };
-                let captured = Some(by_rule.unwrap_or(complete));
+                let captured = Some(by_rule.unwrap_or_else(|| stamp.captured(Clock::Complete)));
                 let bytes = body.len() as u64;
                 let description = Description { name, bytes, modified, captured };
-                if self.frames.held().saturating_add(bytes) <= self.options.memory {
+                let most = self.frames.within(self.options.memory);
+                if self.frames.held().saturating_add(bytes) <= most {
                     Body::Held(held(description, body))
                 } else {
                     Body::File(absolute, description, hash)
@@ -502,7 +515,7 @@ impl Watcher {
 }
 
 /// A name that was there before, with the time in it: `latest.20261129T201133.123456Z.jpg`.
-fn with_stamp(path: &[u8], stamp: &str) -> Vec<u8> {
+pub(super) fn with_stamp(path: &[u8], stamp: &str) -> Vec<u8> {
     let name_at = path.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);
     let name = &path[name_at..];
     let dot = name.iter().rposition(|&byte| byte == b'.').filter(|&at| at > 0);
