@@ -419,7 +419,7 @@ impl SenderBuilder {
     }
 }
 
-/// Looks the receiver's name up, in no more time than the run has patience.
+/// Looks the receiver's name up, in no more time than the run has patience; no address where it may have one later.
 async fn resolve(
     receiver: &ReceiverAddress,
     patience: Duration,
@@ -436,7 +436,27 @@ async fn resolve(
         let why = format!("the name service did not answer within {}", Span(patience));
         Err(TransportError::Resolve { host: receiver.host().to_owned(), why })
     });
-    Ok(found?)
+    match found {
+        // A name that nobody knows is a slip of the pen, but for whoever means to wait for the network, or the receiver.
+        Err(error) if may_come(&error, patience) => {
+            tracing::warn!("{error}; trying again");
+            Ok(Vec::new())
+        }
+        found => Ok(found?),
+    }
+}
+
+/// Whether what cannot be looked up now may be found within so long.
+fn may_come(error: &TransportError, patience: Duration) -> bool {
+    /// As the C libraries say it.
+    const UNKNOWN: [&str; 3] = ["not known", "No address associated", "does not resolve"];
+    let is_unknown = |why: &str| UNKNOWN.iter().any(|unknown| why.contains(unknown));
+    match error {
+        TransportError::Resolve { why, .. } if is_unknown(why) => {
+            patience > SendOptions::default().retry_for
+        }
+        error => error.may_pass(),
+    }
 }
 
 /// All sources, and those of them that frames are pushed to.

@@ -35,7 +35,7 @@ struct Named {
 
 impl ByName {
     /// Tries `addresses` first, of which `last` may have worked last, and what `look_up` finds from the second
-    /// attempt on.
+    /// attempt on; from the first on where there are none.
     pub(super) fn new(
         addresses: Vec<SocketAddr>,
         last: Option<SocketAddr>,
@@ -81,6 +81,13 @@ impl ByName {
             let mut state = self.state();
             (state.ways.clone(), std::mem::replace(&mut state.tried, true))
         };
+        if known.leads_to(&[]) {
+            // The name has had no address so far: the network may come up after the program.
+            let addresses = (self.look_up)().await?;
+            let ways = Arc::new((self.lead)(addresses, known.last()));
+            self.state().ways = ways.clone();
+            return ways.dial().await;
+        }
         let mut dialling = known.dial();
         if !tried {
             return dialling.await;

@@ -43,3 +43,24 @@ async fn a_receiver_that_has_moved_is_found_by_its_name() {
     new.accept().await.unwrap();
     assert!(!dial.proves_content());
 }
+
+#[tokio::test]
+async fn a_name_without_an_address_is_looked_up_until_it_has_one() {
+    let (found, now) = listener().await;
+    let why = "the network is not up yet".to_owned();
+    let none = Err(TransportError::Resolve { host: "receiver".to_owned(), why });
+    let answer: Arc<Mutex<Answer>> = Arc::new(Mutex::new(none));
+    let answers = answer.clone();
+    let look_up: LookUp = Box::new(move || {
+        let answer = answers.lock().unwrap().clone();
+        Box::pin(std::future::ready(answer))
+    });
+    let dial = ByName::new(Vec::new(), None, Box::new(lead), look_up);
+    for _ in 0..2 {
+        let error = dial.dial().await.map(drop).unwrap_err();
+        assert!(error.may_pass() && error.to_string().contains("not up yet"), "{error}");
+    }
+    *answer.lock().unwrap() = Ok(vec![now]);
+    let _link = dial.dial().await.unwrap();
+    found.accept().await.unwrap();
+}

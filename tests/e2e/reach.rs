@@ -148,6 +148,29 @@ fn an_address_that_does_not_answer_does_not_keep_send_from_the_next() {
     }
 }
 
+/// As where a rig starts before its network does: what it captures meanwhile is not lost.
+#[test]
+fn a_name_that_nobody_knows_yet_is_waited_for_where_that_is_wanted() {
+    let place = Place::new();
+    place.frames("visible", 3, 1_000);
+    let receiver = Receiver::start(&place, &["--listen", "127.0.0.1:0"]);
+    let pin = place.pin("receiver");
+    let to = format!("store.test:{}", receiver.address().port());
+    let args = ["send", &to, "visible", "--certs", "sender", "--pin", &pin];
+    let patient = place.command(&[&args[..], &["--retry-for", "120s"]].concat());
+    let Some(command) = with_hosts(&place, &[], &patient) else { return };
+    let sending = Process::start(command);
+    sending.stderr_line(|line| line.contains("cannot resolve").then_some(()));
+    place.file("hosts", b"127.0.0.1 store.test\n");
+    sending.finish().expect(0).prints("missing 0");
+    place.assert_stored("visible");
+    // Without more patience than everybody has it is a slip of the pen.
+    let Some(command) = with_hosts(&place, &[], &place.command(&args)) else { return };
+    let began = Instant::now();
+    Process::start(command).finish().expect(1).says("check the spelling");
+    assert!(began.elapsed() < AT_ONCE, "it took {:?}", began.elapsed());
+}
+
 #[test]
 fn another_receiver_at_one_address_is_not_the_end() {
     let (place, other) = (Place::new(), Place::new());
