@@ -13,7 +13,7 @@ use crate::manifest::Listed;
 use crate::report::Versioned;
 use crate::verify::{
     Account, Alteration, Course, Gap, Past, SequenceGap, Sequences, SourceReport, State,
-    VerifyError, VerifyOptions, VerifyReport, verify_on,
+    UnreadableSource, VerifyError, VerifyOptions, VerifyReport, verify_on,
 };
 
 const AFTER_HELP: &str = "\
@@ -56,7 +56,7 @@ pub(super) struct VerifyArgs {
     checkpoint: Option<PathBuf>,
     /// Print the findings as one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// Threads that read and hash [default: one for each processor]
     #[arg(long, value_name = "N",
         value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
@@ -96,6 +96,7 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
     } else {
         report.sources.iter().for_each(show);
         show_beside(&report.unknown, &args.dir);
+        show_unreadable(&report.unreadable);
         show_resumed(&report);
         let bytes = report.sources.iter().map(|source| source.verified_bytes).sum();
         let before: u64 = report.sources.iter().map(|source| source.read_before_bytes).sum();
@@ -177,6 +178,14 @@ fn show_beside(unknown: &Listed<String>, store: &Path) {
     list("unknown", unknown, |name| format!("{name}{}", link(&store.join(name))));
 }
 
+/// Sources of which nothing is known.
+fn show_unreadable(unreadable: &Listed<UnreadableSource>) {
+    if !unreadable.is_empty() {
+        output::result(&format!("not verified: sources that cannot be read: {}", unreadable.count));
+    }
+    list("unread", unreadable, |one| format!("{}: {}", one.source, one.reason));
+}
+
 /// One kind of finding, a line each up to a limit.
 fn list<T>(kind: &str, found: &Listed<T>, line: impl Fn(&T) -> String) {
     for finding in found.first.iter().take(NAMED) {
@@ -229,8 +238,11 @@ fn complete(dropped: u64, account: &Account) -> String {
             (reason, place) => format!("{} {reason} at the {place}", drops.frames),
         })
         .collect();
-    let plural = if dropped == 1 { "" } else { "s" };
-    format!("complete, with {dropped} declared drop{plural} ({})", kinds.join(", "))
+    format!("complete, with {dropped} declared drop{} ({})", plural(dropped), kinds.join(", "))
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn describe_run_gap(gap: &Gap) -> String {
@@ -290,7 +302,7 @@ fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
         true if report.sources.iter().any(undeclared) => {
             "every frame is as it was stored".to_owned()
         }
-        true if dropped > 0 => format!("complete, with {dropped} declared drops"),
+        true if dropped > 0 => format!("complete, with {dropped} declared drop{}", plural(dropped)),
         true => "complete: every frame is as it was stored".to_owned(),
     };
     format!("{}: {} verified, {} ({rate})", proven, output::frames(verified), ByteSize(bytes))
@@ -310,12 +322,13 @@ mod tests {
             sources: Vec::new(),
             resumed_from_unix_ns: None,
             unknown: Listed::new(1),
+            unreadable: Listed::new(1),
         };
         let document = Versioned::of(&report);
         let document = serde_json::to_string(&document).unwrap();
         assert_eq!(
             document,
-            r#"{"schema":1,"proven":true,"folder":"store","sources":[],"resumed_from_unix_ns":null,"unknown":{"count":0,"first":[]}}"#
+            r#"{"schema":1,"proven":true,"folder":"store","sources":[],"resumed_from_unix_ns":null,"unknown":{"count":0,"first":[]},"unreadable":{"count":0,"first":[]}}"#
         );
     }
 }

@@ -31,7 +31,7 @@ use thiserror::Error;
 pub use course::Course;
 use course::Whole;
 pub use past::Past;
-pub use report::{Alteration, Altered, Progress, SourceReport, VerifyReport};
+pub use report::{Alteration, Altered, Progress, SourceReport, UnreadableSource, VerifyReport};
 pub use runs::{Account, Drops, Gap, RunReport, State};
 pub use sequences::{SequenceGap, Sequences};
 
@@ -139,6 +139,7 @@ pub fn verify_on(
         sources: Vec::new(),
         resumed_from_unix_ns: course.past.and_then(Past::earlier).map(|began| began.0),
         unknown: Listed::new(options.named),
+        unreadable: Listed::new(options.named),
     };
     let mut whole = Whole::default();
     if is_source(&folder).map_err(failed)? {
@@ -151,6 +152,7 @@ pub fn verify_on(
         return Ok(report);
     }
     let names = source_names(&folder, path, &mut report.unknown)?;
+    let mut first_fault = None;
     for name in &names {
         let about = |source: Directory| source::about(&source, &path.join(name));
         whole.of_frames += folder.folder(name).map_or(0, about);
@@ -158,13 +160,24 @@ pub fn verify_on(
     for name in names {
         let path = path.join(&name);
         let failed = |cause| VerifyError::Io { path: path.clone(), cause };
-        let folder = folder.folder(&name).map_err(failed)?;
         let course = (course, &mut whole);
-        let source = source::verify_source(&folder, &path, name, options, course, progress)?;
-        report.sources.push(source);
+        let verified = folder.folder(&name).map_err(failed).and_then(|folder| {
+            source::verify_source(&folder, &path, name.clone(), options, course, progress)
+        });
+        match verified {
+            Ok(source) => report.sources.push(source),
+            Err(VerifyError::Interrupted) => return Err(VerifyError::Interrupted),
+            // One that cannot be read says nothing about the others.
+            Err(error) => {
+                report
+                    .unreadable
+                    .push(UnreadableSource { source: name, reason: error.to_string() });
+                first_fault.get_or_insert(error);
+            }
+        }
     }
     if report.sources.is_empty() {
-        return Err(nothing(path, &report.unknown));
+        return Err(first_fault.unwrap_or_else(|| nothing(path, &report.unknown)));
     }
     report.proven = report.is_proven();
     Ok(report)
@@ -199,10 +212,10 @@ fn source_names(
     unknown: &mut Listed<String>,
 ) -> Result<Vec<String>, VerifyError> {
     let mut names = Vec::new();
-    let mut culprit = path.to_owned();
     let visited = folder.for_each_name(|name| {
         let what = match std::str::from_utf8(name) {
-            Ok(name) => what_is(folder, name).inspect_err(|_| culprit.push(name))?,
+            // What cannot be looked into may be a source, and is named as one.
+            Ok(name) => what_is(folder, name).unwrap_or(Within::Source),
             Err(_) => Within::Unknown,
         };
         let name = String::from_utf8_lossy(name).into_owned();
@@ -213,7 +226,7 @@ fn source_names(
         }
         Ok::<_, Errno>(())
     });
-    visited.map_err(|cause| VerifyError::Io { path: culprit, cause })?;
+    visited.map_err(|cause| VerifyError::Io { path: path.to_owned(), cause })?;
     names.sort();
     unknown.first.sort();
     Ok(names)

@@ -21,6 +21,17 @@ pub struct VerifyReport {
     pub resumed_from_unix_ns: Option<u64>,
     /// What lies beside the sources, but for a file system's own `lost+found`.
     pub unknown: Listed<String>,
+    /// Sources of which nothing is known, because their folder, manifest or ledger cannot be read.
+    pub unreadable: Listed<UnreadableSource>,
+}
+
+/// A source that cannot be verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnreadableSource {
+    /// The source's folder.
+    pub source: String,
+    /// What cannot be read of it, and why.
+    pub reason: String,
 }
 
 /// The result for one source.
@@ -121,10 +132,10 @@ pub struct Progress<'a> {
 impl VerifyReport {
     /// Whether every frame that a manifest speaks of is there, byte for byte, every line could be read, and
     /// every run ended with each of its frames stored or declared dropped, and none of these because the receiver
-    /// refused it. Unknown files do not count against
+    /// refused it, and every source could be read. Unknown files do not count against
     /// it, nor do gaps in the sequences of frames that no run brought: they say nothing about frames.
     pub fn is_proven(&self) -> bool {
-        self.sources.iter().all(SourceReport::is_proven)
+        self.unreadable.is_empty() && self.sources.iter().all(SourceReport::is_proven)
     }
 }
 

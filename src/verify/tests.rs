@@ -53,6 +53,28 @@ fn check(path: &Path) -> VerifyReport {
     verify(path, options, &mut |_| {}).unwrap()
 }
 
+/// One source of many: what is known of the others is told all the same.
+#[test]
+fn a_source_that_cannot_be_read_hides_no_other() {
+    let out = TempDir::new().unwrap();
+    for source in ["a", "b", "c"] {
+        store(out.path(), source, 3);
+    }
+    let manifest = out.path().join("b").join(FILE_NAME);
+    fs::remove_file(&manifest).unwrap();
+    symlink("/nowhere", &manifest).unwrap();
+    let report = check(out.path());
+    assert!(!report.is_proven() && !report.proven);
+    let verified: Vec<_> = report.sources.iter().map(|s| (s.source.as_str(), s.verified)).collect();
+    assert_eq!(verified, [("a", 3), ("c", 3)]);
+    assert!(report.sources.iter().all(SourceReport::is_proven));
+    assert_eq!((report.unreadable.count, report.unreadable.first[0].source.as_str()), (1, "b"));
+    assert!(report.unreadable.first[0].reason.contains("manifest.jsonl"), "{report:?}");
+    // By itself it is an error.
+    let alone = verify(&out.path().join("b"), VerifyOptions::default(), &mut |_| {});
+    assert!(alone.unwrap_err().to_string().contains("manifest.jsonl"));
+}
+
 #[test]
 fn an_untouched_store_is_proven() {
     let out = TempDir::new().unwrap();
@@ -369,7 +391,10 @@ fn the_whole_report_as_json() {
     assert_eq!(json["proven"], false);
     let mut keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     keys.sort_unstable();
-    assert_eq!(keys, ["folder", "proven", "resumed_from_unix_ns", "sources", "unknown"]);
+    assert_eq!(
+        keys,
+        ["folder", "proven", "resumed_from_unix_ns", "sources", "unknown", "unreadable"]
+    );
     let run = "01".repeat(16);
     assert_eq!(
         json["sources"][0]["account"],
