@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::{
-    COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, send, stop_on_signal, trust,
+    COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, send, sources,
+    stop_on_signal, trust,
 };
 use crate::door::{Receiver, Sender};
 use crate::frame::{ByteSize, SourceName};
@@ -86,7 +87,7 @@ fn demonstrate(
     }
     let out = new_store(&args.out)?;
     let report = runtime.block_on(transfer(&identity, sources, &out, stop.clone()))?;
-    send::tell(&report, false)?;
+    send::tell(&report, &sources::Unsent::default(), false)?;
     if report.interrupted {
         // Half a copy is of no use, and would be in the way of the next demo's.
         fs::remove_dir_all(&out)

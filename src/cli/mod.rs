@@ -79,6 +79,19 @@ enum Command {
     Man(man::ManArgs),
 }
 
+impl Command {
+    /// True where one object is to stand on stdout at the end, however it ends.
+    fn prints_json(&self) -> bool {
+        match self {
+            Self::Receive(args) => args.json,
+            Self::Send(args) => args.json,
+            Self::Verify(args) => args.json,
+            Self::Doctor(args) => args.json,
+            _ => false,
+        }
+    }
+}
+
 /// An error that ends a subcommand, with its exit status.
 #[derive(Debug)]
 struct Failure {
@@ -147,6 +160,7 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
     log::start(talk, matches!(command, Command::Compare(_)));
     signals::survive_long_files();
     process::raise_file_limit();
+    let json = command.prints_json();
     let outcome = match command {
         Command::Demo(args) => demo::run(&args, talk),
         Command::Certs(args) => certs::run(&args),
@@ -162,6 +176,9 @@ fn run(Cli { command, talk }: Cli, loaded: config::Loaded) -> u8 {
     };
     outcome.unwrap_or_else(|failure| {
         output::say_error(&failure.error);
+        if json {
+            output::json_error(&failure.error);
+        }
         failure.status
     })
 }

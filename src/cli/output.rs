@@ -21,9 +21,28 @@ static UNWRITTEN: Mutex<Option<String>> = Mutex::new(None);
 /// True where the process began without a standard output.
 static NO_STDOUT: AtomicBool = AtomicBool::new(false);
 
+/// A result has not got out.
+static NO_READER: AtomicBool = AtomicBool::new(false);
+
+/// False where results have got nowhere: what goes on only to say more of them can end.
+pub(super) fn is_read() -> bool {
+    !NO_READER.load(Ordering::Relaxed)
+}
+
 /// Results have nowhere to go.
 pub(super) fn stdout_is_closed() {
     NO_STDOUT.store(true, Ordering::Relaxed);
+}
+
+/// Refuses to go on where what is written to stdout would go nowhere.
+///
+/// # Errors
+/// The system's: there is none.
+pub(super) fn require_stdout() -> io::Result<()> {
+    match NO_STDOUT.load(Ordering::Relaxed) {
+        true => Err(rustix::io::Errno::BADF.into()),
+        false => Ok(()),
+    }
 }
 
 /// Says what ended a command.
@@ -35,6 +54,12 @@ pub(super) fn say_error(error: &anyhow::Error) {
 pub(super) fn told(error: &anyhow::Error) -> String {
     let text = in_options(&format!("{error:#}"));
     advice::of(error).map_or(text.clone(), |advice| format!("{text}: {advice}"))
+}
+
+/// The same for programs, where there is nothing else to report.
+pub(super) fn json_error(error: &anyhow::Error) {
+    let error = in_options(&format!("{error:#}"));
+    result(&format!("{:#}", serde_json::json!({ "schema": 1, "error": error })));
 }
 
 /// A library's words for this command line: what a program calls is an option here.
@@ -103,11 +128,8 @@ pub(super) fn help(text: &clap::Error) {
 
 /// Writes a result to stdout, and takes note where that fails.
 fn note_written(write: impl FnOnce() -> io::Result<()>) {
-    let written = match NO_STDOUT.load(Ordering::Relaxed) {
-        true => Err(rustix::io::Errno::BADF.into()),
-        false => write(),
-    };
-    let Err(error) = written else { return };
+    let Err(error) = require_stdout().and_then(|()| write()) else { return };
+    NO_READER.store(true, Ordering::Relaxed);
     // Whoever reads a pipe has seen enough, as with `| head`.
     if error.kind() == io::ErrorKind::BrokenPipe {
         return;

@@ -116,7 +116,7 @@ pub(super) struct ReceiveArgs {
     certs: PathBuf,
     /// Print the summary as one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     config: ConfigArgs,
     #[command(flatten)]

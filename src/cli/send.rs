@@ -7,13 +7,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use super::config::ConfigArgs;
 use super::service::{Beating, Manager};
 use super::signals::{self, Wish};
 use super::sources::{
-    Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, SpoolArgs, WeightArg,
+    Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, SpoolArgs, Unsent, WeightArg,
 };
 use super::trust::TrustArgs;
 use super::{
@@ -122,7 +123,7 @@ pub(super) struct SendArgs {
     certs: PathBuf,
     /// Print the summary as one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
@@ -170,6 +171,24 @@ fn check_via(args: &SendArgs) -> Result<(), Failure> {
     }
 }
 
+/// Files that were there before are due at no time, but for a replay's.
+fn check_live(args: &SendArgs) -> Result<(), Failure> {
+    if args.fps.is_some() || args.growing.watches() {
+        return Ok(());
+    }
+    for LiveArg { source, .. } in &args.live {
+        let mut meant =
+            args.sources.iter().filter(|arg| source.as_ref().is_none_or(|name| *name == arg.name));
+        if meant.all(|arg| arg.folder().is_some()) {
+            return Err(Failure::usage(anyhow!(
+                "--live drops frames by their age, and files that are there already have none: add --fps to replay them, \
+                 or --watch for those that will be written"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn check_congestion(args: &SendArgs) -> Result<(), Failure> {
     let checked = args.tcp_congestion.as_deref().map(transport::check_tcp_congestion);
     checked.unwrap_or(Ok(())).map_err(|error| Failure::usage(anyhow!("--tcp-congestion: {error}")))
@@ -181,6 +200,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     check_trust(args)?;
     check_via(args)?;
     check_congestion(args)?;
+    check_live(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
     args.spool.check(&args.sources, &args.growing)?;
     process::share_memory();
@@ -193,8 +213,8 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     let Ending(live) = &Ending::default();
     let ending = live.clone();
     let mut wish = signals::follow(true, move || ending.end())?;
-    let Some(Opened { sources, is_partial }) = open(args, talk, live, &mut wish).await? else {
-        tell(&interrupted(), args.json)?;
+    let Some(Opened { sources, unsent }) = open(args, talk, live, &mut wish).await? else {
+        tell(&interrupted(), &Unsent::default(), args.json)?;
         return Ok(INTERRUPTED);
     };
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
@@ -236,7 +256,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         sender = builder.start() => sender.map_err(unstarted)?,
         // Only the name service can take that long.
         () = wished(&mut wish) => {
-            tell(&interrupted(), args.json)?;
+            tell(&interrupted(), &unsent, args.json)?;
             return Ok(INTERRUPTED);
         }
     };
@@ -250,9 +270,9 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     manager.stopping("at the end");
     showing.abort();
     let _ = showing.await;
-    tell(&report, args.json)?;
+    tell(&report, &unsent, args.json)?;
     let wish = *wish.borrow();
-    Ok(status(&report, wish, is_partial))
+    Ok(status(&report, wish, unsent.is_empty()))
 }
 
 /// A spool that is another's, or none, is the user's to mend.
@@ -289,11 +309,11 @@ async fn wished(wish: &mut watch::Receiver<Wish>) {
     }
 }
 
-/// The exit status after a run that was, or was not, told to end.
-fn status(report: &SendReport, wish: Wish, is_partial: bool) -> u8 {
+/// The exit status after a run that was, or was not, told to end. `is_whole`: nothing of the sources was passed over.
+fn status(report: &SendReport, wish: Wish, is_whole: bool) -> u8 {
     // Of a source that was told to end the last image may be half there.
     let is_damaged = wish == Wish::None && report.sources.iter().any(has_no_images);
-    let is_complete = report.is_complete() && !is_partial && !is_damaged;
+    let is_complete = report.is_complete() && is_whole && !is_damaged;
     match (report.interrupted || wish == Wish::Interrupt, is_complete) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,
@@ -342,6 +362,12 @@ fn deadlines(
     args: &[LiveArg],
     sources: &[Arc<dyn Source>],
 ) -> Result<Vec<Option<Duration>>, Failure> {
+    for (index, arg) in args.iter().enumerate() {
+        if args[..index].iter().any(|other| other.source == arg.source) {
+            let whose = arg.source.as_ref().map_or_else(String::new, |name| format!(" {name}"));
+            return Err(Failure::usage(anyhow!("--live{whose} is there twice")));
+        }
+    }
     let of_all = args.iter().find(|arg| arg.source.is_none()).map(|arg| arg.age.0);
     let mut deadlines = vec![of_all; sources.len()];
     for LiveArg { source, age } in args {
@@ -475,10 +501,19 @@ async fn show_progress(progress: Arc<Progress>, spool: Option<Spooled>, talk: Ta
     }
 }
 
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    report: &'a SendReport,
+    #[serde(flatten)]
+    unsent: &'a Unsent,
+}
+
 /// Prints what became of every source.
-pub(super) fn tell(report: &SendReport, json: bool) -> anyhow::Result<()> {
+pub(super) fn tell(report: &SendReport, unsent: &Unsent, json: bool) -> anyhow::Result<()> {
     if json {
-        output::json(report)?;
+        output::json(&Document { report, unsent })?;
     } else {
         let ended_by = report.error.as_deref();
         report.sources.iter().for_each(|source| tell_source(source, ended_by));

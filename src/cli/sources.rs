@@ -3,6 +3,7 @@
 mod arg;
 mod live;
 mod spool;
+mod unsent;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -13,6 +14,7 @@ use anyhow::anyhow;
 pub(super) use arg::SourceArg;
 pub(super) use live::{Ending, LiveArgs, LiveSources};
 pub(super) use spool::SpoolArgs;
+pub(super) use unsent::Unsent;
 
 use super::{Failure, output};
 use crate::frame::SourceName;
@@ -100,8 +102,8 @@ impl FromStr for WeightArg {
 /// Sources that are open.
 pub(super) struct Opened {
     pub(super) sources: Vec<Arc<dyn Source>>,
-    /// A source could not be used, or something in one is not sent.
-    pub(super) is_partial: bool,
+    /// Sources that could not be used, and what in others is not sent.
+    pub(super) unsent: Unsent,
 }
 
 /// Refuses sources and options that do not go together.
@@ -125,14 +127,14 @@ pub(super) fn open(
     live: &LiveSources,
 ) -> Result<Opened, Failure> {
     let options = folders.options();
-    let mut opened = Opened { sources: Vec::new(), is_partial: false };
+    let mut opened = Opened { sources: Vec::new(), unsent: Unsent::default() };
     for arg in args {
         let how = How { folders: &options, growing, quiet, live };
         if let Err(error) = open_one(arg, &how, &mut opened) {
             let hint = arg.folder().and_then(hint);
             let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
             output::note(&format!("framelane: source {}: {error}{hint}", arg.name));
-            opened.is_partial = true;
+            opened.unsent.source(&arg.name, &format!("{error}{hint}"));
         }
     }
     if opened.sources.is_empty() {
@@ -152,10 +154,10 @@ struct How<'a> {
 fn open_one(arg: &SourceArg, how: &How<'_>, opened: &mut Opened) -> Result<(), SourceError> {
     let How { folders, growing, quiet, live } = *how;
     let name = &arg.name;
-    let is_partial = &mut opened.is_partial;
+    let unsent = &mut opened.unsent;
     let mut tell = |passed: &Passed| {
         tell_passed(name, passed);
-        *is_partial |= passed.is_missing_any();
+        unsent.passed(name, passed);
     };
     let source: Arc<dyn Source> = match &arg.place {
         Place::Stream(stream, size) => {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{COMPLETE, Failure, Outcome, since};
+use super::{COMPLETE, Failure, Outcome, output, since};
 use crate::frame::UnixNanos;
 use crate::manifest::Reels;
 
@@ -15,6 +15,8 @@ use crate::manifest::Reels;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Lines are written together up to so much.
 const WRITE_BYTES: usize = 64 * 1024;
+
+const UNWRITABLE: &str = "cannot write the result to standard output";
 
 const AFTER_HELP: &str = "\
 Each line is a JSON object: the frame's line in the manifest, with `source` and `path` (its file) as
@@ -46,6 +48,7 @@ pub(super) fn run(args: &TailArgs) -> Outcome {
         None if args.follow => reels.skip_to_end().map_err(|error| failed(args, &error))?,
         None => {}
     }
+    output::require_stdout().context(UNWRITABLE)?;
     let mut out = io::stdout().lock();
     loop {
         let written = print(args, &mut reels, &mut out)?;
@@ -54,7 +57,7 @@ pub(super) fn run(args: &TailArgs) -> Outcome {
             // Who reads has what it wanted.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(COMPLETE),
             Err(error) => {
-                return Err(error).context("cannot write to standard output").map_err(Into::into);
+                return Err(error).context(UNWRITABLE).map_err(Into::into);
             }
         }
         if !args.follow {

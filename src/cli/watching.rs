@@ -134,7 +134,7 @@ pub(super) fn run(args: &WatchArgs) -> Outcome {
                 Err(error) if !has_seen || args.once => return Err(error.into()),
                 Err(error) => screen.trouble(&output::told(&error.into())),
             }
-            if args.once {
+            if args.once || !output::is_read() {
                 screen.leave();
                 return Ok(COMPLETE);
             }

@@ -136,7 +136,7 @@ pub enum ListenError {
     Limit(&'static str),
     /// The folder's path cannot be taken apart.
     #[error("`out`: {0}")]
-    Template(#[from] TemplateError),
+    Template(TemplateError),
     /// There is nowhere to store to.
     #[error("there is no store: name a folder with `out`, or take the frames with `start`")]
     NoStore,
@@ -157,6 +157,13 @@ pub enum ListenError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+/// Said whole in the message, and so not its source as well.
+impl From<TemplateError> for ListenError {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error)
+    }
 }
 
 impl ListenError {

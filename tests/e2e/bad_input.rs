@@ -46,6 +46,21 @@ fn what_is_no_file_in_a_source_is_named_and_others_go() {
         .says("visible/dangling.bin: it links to nothing (a symbolic link to nowhere, where")
         .says("visible/pipe.bin: it is a named pipe, not a file");
     assert_eq!(place.manifest("visible").len(), 3);
+    // For programs as well, where a source cannot be used at all too.
+    let report = receiver.send(&["visible", "missing"], &["--json"]).expect(1).json();
+    let unsent: Vec<_> = report["not_sent"].as_array().unwrap().iter().collect();
+    let named = |what: &str| {
+        let is_it =
+            |one: &&&serde_json::Value| one["path"].as_str().unwrap_or_default().ends_with(what);
+        unsent.iter().find(is_it).unwrap_or_else(|| panic!("{what}: {report}"))["source"].clone()
+    };
+    for what in ["folder", "dangling.bin", "pipe.bin"] {
+        assert_eq!(named(what), "visible");
+    }
+    let whole = unsent.iter().find(|one| one["path"].is_null()).expect("the source itself");
+    assert_eq!(whole["source"], "missing");
+    assert!(whole["reason"].as_str().unwrap().contains("cannot list missing"), "{report}");
+    assert_eq!((unsent.len(), &report["not_sent_more"]), (4, &0.into()), "{report}");
     receiver.assert_serves(&[]);
 }
 

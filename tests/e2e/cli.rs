@@ -164,6 +164,22 @@ fn json_is_one_object_on_stdout_and_quiet_is_quiet() {
     }
 }
 
+/// Programs read what went wrong where people do.
+#[test]
+fn a_command_that_fails_at_once_is_one_object_too() {
+    let place = Place::new();
+    place.frames("visible", 1, 10);
+    for (args, status, says) in [
+        (&["verify", "nowhere", "--json"][..], 1, "nowhere"),
+        (&["send", "127.0.0.1:9", "nowhere", "--json"], 2, "no source to send"),
+        (&["receive", "--listen", "192.0.2.1:0", "--json", "--allow", "any"], 1, "192.0.2.1"),
+    ] {
+        let report = place.run(args).expect(status).json();
+        assert_eq!(report["schema"], 1, "{report}");
+        assert!(report["error"].as_str().unwrap().contains(says), "{report}");
+    }
+}
+
 #[test]
 fn wrong_usage_is_2() {
     let place = Place::new();

@@ -37,6 +37,7 @@ fn a_result_that_cannot_be_written_is_said_and_a_failure() {
     for args in [
         &["verify", "store"][..],
         &["verify", "store", "--json"],
+        &["tail", "store"],
         &["certs", "--certs", "sender"],
         &["compare", "--list-links"],
         &["--help"],

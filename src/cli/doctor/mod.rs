@@ -32,7 +32,7 @@ fill it; --for 0 leaves that out.
 
 Examples:
   framelane doctor store:4433 --pin sha256:PIN
-  framelane doctor store:4433 --pin sha256:PIN --for 30s --json
+  framelane doctor store:4433 --pin sha256:PIN --for 10s --json
 
 Exit status: 0 frames can be sent there, 1 they cannot, 2 wrong usage, 130 interrupted.";
 
@@ -53,7 +53,7 @@ pub(super) struct DoctorArgs {
     certs: PathBuf,
     /// Print what was found as one JSON object
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 fn parse_time(text: &str) -> Result<Span, String> {

@@ -90,9 +90,25 @@ pub(super) struct Showing {
 }
 
 impl ViewArgs {
+    /// Refuses what is of no use without a page; a token may stand in the environment for other runs.
+    fn without_view(&self) -> Result<Option<ToShow>, Failure> {
+        let given = [
+            ("--view-tls", self.view_tls),
+            ("--view-allow", !self.view_allow.is_empty()),
+            ("--view-host", !self.view_host.is_empty()),
+            ("--view-raw", !self.view_raw.is_empty()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(None),
+            Some((option, _)) => Err(Failure::usage(anyhow!(
+                "{option} is of the page that --view ADDR:PORT shows; add that, or leave this out"
+            ))),
+        }
+    }
+
     /// What the arguments ask for. Nothing is opened but the token's file.
     pub(super) fn checked(&self) -> Result<Option<ToShow>, Failure> {
-        let Some(address) = self.view else { return Ok(None) };
+        let Some(address) = self.view else { return self.without_view() };
         let mut access = Access::default();
         let token = match &self.view_token_file {
             Some(path) => Some(read_token(path)?),

@@ -80,7 +80,7 @@ impl LiveArgs {
     }
 
     /// True where folders are watched.
-    pub(super) fn watches(&self) -> bool {
+    pub(in crate::cli) fn watches(&self) -> bool {
         self.watch
     }
 

@@ -92,7 +92,10 @@ fn many_lost() -> Message {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn names_of_lost_frames() {
     let place = Place::new();
-    let receiver = Receiver::start(&place, &["--allow", "any", "--memory", MEMORY]);
+    // A busy machine may take long to open so many sessions before they say anything.
+    let stall = ["--stall", "120s"];
+    let receiver =
+        Receiver::start(&place, &[&["--allow", "any", "--memory", MEMORY], &stall[..]].concat());
     let end = many_lost();
     assert_fair(&place, &receiver, async || {
         for _ in 0..2 {

@@ -33,6 +33,20 @@ async fn watch_tells_of_each_source() {
 }
 
 #[test]
+fn watch_ends_where_nobody_reads_it() {
+    let place = Place::new();
+    let viewed = Viewed::start(&place, &[]);
+    let at = viewed.view.to_string();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut watching = place.command(&["watch", &at, "--every", "100ms"]);
+    assert_eq!(watching.stdout(writer).status().unwrap().code(), Some(0));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut watching = place.command(&["watch", &at, "--every", "100ms", "--json"]);
+    assert_eq!(watching.stdout(full).status().unwrap().code(), Some(1));
+}
+
+#[test]
 fn watch_says_what_is_wrong_with_a_place() {
     let place = Place::new();
     place.run(&["watch", "127.0.0.1"]).expect(2).says("has no port");
