@@ -8,6 +8,7 @@ use framelane::link::LinkSpec;
 
 use crate::check::{Bound, Figure};
 use crate::load::Load;
+use crate::rival::Rival;
 
 /// One case.
 pub(crate) struct Case {
@@ -48,14 +49,6 @@ pub(crate) struct Contest {
     pub(crate) own: usize,
     pub(crate) bbr: Rival,
     pub(crate) cubic: Rival,
-}
-
-/// One of the kernel's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rival {
-    At(usize),
-    NotOffered,
-    NotRun,
 }
 
 /// What cases are made from.

@@ -9,7 +9,7 @@ use framelane::compare::statistics::median;
 use framelane::link::Trace;
 use serde::Serialize;
 
-use crate::case::Rival;
+use crate::rival::Rival;
 
 /// What one run of a cell came to.
 #[derive(Debug, Serialize)]

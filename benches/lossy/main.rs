@@ -26,6 +26,7 @@ mod check;
 mod load;
 #[path = "../throughput/machine.rs"]
 mod machine;
+mod rival;
 mod runs;
 mod table;
 

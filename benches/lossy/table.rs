@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::case::{Case, Judged, Rival};
+use crate::case::{Case, Judged};
 use crate::check::{Missing, Outcome, Standing};
+use crate::rival::Rival;
 use crate::runs::Outcomes;
 
 /// More packets than this share were handed over late: the machine was too busy for the run.

@@ -4,9 +4,10 @@ use framelane::compare::{CAMERAS, Camera};
 use framelane::link::{LinkSpec, SpecError};
 
 use super::{P95, P99, PERCENTILES, RTT_MS, base, judge_latency, rtt_ms};
-use crate::case::{Case, Contest, Rival, Rivals, Setting};
+use crate::case::{Case, Contest, Rivals, Setting};
 use crate::check::{Bound, Figure, Limit};
 use crate::load::{FPS, Load, PAYLOAD_SHARE};
+use crate::rival::Rival;
 
 /// Far ahead of the kernel's bbr where packets are lost.
 pub(super) fn bbr(setting: &Setting) -> Result<Vec<Case>, SpecError> {

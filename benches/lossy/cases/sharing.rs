@@ -7,9 +7,10 @@ use framelane::link::{LinkSpec, SpecError};
 
 use super::bulk::{load, queue_bytes};
 use super::{BASE_RATE, RTT_MS, link};
-use crate::case::{Case, Contest, Rival, Rivals, Setting, Work, own};
+use crate::case::{Case, Contest, Rivals, Setting, Work, own};
 use crate::check::{Bound, Figure, Limit};
 use crate::load::Load;
+use crate::rival::Rival;
 
 /// The base rate in Mbit/s.
 const MBIT: u32 = 50;
