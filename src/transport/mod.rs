@@ -75,9 +75,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// more would be a queue in which a fresh frame waits behind older ones unseen.
 pub const FRAME_QUEUE: usize = 2;
 
-/// The same for short frames, where a transport takes what it is handed at once: what waits together leaves together,
-/// in as few packets and calls of the kernel as it takes, instead of one for each frame.
-pub const SHORT_FRAME_QUEUE: usize = 32;
+/// The same for short frames. More of them would leave together, in fewer calls of the kernel; but they could use up what
+/// the receiver lets come over a connection, and then nothing could be asked of it any more: it would look as if the path
+/// were dead.
+pub const SHORT_FRAME_QUEUE: usize = FRAME_QUEUE;
 
 /// Bytes of them, those of the next frame included: what the kernel takes at once. Where it would be more, frames wait
 /// as [`FRAME_QUEUE`] says.
