@@ -89,10 +89,10 @@ pub(super) struct ReceiveArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_keep)]
     keep: Option<Span>,
     /// Remove the oldest days while the frames of the store take more than this, as in 500GB
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_keep_bytes)]
     keep_bytes: Option<ByteSize>,
     /// Remove the oldest days while less than this part of the disk is free, as in 10%
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = parse_keep_free)]
     keep_free: Option<Share>,
     /// Say that the disk is nearly full when less than this part of it is free
     #[arg(long, value_name = "SHARE", default_value = "5%")]
@@ -159,6 +159,22 @@ fn parse_keep(text: &str) -> Result<Span, String> {
                 .to_owned())
         }
         time => time.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_keep_bytes(text: &str) -> Result<ByteSize, String> {
+    match text.parse::<ByteSize>() {
+        Ok(ByteSize(0)) => Err("nothing would be kept; write a size, as in 500GB".to_owned()),
+        size => size.map_err(|error| error.to_string()),
+    }
+}
+
+fn parse_keep_free(text: &str) -> Result<Share, String> {
+    match text.parse::<Share>() {
+        Ok(share) if share.fraction() >= 1.0 => {
+            Err("no disk that holds a frame is all free; write less, as in 10%".to_owned())
+        }
+        share => share.map_err(|error| error.to_string()),
     }
 }
 

@@ -61,9 +61,19 @@ pub(super) fn run(args: &TailArgs) -> Outcome {
             }
         }
         if !args.follow {
+            tell_missing(args, &reels);
             return Ok(COMPLETE);
         }
         sleep(LOOK_EVERY);
+    }
+}
+
+/// Says which sources that were asked for are not there: nothing may have come of them yet, or the name is another.
+fn tell_missing(args: &TailArgs, reels: &Reels) {
+    let there = reels.sources();
+    for name in args.source.iter().filter(|name| !there.contains(name)) {
+        let store = args.dir.display();
+        output::note(&format!("framelane: there is no source {name} in {store} so far"));
     }
 }
 

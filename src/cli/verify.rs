@@ -226,19 +226,39 @@ fn describe_account(account: &Account) -> String {
 
 /// `complete`, or what was dropped and why.
 fn complete(dropped: u64, account: &Account) -> String {
+    let came_later = came_later(account);
+    let later = match came_later {
+        0 => String::new(),
+        1 => "; 1 that was refused at first came in a later run".to_owned(),
+        more => format!("; {more} that were refused at first came in a later run"),
+    };
+    let dropped = dropped.saturating_sub(came_later);
     if dropped == 0 {
-        return "complete".to_owned();
+        return format!("complete{later}");
     }
-    let kinds: Vec<_> = account
-        .drops
-        .iter()
-        .map(|drops| match (drops.reason, drops.place) {
-            // Its sender declares it, but it was the receiver that had no room, or another frame of the name.
-            ("refused", _) => format!("{} refused by the receiver", drops.frames),
-            (reason, place) => format!("{} {reason} at the {place}", drops.frames),
-        })
+    let others = account.drops.iter().filter(|drops| drops.reason != REFUSED);
+    let mut kinds: Vec<_> = others
+        .map(|drops| format!("{} {} at the {}", drops.frames, drops.reason, drops.place))
         .collect();
-    format!("complete, with {dropped} declared drop{} ({})", plural(dropped), kinds.join(", "))
+    if account.refused > 0 {
+        // Its sender declares it, but it was the receiver that had no room, or another frame of the name.
+        kinds.push(format!("{} refused by the receiver", account.refused));
+    }
+    format!(
+        "complete, with {dropped} declared drop{} ({}){later}",
+        plural(dropped),
+        kinds.join(", ")
+    )
+}
+
+/// What the receiver refuses is called so.
+const REFUSED: &str = "refused";
+
+/// Frames that the receiver refused and a later run of the folder brought: they are stored.
+fn came_later(account: &Account) -> u64 {
+    let refused = account.drops.iter().filter(|drops| drops.reason == REFUSED);
+    let refused: u64 = refused.map(|drops| drops.frames).sum();
+    refused.saturating_sub(account.refused).min(account.dropped)
 }
 
 fn plural(count: u64) -> &'static str {
@@ -290,7 +310,8 @@ fn link(path: &Path) -> String {
 
 fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
     let verified: u64 = report.sources.iter().map(|source| source.verified).sum();
-    let dropped: u64 = report.sources.iter().map(|source| source.account.dropped).sum();
+    let accounts = report.sources.iter().map(|source| &source.account);
+    let dropped: u64 = accounts.map(|account| account.dropped - came_later(account)).sum();
     let skipped: u64 = report.sources.iter().map(|source| source.skipped).sum();
     let undeclared = |source: &SourceReport| source.account.state == State::Undeclared;
     let proven = match report.is_proven() {
@@ -310,9 +331,36 @@ fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Versioned;
+    use super::{Versioned, complete};
     use crate::manifest::Listed;
-    use crate::verify::VerifyReport;
+    use crate::verify::{Account, Drops, State, VerifyReport};
+
+    #[test]
+    fn what_was_refused_and_came_later_is_no_drop() {
+        let drops = |reason, place, frames| Drops { reason, place, frames };
+        let account = |dropped, refused, drops| Account {
+            state: State::Complete,
+            owner: None,
+            owner_name: None,
+            runs: Listed::new(1),
+            gaps: Listed::new(1),
+            dropped,
+            drops,
+            refused,
+            expired: 0,
+        };
+        let said = |account: Account| complete(account.dropped, &account);
+        let refused = || drops("refused", "sender", 29);
+        assert_eq!(said(account(0, 0, vec![])), "complete");
+        assert_eq!(
+            said(account(29, 0, vec![refused()])),
+            "complete; 29 that were refused at first came in a later run"
+        );
+        assert_eq!(
+            said(account(30, 29, vec![drops("late", "sender", 1), refused()])),
+            "complete, with 30 declared drops (1 late at the sender, 29 refused by the receiver)"
+        );
+    }
 
     #[test]
     fn the_names_in_json_stay_as_they_are() {

@@ -357,6 +357,7 @@ impl SenderBuilder {
             },
         };
         let via = self.via.iter().map(|link| link.parse()).collect::<Result<Vec<ViaLink>, _>>()?;
+        check_links(&via, options.retry_for)?;
         let dial = match self.transport {
             TransportChoice::Only(_) if !via.is_empty() => return Err(StartError::ViaOne),
             TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
@@ -417,6 +418,20 @@ impl SenderBuilder {
         };
         Ok(ReceiverTrust::new(receiver.clone(), pins, authority, &known))
     }
+}
+
+/// Links that are not there yet are waited for, where there is another meanwhile, or more patience than everybody has: a
+/// modem may take minutes. Else it is a slip of the pen.
+fn check_links(via: &[ViaLink], patience: Duration) -> Result<(), TransportError> {
+    let missing: Vec<_> = via.iter().filter_map(ViaLink::missing).collect();
+    let waits = missing.len() < via.len() || patience > SendOptions::default().retry_for;
+    for error in missing {
+        if !waits {
+            return Err(error);
+        }
+        tracing::warn!("{error}; it is used once it is there");
+    }
+    Ok(())
 }
 
 /// Looks the receiver's name up, in no more time than the run has patience; no address where it may have one later.

@@ -41,6 +41,18 @@ impl Link {
     }
 }
 
+impl Link {
+    /// One of this name that this machine may get later, as a modem's; `None` for what can be no link's name.
+    pub(super) fn later(name: &str) -> Option<Self> {
+        /// As the kernel has it, without the end of the text.
+        const MOST_BYTES: usize = 15;
+        let is_name = (1..=MOST_BYTES).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        let is_other = name.parse::<IpAddr>().is_ok() || name.parse::<u32>().is_ok();
+        (is_name && !is_other).then(|| Self(name.to_owned()))
+    }
+}
+
 /// By which link packets leave.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Leave {
@@ -178,6 +190,14 @@ mod tests {
         assert_eq!(Link::named(&loopback.ip.to_string()).ok(), Some(link));
         for none in ["nolink0", "192.0.2.77", "1"] {
             assert!(Link::named(none).unwrap_err().to_string().contains(none));
+        }
+    }
+
+    #[test]
+    fn a_link_that_may_come_has_a_links_name() {
+        assert_eq!(Link::later("wwan0"), Some(Link("wwan0".to_owned())));
+        for none in ["", "192.0.2.77", "7", "a/b", "a b", "a-name-too-long-0"] {
+            assert_eq!(Link::later(none), None, "{none:?}");
         }
     }
 

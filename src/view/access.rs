@@ -219,7 +219,9 @@ fn without_port(host: &str) -> &str {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    // The scheme's case is of no meaning (RFC 9110, section 11.1).
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
@@ -284,6 +286,7 @@ mod tests {
         assert_eq!(with("/?token=0123456789abcdef", "accept", "*"), Ok(()));
         assert_eq!(with("/?token=0123456789abcdee", "accept", "*"), Err(Denied::Token));
         assert_eq!(with("/", "authorization", "Bearer 0123456789abcdef"), Ok(()));
+        assert_eq!(with("/", "authorization", "bearer 0123456789abcdef"), Ok(()));
         assert_eq!(with("/", "authorization", "Bearer "), Err(Denied::Token));
         assert_eq!(with("/", "cookie", "a=b; framelane_view=0123456789abcdef"), Ok(()));
         assert_eq!(with("/", "cookie", "framelane_view=0123456789abcdeF"), Err(Denied::Token));

@@ -238,20 +238,34 @@ async fn frame(
 }
 
 async fn list(gallery: &Gallery, exhibit: &Exhibit, uri: &Uri) -> Answer {
-    let number = |key| query(uri, key).and_then(|value| value.parse::<u64>().ok());
-    let share = query(uri, "share").and_then(|share| share.parse::<f64>().ok());
-    let place = |key| query(uri, key).and_then(|value| value.parse::<stored::Place>().ok());
-    let from = match (place("at"), place("before"), number("sequence"), share) {
+    let share = parsed::<f64>(uri, "share")?;
+    if share.is_some_and(|share| !share.is_finite()) {
+        return Err(misread("share"));
+    }
+    let (at, before) = (parsed(uri, "at")?, parsed(uri, "before")?);
+    let from = match (at, before, parsed::<u64>(uri, "sequence")?, share) {
         (Some(at), ..) => stored::From::At(at),
         (_, Some(before), ..) => stored::From::Before(before),
         (_, _, Some(sequence), _) => stored::From::Sequence(Sequence(sequence)),
-        (.., Some(share)) if share.is_finite() => stored::From::Share(share),
+        (.., Some(share)) => stored::From::Share(share),
         _ => stored::From::End,
     };
-    let most = number("limit").unwrap_or(100).min(stored::MOST as u64);
+    let most = parsed::<u64>(uri, "limit")?.unwrap_or(100).clamp(1, stored::MOST as u64);
     let most = usize::try_from(most).unwrap_or(stored::MOST);
     let page = blocking(gallery, exhibit, move |shelf| stored::page(shelf, from, most)).await?;
     Ok(of_media("application/json", serde_json::to_vec(&page).unwrap_or_default()))
+}
+
+/// A value of the query, where it has one.
+///
+/// # Errors
+/// 400 where it is there and cannot be read.
+fn parsed<T: std::str::FromStr>(uri: &Uri, key: &str) -> Result<Option<T>, Trouble> {
+    query(uri, key).map(|value| value.parse().map_err(|_| misread(key))).transpose()
+}
+
+fn misread(key: &str) -> Trouble {
+    Trouble(StatusCode::BAD_REQUEST, format!("the value of {key} is none that it can have\n"))
 }
 
 /// Reads from the store when it is this request's turn.

@@ -69,6 +69,7 @@ fn each_day_has_a_folder_and_a_pipeline_follows() {
     assert_eq!(lines(&printed.stdout).len(), 7);
     let none = place.run(&["tail", "store", "--source", "infrared"]).expect(0);
     assert!(none.stdout.is_empty());
+    none.says("there is no source infrared in store so far");
     place.run(&["tail", "nowhere"]).expect(1).says("nowhere");
 }
 

@@ -171,6 +171,21 @@ fn a_name_that_nobody_knows_yet_is_waited_for_where_that_is_wanted() {
     assert!(began.elapsed() < AT_ONCE, "it took {:?}", began.elapsed());
 }
 
+/// A modem may come minutes after the machine has started; the other link does not wait for it.
+#[test]
+fn a_link_that_is_not_there_yet_keeps_no_other_from_being_used() {
+    let place = Place::new();
+    place.frames("visible", 3, 1_000);
+    let receiver = Receiver::start(&place, &[]);
+    let to = receiver.address().to_string();
+    for more in [&["--via", "lo"][..], &["--via", "lo", "--paths", "standby"]] {
+        let sent = send(&place, &to, &[&["--via", "nolink0"], more].concat());
+        sent.expect(0).says("no network link \"nolink0\"").says("once it is there");
+    }
+    place.assert_stored("visible");
+    send(&place, &to, &["--via", "nolink0"]).expect(1).says("no network link \"nolink0\"");
+}
+
 #[test]
 fn another_receiver_at_one_address_is_not_the_end() {
     let (place, other) = (Place::new(), Place::new());

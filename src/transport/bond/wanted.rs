@@ -82,12 +82,17 @@ pub enum ViaError {
 }
 
 impl ViaLink {
-    /// The link of this machine.
+    /// The link of this machine, which may come later where it is given by its name.
     ///
     /// # Errors
-    /// [`TransportError::NoLink`] where there is none now.
+    /// [`TransportError::NoLink`] where no link has the address now, or can have the name.
     pub fn link(&self) -> Result<Link, TransportError> {
-        Link::named(&self.name)
+        Link::named(&self.name).or_else(|error| Link::later(&self.name).ok_or(error))
+    }
+
+    /// Why it cannot be used now, where it may be later.
+    pub fn missing(&self) -> Option<TransportError> {
+        Link::named(&self.name).err()
     }
 
     /// Its name, or its address, as the user wrote it.

@@ -72,6 +72,10 @@ async fn figures_and_frames_are_those_of_the_store() {
     assert_eq!(viewed.get("/infrared/latest").body, thermal(19));
 
     // Page by page, forth and back.
+    for slip in ["limit=x", "at=x", "before=-1", "share=nan", "sequence=-1"] {
+        let answer = viewed.get(&format!("/visible/frames?{slip}"));
+        assert!(answer.status == 400 && answer.text().contains("the value of"), "{slip}");
+    }
     let page = viewed.get("/visible/frames?share=0&limit=8").json();
     let second =
         viewed.get(&format!("/visible/frames?limit=8&at={}", page["next"].as_str().unwrap()));
