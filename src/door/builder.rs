@@ -357,7 +357,7 @@ impl SenderBuilder {
             },
         };
         let via = self.via.iter().map(|link| link.parse()).collect::<Result<Vec<ViaLink>, _>>()?;
-        check_links(&via, options.retry_for)?;
+        check_links(&via, self.paths, options.retry_for)?;
         let dial = match self.transport {
             TransportChoice::Only(_) if !via.is_empty() => return Err(StartError::ViaOne),
             TransportChoice::Only(_) => transport::dial_by_name(setup, receiver),
@@ -422,9 +422,11 @@ impl SenderBuilder {
 
 /// Links that are not there yet are waited for, where there is another meanwhile, or more patience than everybody has: a
 /// modem may take minutes. Else it is a slip of the pen.
-fn check_links(via: &[ViaLink], patience: Duration) -> Result<(), TransportError> {
+fn check_links(via: &[ViaLink], mode: PathsMode, patience: Duration) -> Result<(), TransportError> {
     let missing: Vec<_> = via.iter().filter_map(ViaLink::missing).collect();
-    let waits = missing.len() < via.len() || patience > SendOptions::default().retry_for;
+    // Links that stand by for one another are tried in their order, and one that is not there is not passed over.
+    let others = missing.len() < via.len() && mode != PathsMode::Standby;
+    let waits = others || via.len() < 2 && patience > SendOptions::default().retry_for;
     for error in missing {
         if !waits {
             return Err(error);
