@@ -3,7 +3,6 @@
 mod going;
 mod handover;
 mod heard;
-mod queued;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -32,7 +31,6 @@ use crate::wire::{
     Welcome,
 };
 use handover::Handover;
-use queued::Queued;
 
 /// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
 const LAST_ORIGIN: u64 = 1 << 61;
@@ -139,8 +137,6 @@ struct State<'a> {
     handover_failed: bool,
     /// The transport has had a frame since what is known of it was looked at.
     look_again: bool,
-    /// What was handed over and may wait in the queue still.
-    queued: Queued,
 }
 
 /// The frame that goes next.
@@ -149,7 +145,6 @@ struct Next {
     lane: usize,
     /// Its place in the lane's queue.
     place: usize,
-    bytes: u64,
     due: Instant,
     priority: i32,
     /// When it will be late, and its priority from then on.
@@ -180,7 +175,6 @@ impl<'a> Session<'a> {
             handover: None,
             handover_failed: false,
             look_again: false,
-            queued: Queued::default(),
         };
         Self { link, welcome, state }
     }
@@ -246,7 +240,6 @@ impl<'a> Session<'a> {
             let sendable = next.filter(|next| next.due <= Instant::now());
             let due = next.map(|next| next.due).filter(|_| sendable.is_none());
             state.account(&path_now, sendable.is_some());
-            let places = sendable.map_or(1, |next| state.queued.places_for(&next, frames));
             let wake = earlier(earlier(due, glance.wakes_at()), state.wakes_at());
             let wake = wake.map(|wake| wake.max(rested + LEAST_REST));
             // Where something is always ready, other tasks have their turn all the same.
@@ -276,10 +269,9 @@ impl<'a> Session<'a> {
                     }
                     Err(_) => return SessionEnd::Link(end.cause().await),
                 },
-                permits = frames.reserve_many(places), if sendable.is_some() => match permits {
-                    Ok(mut permits) => {
-                        let frame = sendable.and_then(|next| state.take_frame(&next));
-                        if let Some((permit, frame)) = permits.next().zip(frame) {
+                permit = frames.reserve(), if sendable.is_some() => match permit {
+                    Ok(permit) => {
+                        if let Some(frame) = sendable.and_then(|next| state.take_frame(&next)) {
                             permit.send(frame);
                         }
                     }

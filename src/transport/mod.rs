@@ -72,17 +72,9 @@ use crate::wire::{CloseCode, FrameHeader, Message, RefusalCode, SourceId};
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Frames waiting to be taken by a transport. One is being written while the next is prepared;
-/// more would be a queue in which a fresh frame waits behind older ones unseen.
+/// more would be a queue in which a fresh frame waits behind older ones unseen. Short ones could use up what the receiver
+/// lets come over a connection, too, and leave nothing for the question whether it lives.
 pub const FRAME_QUEUE: usize = 2;
-
-/// The same for short frames. More of them would leave together, in fewer calls of the kernel; but they could use up what
-/// the receiver lets come over a connection, and then nothing could be asked of it any more: it would look as if the path
-/// were dead.
-pub const SHORT_FRAME_QUEUE: usize = FRAME_QUEUE;
-
-/// Bytes of them, those of the next frame included: what the kernel takes at once. Where it would be more, frames wait
-/// as [`FRAME_QUEUE`] says.
-pub const SHORT_QUEUE_BYTES: u64 = 64 * 1_024;
 
 /// Messages on their way to or from a transport. They are small, and their number is bounded by
 /// what is in flight; this only smooths wake-ups.

@@ -40,12 +40,7 @@ impl State<'_> {
             if next.due > Instant::now() {
                 return Some(next);
             }
-            let places = self.queued.places_for(&next, frames);
-            let Some(permit) =
-                frames.try_reserve_many(places).ok().and_then(|mut them| them.next())
-            else {
-                return Some(next);
-            };
+            let Ok(permit) = frames.try_reserve() else { return Some(next) };
             let frame = self.take_frame(&next)?;
             handed += frame.body.len() as u64;
             permit.send(frame);
@@ -83,7 +78,7 @@ impl State<'_> {
                 Some((late_at, priority)) if late_at <= now => priority,
                 _ => schedule.priority(ready.due, bytes, queue.handed_bytes, queue.weight),
             };
-            Some(Next { lane, place, bytes, due: ready.due.at, priority, late })
+            Some(Next { lane, place, due: ready.due.at, priority, late })
         };
         let candidates = self.lanes.iter().enumerate().filter(|(_, lane)| may_queue(lane));
         let candidates = candidates.filter_map(candidate);
@@ -102,7 +97,6 @@ impl State<'_> {
         let schedule = (*self.run.schedule)?;
         let lane = next.lane;
         let ready = self.lanes[lane].take_ready(next.place, &mut self.run.ledgers[lane])?;
-        self.queued.push(ready.content.body.len() as u64);
         if ready.due.live && ready.is_first {
             self.run.figures.handed(lane, ready.due.at.elapsed());
         }

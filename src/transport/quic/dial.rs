@@ -21,8 +21,8 @@ use crate::repair::RepairMode;
 use crate::transport::knock;
 use crate::transport::leave::Leave;
 use crate::transport::{
-    BoxFuture, Dial, LinkEnd, MESSAGE_QUEUE, SHORT_FRAME_QUEUE, SenderLink, Transport,
-    TransportError, Via,
+    BoxFuture, Dial, FRAME_QUEUE, LinkEnd, MESSAGE_QUEUE, SenderLink, Transport, TransportError,
+    Via,
 };
 use crate::wire::Message;
 
@@ -87,7 +87,7 @@ impl QuicDial {
             connection.open_bi().await.map_err(|error| self.cause(&error))?;
 
         let (messages, queued_messages) = mpsc::channel(MESSAGE_QUEUE);
-        let (frames, queued_frames) = mpsc::channel(SHORT_FRAME_QUEUE);
+        let (frames, queued_frames) = mpsc::channel(FRAME_QUEUE);
         let (to_session, incoming) = mpsc::channel(MESSAGE_QUEUE);
         let (end, keeper) = LinkEnd::new();
 
