@@ -58,8 +58,7 @@ pub(super) fn told(error: &anyhow::Error) -> String {
 
 /// The same for programs, where there is nothing else to report.
 pub(super) fn json_error(error: &anyhow::Error) {
-    let error = in_options(&format!("{error:#}"));
-    result(&format!("{:#}", serde_json::json!({ "schema": 1, "error": error })));
+    result(&format!("{:#}", serde_json::json!({ "schema": 1, "error": told(error) })));
 }
 
 /// A library's words for this command line: what a program calls is an option here.

@@ -420,13 +420,18 @@ impl SenderBuilder {
     }
 }
 
+/// Whether somebody has asked for more patience than everybody has.
+fn is_patient(patience: Duration) -> bool {
+    patience > SendOptions::default().retry_for
+}
+
 /// Links that are not there yet are waited for, where there is another meanwhile, or more patience than everybody has: a
 /// modem may take minutes. Else it is a slip of the pen.
 fn check_links(via: &[ViaLink], mode: PathsMode, patience: Duration) -> Result<(), TransportError> {
     let missing: Vec<_> = via.iter().filter_map(ViaLink::missing).collect();
     // Links that stand by for one another are tried in their order, and one that is not there is not passed over.
     let others = missing.len() < via.len() && mode != PathsMode::Standby;
-    let waits = others || via.len() < 2 && patience > SendOptions::default().retry_for;
+    let waits = others || via.len() < 2 && is_patient(patience);
     for error in missing {
         if !waits {
             return Err(error);
@@ -469,9 +474,7 @@ fn may_come(error: &TransportError, patience: Duration) -> bool {
     const UNKNOWN: [&str; 3] = ["not known", "No address associated", "does not resolve"];
     let is_unknown = |why: &str| UNKNOWN.iter().any(|unknown| why.contains(unknown));
     match error {
-        TransportError::Resolve { why, .. } if is_unknown(why) => {
-            patience > SendOptions::default().retry_for
-        }
+        TransportError::Resolve { why, .. } if is_unknown(why) => is_patient(patience),
         error => error.may_pass(),
     }
 }

@@ -64,6 +64,11 @@ struct Named {
 }
 
 impl Named {
+    /// True where its data is used up.
+    fn is_spent(&self) -> bool {
+        self.meter.as_ref().is_some_and(Meter::is_spent)
+    }
+
     /// It and its cap, where it has one.
     fn told(&self) -> Option<String> {
         Some(format!("{} ({})", self.name, self.meter.as_ref()?.cap()))
@@ -101,18 +106,12 @@ impl Bond {
 
     /// Why nothing is dialled now: the data of every link is used up.
     fn all_spent(&self) -> Option<TransportError> {
-        let spent = |link: &Named| link.meter.as_ref().is_some_and(Meter::is_spent);
-        if !self.links.iter().all(spent) {
-            return None;
-        }
-        let caps = self.links.iter().filter_map(Named::told);
-        Some(TransportError::DataSpent { links: caps.collect::<Vec<_>>().join(", ") })
+        self.links.iter().all(Named::is_spent).then(|| data_spent(&self.links))
     }
 
     /// Links of which a connection may come.
     fn unspent(&self) -> usize {
-        let spent = |link: &&Named| link.meter.as_ref().is_some_and(Meter::is_spent);
-        self.links.iter().filter(|link| !spent(link)).count()
+        self.links.iter().filter(|link| !link.is_spent()).count()
     }
 
     async fn open(&self) -> Result<SenderLink, TransportError> {
@@ -160,6 +159,12 @@ impl Bond {
             }),
         }
     }
+}
+
+/// The data of all these links is used up.
+fn data_spent(links: &[Named]) -> TransportError {
+    let caps = links.iter().filter_map(Named::told);
+    TransportError::DataSpent { links: caps.collect::<Vec<_>>().join(", ") }
 }
 
 /// Has a connection by a link, and another when that is gone or there is a better one; none while the link's data is

@@ -6,9 +6,8 @@ use tokio::time::{Instant, timeout};
 
 use super::super::super::TransportError;
 use super::super::line::{Line, Stage};
-use super::super::meter::Meter;
 use super::super::steer::Health;
-use super::super::{Named, Tried};
+use super::super::{Named, Tried, data_spent};
 use super::{ALONE_PATIENCE, CAUSE_PATIENCE, Carrier};
 use crate::wire::CloseCode;
 
@@ -47,7 +46,7 @@ impl Carrier {
 
     /// True where the data of that link is used up.
     pub(super) fn is_spent(&self, slot: usize) -> bool {
-        self.links[slot].meter.as_ref().is_some_and(Meter::is_spent)
+        self.links[slot].is_spent()
     }
 
     /// Leaves links whose data is used up, once what they have is through; without another one the session is over.
@@ -78,9 +77,7 @@ impl Carrier {
         if others {
             left.into_iter().for_each(|id| self.drop_line(id, CloseCode::Moved));
         } else if !left.is_empty() && left.len() == self.lines.len() && self.welcomed {
-            let caps = self.links.iter().filter_map(Named::told);
-            let links = caps.collect::<Vec<_>>().join(", ");
-            self.over.get_or_insert(TransportError::DataSpent { links });
+            self.over.get_or_insert(data_spent(&self.links));
         }
     }
 
