@@ -4,6 +4,7 @@ mod given_up;
 mod heard;
 mod queue;
 mod state;
+mod wants;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
@@ -25,6 +26,7 @@ use crate::wire::{
     Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
 };
 use given_up::Limbo;
+use wants::Wants;
 
 /// Frames in an offer with hashes. The receiver may have to hash as many files before it can answer, and an
 /// answer that takes long looks like none.
@@ -146,7 +148,7 @@ pub(super) struct Lane {
     reading: usize,
     offered: VecDeque<Vec<Offered>>,
     need_hash: Vec<Sequence>,
-    wanted: VecDeque<Wanted>,
+    wanted: Wants,
     later: VecDeque<(Instant, Wanted)>,
     ready: VecDeque<Ready>,
     unconfirmed: HashMap<Sequence, Unconfirmed>,
@@ -208,7 +210,7 @@ impl Lane {
             reading: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),
-            wanted: VecDeque::new(),
+            wanted: Wants::default(),
             later: VecDeque::new(),
             ready: VecDeque::new(),
             unconfirmed: HashMap::new(),
@@ -257,8 +259,7 @@ impl Lane {
                 self.blocked = true;
                 break;
             }
-            let place = self.wanted.iter().position(|wanted| wanted.sequence == sequence)?;
-            self.wanted.remove(place);
+            self.wanted.remove(&next);
             self.unconfirmed.insert(sequence, Unconfirmed { bytes, handed: false });
             self.unconfirmed_bytes += bytes;
             self.reading += 1;
@@ -345,9 +346,9 @@ impl Lane {
 
     /// Puts a frame among those that are wanted, by when it is due.
     fn want(&mut self, wanted: Option<Wanted>) {
-        let Some(wanted) = wanted else { return };
-        let place = self.wanted.partition_point(|other| other.due <= wanted.due);
-        self.wanted.insert(place, wanted);
+        if let Some(wanted) = wanted {
+            self.wanted.insert(wanted);
+        }
     }
 
     /// The source has no such frames any more.
@@ -356,7 +357,7 @@ impl Lane {
             return;
         }
         let is_gone = |place: Sequence| dropped.iter().any(|gone| gone.places.contains(&place.0));
-        self.wanted.retain(|wanted| !is_gone(wanted.sequence));
+        self.wanted.retain(|place| !is_gone(place));
         self.later.retain(|(_, wanted)| !is_gone(wanted.sequence));
         self.need_hash.retain(|&place| !is_gone(place));
         let (gone, ready) =

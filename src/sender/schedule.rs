@@ -59,6 +59,13 @@ const MADE_READY: Duration = Duration::from_millis(250);
 /// Bulk frames compare by the bytes of their source up to them, in this many bytes.
 const BULK_GRAIN: u64 = 1 << 16;
 
+impl Due {
+    /// Before every live frame that falls due at that time.
+    pub(super) fn first_at(at: Instant) -> Self {
+        Self { live: true, at, rank: 0 }
+    }
+}
+
 impl Schedule {
     /// The first frame is due now.
     pub fn start(pace: Pace) -> Self {

@@ -18,6 +18,7 @@ mod either;
 mod hostile;
 mod limits;
 mod live;
+mod live_memory;
 mod live_watch;
 mod months;
 mod own_link;

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::ledger::Ledger;
 use super::super::schedule::Due;
 use super::super::tend::{too_late, unix};
-use super::{Lane, Ready, Share, Wanted, is_within};
-use crate::frame::Sequence;
+use super::{Lane, Ready, Share, Wanted};
 use crate::transport::{Forecast, PathStats};
 
 /// How often a frame is begun of a source none of whose frames seem to make it.
@@ -17,18 +16,16 @@ impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
     /// is a deadline, the newest goes first.
     pub(super) fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
-        if self.deadline.is_some() {
-            let newest = self.wanted.iter().filter(|wanted| is_within(wanted.due, fresh));
-            if let Some(newest) = newest.max_by_key(|wanted| wanted.due) {
-                return Some(*newest);
-            }
+        if self.deadline.is_some()
+            && let Some(newest) = self.wanted.last_within(fresh)
+        {
+            return Some(newest);
         }
-        let first = *self.wanted.front()?;
+        let first = self.wanted.first()?;
         if !self.is_live || first.due.live && first.due.at >= fresh.start {
             return Some(first);
         }
-        let urgent = self.wanted.iter().find(|wanted| is_within(wanted.due, fresh));
-        urgent.copied().or(Some(first))
+        self.wanted.first_within(fresh).or(Some(first))
     }
 
     pub(super) fn has_room(&self, bytes: u64, share: Share) -> bool {
@@ -65,19 +62,16 @@ impl Lane {
         let sure = |known: Forecast| Forecast { is_busy: known.is_busy || in_vain, ..known };
         let forecast = path.forecast.filter(|_| !tries).map(sure);
         let way = path.forecast.unwrap_or_default().way(path.rtt);
-        let is_late = |due: Due, bytes: u64| {
+        let arrival = |bytes| {
             let arrival = forecast.and_then(|forecast| forecast.arrival(now, bytes, path.rtt));
-            // The estimate of a moment tells nothing of one that is not due yet.
-            due.live && due.at <= now && arrival.unwrap_or(now + way) > due.at + deadline
+            arrival.unwrap_or(now + way)
         };
-        let mut late: Vec<(Sequence, Due)> = Vec::new();
-        self.wanted.retain(|wanted| {
-            let keep = !is_late(wanted.due, wanted.bytes);
-            if !keep {
-                late.push((wanted.sequence, wanted.due));
-            }
-            keep
-        });
+        // The estimate of a moment tells nothing of one that is not due yet.
+        let is_late =
+            |due: Due, bytes| due.live && due.at <= now && arrival(bytes) > due.at + deadline;
+        let latest = |bytes| arrival(bytes).checked_sub(deadline);
+        let late = self.wanted.take_late(latest, |wanted| is_late(wanted.due, wanted.bytes));
+        let mut late: Vec<_> = late.iter().map(|wanted| (wanted.sequence, wanted.due)).collect();
         self.ready.retain(|ready| {
             let keep = !is_late(ready.due, ready.content.body.len() as u64);
             if !keep {

@@ -61,11 +61,11 @@ impl Lane {
     pub(in crate::sender) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
         let later = self.later.front().map(|&(when, _)| when);
         let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
-        let waiting = self.wanted.iter().map(|wanted| wanted.due);
-        let waiting = waiting.chain(self.ready.iter().map(|ready| ready.due));
-        let late = self
-            .deadline
-            .and_then(|deadline| waiting.filter(|due| due.live).map(|due| due.at + deadline).min());
+        // What is read waits in the order in which it falls due.
+        let first = self.ready.partition_point(|ready| !ready.due.live);
+        let ready = self.ready.get(first).map(|ready| ready.due);
+        let waiting = self.wanted.first_live().map(|wanted| wanted.due).into_iter().chain(ready);
+        let late = self.deadline.and_then(|deadline| waiting.map(|due| due.at + deadline).min());
         later.into_iter().chain(told).chain(late).chain(self.given_up_until()).min()
     }
 }

@@ -1,0 +1,75 @@
+//! What a live source without end takes of memory at both ends: nothing of it may grow with the number of frames.
+
+use std::fs;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use crate::support::{Place, Process, Receiver, Signal};
+
+/// Bytes of a process that are neither the program's text nor a library, where the system tells.
+fn own_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// Waits until a source has so many lines in its manifest.
+fn wait_for_lines(place: &Place, source: &str, wanted: usize) {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let path = place.store().join(source).join("manifest.jsonl");
+    let (mut file, mut lines, mut text) = (None, 0, Vec::new());
+    while lines < wanted {
+        assert!(Instant::now() < deadline, "only {lines} frames of {source} came");
+        file = file.or_else(|| fs::File::open(&path).ok());
+        if let Some(file) = &mut file {
+            text.clear();
+            file.read_to_end(&mut text).unwrap();
+            lines += text.iter().filter(|&&byte| byte == b'\n').count();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends small frames as fast as they are taken, and holds both ends to what they may grow by between two counts of
+/// frames. The spool is so small that what waits in it is the same at both.
+fn assert_flat(counts: [usize; 2], growth: [u64; 2], sender_args: &[&str]) {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    // 1,024 bytes each, without end.
+    let source = "many=raw:32x32x1:cmd:exec cat /dev/zero";
+    let args = [&["--spool-memory", "1MiB"], sender_args].concat();
+    let sender = receiver.sending(&[source], &args);
+    let both = [&sender, receiver.process()].map(Process::pid);
+    let seen = counts.map(|count| {
+        wait_for_lines(&place, "many", count);
+        both.map(own_memory)
+    });
+    let [Some(before), Some(after)] = seen.map(|[sender, receiver]| sender.zip(receiver)) else {
+        return crate::support::skipped("this system does not tell what a process takes of memory");
+    };
+    let grown = [after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)];
+    println!("{counts:?} frames: {before:?} and {after:?} bytes of the sender and the receiver");
+    for (who, (grown, most)) in ["sender", "receiver"].iter().zip(grown.iter().zip(growth)) {
+        assert!(*grown <= most, "the {who} grew by {grown} bytes: {before:?} to {after:?}");
+    }
+    sender.signal(Signal::TERM);
+    sender.finish().expect(0);
+    receiver.interrupt();
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_frames() {
+    // A name that is kept of each frame would be 1 MB, a frame's bytes 10.
+    assert_flat([2_000, 12_000], [2_500_000, 3_500_000], &[]);
+}
+
+/// The receiver has the names of up to 65,536 lines in memory until its index is made anew, 40 bytes each.
+#[test]
+#[ignore = "takes a minute: cargo test --test e2e -- --ignored memory_is_flat"]
+fn memory_is_flat_over_many_frames() {
+    for args in [&[][..], &["--live", "300ms"], &["--transport", "tcp"], &["--spool", "spool"]] {
+        println!("{args:?}");
+        assert_flat([20_000, 60_000], [2_000_000, 5_000_000], args);
+    }
+}
