@@ -32,13 +32,13 @@ class SendReport:
     """What became of the frames of a sender. ``details`` has all fields of ``framelane send --json`` (docs/json.md)."""
 
     complete: bool
-    """True where every frame is stored, or declared dropped; none waits in the spool."""
+    """True where every frame is stored, or was dropped because that is wanted (too late, say); none waits in the spool."""
     sent: int
     """Frames sent and stored."""
     missing: int
-    """Frames that are not stored and not declared dropped."""
+    """Frames of which nobody has said what became of them: neither stored nor declared dropped."""
     dropped: int
-    """Frames that were declared dropped, as too late for their deadline; ``details`` has the reasons."""
+    """Frames that were declared dropped: too late, too large, refused; ``details`` has the reasons."""
     pending: int
     """Frames that wait in the spool, on disk, for the next sender that names it."""
     spool: SpoolFigures | None
@@ -55,7 +55,7 @@ class SendReport:
         pending = sum(source.get("pending", 0) for source in sources)
         spool = details.get("spool")
         return SendReport(
-            complete=missing == 0 and pending == 0,
+            complete=missing == 0 and pending == 0 and not any(source.get("failed") for source in sources),
             sent=sum(source.get("sent", 0) for source in sources),
             missing=missing,
             dropped=sum(sum((source.get("dropped") or {}).values()) for source in sources),
@@ -67,13 +67,14 @@ class SendReport:
 
     def words(self) -> str:
         """What is not as it should be."""
+        failed = [one for source in self.details.get("sources", []) for one in source.get("failed", [])]
         why = self.error
         if why is None:
-            failed = [one for source in self.details.get("sources", []) for one in source.get("failed", [])]
             why = f"{failed[0]['name']}: {failed[0]['reason']}" if failed else "they were not confirmed"
         said = []
-        if self.missing:
-            said.append(f"{_frames(self.missing)} not stored: {why}")
+        lost = max(self.missing, len(failed))
+        if lost:
+            said.append(f"{_frames(lost)} not stored: {why}")
         if self.pending:
             said.append(f"{_frames(self.pending)} in the spool, and sent by the next sender that names it")
         return "; ".join(said) or why
@@ -88,7 +89,7 @@ class ReceiveReport:
     bytes: int
     """Their bytes."""
     missing: int
-    """Frames that will not come, as the senders say."""
+    """Frames that will not come, and that no sender has declared dropped."""
     details: Dict[str, Any] = field(repr=False)
 
     @staticmethod

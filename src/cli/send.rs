@@ -27,7 +27,8 @@ use crate::frame::{ByteSize, DropReason, SourceName, Span};
 use crate::identity::{KnownReceivers, ReceiverAddress};
 use crate::repair::RepairMode;
 use crate::sender::{
-    self, LinkFigures, Pace, PathReport, Progress, SendOptions, SendReport, SourceReport,
+    self, FailedFrame, LinkFigures, Pace, PathReport, Progress, SendOptions, SendReport,
+    SourceReport,
 };
 use crate::source::Source;
 use crate::spool::SpoolFigures;
@@ -43,8 +44,10 @@ A source is one of
 Run it again after any interruption: it sends what is missing of folders, and nothing twice.
 Ctrl-C or SIGTERM ends sources that grow; what they gave is sent for up to --drain.
 
-Exit status: 0 every frame is stored and confirmed, 1 something is missing, 2 wrong usage,
-130 interrupted. SIGTERM to a sender of sources that grow is 0 once all that they gave is stored.";
+Exit status: 0 every frame is stored and confirmed, or was dropped because that is wanted (too
+late, no room in a spool); 1 frames are missing, or were dropped for another reason; 2 wrong
+usage; 130 interrupted. SIGTERM to a sender of sources that grow is 0 once all that they gave is
+stored.";
 
 /// Send the frames of one source or more: folders, standard input, commands
 #[derive(Debug, clap::Args)]
@@ -354,7 +357,8 @@ fn wind_down(
 
 /// The report of a run that was stopped before it began.
 fn interrupted() -> SendReport {
-    SendReport { interrupted: true, error: Some("interrupted".to_owned()), ..SendReport::default() }
+    let error = Some("interrupted".to_owned());
+    SendReport { complete: false, interrupted: true, error, ..SendReport::default() }
 }
 
 /// The deadlines of sources, in their order.
@@ -599,6 +603,7 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     /// More names than this are not read by anybody; `--json` has them.
     const NAMED: usize = 100;
     let SourceReport { name, frames, sent, stored, verified, missing, failed, .. } = source;
+    let lost = source.lost();
     let before = match source.stored_before {
         0 => String::new(),
         before => format!(" ({before} before)"),
@@ -624,9 +629,10 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
     let (cut_off, failed): (Vec<_>, Vec<_>) =
         failed.iter().partition(|frame| Some(frame.reason.as_str()) == ended_by);
     for frame in failed.iter().take(NAMED) {
-        output::result(&format!("  missing {}: {}", frame.name, frame.reason));
+        let why = frame.dropped.map_or_else(String::new, |reason| format!(" ({reason})"));
+        output::result(&format!("  {} {}{why}: {}", gone(frame), frame.name, frame.reason));
     }
-    let rest = missing.saturating_sub(failed.len().min(NAMED) as u64);
+    let rest = lost.saturating_sub(failed.len().min(NAMED) as u64);
     let Some((first, last)) = cut_off.first().zip(cut_off.last()) else {
         match rest {
             0 => {}
@@ -637,9 +643,16 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
         }
         return;
     };
+    let word =
+        if cut_off.iter().all(|frame| frame.dropped.is_some()) { "dropped" } else { "missing" };
     output::result(&match rest {
-        1 => format!("  missing {}", first.name),
-        rest if rest == *frames => format!("  missing all {rest} of them"),
-        rest => format!("  missing {rest} of {} to {}; --json names them", first.name, last.name),
+        1 => format!("  {word} {}", first.name),
+        rest if rest == *frames => format!("  {word} all {rest} of them"),
+        rest => format!("  {word} {rest} of {} to {}; --json names them", first.name, last.name),
     });
+}
+
+/// The word for a frame that is not stored.
+fn gone(frame: &FailedFrame) -> &'static str {
+    if frame.dropped.is_some() { "dropped" } else { "missing" }
 }

@@ -2,6 +2,7 @@
 
 mod resume;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -19,9 +20,12 @@ use crate::verify::{
 const AFTER_HELP: &str = "\
 Nothing is changed. Each source is one of:
   complete                              every frame that its runs captured is stored
-  complete, with N declared drops       the others were declared dropped, with a reason
+  complete, with N declared drops       the others were declared dropped, with a reason; how many
+                                        of them a later run brought
   gap: sequences A to B ...             frames have neither file nor declaration
   run not ended                         its sender was killed, or is still at it
+  account lost                          frames are here, and the ledger that tells of their run
+                                        is not
   undeclared                            nothing says how many there were (stop-and-wait)
 Unknown files are listed and do not count as failures.
 
@@ -142,13 +146,7 @@ fn show(source: &SourceReport) {
     list("bad line", &source.bad_ledger_lines, |line| {
         format!("{name}/ledger.jsonl:{}: {}", line.line, line.reason)
     });
-    if source.account.refused > 0 {
-        let frames = output::frames(source.account.refused);
-        output::result(&format!(
-            "  refused  {name}: {frames} had no room here, or could not be stored for another reason, which the \
-             receiver's log names; a folder can be sent again"
-        ));
-    }
+    show_refused(name, &source.account);
     list("gap", &source.account.gaps, |gap| format!("{name}: {}", describe_run_gap(gap)));
     let open = source.account.runs.first.iter().filter(|run| run.state == State::NotEnded);
     for run in open.take(NAMED) {
@@ -159,6 +157,7 @@ fn show(source: &SourceReport) {
              killed or is still at it, or this folder was taken away meanwhile; send the same again"
         ));
     }
+    show_lost_account(name, &source.account);
     list("unknown", unknown, |file| format!("{name}/{file}{}", link(&path.join(file))));
     if source.account.state == State::Undeclared {
         list("numbers", &sequences.gaps, |gap| format!("{name}: {}", describe_gap(*gap)));
@@ -168,6 +167,40 @@ fn show(source: &SourceReport) {
         let frames = output::frames(sequences.duplicates);
         output::result(&format!("  {frames} of {name} with the sequence of another"));
     }
+}
+
+/// Frames that the receiver refused, and what to do about them.
+fn show_refused(name: &str, account: &Account) {
+    let (conflicts, others) =
+        (account.other_content, account.refused.saturating_sub(account.other_content));
+    if others > 0 {
+        let frames = output::frames(others);
+        output::result(&format!(
+            "  refused  {name}: {frames} had no room here, or could not be stored for another reason, which the \
+             receiver's log names; a folder can be sent again"
+        ));
+    }
+    if conflicts > 0 {
+        let (frames, have) =
+            (output::frames(conflicts), if conflicts == 1 { "has" } else { "have" });
+        output::result(&format!(
+            "  refused  {name}: {frames} {have} the name of another that is stored here, with other content. To send \
+             the same again does not help: send to a source of another name (NAME=FOLDER), or replace what is here \
+             (send --overwrite to receive --allow-overwrite)"
+        ));
+    }
+}
+
+/// Runs whose frames are here, and of which the ledger says nothing.
+fn show_lost_account(name: &str, account: &Account) {
+    if account.runs.first.iter().all(|run| run.state != State::AccountLost) {
+        return;
+    }
+    output::result(&format!(
+        "  account  {name}: ledger.jsonl is gone, or a part of it, and with it how many frames there were. Those that \
+         are here are verified. Put the file back where there is a copy of it; or, where they came from a folder, send \
+         that again: its new run then accounts for all of them"
+    ));
 }
 
 /// What lies in the store and is no source.
@@ -212,10 +245,15 @@ fn some(what: &str, count: u64) -> String {
 /// What is to be said of a source's runs, in a line.
 fn describe_account(account: &Account) -> String {
     match account.state {
-        State::Complete => complete(account.dropped, account),
+        State::Complete => complete(account),
         State::Undeclared => "undeclared: nothing says how many frames there were (they came over \
                               stop-and-wait, or to an earlier version)"
             .to_owned(),
+        State::AccountLost => {
+            "account lost: frames are here whose run the ledger does not know; whether others are \
+                               missing, nothing says"
+                .to_owned()
+        }
         State::NotEnded => "run not ended: frames may be missing".to_owned(),
         State::Gap => match account.gaps.first.first() {
             Some(gap) => format!("gap: {}", describe_gap_of(gap)),
@@ -224,42 +262,46 @@ fn describe_account(account: &Account) -> String {
     }
 }
 
-/// `complete`, or what was dropped and why.
-fn complete(dropped: u64, account: &Account) -> String {
-    let came_later = came_later(account);
-    let later = match came_later {
-        0 => String::new(),
-        1 => "; 1 that was refused at first came in a later run".to_owned(),
-        more => format!("; {more} that were refused at first came in a later run"),
-    };
-    let dropped = dropped.saturating_sub(came_later);
-    if dropped == 0 {
-        return format!("complete{later}");
+/// `complete`, or what was dropped and why, and how much of it came later.
+fn complete(account: &Account) -> String {
+    let Account { dropped, came_later, .. } = *account;
+    if dropped == 0 || came_later >= dropped {
+        return format!("complete{}", all_came(dropped));
     }
-    let others = account.drops.iter().filter(|drops| drops.reason != REFUSED);
-    let mut kinds: Vec<_> = others
-        .map(|drops| format!("{} {} at the {}", drops.frames, drops.reason, drops.place))
-        .collect();
-    if account.refused > 0 {
+    let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+    for drops in &account.drops {
         // Its sender declares it, but it was the receiver that had no room, or another frame of the name.
-        kinds.push(format!("{} refused by the receiver", account.refused));
+        let kind = match drops.reason {
+            REFUSED => format!("{REFUSED} by the receiver"),
+            CONFLICT => format!("refused for {CONFLICT}"),
+            reason => format!("{reason} at the {}", drops.place),
+        };
+        *kinds.entry(kind).or_default() += drops.frames;
     }
-    format!(
-        "complete, with {dropped} declared drop{} ({}){later}",
-        plural(dropped),
-        kinds.join(", ")
-    )
+    let kinds: Vec<_> =
+        kinds.into_iter().map(|(kind, frames)| format!("{frames} {kind}")).collect();
+    format!("complete, with {} ({})", declared(dropped, came_later), kinds.join(", "))
+}
+
+/// `26 declared drops, 23 of which came later`.
+fn declared(dropped: u64, came_later: u64) -> String {
+    let later =
+        if came_later == 0 { String::new() } else { format!(", {came_later} of which came later") };
+    format!("{dropped} declared drop{}{later}", plural(dropped))
+}
+
+/// What is to be said where all that was dropped came later.
+fn all_came(dropped: u64) -> String {
+    match dropped {
+        0 => String::new(),
+        1 => "; 1 that was dropped at first came in a later run".to_owned(),
+        more => format!("; {more} that were dropped at first came in a later run"),
+    }
 }
 
 /// What the receiver refuses is called so.
 const REFUSED: &str = "refused";
-
-/// Frames that the receiver refused and a later run of the folder brought: they are stored.
-fn came_later(account: &Account) -> u64 {
-    let refused = account.drops.iter().filter(|drops| drops.reason == REFUSED);
-    let refused: u64 = refused.map(|drops| drops.frames).sum();
-    refused.saturating_sub(account.refused).min(account.dropped)
-}
+const CONFLICT: &str = "other-content";
 
 fn plural(count: u64) -> &'static str {
     if count == 1 { "" } else { "s" }
@@ -310,8 +352,10 @@ fn link(path: &Path) -> String {
 
 fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
     let verified: u64 = report.sources.iter().map(|source| source.verified).sum();
-    let accounts = report.sources.iter().map(|source| &source.account);
-    let dropped: u64 = accounts.map(|account| account.dropped - came_later(account)).sum();
+    let count = |of: fn(&Account) -> u64| -> u64 {
+        report.sources.iter().map(|source| of(&source.account)).sum()
+    };
+    let (dropped, came) = (count(|account| account.dropped), count(|account| account.came_later));
     let skipped: u64 = report.sources.iter().map(|source| source.skipped).sum();
     let undeclared = |source: &SourceReport| source.account.state == State::Undeclared;
     let proven = match report.is_proven() {
@@ -323,7 +367,7 @@ fn summary(report: &VerifyReport, bytes: u64, rate: &str) -> String {
         true if report.sources.iter().any(undeclared) => {
             "every frame is as it was stored".to_owned()
         }
-        true if dropped > 0 => format!("complete, with {dropped} declared drop{}", plural(dropped)),
+        true if dropped > came => format!("complete, with {}", declared(dropped, came)),
         true => "complete: every frame is as it was stored".to_owned(),
     };
     format!("{}: {} verified, {} ({rate})", proven, output::frames(verified), ByteSize(bytes))
@@ -336,30 +380,44 @@ mod tests {
     use crate::verify::{Account, Drops, State, VerifyReport};
 
     #[test]
-    fn what_was_refused_and_came_later_is_no_drop() {
+    fn drops_are_told_with_how_many_of_them_came_later() {
         let drops = |reason, place, frames| Drops { reason, place, frames };
-        let account = |dropped, refused, drops| Account {
+        let account = |dropped, came_later, drops| Account {
             state: State::Complete,
             owner: None,
             owner_name: None,
             runs: Listed::new(1),
             gaps: Listed::new(1),
             dropped,
+            came_later,
             drops,
-            refused,
+            refused: 0,
+            other_content: 0,
             expired: 0,
         };
-        let said = |account: Account| complete(account.dropped, &account);
         let refused = || drops("refused", "sender", 29);
-        assert_eq!(said(account(0, 0, vec![])), "complete");
-        assert_eq!(
-            said(account(29, 0, vec![refused()])),
-            "complete; 29 that were refused at first came in a later run"
-        );
-        assert_eq!(
-            said(account(30, 29, vec![drops("late", "sender", 1), refused()])),
-            "complete, with 30 declared drops (1 late at the sender, 29 refused by the receiver)"
-        );
+        for (account, said) in [
+            (account(0, 0, vec![]), "complete"),
+            (account(1, 1, vec![]), "complete; 1 that was dropped at first came in a later run"),
+            (
+                account(29, 29, vec![refused()]),
+                "complete; 29 that were dropped at first came in a later run",
+            ),
+            (
+                account(30, 0, vec![drops("late", "sender", 1), refused()]),
+                "complete, with 30 declared drops (1 late at the sender, 29 refused by the receiver)",
+            ),
+            (
+                account(
+                    26,
+                    23,
+                    vec![drops("other-content", "sender", 1), drops("given-up", "sender", 25)],
+                ),
+                "complete, with 26 declared drops, 23 of which came later (25 given-up at the sender, 1 refused for other-content)",
+            ),
+        ] {
+            assert_eq!(complete(&account), said);
+        }
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Sender {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // Nobody else has the task.
                 Err(failed) => {
-                    SendReport { error: Some(failed.to_string()), ..SendReport::default() }
+                    let error = Some(failed.to_string());
+                    SendReport { complete: false, error, ..SendReport::default() }
                 }
             },
         }
@@ -163,6 +164,7 @@ async fn close(spool: Spool, report: &mut SendReport) {
         source.pending -= lost;
         source.missing += lost;
     }
+    report.complete = report.is_complete();
 }
 
 /// Stops the run when the user's own signal says so.

@@ -101,7 +101,7 @@ pub enum DropReason {
     SourceStalled = 5,
     /// It was in the memory of a sender that died.
     SenderCrashed = 6,
-    /// The receiver refused it: its name is stored with other content, say.
+    /// The receiver refused it: its disk is full, say.
     Refused = 7,
     /// Its file could not be read, or changed while it was.
     Unreadable = 8,
@@ -110,6 +110,8 @@ pub enum DropReason {
     /// The sender gave up before it was stored: it was stopped, or out of patience. The frame may still exist
     /// there, and come in another run.
     GivenUp = 10,
+    /// Its name is stored with other content, which the receiver keeps.
+    Conflict = 11,
 }
 
 /// Frames in a row that will not come, for one reason.
@@ -174,7 +176,7 @@ impl Clock {
 
 impl DropReason {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Late,
         Self::SpoolFull,
         Self::NotAnImage,
@@ -186,6 +188,7 @@ impl DropReason {
         Self::Unreadable,
         Self::BadName,
         Self::GivenUp,
+        Self::Conflict,
     ];
 
     /// The number on the wire.
@@ -196,6 +199,12 @@ impl DropReason {
     /// The reason that `number` stands for.
     pub fn from_number(number: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| u64::from(reason.number()) == number)
+    }
+
+    /// True where a frame is dropped because that was asked for, or because there is none: it would be too late, there is
+    /// no room to keep it, it is no image. False where somebody had a frame that should have come.
+    pub fn is_wanted(self) -> bool {
+        matches!(self, Self::Late | Self::SpoolFull | Self::NotAnImage | Self::SourceStalled)
     }
 
     /// The name in a ledger.
@@ -212,6 +221,7 @@ impl DropReason {
             Self::Unreadable => "unreadable",
             Self::BadName => "bad-name",
             Self::GivenUp => "given-up",
+            Self::Conflict => "other-content",
         }
     }
 

@@ -50,6 +50,12 @@ pub struct Ledger {
     last: Option<(u64, Entry)>,
 }
 
+/// A last line that is not whole: where it begins, and its number.
+struct Torn {
+    offset: u64,
+    line: u64,
+}
+
 impl Ledger {
     /// Takes a ledger to append to, opened for reading and writing but not in append mode, and puts its end right.
     /// `visit` is called with each entry. `path` is for messages only.
@@ -64,7 +70,7 @@ impl Ledger {
         let mut ledger = Self { file, path: path.to_owned(), end: 0, unclean: false, last: None };
         let (length, mut opened, torn) = ledger.scan(visit)?;
         ledger.end = length;
-        if let Some(offset) = torn {
+        if let Some(Torn { offset, .. }) = torn {
             opened.torn_bytes = length - offset;
             ledger.end = offset;
             ledger.cut()?;
@@ -86,8 +92,8 @@ impl Ledger {
     ) -> Result<Listed<BadLine>, ManifestError> {
         let ledger = Self { file, path: path.to_owned(), end: 0, unclean: false, last: None };
         let (_, mut opened, torn) = ledger.scan(visit)?;
-        if torn.is_some() {
-            let (line, reason) = (opened.bad_lines.count, "the last line is incomplete".to_owned());
+        if let Some(Torn { line, .. }) = torn {
+            let reason = "the last line is incomplete".to_owned();
             opened.bad_lines.push(BadLine { line, reason });
         }
         Ok(opened.bad_lines)
@@ -142,11 +148,11 @@ impl Ledger {
         (is_within && end >= self.end).then_some((*offset, entry, line))
     }
 
-    /// Reads everything once: its length, what was wrong, and where a torn last line begins.
+    /// Reads everything once: its length, what was wrong, and what is torn at the end.
     fn scan(
         &self,
         visit: &mut dyn FnMut(Entry),
-    ) -> Result<(u64, Opened, Option<u64>), ManifestError> {
+    ) -> Result<(u64, Opened, Option<Torn>), ManifestError> {
         let failed = |error: io::Error| self.error("read", &error);
         let length = self.file.metadata().map_err(failed)?.len();
         let mut opened = Opened { torn_bytes: 0, bad_lines: Listed::new(BAD_LINES_NAMED) };
@@ -163,7 +169,10 @@ impl Ledger {
             };
             match Entry::parse(text) {
                 Ok(entry) => entry.into_iter().for_each(&mut *visit),
-                Err(_) if !is_whole => return Ok((length, opened, Some(line.offset))),
+                Err(_) if !is_whole => {
+                    let torn = Torn { offset: line.offset, line: line.number };
+                    return Ok((length, opened, Some(torn)));
+                }
                 Err(error) => {
                     let reason = error.to_string();
                     opened.bad_lines.push(BadLine { line: line.number, reason });
@@ -296,6 +305,19 @@ mod tests {
             ledger.append(&[ended(9)], false).unwrap();
             assert_eq!(open(&folder).1.last(), Some(&ended(9)));
         }
+    }
+
+    #[test]
+    fn a_torn_last_line_is_named_by_its_number() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let mut text = Vec::new();
+        dropped(0, 4).write_line(&mut text);
+        ended(9).write_line(&mut text);
+        text.extend_from_slice(b"{\"run\":\"5a5a");
+        fs::write(&path, text).unwrap();
+        let bad = Ledger::read(File::open(&path).unwrap(), &path, &mut |_| {}).unwrap();
+        assert_eq!((bad.count, bad.first[0].line), (1, 3));
     }
 
     #[test]

@@ -234,8 +234,14 @@ impl Joint {
             is_news = !std::mem::replace(&mut lane.ended, true);
             if is_news {
                 lane.totals.frames = Some(end.captured);
-                lane.totals.missing = end.lost_count;
-                lane.totals.missing_frames = keep_names(std::mem::take(&mut end.lost), &mut left);
+                // What a run has lost it has declared, which it is told of before it ends; where there is none, nobody has.
+                let is_declared = end.run != RunId::NONE;
+                let (dropped, missing) =
+                    if is_declared { (end.lost_count, 0) } else { (0, end.lost_count) };
+                let lost = missing.max((end.lost.len() as u64).min(end.lost_count));
+                let totals = &mut lane.totals;
+                (totals.dropped, totals.missing, totals.lost) = (dropped, missing, lost);
+                totals.lost_frames = keep_names(std::mem::take(&mut end.lost), &mut left);
             }
             totals.stored = lane.totals.stored;
             totals.already = lane.totals.stored_before;

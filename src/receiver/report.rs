@@ -59,10 +59,15 @@ pub struct SourceTotals {
     pub repaired: u64,
     /// Payload bytes stored in this session.
     pub bytes: u64,
-    /// Frames that will not come, as the sender says.
+    /// Frames that will not come and that the sender has declared, with reasons.
+    pub dropped: u64,
+    /// Frames that will not come, and of which nothing was declared: none where a run ends, which is told last.
     pub missing: u64,
+    /// Those that are missing, and those of `dropped` that were dropped though nobody wanted that, as the sender counts
+    /// them; of more than 1,024 at least so many.
+    pub lost: u64,
     /// Which, at most 1,024 of them.
-    pub missing_frames: Vec<LostFrameReport>,
+    pub lost_frames: Vec<LostFrameReport>,
     /// Frames that were refused in this session; a sender may have sent them again later.
     pub refused: u64,
 }
@@ -88,7 +93,9 @@ pub struct ReceiveReport {
     pub verified: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that will not come, as the last sender of each source said that ended it.
+    /// Frames that were declared dropped, as the last sender of each source said that ended it.
+    pub dropped: u64,
+    /// Frames that will not come and of which nothing was declared, as it said.
     pub missing: u64,
     /// Sessions that began, and ended before their sources did.
     pub incomplete_sessions: u64,
@@ -111,7 +118,7 @@ type Key = (Option<String>, String);
 /// Sources of which nothing more is kept: what was missing of them is never made good.
 #[derive(Debug, Clone, Copy, Default)]
 struct Forgotten {
-    missing: u64,
+    gone: Gone,
     /// Whether one of them was not ended.
     open: bool,
 }
@@ -124,7 +131,30 @@ struct Standing {
     /// True where it did not end the source.
     open: bool,
     /// What the last session said that did.
+    gone: Gone,
+}
+
+/// Frames that will not come.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gone {
+    dropped: u64,
     missing: u64,
+    /// Those of both that nobody wanted to be without.
+    lost: u64,
+}
+
+impl Gone {
+    fn of(source: &SourceTotals) -> Self {
+        Self { dropped: source.dropped, missing: source.missing, lost: source.lost }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            dropped: self.dropped + other.dropped,
+            missing: self.missing + other.missing,
+            lost: self.lost + other.lost,
+        }
+    }
 }
 
 impl ReceiveReport {
@@ -139,8 +169,9 @@ impl ReceiveReport {
             self.incomplete_sessions += u64::from(!session.complete && !session.moved);
             let sender = session.pin.as_deref();
             session.sources.iter().for_each(|source| self.take(began, sender, source));
-            let missing: u64 = self.standings.values().map(|source| source.missing).sum();
-            self.missing = missing + self.forgotten.missing;
+            let standing = self.standings.values().map(|source| source.gone);
+            let gone = standing.fold(self.forgotten.gone, Gone::and);
+            (self.dropped, self.missing) = (gone.dropped, gone.missing);
         }
         if self.sessions.len() == KEPT {
             self.sessions.remove(0);
@@ -160,7 +191,7 @@ impl ReceiveReport {
             standing.began = began;
             standing.open = source.frames.is_none();
             if !standing.open {
-                standing.missing = source.missing;
+                standing.gone = Gone::of(source);
             }
         }
     }
@@ -170,19 +201,19 @@ impl ReceiveReport {
         let oldest = self
             .standings
             .iter()
-            .min_by_key(|(_, standing)| (standing.open || standing.missing > 0, standing.began));
+            .min_by_key(|(_, standing)| (standing.open || standing.gone.lost > 0, standing.began));
         let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
         let Some(standing) = self.standings.remove(&key) else { return };
-        self.forgotten.missing += standing.missing;
+        self.forgotten.gone = self.forgotten.gone.and(standing.gone);
         self.forgotten.open |= standing.open;
     }
 
-    /// True where the last session of each source ended it with nothing missing: what an earlier
-    /// one left out was sent since.
+    /// True where the last session of each source ended it with nothing missing, and nothing dropped that nobody wanted to
+    /// be dropped: what an earlier one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        let Forgotten { missing, open } = self.forgotten;
-        let all = || self.standings.values().all(|source| !source.open && source.missing == 0);
-        missing == 0 && !open && all()
+        let Forgotten { gone, open } = self.forgotten;
+        let all = || self.standings.values().all(|source| !source.open && source.gone.lost == 0);
+        gone.lost == 0 && !open && all()
     }
 }
 
@@ -197,6 +228,7 @@ mod tests {
             name: source.to_owned(),
             frames: missing.map(|missing| missing + 10),
             missing: missing.unwrap_or(0),
+            lost: missing.unwrap_or(0),
             ..SourceTotals::default()
         };
         SessionReport { began: Some(began), sources: vec![source], ..nothing(missing.is_some()) }
@@ -234,6 +266,18 @@ mod tests {
         report.add(session(4, "a", Some(0)));
         assert_eq!((report.missing, report.is_complete()), (0, true));
         assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn what_was_dropped_as_it_should_be_leaves_nothing_out() {
+        let with = |dropped, lost| {
+            let mut session = session(1, "a", Some(0));
+            (session.sources[0].dropped, session.sources[0].lost) = (dropped, lost);
+            report([session])
+        };
+        let (wanted, unwanted) = (with(3, 0), with(3, 1));
+        assert_eq!((wanted.dropped, wanted.missing, wanted.is_complete()), (3, 0, true));
+        assert_eq!((unwanted.dropped, unwanted.missing, unwanted.is_complete()), (3, 0, false));
     }
 
     #[test]

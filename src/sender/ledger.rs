@@ -44,7 +44,7 @@ pub(super) struct Ledger {
     pub(super) bytes: u64,
     pub(super) failed: Vec<FailedFrame>,
     pub(super) failed_count: u64,
-    /// Those of them that are dropped because the user wants it so, or because the source has them so.
+    /// Frames that will not come, by reason.
     pub(super) dropped: BTreeMap<&'static str, u64>,
     /// Frames that will not come and of which the receiver has not been told, and those of which it has, but
     /// has not noted it. By their places.
@@ -68,6 +68,8 @@ pub struct FailedFrame {
     pub sequence: u64,
     /// Its name.
     pub name: String,
+    /// Why, in a word, where the receiver was told that it will not come: it is dropped, and else missing.
+    pub dropped: Option<&'static str>,
     /// Why.
     pub reason: String,
 }
@@ -80,13 +82,6 @@ pub(super) struct Loss {
     pub(super) words: String,
     /// When it was captured, where that is known.
     pub(super) captured: Option<UnixNanos>,
-}
-
-/// True for a frame that is dropped because it was asked for, or because the source has none there: it is
-/// declared, and not missing.
-fn is_meant(reason: DropReason) -> bool {
-    use DropReason::{Late, NotAnImage, SourceStalled, SpoolFull};
-    matches!(reason, Late | NotAnImage | SourceStalled | SpoolFull)
 }
 
 /// Failures that are kept by name; more are counted.
@@ -448,10 +443,11 @@ impl Ledger {
         }
         self.failed_count += 1;
         let sequence = self.sequence(place);
-        if is_meant(why.reason) {
-            *self.dropped.entry(why.reason.name()).or_default() += 1;
-        } else if self.failed.len() < MAX_NAMED_FAILURES {
-            self.failed.push(FailedFrame { sequence: sequence.0, name, reason: why.words });
+        let dropped = why.reason.name();
+        *self.dropped.entry(dropped).or_default() += 1;
+        if !why.reason.is_wanted() && self.failed.len() < MAX_NAMED_FAILURES {
+            let (sequence, dropped) = (sequence.0, Some(dropped));
+            self.failed.push(FailedFrame { sequence, name, dropped, reason: why.words });
         }
         self.note_drop(place, why.reason, why.captured);
         true
@@ -483,7 +479,15 @@ impl Ledger {
         places
     }
 
-    /// Frames that are not stored and were not dropped on purpose.
+    /// Places of frames that were given up at the end of the run, and of which the receiver has not noted that: as far as
+    /// anybody but this sender knows they may still come.
+    pub(super) fn given_up_untold(&self) -> Vec<Range<u64>> {
+        let untold = self.undeclared.iter().chain(&self.declared);
+        let given_up = untold.filter(|range| range.reason == DropReason::GivenUp);
+        given_up.map(|range| range.first.0..range.first.0.saturating_add(range.count)).collect()
+    }
+
+    /// Frames that are neither stored nor dropped.
     pub(super) fn missing(&self) -> u64 {
         self.frames_here() - self.stored - self.already - self.dropped.values().sum::<u64>()
     }
@@ -550,7 +554,8 @@ mod tests {
             ledger.fail(Sequence(place), String::new(), loss(DropReason::Late));
         }
         ledger.fail(Sequence(8), "8".to_owned(), loss(DropReason::Unreadable));
-        assert_eq!((ledger.missing(), ledger.dropped["late"], ledger.failed.len()), (6, 4, 1));
+        assert_eq!((ledger.missing(), ledger.dropped["late"]), (5, 4));
+        assert_eq!((ledger.dropped["unreadable"], ledger.failed.len()), (1, 1));
         let told: Vec<_> =
             ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
         assert_eq!(told, [(102, 3), (107, 1), (108, 1)]);
@@ -583,10 +588,13 @@ mod tests {
             assert!(ledger.fail(place, String::new(), loss(DropReason::GivenUp)));
         }
         assert!(ledger.is_settled() && ledger.give_up().is_empty());
-        assert_eq!((ledger.stored, ledger.missing()), (1, 5));
+        assert_eq!((ledger.stored, ledger.dropped["given-up"], ledger.missing()), (1, 5, 0));
+        assert_eq!(ledger.given_up_untold(), [0..1, 2..6]);
         let told: Vec<_> =
             ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
         assert_eq!(told, [(10, 1), (12, 4)]);
+        ledger.noted(&[SequenceRun { first: Sequence(12), count: 4 }]);
+        assert_eq!(ledger.given_up_untold(), std::slice::from_ref(&(0..1)));
     }
 
     #[test]

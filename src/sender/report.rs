@@ -11,6 +11,7 @@ use super::histogram::Quantiles;
 use super::ledger::{FailedFrame, Ledger, MAX_NAMED_FAILURES};
 use super::paths::PathReport;
 use super::waiting::LimitedBy;
+use crate::frame::{DropReason, Sequence};
 use crate::source::{Remembered, Source};
 use crate::spool::SpoolFigures;
 
@@ -27,14 +28,17 @@ const IN_TIME_MS: f64 = 100.0;
 /// What became of every frame.
 ///
 /// The numbers are the same here, as JSON (`framelane send --json` prints this as one object) and in the
-/// text of the command line:
-/// `frames = stored + missing`, and where frames may be dropped, or wait in a spool, their numbers as well; and of `stored` there were `stored_before` at the receiver before this run;
-/// the others, `sent`, have travelled in it.
+/// text of the command line, and mean what they mean at the receiver and in a store's account:
+/// `frames = stored + dropped + pending + missing`; and of `stored` there were `stored_before` at the receiver before this
+/// run; the others, `sent`, have travelled in it.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct SendReport {
     /// [`SEND_SCHEMA`].
     pub schema: u32,
+    /// True where all is as it should be: nothing is missing or pending, what was dropped was to be, and nothing ended
+    /// the run early.
+    pub complete: bool,
     /// One entry a source, in the order given.
     pub sources: Vec<SourceReport>,
     /// Wall time in seconds.
@@ -79,14 +83,14 @@ pub struct SourceReport {
     pub verified: u64,
     /// Payload bytes of the frames sent in this run.
     pub bytes: u64,
-    /// Frames that were dropped because the user or the source wants it so, by reason: those that would have
-    /// come after the source's deadline, say. They are declared at the receiver, and are not missing.
+    /// Frames that will not come and are declared so at the receiver, by reason: those that would have come after the
+    /// source's deadline, say, and those that could not be had or that the receiver refused. They are not missing.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Frames that wait in the spool, on disk, for another run of this sender. They are not missing.
     pub pending: u64,
-    /// How many frames are neither stored, nor dropped, nor pending.
+    /// How many frames are neither stored, nor dropped, nor pending: the run ended before anything became of them.
     pub missing: u64,
-    /// Which, and why; at most 10,000 of them.
+    /// Those that are missing, and those that were dropped though nobody wanted that, and why; at most 10,000 of them.
     pub failed: Vec<FailedFrame>,
     /// Time from when a frame was due, or came about, until it was stored. Absent where frames have no time of
     /// their own, as in bulk.
@@ -113,6 +117,7 @@ impl Default for SendReport {
     fn default() -> Self {
         Self {
             schema: SEND_SCHEMA,
+            complete: true,
             sources: Vec::new(),
             seconds: 0.0,
             sessions: 0,
@@ -150,8 +155,9 @@ impl SendReport {
             |source: &SourceReport| source.lateness.is_none_or(|late| late.p95_ms < IN_TIME_MS);
         let is_late = !sources.iter().all(in_time);
         let (limited_by, limit) = limit(figures, &end, is_late);
-        Self {
+        let mut report = Self {
             schema: SEND_SCHEMA,
+            complete: false,
             link: figures.link(bytes, end.elapsed),
             paths: figures.paths.reports(),
             sources,
@@ -162,12 +168,14 @@ impl SendReport {
             spool: None,
             limited_by,
             limit,
-        }
+        };
+        report.complete = report.is_complete();
+        report
     }
 
-    /// True where every frame is stored.
+    /// True where every frame is stored, or was dropped because that is wanted, and nothing ended the run early.
     pub fn is_complete(&self) -> bool {
-        let is_whole = |source: &SourceReport| source.missing == 0 && source.pending == 0;
+        let is_whole = |source: &SourceReport| source.lost() == 0 && source.pending == 0;
         self.error.is_none() && self.sources.iter().all(is_whole)
     }
 
@@ -182,11 +190,23 @@ impl SendReport {
     }
 }
 
+impl SourceReport {
+    /// Frames that are not stored though nobody wanted that: those that are missing, and those that were dropped because
+    /// they could not be had, or because the receiver refused them.
+    pub fn lost(&self) -> u64 {
+        let is_wanted =
+            |reason: &str| DropReason::from_name(reason).is_some_and(DropReason::is_wanted);
+        let unwanted = self.dropped.iter().filter(|(reason, _)| !is_wanted(reason));
+        self.missing + unwanted.map(|(_, frames)| frames).sum::<u64>()
+    }
+}
+
 fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) -> SourceReport {
     let stored = ledger.stored + ledger.already;
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
         sequence: ledger.sequence(sequence).0,
         name: source.label(sequence),
+        dropped: None,
         reason: why.to_owned(),
     });
     let is_kept = source.remembered().is_some_and(Remembered::keeps);
@@ -194,6 +214,7 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
     let room = if is_kept { 0 } else { MAX_NAMED_FAILURES - ledger.failed.len() };
     let mut failed = ledger.failed.clone();
     failed.extend(unsettled.take(room));
+    let (dropped, untold) = dropped(ledger, &mut failed);
     SourceReport {
         name: source.name().to_string(),
         frames: ledger.frames_here(),
@@ -202,13 +223,32 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
         sent: ledger.stored,
         verified: if proven { stored } else { 0 },
         bytes: ledger.bytes,
-        dropped: ledger.dropped.clone(),
+        dropped,
         pending,
-        missing: ledger.missing() - pending,
+        missing: ledger.missing() - pending + untold,
         failed,
         latency: None,
         lateness: None,
     }
+}
+
+/// What was dropped, and how many frames were given up without anybody having heard of it: these are missing.
+fn dropped(ledger: &Ledger, failed: &mut [FailedFrame]) -> (BTreeMap<&'static str, u64>, u64) {
+    let (mut dropped, places) = (ledger.dropped.clone(), ledger.given_up_untold());
+    let given_up = dropped.entry(DropReason::GivenUp.name()).or_default();
+    let untold = places.iter().map(|places| places.end - places.start).sum::<u64>().min(*given_up);
+    *given_up -= untold;
+    dropped.retain(|_, frames| *frames > 0);
+    let is_untold = |frame: &FailedFrame| {
+        let place = ledger.place(Sequence(frame.sequence));
+        place.is_some_and(|place| places.iter().any(|places| places.contains(&place.0)))
+    };
+    for frame in failed.iter_mut().filter(|frame| frame.dropped.is_some()) {
+        if is_untold(frame) {
+            frame.dropped = None;
+        }
+    }
+    (dropped, untold)
 }
 
 /// What limited a run, and a sentence that says so. `is_late`: frames have left later than they were due.

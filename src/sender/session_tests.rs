@@ -267,7 +267,9 @@ async fn a_receiver_that_takes_no_length_has_each_frame_fail_by_name() {
     while !link.answer_next().await {}
     drop(link);
     let report = sending.await.unwrap();
-    assert_eq!((report.sources[0].missing, report.error), (FRAMES, None));
+    let source = &report.sources[0];
+    assert_eq!((source.dropped["too-large"], source.missing, source.lost()), (FRAMES, 0, FRAMES));
+    assert_eq!((report.complete, report.error), (false, None));
     for frame in &report.sources[0].failed {
         assert!(frame.reason.contains("the receiver takes at most 0"), "{}", frame.reason);
     }

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | complete | every frame that its runs captured is stored, or declared dropped | yes |
 //! | undeclared | no run says how many frames there were: they came over stop-and-wait, which has no runs, or to an earlier version. Gaps in their sequences are listed and prove nothing: stop-and-wait takes the numbers from the names | yes |
+//! | account lost | frames of a run are here and verified, and the ledger, or this part of it, is lost: nothing says how many it had | no |
 //! | not ended | the sender of a run was killed, or is still at it; no later run of the same folder has all of it | no |
 //! | gap | frames of a run have neither file nor declaration, or went with a folder that was taken away while it went on | no |
 //!
@@ -16,6 +17,7 @@
 
 mod check;
 mod course;
+mod later;
 mod past;
 mod report;
 mod runs;

@@ -1,9 +1,10 @@
 //! The account of a source's runs: what each captured, and what became of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
+use super::later::{Begun, Later};
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::{Day, Entry, Listed, Place, Ranges, Record, Summary};
 
@@ -18,6 +19,8 @@ pub enum State {
     Complete,
     /// No run declares how many frames there were: they came over stop-and-wait, or to an earlier version.
     Undeclared,
+    /// Frames of a run are here, and the ledger does not know of it: it was lost, or a part of it.
+    AccountLost,
     /// The sender of a run was killed, or is still at it.
     NotEnded,
     /// Frames of a run have neither file nor declaration.
@@ -35,7 +38,7 @@ pub struct RunReport {
     pub began_unix_ns: Option<u64>,
     /// When it ended, on the sender's clock; `None` where it did not.
     pub ended_unix_ns: Option<u64>,
-    /// The run that has all of its frames as well, where it did not end.
+    /// The run that has all of its frames as well, where it did not end, or its account is lost.
     pub resumed_by: Option<String>,
     /// How many frames it had; `None` where it did not end.
     pub captured: Option<u64>,
@@ -89,12 +92,17 @@ pub struct Account {
     pub runs: Listed<RunReport>,
     /// What is missing of runs that ended.
     pub gaps: Listed<Gap>,
-    /// Frames that were declared dropped.
+    /// Frames that were declared dropped, and that their run did not bring after all.
     pub dropped: u64,
-    /// The same by reason and place.
+    /// Those of them that a later run brought, as far as their sequences or their times of capture tell.
+    pub came_later: u64,
+    /// Those of `dropped` by reason and place.
     pub drops: Vec<Drops>,
-    /// Those of them that the receiver refused, for want of room say, and that no later run brought.
+    /// Those of `dropped` that the receiver refused, for want of room or because it has other content of that name, and
+    /// that no later run brought.
     pub refused: u64,
+    /// Those of `refused` of whose names other content is stored.
+    pub other_content: u64,
     /// Frames that were removed because they were old enough.
     pub expired: u64,
 }
@@ -108,15 +116,22 @@ pub(super) struct Accounts {
     owner: Option<String>,
     owner_name: Option<String>,
     days: HashMap<Day, UnixNanos>,
+    later: Later,
 }
 
 #[derive(Debug)]
 struct Run {
+    /// Among those that the ledger and the manifest name.
+    place: usize,
+    /// The ledger knows of it.
+    is_told: bool,
     first: u64,
     sender: Option<String>,
     endless: bool,
     /// Its frames that an earlier run had stored, by that run and their places there.
     again: HashMap<RunId, Ranges>,
+    /// Those of these runs of which it has frames at other places than they had there.
+    shifted: HashSet<RunId>,
     began: Option<UnixNanos>,
     ended: Option<(UnixNanos, u64)>,
     resumed_by: Option<RunId>,
@@ -127,14 +142,37 @@ struct Run {
     dropped: BTreeMap<(Option<DropReason>, Place), Ranges>,
 }
 
+/// What the receiver refuses is called so.
+const REFUSALS: [DropReason; 2] = [DropReason::Refused, DropReason::Conflict];
+
+/// What became later of frames that a run declared dropped.
+struct BroughtLater {
+    came: u64,
+    /// Refused, and not come.
+    refused: u64,
+    other_content: u64,
+}
+
+/// Whether two runs are of one folder.
+enum Same {
+    No,
+    /// With the same frames, each at its place.
+    Frames,
+    /// With some more.
+    AndMore,
+}
+
 impl Default for Run {
     fn default() -> Self {
         let ranges = || Ranges::with_limit(MAX_RANGES);
         Self {
+            place: 0,
+            is_told: false,
             first: 0,
             sender: None,
             endless: true,
             again: HashMap::new(),
+            shifted: HashSet::new(),
             began: None,
             ended: None,
             resumed_by: None,
@@ -156,21 +194,28 @@ impl Accounts {
             }
             Entry::Opened { .. } => {}
             Entry::Began { run, at, first, endless, sender, .. } => {
-                let run = self.run(run);
+                let run = self.told(run);
                 if run.began.is_none() {
                     (run.began, run.first) = (Some(at), first);
                     (run.endless, run.sender) = (endless, sender);
                 }
             }
-            Entry::Dropped { run, range, reason, place, .. } => {
-                let dropped = self.run(run).dropped.entry((reason, place));
+            Entry::Dropped { run, range, reason, place, captured } => {
+                let run = self.told(run);
+                let dropped = run.dropped.entry((reason, place));
                 let dropped = dropped.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
                 dropped.insert(range.first, range.last);
+                if let Some(begun) = run.begun().filter(|_| run.endless) {
+                    self.later.dropped(begun, range, reason, captured);
+                }
             }
             Entry::StoredBefore { run, range, earlier } => {
-                let run = self.run(run);
+                let run = self.told(run);
                 run.before.insert(range.first, range.last);
                 if let Some(earlier) = earlier {
+                    if earlier.first != range.first {
+                        run.shifted.insert(earlier.run);
+                    }
                     let last = earlier.first.saturating_add(range.last - range.first);
                     let again = run.again.entry(earlier.run);
                     let again = again.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
@@ -178,17 +223,17 @@ impl Accounts {
                 }
             }
             Entry::TakenAway { run, range } => {
-                self.run(run).taken.insert(range.first, range.last);
+                self.told(run).taken.insert(range.first, range.last);
             }
             Entry::Expired { run, range, .. } => {
-                self.run(run).expired.insert(range.first, range.last);
+                self.told(run).expired.insert(range.first, range.last);
             }
             Entry::DayRemoved { .. } => {}
             Entry::DayExpired { day, at, .. } => {
                 self.days.insert(day, at);
             }
-            Entry::Ended { run, at, captured } => self.run(run).ended = Some((at, captured)),
-            Entry::ResumedBy { run, by } => self.run(run).resumed_by = Some(by),
+            Entry::Ended { run, at, captured } => self.told(run).ended = Some((at, captured)),
+            Entry::ResumedBy { run, by } => self.told(run).resumed_by = Some(by),
         }
     }
 
@@ -196,7 +241,28 @@ impl Accounts {
     pub(super) fn stored(&mut self, record: &Record) {
         if let Some(run) = record.run {
             let sequence = record.sequence.0;
-            self.run(run).stored.insert(sequence, sequence);
+            let run = self.run(run);
+            run.stored.insert(sequence, sequence);
+            if let Some(begun) = run.begun() {
+                self.later.stored(begun, record);
+            }
+        }
+    }
+
+    /// All that the ledger says was taken in.
+    pub(super) fn ledger_is_read(&mut self) {
+        self.later.all_are_known();
+    }
+
+    /// Whether frames were brought by a run of which the ledger says nothing.
+    pub(super) fn has_untold(&self) -> bool {
+        self.runs.values().any(|run| !run.is_told)
+    }
+
+    /// Takes in of which runs the ledger knows by now: they may have begun since it was read.
+    pub(super) fn has_told_since(&mut self, now: &Self) {
+        for (id, run) in &mut self.runs {
+            run.is_told |= now.runs.get(id).is_some_and(|now| now.is_told);
         }
     }
 
@@ -221,21 +287,30 @@ impl Accounts {
     fn run(&mut self, id: RunId) -> &mut Run {
         self.runs.entry(id).or_insert_with(|| {
             self.order.push(id);
-            Run::default()
+            Run { place: self.order.len() - 1, ..Run::default() }
         })
+    }
+
+    /// A run that the ledger speaks of.
+    fn told(&mut self, id: RunId) -> &mut Run {
+        let run = self.run(id);
+        run.is_told = true;
+        run
     }
 
     /// Closes the account; of runs and gaps, so many are named.
     pub(super) fn finish(self, named: usize) -> Account {
         let mut account = Account {
             state: if self.runs.is_empty() { State::Undeclared } else { State::Complete },
-            owner: self.owner,
-            owner_name: self.owner_name,
+            owner: self.owner.clone(),
+            owner_name: self.owner_name.clone(),
             runs: Listed::new(named),
             gaps: Listed::new(named),
             dropped: 0,
+            came_later: 0,
             drops: Vec::new(),
             refused: 0,
+            other_content: 0,
             expired: 0,
         };
         let closed: HashMap<RunId, State> =
@@ -243,9 +318,14 @@ impl Accounts {
         let mut drops: BTreeMap<(Option<DropReason>, Place), u64> = BTreeMap::new();
         for (place, &id) in self.order.iter().enumerate() {
             let run = &self.runs[&id];
-            let resumed = run.resumed_by.and_then(|by| closed.get(&by).copied());
+            let behind = || self.order[place + 1..].iter().map(|id| (*id, &self.runs[id]));
+            let resumed_by = match closed[&id] {
+                State::AccountLost => self.made_good_by(id),
+                _ => run.resumed_by,
+            };
+            let resumed = resumed_by.and_then(|by| closed.get(&by).copied());
             let state = match (closed[&id], resumed) {
-                (State::NotEnded, Some(by)) => by,
+                (State::NotEnded | State::AccountLost, Some(by)) => by,
                 (own, _) => own,
             };
             if run.ended.is_some() {
@@ -255,9 +335,14 @@ impl Accounts {
             for (kind, dropped) in &run.dropped {
                 *drops.entry(*kind).or_default() += dropped.count_beside(&stored);
             }
-            let later = self.order[place + 1..].iter().map(|id| &self.runs[id]);
-            account.refused += run.refused(id, &stored, later);
-            let report = run.report(id, state, &stored);
+            let later = run.brought_later(id, &stored, behind().map(|(_, run)| run));
+            account.refused += later.refused;
+            account.other_content += later.other_content;
+            let report = RunReport {
+                resumed_by: resumed_by.map(|by| by.to_string()),
+                ..run.report(id, state, &stored)
+            };
+            account.came_later += (later.came + self.later.came(place)).min(report.dropped);
             account.state = account.state.max(state);
             account.dropped += report.dropped;
             account.expired += report.expired;
@@ -270,6 +355,16 @@ impl Accounts {
         };
         account.drops = drops.into_iter().filter(|(_, frames)| *frames > 0).map(named).collect();
         account
+    }
+
+    /// The run that has all frames of one of which nothing is known but these: the same folder sent again.
+    fn made_good_by(&self, lost: RunId) -> Option<RunId> {
+        let brought = &self.runs[&lost].stored;
+        let has_all = |run: &Run| {
+            let found = run.again.get(&lost).is_some_and(|found| brought.is_within(found));
+            run.ended.is_some() && !run.endless && found
+        };
+        self.order.iter().copied().find(|id| has_all(&self.runs[id]))
     }
 }
 
@@ -285,7 +380,7 @@ impl Run {
     /// What is to be said of the run by itself.
     fn own_state(&self) -> State {
         if self.ended.is_none() {
-            return State::NotEnded;
+            return if self.is_told { State::NotEnded } else { State::AccountLost };
         }
         let mut gaps = Listed::new(0);
         self.gaps(RunId([0; RunId::BYTES]), &mut gaps);
@@ -316,40 +411,69 @@ impl Run {
         }
     }
 
-    /// What the receiver refused of it, as was said at either end.
-    fn refused_ranges(&self) -> impl Iterator<Item = &Ranges> {
-        let refused = Some(DropReason::Refused);
-        self.dropped
-            .iter()
-            .filter_map(move |((reason, _), ranges)| (*reason == refused).then_some(ranges))
+    /// When it began, where it says so.
+    fn begun(&self) -> Option<Begun> {
+        self.began.map(|at| Begun { place: self.place, at })
     }
 
-    /// How many of its frames the receiver refused, and no later run brought.
-    fn refused<'a>(
+    /// How many of these are not in a set.
+    fn dropped_beside(&self, reasons: &[DropReason], stored: &Ranges) -> u64 {
+        let is_of = |reason: Option<DropReason>| reason.is_some_and(|it| reasons.contains(&it));
+        let of_them = self.dropped.iter().filter(|((reason, _), _)| is_of(*reason));
+        of_them.map(|(_, dropped)| dropped.count_beside(stored)).sum()
+    }
+
+    /// What later runs brought of frames that this one declared dropped, both being of one folder.
+    fn brought_later<'a>(
         &self,
         id: RunId,
         stored: &Ranges,
-        mut later: impl Iterator<Item = &'a Self>,
-    ) -> u64 {
-        let refused = self.refused_ranges().map(|ranges| ranges.count_beside(stored)).sum();
-        if refused == 0 || later.any(|run| run.makes_good(self, id)) { 0 } else { refused }
+        later: impl Iterator<Item = &'a Self>,
+    ) -> BroughtLater {
+        let all = Self::all_dropped(&self.dropped);
+        let (mut there, mut is_made_good) = (stored.clone(), false);
+        if all.count() > 0 {
+            for run in later {
+                match run.is_of_the_folder_of(self, id) {
+                    Same::Frames => there.extend(&run.in_store()),
+                    // Where each is there is not known, but all are.
+                    Same::AndMore => is_made_good |= run.dropped.is_empty(),
+                    Same::No => {}
+                }
+            }
+        }
+        let refused = |reasons: &[DropReason]| {
+            let left = self.dropped_beside(reasons, &there);
+            if is_made_good { 0 } else { left }
+        };
+        let (every, conflicts) = (refused(&REFUSALS), refused(&[DropReason::Conflict]));
+        let before = self.dropped_beside(&REFUSALS, stored);
+        let others = all.count_beside(stored).saturating_sub(all.count_beside(&there));
+        // Where nothing was stored, the number of frames alone says that the folder is the same: enough for what was
+        // refused and is there still, and not for what could not be read.
+        let others = if self.stored.count() > 0 { others } else { 0 };
+        let came = others.max(before - every);
+        BroughtLater { came, refused: every, other_content: conflicts }
     }
 
-    /// Whether it has all frames of an earlier run, those that were refused there as well: both are of one sender and
-    /// have a last frame, every frame that the earlier one brought was found again, and none was refused now. Where it
-    /// brought none, only the number of frames says that both are of one folder.
-    fn makes_good(&self, earlier: &Self, id: RunId) -> bool {
+    /// Whether it is of the folder that an earlier run was of: both are of one sender and have a last frame, and every
+    /// frame that the earlier one brought was found again. Where it brought none, only the number of frames says so.
+    fn is_of_the_folder_of(&self, earlier: &Self, id: RunId) -> Same {
         let (Some((_, captured)), Some((_, before))) = (self.ended, earlier.ended) else {
-            return false;
+            return Same::No;
         };
         let none = Ranges::default();
         let found = earlier.stored.is_within(self.again.get(&id).unwrap_or(&none));
-        !self.endless
-            && !earlier.endless
-            && self.sender == earlier.sender
-            && (captured == before || captured > before && earlier.stored.count() > 0)
-            && found
-            && self.refused_ranges().next().is_none()
+        if self.endless || earlier.endless || self.sender != earlier.sender || !found {
+            return Same::No;
+        }
+        if captured == before && !self.shifted.contains(&id) {
+            Same::Frames
+        } else if captured > before && earlier.stored.count() > 0 {
+            Same::AndMore
+        } else {
+            Same::No
+        }
     }
 
     /// First and last sequence of a run that ended and had frames.
@@ -358,9 +482,13 @@ impl Run {
         Some((self.first, self.first.saturating_add(more)))
     }
 
+    fn all_dropped(dropped: &BTreeMap<(Option<DropReason>, Place), Ranges>) -> Ranges {
+        let mut all = Ranges::with_limit(MAX_RANGES);
+        dropped.values().for_each(|ranges| all.extend(ranges));
+        all
+    }
+
     fn report(&self, id: RunId, state: State, stored: &Ranges) -> RunReport {
-        let mut dropped = Ranges::with_limit(MAX_RANGES);
-        self.dropped.values().for_each(|ranges| dropped.extend(ranges));
         RunReport {
             run: id.to_string(),
             state,
@@ -370,7 +498,7 @@ impl Run {
             captured: self.ended.map(|(_, captured)| captured),
             stored: self.stored.count(),
             stored_before: self.before.count_beside(&self.stored),
-            dropped: dropped.count_beside(stored),
+            dropped: Self::all_dropped(&self.dropped).count_beside(stored),
             expired: self.expired.count(),
             taken_away: self.taken.count_beside(stored),
         }

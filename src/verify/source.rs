@@ -122,6 +122,7 @@ pub(super) fn verify_source(
     let mut accounts = Accounts::default();
     // Before the manifests: of a source that is being written, the ledger must not say more than those.
     let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
+    accounts.ledger_is_read();
     let expired = Mutex::new(Expired::of(&accounts));
     let parts = parts(folder, path).map_err(failed)?;
     let named = || Listed::new(options.named);
@@ -157,6 +158,12 @@ pub(super) fn verify_source(
     }
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
     report.sequences = places.finish(options.named);
+    if accounts.has_untold() {
+        // They may have begun since the ledger was read.
+        let mut now = Accounts::default();
+        read_ledger(folder, path, 0, &mut now)?;
+        accounts.has_told_since(&now);
+    }
     report.account = accounts.finish(options.named);
     if report.source.parse::<Day>().is_ok() && folder.kind(LEDGER_NAME).map_err(failed)?.is_none() {
         // A day that was taken away: the ledger with its runs is where it came from.

@@ -321,6 +321,111 @@ fn what_the_receiver_refused_is_not_proven_until_it_is_sent_again() {
 }
 
 #[test]
+fn drops_of_a_folder_that_a_later_run_of_it_brought_are_told_apart() {
+    let notes = [dropped(1, 2, DropReason::Unreadable), dropped(4, 1, DropReason::Conflict)];
+    let (out, _) = declared(&[0, 3], &[&notes[..], &[ended(5)]].concat());
+    let account = |report: VerifyReport| {
+        let account = &report.sources[0].account;
+        (account.dropped, account.came_later, account.refused, account.other_content)
+    };
+    assert_eq!(account(check(out.path())), (3, 0, 1, 1));
+    send_again(out.path(), 5);
+    assert_eq!(account(check(out.path())), (3, 3, 0, 0));
+    // Of a folder with fewer frames nothing is known.
+    let (out, _) = declared(&[0, 3], &[&notes[..], &[ended(5)]].concat());
+    send_again(out.path(), 4);
+    assert_eq!(account(check(out.path())), (3, 0, 1, 1));
+    // Where no frame was stored, the number alone does not tell that what could not be read is there now.
+    let (out, _) = declared(&[], &[dropped(0, 3, DropReason::Vanished), ended(3)]);
+    send_again(out.path(), 3);
+    assert_eq!(account(check(out.path())), (3, 0, 0, 0));
+}
+
+/// A source whose frames come about while it runs: so many of two runs, captured at these times, and what the first
+/// dropped.
+fn watched(drops: &[DropRange], brought: &[u64]) -> Account {
+    let out = TempDir::new().unwrap();
+    let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
+    let name = SourceName::parse("visible").unwrap();
+    let at = |seconds: u64| UnixNanos(seconds * 1_000_000_000);
+    for (run, began, first, times) in [(ONE, 100, 0, &[][..]), (TWO, 300, 50, brought)] {
+        let mut opener = Opener::with_pin(Some("sha256:ab"));
+        opener.run = Some(run);
+        let mut source = store.source(&name, &opener).unwrap();
+        let began = Note::Began { run, at: at(began), endless: true, live: false };
+        source.note(&opener, &[began]).unwrap();
+        let from = Arc::new(opener.clone());
+        for (place, &time) in times.iter().enumerate() {
+            let mut frame =
+                ReceivedFrame { from: from.clone(), ..frame(first + place as u64, false) };
+            let clock = crate::frame::Clock::Modified;
+            let captured = crate::frame::Captured { at: at(time), clock, uncertainty: None };
+            frame.frame.meta.captured = Some(captured);
+            assert_eq!(source.store_batch(&[frame]), [Outcome::Stored]);
+        }
+        if run == ONE {
+            let ranges = drops.to_vec();
+            let dropped = Note::Dropped { run, ranges, place: Place::Sender };
+            source.note(&opener, &[dropped]).unwrap();
+        }
+        let captured = if run == ONE { 50 } else { times.len() as u64 };
+        source.note(&opener, &[Note::Ended { run, at: at(400), captured }]).unwrap();
+    }
+    drop(store);
+    check(out.path()).sources.remove(0).account
+}
+
+#[test]
+fn drops_of_a_watched_folder_that_came_later_are_known_by_their_times() {
+    let drop = |first, count, reason, captured: Option<(u64, u64)>| {
+        let time = |seconds: u64| UnixNanos(seconds * 1_000_000_000);
+        let captured = captured.map(|(from, to)| (time(from), time(to)));
+        DropRange { first: Sequence(first), count, reason, captured }
+    };
+    let late = [
+        drop(0, 3, DropReason::Late, Some((150, 160))),
+        drop(9, 2, DropReason::Late, Some((200, 201))),
+    ];
+    // A file is found a little after it was made.
+    assert_eq!(watched(&late, &[145, 155, 200]).came_later, 3);
+    // No more than were dropped, none of another time, none that came about when the later run was there.
+    assert_eq!(watched(&late, &[150, 151, 152, 153, 154]).came_later, 3);
+    assert_eq!(watched(&late, &[100, 139, 161, 170, 250]).came_later, 0);
+    let now = [drop(0, 3, DropReason::Late, Some((290, 310)))];
+    assert_eq!(watched(&now, &[295, 305]).came_later, 1);
+    // Files that were there when the run began have no time of their own in its declaration.
+    let old = [drop(0, 2, DropReason::GivenUp, None)];
+    let account = watched(&old, &[20, 30, 40, 120]);
+    assert_eq!((account.dropped, account.came_later), (2, 2));
+    // Of what was no image nothing can come.
+    let no_images = [drop(0, 3, DropReason::NotAnImage, Some((150, 160)))];
+    assert_eq!(watched(&no_images, &[150, 151]).came_later, 0);
+}
+
+#[test]
+fn a_lost_ledger_is_told_as_one_and_made_good_by_the_same_folder() {
+    let lost = |out: &Path, text: Option<&str>| {
+        let ledger = out.join("visible").join(LEDGER_NAME);
+        fs::remove_file(&ledger).unwrap();
+        text.into_iter().for_each(|text| fs::write(&ledger, text).unwrap());
+        let report = check(out);
+        assert!(!report.proven && report.sources[0].verified == 3);
+        assert_eq!(report.sources[0].account.state, State::AccountLost, "{text:?}");
+    };
+    for text in [None, Some(""), Some("{\"source\":\"visible\",\"opened\":7}\n")] {
+        let (out, report) = declared(&[0, 1, 2], &[ended(3)]);
+        assert!(report.proven);
+        lost(out.path(), text);
+        send_again(out.path(), 4);
+        let report = check(out.path());
+        assert!(report.proven, "{:?}", report.sources[0].account);
+        let runs = &report.sources[0].account.runs.first;
+        let lost = runs.iter().find(|run| run.began_unix_ns.is_none()).unwrap();
+        assert!(lost.resumed_by.is_some() && lost.state == State::Complete, "{runs:?}");
+    }
+}
+
+#[test]
 fn a_run_that_has_not_ended_is_not_proven_until_a_later_one_has_all_of_it() {
     let (out, report) = declared(&[0, 1], &[]);
     assert!(!report.proven);
@@ -405,9 +510,9 @@ fn the_whole_report_as_json() {
                 "stored_before": 0, "dropped": 1, "expired": 0, "taken_away": 0 } ] },
             "gaps": { "count": 1, "first": [
                 { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
-            "dropped": 1,
+            "dropped": 1, "came_later": 0,
             "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ], "refused": 0,
-            "expired": 0,
+            "other_content": 0, "expired": 0,
         })
     );
 }
@@ -433,7 +538,8 @@ fn the_report_as_json() {
             "bad_ledger_lines": { "count": 0, "first": [] },
             "account": { "state": "undeclared", "owner": null, "owner_name": null,
                 "runs": { "count": 0, "first": [] }, "gaps": { "count": 0, "first": [] },
-                "dropped": 0, "drops": [], "refused": 0, "expired": 0 },
+                "dropped": 0, "came_later": 0, "drops": [], "refused": 0, "other_content": 0,
+                "expired": 0 },
             "sequences": { "first": 0, "last": 1, "gaps": { "count": 0, "first": [] },
                 "duplicates": 0, "too_scattered": false },
         })

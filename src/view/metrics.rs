@@ -65,9 +65,11 @@ const COUNTERS: [Counter; 6] = [
 
 const GAUGES: [Gauge; 8] = [
     ("framelane_frames_held", "Frames of the source in the store", |of| of.held.map(|n| n as f64)),
-    ("framelane_frames_missing", "Frames that will not come, as senders said", |of| {
-        Some(of.missing as f64)
-    }),
+    (
+        "framelane_frames_missing",
+        "Frames that will not come and were not declared dropped, as senders said",
+        |of| Some(of.missing as f64),
+    ),
     ("framelane_frames_pending", "Frames that senders have and that are not settled", |of| {
         of.pending.map(|n| n as f64)
     }),

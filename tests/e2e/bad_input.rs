@@ -165,7 +165,7 @@ fn a_file_that_cannot_be_read_is_named_and_others_go() {
     }
     let receiver = Receiver::start(&place, &[]);
     let sent = receiver.send(&["visible"], &[]).expect(1);
-    sent.prints("missing unreadable.bin: cannot read visible/unreadable.bin")
+    sent.prints("dropped unreadable.bin (unreadable): cannot read visible/unreadable.bin")
         .prints("sent 3, stored 3");
     receiver.assert_serves(&[]);
 }
@@ -184,8 +184,9 @@ fn a_file_that_vanishes_before_it_is_read_is_named_at_both_ends() {
     let sending = Process::start(place.command(&[&args[..], &["--transport", "tcp"]].concat()));
     gate.open_when_somebody_came(|| fs::remove_file(vanishing).unwrap());
     let sent = sending.finish().expect(1);
-    sent.prints("missing soon-gone.bin: cannot read visible/soon-gone.bin").prints("stored 2");
-    receiver.process().stderr_line(|line| line.contains("missing: soon-gone.bin").then_some(()));
+    sent.prints("dropped soon-gone.bin (vanished): cannot read visible/soon-gone.bin")
+        .prints("stored 2");
+    receiver.process().stderr_line(|line| line.contains("dropped: soon-gone.bin").then_some(()));
     place.assert_stored("visible");
     receiver.assert_serves(&["--transport", "tcp"]);
 }
@@ -205,8 +206,8 @@ fn a_file_that_grows_or_shrinks_while_it_is_read_fails_by_name() {
     symlink(shrinks, place.path("visible/shrinks.bin")).unwrap();
     let receiver = Receiver::start(&place, &[]);
     let sent = receiver.send(&["visible"], &[]).expect(1);
-    sent.prints("missing grows.bin: visible/grows.bin changed while it was read (it grew")
-        .prints("missing shrinks.bin: visible/shrinks.bin changed while it was read (it shrank")
+    sent.prints("dropped grows.bin (unreadable): visible/grows.bin changed while it was read (it grew")
+        .prints("dropped shrinks.bin (unreadable): visible/shrinks.bin changed while it was read (it shrank")
         .prints("sent 3, stored 3");
     assert_eq!(place.manifest("visible").len(), 3);
     receiver.assert_serves(&[]);
@@ -235,8 +236,8 @@ fn a_file_that_is_written_all_the_time_is_never_stored_torn() {
             // Whether it is caught while it changes is a matter of chance; that the others go is not.
             let sent = receiver.send(&["visible"], &["--overwrite"]);
             assert!(matches!(sent.status, Some(0 | 1)), "{sent}");
-            let missing = sent.stdout.lines().find(|line| line.contains("  missing "));
-            assert!(missing.is_none_or(|line| line.contains("missing busy.bin")), "{sent}");
+            let dropped = sent.stdout.lines().find(|line| line.contains("  dropped "));
+            assert!(dropped.is_none_or(|line| line.contains("dropped busy.bin")), "{sent}");
         }
         over.store(true, std::sync::atomic::Ordering::Relaxed);
     });
@@ -295,7 +296,10 @@ fn names_that_cannot_travel_are_refused_by_name_and_others_go() {
     let receiver = Receiver::start(&place, &[]);
     let before = place.snapshot();
     let sent = receiver.send(&["visible"], &[]).expect(1);
-    assert!(sent.stdout.contains("sent 8, stored 8, verified 8, missing 5"), "{sent}");
+    assert!(
+        sent.stdout.contains("sent 8, stored 8, verified 8, dropped 5 (bad-name), missing 0"),
+        "{sent}"
+    );
     assert!(!sent.stdout.contains('\x1b') && !sent.stderr.contains('\x1b'), "{sent:?}");
     assert!(!sent.stdout.contains("line\nbreak"), "a name broke the line: {sent}");
     sent.prints("is not valid UTF-8")
@@ -330,7 +334,7 @@ fn a_frame_over_the_receivers_limit_is_named_and_others_go() {
         let args = ["--max-frame", "20kB", "--transport", transport];
         let receiver = Receiver::start(&place, &args);
         let sent = receiver.send(&["visible"], &["--transport", transport]).expect(1);
-        sent.prints("missing large.bin: visible/large.bin has 20001 bytes")
+        sent.prints("dropped large.bin (too-large): visible/large.bin has 20001 bytes")
             .prints("at most 20000 (its --max-frame)")
             .prints("sent 3, stored 3");
         receiver.assert_serves(&["--transport", transport]);

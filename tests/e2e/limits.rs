@@ -142,7 +142,7 @@ fn a_frame_over_the_limit_of_file_lengths_is_refused_and_others_go() {
     let receiver = Process::start(under(script, &place.command(&args)));
     let receiver = Receiver::of(&place, receiver, 1);
     let sent = receiver.send(&["visible"], &["--retry-for", "1s"]).expect(1);
-    sent.prints("missing long.bin").prints("sent 3, stored 3");
+    sent.prints("dropped long.bin (refused)").prints("sent 3, stored 3");
     receiver.assert_serves(&[]);
     receiver.interrupt().expect(130);
 }

@@ -140,12 +140,25 @@ fn an_image_longer_than_the_receiver_takes_is_declared_and_the_next_goes_on() {
     let place = Place::new();
     place.file("frames", &[jpeg(0, 100), jpeg(1, 9_000), jpeg(2, 100)].concat());
     let receiver = Receiver::start(&place, &["--max-frame", "4KiB"]);
-    let sent = receiver.send_reading(open(&place, "frames"), &["visible=-"], &[]);
-    sent.expect(1).prints("stored 2").prints("missing 1").prints("at most 4096");
+    let sent = receiver.send_reading(open(&place, "frames"), &["visible=-"], &["--json"]);
+    let sent = sent.expect(1).json();
+    let source = &sent["sources"][0];
+    assert_eq!((&source["stored"], &source["missing"]), (&2.into(), &0.into()), "{sent}");
+    assert_eq!((&source["dropped"]["too-large"], &sent["complete"]), (&1.into(), &false.into()));
+    let failed = &source["failed"][0];
+    assert_eq!(failed["dropped"], "too-large", "{sent}");
+    assert!(failed["reason"].as_str().unwrap().contains("at most 4096"), "{sent}");
+    // The same in words, and at the other end.
+    let sent = receiver.send_reading(open(&place, "frames"), &["infrared=-"], &[]);
+    sent.expect(1)
+        .prints("stored 2, verified 2, dropped 1 (too-large), missing 0")
+        .prints("at most 4096");
+    receiver.interrupt().expect(130).prints("stored 4 frames").prints("dropped 2, missing 0");
     assert_stored(&place, "visible", "jpg", &[jpeg(0, 100), jpeg(2, 100)]);
     let found = place.run(&["verify", "store", "--json"]).expect(0).json();
     let drops = &found["sources"][0]["account"]["drops"][0];
     assert_eq!((&drops["reason"], &drops["frames"]), (&"too-large".into(), &1.into()), "{found}");
+    verify(&place, "complete, with 1 declared drop (1 too-large at the sender)");
 }
 
 #[test]

@@ -51,11 +51,11 @@ fn changed_content_is_an_error_that_names_it_unless_it_may_be_replaced() {
         place.file("visible/2.bin", &vec![7; stored.len()]);
         place.file("visible/new.bin", b"new");
         let sent = receiver.send(&["visible"], &with).expect(1);
-        sent.prints("missing 1.bin: the receiver has a frame of this name with other content")
-            .prints("missing 2.bin: the receiver has a frame of this name with other content")
+        sent.prints("dropped 1.bin (other-content): the receiver has a frame of this name with other content")
+            .prints("dropped 2.bin (other-content): the receiver has a frame of this name with other content")
             .prints("--overwrite")
             .prints("sent 1, stored 4 (3 before)")
-            .prints("missing 2\n");
+            .prints("dropped 2 (other-content), missing 0\n");
         assert_eq!(fs::read(place.store().join("visible/2.bin")).unwrap(), stored);
         let replace = [&with[..], &["--overwrite"]].concat();
         receiver.send(&["visible"], &replace).expect(0).prints("sent 2, stored 6 (4 before)");
@@ -79,7 +79,10 @@ fn a_change_that_keeps_length_and_time_is_found_by_checksum() {
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(before.modified().unwrap()).unwrap();
     receiver.send(&["visible"], &[]).expect(0).prints("sent 0, stored 3 (3 before)");
-    receiver.send(&["visible"], &["--checksum"]).expect(1).prints("missing 1.bin: the receiver");
+    receiver
+        .send(&["visible"], &["--checksum"])
+        .expect(1)
+        .prints("dropped 1.bin (other-content): the receiver");
 }
 
 #[test]

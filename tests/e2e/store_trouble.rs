@@ -51,12 +51,12 @@ fn links_and_folders_in_the_place_of_frames_are_kept_and_others_go() {
     let before = place.snapshot();
     for args in [&[][..], &["--overwrite"]] {
         let sent = receiver.send(&["visible"], args).expect(1);
-        sent.prints("missing 3")
+        sent.prints("dropped 3 (other-content), missing 0")
             .prints(
-                "missing 0.bin: stored with other content: \"visible/0.bin is not a regular file",
+                "dropped 0.bin (other-content): stored with other content: \"visible/0.bin is not a regular file",
             )
-            .prints("missing 1.bin")
-            .prints("missing 2.bin");
+            .prints("dropped 1.bin")
+            .prints("dropped 2.bin");
     }
     assert_eq!(place.snapshot(), before);
     assert!(!folder.join("nowhere").exists());

@@ -56,19 +56,21 @@ impl Summary {
 
     /// The summary for people.
     pub(super) fn text(&self) -> String {
-        let ReceiveReport { stored, bytes, verified, missing, incomplete_sessions, .. } =
-            self.report;
+        let ReceiveReport {
+            stored, bytes, verified, dropped, missing, incomplete_sessions, ..
+        } = self.report;
         let before = self.before();
         let cut_short = match incomplete_sessions {
             0 => String::new(),
             sessions => format!(", {} cut short", output::counted(sessions, "session")),
         };
         format!(
-            "stored {}{} ({}), verified {}, missing {missing}{cut_short}",
+            "stored {}{} ({}), verified {}{}, missing {missing}{cut_short}",
             output::frames(stored + before),
             earlier(before),
             ByteSize(bytes),
             verified + before,
+            declared(dropped),
         )
     }
 
@@ -80,6 +82,7 @@ impl Summary {
             stored: self.report.stored + before,
             stored_before: before,
             verified: self.report.verified + before,
+            dropped: self.report.dropped,
             missing: self.report.missing,
             bytes: self.report.bytes,
             incomplete_sessions: self.report.incomplete_sessions,
@@ -94,6 +97,11 @@ fn earlier(before: u64) -> String {
     if before == 0 { String::new() } else { format!(" ({before} before)") }
 }
 
+/// `, dropped 3`, where any were.
+fn declared(dropped: u64) -> String {
+    if dropped == 0 { String::new() } else { format!(", dropped {dropped}") }
+}
+
 /// What `receive --json` prints.
 #[derive(Serialize)]
 pub(super) struct Document<'a> {
@@ -101,6 +109,7 @@ pub(super) struct Document<'a> {
     stored: u64,
     stored_before: u64,
     verified: u64,
+    dropped: u64,
     missing: u64,
     bytes: u64,
     incomplete_sessions: u64,
@@ -150,8 +159,9 @@ struct SourcePart<'a> {
     stored: u64,
     stored_before: u64,
     verified: u64,
+    dropped: Option<u64>,
     missing: Option<u64>,
-    missing_frames: &'a [LostFrameReport],
+    lost_frames: &'a [LostFrameReport],
     repaired: u64,
     copies: u64,
     refused: u64,
@@ -168,8 +178,9 @@ impl<'a> SourcePart<'a> {
             stored,
             stored_before: source.stored_before,
             verified: if session.has_hashes() { stored } else { 0 },
+            dropped: source.frames.map(|_| source.dropped),
             missing: source.frames.map(|_| source.missing),
-            missing_frames: &source.missing_frames,
+            lost_frames: &source.lost_frames,
             repaired: source.repaired,
             copies: source.copies,
             refused: source.refused,
@@ -178,11 +189,12 @@ impl<'a> SourcePart<'a> {
     }
 
     fn text(&self) -> String {
-        let Self { name, sent, stored, stored_before, verified, missing, .. } = self;
+        let Self { name, sent, stored, stored_before, verified, dropped, missing, .. } = self;
+        let dropped = declared(dropped.unwrap_or(0));
         let before = earlier(*stored_before);
         let missing = missing.map_or_else(|| "not known".to_owned(), |missing| missing.to_string());
         format!(
-            "{name}: sent {sent}, stored {stored}{before}, verified {verified}, missing {missing}"
+            "{name}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}, missing {missing}"
         )
     }
 }
@@ -205,26 +217,27 @@ pub(super) fn tell(session: &SessionReport, talk: Talk) {
     let mut lines = vec![format!("session with {peer} over {transport}: {how}")];
     for source in &session.sources {
         lines.push(format!("  {}", SourcePart::of(source, session).text()));
-        lines.extend(missing(source).map(|names| format!("    {names}")));
+        lines.extend(lost(source).map(|names| format!("    {names}")));
     }
     log::repeatable(&lines, TOLD);
 }
 
-/// The first of the frames that will not come, and how many more there are.
-fn missing(source: &SourceTotals) -> Option<String> {
+/// The first of the frames that will not come though nobody wanted that, and how many more there are.
+fn lost(source: &SourceTotals) -> Option<String> {
     let named: Vec<_> = source
-        .missing_frames
+        .lost_frames
         .iter()
         .take(NAMED)
         .map(|frame| format!("{} (frame {})", output::printable(&frame.name), frame.sequence))
         .collect();
-    let rest = source.missing.saturating_sub(named.len() as u64);
+    let rest = source.lost.saturating_sub(named.len() as u64);
     let more = match (named.is_empty(), rest) {
         (true, _) => return None,
         (false, 0) => String::new(),
         (false, rest) => format!(" and {rest} more; --json has more of their names"),
     };
-    Some(format!("missing: {}{more}", named.join(", ")))
+    let word = if source.missing > 0 { "missing" } else { "dropped" };
+    Some(format!("{word}: {}{more}", named.join(", ")))
 }
 
 #[cfg(test)]
@@ -267,20 +280,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_many_missing_frames_are_named_and_the_rest_counted() {
-        let mut source = SourceTotals { missing: 69, ..SourceTotals::default() };
-        assert_eq!(missing(&source), None);
+    fn the_first_of_many_lost_frames_are_named_and_the_rest_counted() {
+        let mut source = SourceTotals { dropped: 69, lost: 69, ..SourceTotals::default() };
+        assert_eq!(lost(&source), None);
         let frame = |sequence| LostFrameReport { sequence, name: format!("{sequence}.jpg") };
-        source.missing_frames = (0..69).map(frame).collect();
-        let line = missing(&source).unwrap();
-        assert!(line.starts_with("missing: 0.jpg (frame 0), 1.jpg (frame 1), "), "{line}");
+        source.lost_frames = (0..69).map(frame).collect();
+        let line = lost(&source).unwrap();
+        assert!(line.starts_with("dropped: 0.jpg (frame 0), 1.jpg (frame 1), "), "{line}");
         assert!(
             line.ends_with("4.jpg (frame 4) and 64 more; --json has more of their names"),
             "{line}"
         );
-        source.missing = 1;
-        source.missing_frames.truncate(1);
-        assert_eq!(missing(&source).unwrap(), "missing: 0.jpg (frame 0)");
+        (source.lost, source.missing) = (1, 1);
+        source.lost_frames.truncate(1);
+        assert_eq!(lost(&source).unwrap(), "missing: 0.jpg (frame 0)");
     }
 
     #[test]
@@ -304,7 +317,7 @@ mod tests {
         };
         assert_eq!(
             keys(&document),
-            "bytes complete incomplete_sessions missing sent sessions stored \
+            "bytes complete dropped incomplete_sessions missing sent sessions stored \
              stored_before verified"
         );
         let session = &document["sessions"][0];
@@ -314,7 +327,7 @@ mod tests {
         );
         assert_eq!(
             keys(&session["sources"][0]),
-            "bytes copies frames missing missing_frames name refused repaired sent stored \
+            "bytes copies dropped frames lost_frames missing name refused repaired sent stored \
              stored_before verified"
         );
     }

@@ -80,8 +80,12 @@ fn goodput_of_a_run_that_was_stopped_counts_until_then() {
 fn goodput_of_a_live_run_is_no_more_than_was_offered() {
     let (plan, start) = (plan(), Instant::now());
     let receipts = receipts(start, 1..12);
-    let refused =
-        FailedFrame { sequence: 0, name: "0.jpg".to_owned(), reason: "no space".to_owned() };
+    let refused = FailedFrame {
+        sequence: 0,
+        name: "0.jpg".to_owned(),
+        dropped: Some("refused"),
+        reason: "no space".to_owned(),
+    };
     // The infrared frames were there when the connection was made again.
     let report = report(vec![source(12, 11, 0, vec![refused]), source(12, 0, 12, Vec::new())]);
     let run = plan.measure(RunVerdict::Steady, None, Some(&report), &receipts);

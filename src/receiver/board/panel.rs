@@ -103,7 +103,7 @@ pub struct Counts {
     pub refused: u64,
     /// Frames that senders declared dropped.
     pub dropped: u64,
-    /// Frames that will not come, as senders said when they ended the source.
+    /// Frames that will not come and were not declared dropped, as senders said when they ended the source.
     pub missing: u64,
     /// Frames that the source has in the store, of all times; `None` where the store does not say.
     pub held: Option<u64>,

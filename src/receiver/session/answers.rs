@@ -136,7 +136,8 @@ impl ReceiverSession<'_> {
         lane.ended = true;
         let (totals, is_news) = self.joint.end(usize::from(end.source.0), &mut end);
         if is_news {
-            self.lane(end.source)?.seat.end(end.lost_count);
+            let undeclared = if end.run == RunId::NONE { end.lost_count } else { 0 };
+            self.lane(end.source)?.seat.end(undeclared);
         }
         if end.run == RunId::NONE {
             self.outbox.push_back(Message::Totals(totals));

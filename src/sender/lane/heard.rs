@@ -61,7 +61,9 @@ impl Lane {
                     self.need_hash.push(sequence);
                 }
                 Verdict::Differs => {
-                    self.lose(sequence, refused(differs(self.overwrite).to_owned()), ledger);
+                    let words = differs(self.overwrite).to_owned();
+                    let loss = Loss { reason: DropReason::Conflict, ..refused(words) };
+                    self.lose(sequence, loss, ledger);
                 }
             }
         }
@@ -177,6 +179,7 @@ impl Lane {
             let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
             let loss = match refusal.code {
                 RefusalCode::TooLarge => Loss { reason: DropReason::TooLarge, ..refused(reason) },
+                RefusalCode::Conflict => Loss { reason: DropReason::Conflict, ..refused(reason) },
                 _ => refused(reason),
             };
             self.lose(place, loss, ledger);
