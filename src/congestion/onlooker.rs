@@ -23,9 +23,10 @@ pub trait Onlooker: Send + Sync {
     /// Bytes were found to be lost.
     fn lost(&self, bytes: u64);
 
-    /// An acknowledgement was taken in. `dry`: before it came nothing waited to be sent. `rate` tells how much the path
-    /// delivers, in bytes a second, where the controller knows.
-    fn heard(&self, dry: bool, rate: &dyn Fn() -> Option<u64>);
+    /// An acknowledgement was taken in. `dry`: before it came nothing waited to be sent. `in_flight`: bytes of packets that
+    /// were sent, have to be acknowledged, and neither are nor are lost. `rate` tells how much the path delivers, in bytes a
+    /// second, where the controller knows.
+    fn heard(&self, dry: bool, in_flight: u64, rate: &dyn Fn() -> Option<u64>);
 }
 
 /// A factory of the same controllers, each of which tells `onlooker`.
@@ -77,7 +78,7 @@ impl Controller for Watched {
     ) {
         self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
         let rate = || self.inner.metrics().pacing_rate.map(|bits| bits / 8);
-        self.onlooker.heard(app_limited, &rate);
+        self.onlooker.heard(app_limited, in_flight, &rate);
     }
 
     fn on_congestion_event(

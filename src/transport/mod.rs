@@ -41,7 +41,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -320,6 +320,7 @@ pub struct PathWatch {
     look: Arc<dyn Fn() -> PathStats + Send + Sync>,
     drained: Arc<Notify>,
     given_up: GivenUp,
+    awaited: Arc<AtomicBool>,
 }
 
 /// Frames that a transport has given up, since they cannot arrive by their deadlines.
@@ -337,6 +338,8 @@ pub struct PathStats {
     pub datagram: Option<u16>,
     /// Datagrams that have come, where the transport is one of datagrams.
     pub datagrams_received: Option<u64>,
+    /// The same over TCP, where the kernel tells.
+    pub segments: Option<Segments>,
     /// Packets sent and, of these, lost.
     pub packets_sent: u64,
     /// Packets that were declared lost.
@@ -357,6 +360,15 @@ pub struct PathStats {
     pub late_with_transport: u64,
     /// What becomes of a live frame that is handed over now, where the transport knows.
     pub forecast: Option<Forecast>,
+}
+
+/// What the kernel tells of a TCP connection's other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segments {
+    /// Segments that have come.
+    pub received: u32,
+    /// Whether one is due: something that was sent is not acknowledged, or waits though the peer has room for it.
+    pub is_due: bool,
 }
 
 impl GivenUp {
@@ -461,7 +473,8 @@ impl SourceCount {
 impl PathWatch {
     /// Wraps a transport's way to look.
     pub fn new(look: impl Fn() -> PathStats + Send + Sync + 'static) -> Self {
-        Self { look: Arc::new(look), drained: Arc::default(), given_up: GivenUp::default() }
+        let (drained, given_up, awaited) = (Arc::default(), GivenUp::default(), Arc::default());
+        Self { look: Arc::new(look), drained, given_up, awaited }
     }
 
     /// The same, with what the transport notifies when [`PathStats::with_transport`] has fallen.
@@ -474,6 +487,19 @@ impl PathWatch {
     pub fn with_given_up(mut self, given_up: GivenUp) -> Self {
         self.given_up = given_up;
         self
+    }
+
+    /// The same, with what tells the transport that something is [awaited](Self::awaits).
+    pub fn with_awaited(mut self, awaited: Arc<AtomicBool>) -> Self {
+        self.awaited = awaited;
+        self
+    }
+
+    /// Says whether something is awaited from the peer beside acknowledgements. While it is, and while frames are with
+    /// the transport, this sees to it that something [comes](PathStats::datagrams_received) within a round trip and a
+    /// little more over a path that carries anything, though the peer may take nothing at the moment.
+    pub fn awaits(&self, awaited: bool) {
+        self.awaited.store(awaited, Ordering::Relaxed);
     }
 
     /// Frames that the transport has given up since the last asking. Nothing more of them is sent; that they have

@@ -9,6 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected has failed")]
 
+mod full;
 mod journey;
 mod plot;
 mod rows;
@@ -40,6 +41,15 @@ fn main() -> ExitCode {
     if let ["camera", bytes, rate] = words[..] {
         // A program of the journey.
         return film(bytes, rate);
+    }
+    if let ["full", seconds] = words[..] {
+        return match seconds.parse().map_err(Into::into).and_then(full::receive) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let privilege = match enter_user_namespace() {
         Ok(privilege) => privilege,

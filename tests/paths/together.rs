@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use framelane::link::Privilege;
 
+use crate::full;
 use crate::world::{Stored, World};
 
 /// One thing that is to hold, and what was seen of it, in words.
@@ -14,7 +15,8 @@ pub(crate) struct Together {
     pub(crate) is_long: bool,
 }
 
-const BOTH: [&str; 4] = ["--via", "link", "--via", "198.18.1.1"];
+/// Both links are named.
+pub(crate) const BOTH: [&str; 4] = ["--via", "link", "--via", "198.18.1.1"];
 
 /// The links of the bulk row.
 const FAST: &str = "rate=20mbit,delay=20ms,loss=1%,queue=80ms";
@@ -24,7 +26,7 @@ const SLOW: &str = "rate=10mbit,delay=50ms,loss=1%,queue=100ms";
 const GOOD: &str = "rate=50mbit,delay=20ms,queue=50ms";
 const OTHER: &str = "rate=30mbit,delay=30ms,queue=50ms";
 
-pub(crate) const ALL: [Together; 3] = [
+pub(crate) const ALL: [Together; 5] = [
     Together {
         name: "live over two links, one of them cut again and again",
         run: |privilege| live(privilege, "auto", 4, Duration::from_secs(2)),
@@ -36,6 +38,16 @@ pub(crate) const ALL: [Together; 3] = [
         is_long: true,
     },
     Together { name: "bulk over two links", run: bulk, is_long: true },
+    Together {
+        name: "a receiver without room for 4 s",
+        run: |privilege| full::run(privilege, 4, [60_000, 20_000], &BOTH),
+        is_long: false,
+    },
+    Together {
+        name: "a receiver without room for 10 s, over each kind of path",
+        run: |privilege| full::all(privilege, 10),
+        is_long: true,
+    },
 ];
 
 /// Two sources at 30 frames/s while the first link is cut so many times for so long.

@@ -1,7 +1,7 @@
 //! Two machines in namespaces, two links between them, and framelane's own program at both ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -103,7 +103,11 @@ impl World {
     }
 
     fn start(&self, side: Side, arguments: &[&str]) -> Result<Running> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_framelane"));
+        self.start_program(side, env!("CARGO_BIN_EXE_framelane").as_ref(), arguments)
+    }
+
+    fn start_program(&self, side: Side, program: &Path, arguments: &[&str]) -> Result<Running> {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder.path());
         command
             .env("HOME", self.folder.path())
@@ -126,8 +130,34 @@ impl World {
         self.begin(frames, options)
     }
 
-    fn begin(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
-        for (name, bytes) in [("visible", 60_000), ("infrared", 20_000)] {
+    /// The same at 30 frames/s of other lengths, to a receiver that takes none for so many seconds.
+    pub(crate) fn send_to_full(
+        &mut self,
+        frames: u64,
+        bytes: [usize; 2],
+        seconds: u64,
+        options: &[&str],
+    ) -> Result<Sending> {
+        self.make(frames, bytes)?;
+        let program = std::env::current_exe()?;
+        let receiver = self.start_program(Side::Far, &program, &["full", &seconds.to_string()])?;
+        let (address, pin) = self.listening(receiver)?;
+        let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
+        let send = [&send[..], &["--json", "-v", "--fps", "30"], options].concat();
+        Ok(Sending { child: self.start(Side::Near, &send)?, frames })
+    }
+
+    /// Waits for both ends: over what the sender says it went, and what the receiver says.
+    pub(crate) fn finish_full(&mut self, sending: Sending) -> Result<(Vec<String>, String)> {
+        let paths = self.ended(sending)?;
+        let mut receiver = self.receiver.take().context("a receiver")?;
+        let mut said = String::new();
+        receiver.0.stdout.take().context("a pipe")?.read_to_string(&mut said)?;
+        Ok((paths, said))
+    }
+
+    fn make(&self, frames: u64, bytes: [usize; 2]) -> Result<()> {
+        for (name, bytes) in ["visible", "infrared"].into_iter().zip(bytes) {
             let folder = self.path(name);
             fs::create_dir(&folder)?;
             for number in 0..frames {
@@ -138,6 +168,11 @@ impl World {
                 fs::write(folder.join(format!("{number}.bin")), content)?;
             }
         }
+        Ok(())
+    }
+
+    fn begin(&mut self, frames: u64, options: &[&str]) -> Result<Sending> {
+        self.make(frames, [60_000, 20_000])?;
         let (address, pin) = self.receive()?;
         let send = ["send", &address, "visible", "infrared", "--certs", "sender", "--pin", &pin];
         let child = self.start(Side::Near, &[&send[..], &["--json", "-v"], options].concat())?;
@@ -154,16 +189,25 @@ impl World {
     /// Starts a receiver: its address and its pin.
     fn receive(&mut self) -> Result<(String, String)> {
         let listen = format!("{RECEIVER}:0");
-        let mut receiver = self.start(
+        let receiver = self.start(
             Side::Far,
             &[
                 "receive", "--listen", &listen, "--allow", "any", "--certs", "receiver", "--out",
                 "store", "-v",
             ],
         )?;
-        let mut line = String::new();
-        let output = receiver.0.stdout.take().context("a pipe")?;
-        BufReader::new(output).read_line(&mut line)?;
+        self.listening(receiver)
+    }
+
+    /// Waits until a receiver listens: its address and its pin.
+    fn listening(&mut self, mut receiver: Running) -> Result<(String, String)> {
+        let output = receiver.0.stdout.as_mut().context("a pipe")?;
+        // Byte by byte: what it says later is for another reader.
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while output.read(&mut byte)? == 1 && byte != *b"\n" {
+            line.extend(byte);
+        }
+        let line = String::from_utf8(line)?;
         let address =
             line.trim().strip_prefix("listening on ").context("the receiver listens")?.to_owned();
         self.receiver = Some(receiver);
@@ -225,7 +269,21 @@ impl World {
 
     /// Waits for the sender's end, checks that nothing is missing or there twice, and gives all frames and what
     /// the sender says over what they went.
-    pub(crate) fn finish(&self, mut sending: Sending) -> Result<(Vec<Stored>, Vec<String>)> {
+    pub(crate) fn finish(&self, sending: Sending) -> Result<(Vec<Stored>, Vec<String>)> {
+        let frames = sending.frames;
+        let paths = self.ended(sending)?;
+        let mut all = Vec::new();
+        for source in ["visible", "infrared"] {
+            let stored = self.stored(source)?;
+            ensure!(stored.len() as u64 == frames, "{} of {source} are stored", stored.len());
+            all.extend(stored);
+        }
+        all.sort_by_key(|stored| stored.due);
+        Ok((all, paths))
+    }
+
+    /// Waits for the sender's end, and gives what it says over what its frames went.
+    fn ended(&self, mut sending: Sending) -> Result<Vec<String>> {
         let deadline = Instant::now() + PATIENCE;
         let status = loop {
             match sending.child.0.try_wait()? {
@@ -238,23 +296,12 @@ impl World {
         sending.child.0.stdout.take().context("a pipe")?.read_to_string(&mut told)?;
         ensure!(status.success(), "the sender ends with {status}{}", self.said());
         let report: serde_json::Value = serde_json::from_str(&told)?;
-        let mut all = Vec::new();
-        for source in ["visible", "infrared"] {
-            let stored = self.stored(source)?;
-            ensure!(
-                stored.len() as u64 == sending.frames,
-                "{} of {source} are stored",
-                stored.len()
-            );
-            all.extend(stored);
-        }
-        all.sort_by_key(|stored| stored.due);
         let paths = report["paths"].as_array().context("paths")?.iter();
         let told = |path: &serde_json::Value| {
             let text = |field: &str| path[field].as_str().unwrap_or("").to_owned();
             format!("{} {}", text("transport"), text("why")).trim().to_owned()
         };
-        Ok((all, paths.map(told).collect()))
+        Ok(paths.map(told).collect())
     }
 }
 

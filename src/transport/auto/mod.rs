@@ -6,6 +6,7 @@
 //! a whole lets none of them through.
 
 mod anew;
+mod instead;
 mod retry;
 mod silence;
 
@@ -22,17 +23,11 @@ use super::reached::Reached;
 use super::route::{News, towards};
 use super::{Better, BoxFuture, Dial, PathWatch, SenderLink, Transport, TransportError, Via};
 pub(super) use anew::Anew;
+use instead::instead_of;
 use retry::Retry;
-use silence::Silence;
 
 /// How long QUIC has to itself: most round trips are shorter, so that most often a single handshake is begun.
 const HEAD_START: Duration = Duration::from_millis(200);
-
-/// How often it is looked whether anything comes.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// The pause after attempts in vain beside a silent connection.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the link that the route names has to itself at the beginning, until others are tried as well.
 const OTHERS_AFTER: Duration = Duration::from_secs(1);
@@ -289,72 +284,11 @@ impl Auto {
 
     /// Another link than one over QUIC on which nothing comes any more.
     async fn instead_of_silence(&self, address: SocketAddr, path: &PathWatch) -> SenderLink {
-        let news = News::new();
-        let mut stood = towards(address);
-        let mut silence = Silence::new(&path.look(), Instant::now());
-        loop {
-            tokio::select! {
-                () = sleep(LOOK) => {}
-                () = news.changed() => {
-                    let stands = towards(address);
-                    if stands != stood && stands.is_some() {
-                        silence.doubt();
-                    }
-                    stood = stands;
-                }
-            }
-            if !silence.is_long(&path.look(), Instant::now()) {
-                continue;
-            }
-            let opened = tokio::select! {
-                opened = self.open(Duration::ZERO, Some(address), Duration::ZERO) => opened,
-                () = until_heard(&mut silence, path) => continue,
-            };
-            match opened {
-                Ok(link) => {
-                    if let Some(silent) = until_too_long(&mut silence, path).await {
-                        return explained(link, silent);
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(
-                        "nothing comes, and no other connection comes through: {error}"
-                    );
-                    let _ = tokio::time::timeout(PAUSE, until_heard(&mut silence, path)).await;
-                }
-            }
-        }
+        let open = || -> BoxFuture<'_, _> {
+            Box::pin(self.open(Duration::ZERO, Some(address), Duration::ZERO))
+        };
+        instead_of(address, path, open).await
     }
-}
-
-/// Waits until something comes.
-async fn until_heard(silence: &mut Silence, path: &PathWatch) {
-    while silence.is_long(&path.look(), Instant::now()) {
-        sleep(LOOK).await;
-    }
-}
-
-/// Waits until nothing has come for too long, and tells how long; `None` where something comes.
-async fn until_too_long(silence: &mut Silence, path: &PathWatch) -> Option<Duration> {
-    while silence.is_long(&path.look(), Instant::now()) {
-        if silence.is_too_long(&path.look(), Instant::now()) {
-            return Some(silence.length(Instant::now()));
-        }
-        sleep(LOOK).await;
-    }
-    None
-}
-
-/// The link that takes the place of one on which nothing has come for so long.
-fn explained(mut link: SenderLink, silent: Duration) -> SenderLink {
-    let silent = silent.as_secs_f64();
-    let old = format!("nothing came over the old connection for {silent:.1} s");
-    link.via.why = Some(match (&link.via.link, link.via.transport) {
-        (Some(other), _) => format!("{old}, and one by {other} comes through"),
-        (None, Transport::Quic) => format!("{old}, and a new one comes through"),
-        (None, _) => format!("nothing came over UDP for {silent:.1} s, and TCP comes through"),
-    });
-    link
 }
 
 /// Why a link goes over TCP, at the time at which it came through.

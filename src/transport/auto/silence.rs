@@ -71,6 +71,12 @@ impl Silence {
         Some(patience + idle)
     }
 
+    /// True where it is to be found out whether the receiver is there, though no frame is under way: it should have told
+    /// its clock by now, but that needs room at its end as well.
+    pub(super) fn asks(&self, now: Instant) -> bool {
+        self.length(now) >= IDLE - PATIENCE
+    }
+
     pub(super) fn length(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
     }

@@ -142,11 +142,16 @@ impl Line {
     /// Looks how the path is; true where its health is another than before.
     pub(super) fn look(&mut self, now: Instant) -> bool {
         let stats = self.link.path.look();
-        let came = stats.datagrams_received != self.stats.datagrams_received;
-        self.stats = stats;
+        let before = std::mem::replace(&mut self.stats, stats);
+        let came = match stats.segments {
+            // A peer that has no room owes nothing, and neither does one whose answer is being made.
+            Some(segments) => !segments.is_due || before.segments != stats.segments,
+            None => stats.datagrams_received != before.datagrams_received,
+        };
         if came {
             self.hear(now);
         }
+        self.link.path.awaits(self.owed.is_some());
         let health = self.judged(now);
         std::mem::replace(&mut self.health, health) != health
     }
@@ -179,6 +184,11 @@ impl Line {
         if self.stats.datagrams_received.is_some() {
             let dead = (rtt * 3 + LAST_PATIENCE).max(LEAST_PATIENCE);
             return [rtt + rtt / 4 + PATIENCE, dead];
+        }
+        if self.stats.segments.is_some() {
+            // The kernel sends again what is missing at a frame's end after 200 ms and more.
+            let ill = rtt * 2 + RECEIPT_PATIENCE;
+            return [ill, ill * 3];
         }
         let drained = Duration::from_secs_f64((self.all.bytes as f64 / self.rate()).min(60.0));
         let ill = drained + rtt * 2 + RECEIPT_PATIENCE;

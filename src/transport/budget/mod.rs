@@ -217,9 +217,10 @@ impl Account {
         self.shares().extend_credit(self.0.id, wanted)
     }
 
-    /// True where one of the session's frames is the one that may go over the budget.
-    pub fn is_exempt(&self) -> bool {
-        self.shares().is_exempt(self.0.id)
+    /// True where one of the session's frames is the one that may go over the budget, and is not whole yet: it needs more
+    /// to come, and not the store to go on.
+    pub fn goes_over(&self) -> bool {
+        self.shares().goes_over(self.0.id)
     }
 
     /// Holds that much more credit, whatever there is room for.

@@ -301,8 +301,13 @@ impl Shares {
     }
 
     /// True where one of the session's frames has the exemption.
-    pub(super) fn is_exempt(&self, id: Id) -> bool {
+    fn is_exempt(&self, id: Id) -> bool {
         self.exempt.is_some_and(|exempt| exempt.id == id)
+    }
+
+    /// The same, and that frame is not whole yet.
+    pub(super) fn goes_over(&self, id: Id) -> bool {
+        self.exempt.is_some_and(|exempt| exempt.id == id && !exempt.whole)
     }
 
     /// A frame of the session's that had the exemption is whole.
@@ -376,11 +381,15 @@ impl Shares {
         let slow = |standing: &Standing| {
             (standing.came - standing.seen).saturating_mul(1_000) / since < LEAST_RATE
         };
+        // Between connections of one sender nothing is won where whole frames of it wait for our store: what that gives
+        // back is theirs.
+        let held_up = self.held_up_by_us(starved);
         let over = |(&id, standing): (&Id, &Standing)| {
             let unfinished = standing.held.saturating_sub(standing.whole);
             let above = unfinished.saturating_sub(self.share(id));
             let gives_way = id != starved
                 && above > 0
+                && held_up.as_ref() != Some(&standing.sender)
                 && !self.has_turn(id, standing, now)
                 && standing.told_to_go.borrow().is_none()
                 && (slow(standing) || waited >= LONG_GRACE);
@@ -434,6 +443,13 @@ impl Shares {
             self.turns.gave_way(&standing.sender, self.is_exempt(id));
         }
         self.tell_to_go(id, why);
+    }
+
+    /// The sender of a session, where whole frames of it wait for our store.
+    fn held_up_by_us(&self, id: Id) -> Option<Arc<str>> {
+        let sender = self.sessions.get(&id)?.sender.clone();
+        let of_sender = self.sessions.values().filter(|standing| standing.sender == sender);
+        of_sender.map(|standing| standing.whole).any(|whole| whole > 0).then_some(sender)
     }
 
     /// The session below its share that has waited the longest.

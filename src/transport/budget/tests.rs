@@ -161,6 +161,34 @@ async fn nobody_gives_way_for_what_the_store_holds() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_of_one_sender_wait_for_the_store_together() {
+    let budget = budget(6_400);
+    let (one, two) = (budget.open("a"), budget.open("a"));
+    let (mut whole, mut half, mut over) = (two.claim(), one.claim(), one.claim());
+    whole.grow_to(1_000 * GRAIN).await;
+    whole.arrived();
+    half.grow_to(5_400 * GRAIN).await;
+    // Beyond the pool there is one leave, which is taken.
+    over.grow_to(100 * GRAIN).await;
+    assert!(one.goes_over());
+    over.arrived();
+    assert!(!one.goes_over(), "what is whole needs no more to come");
+    let mut wanted = two.claim();
+    let waits = timeout(Duration::from_secs(60), wanted.grow_to(1_000 * GRAIN));
+    assert!(waits.await.is_err());
+    assert!(!one.is_told_to_go(), "its frames would be whole if the store went on");
+    // Without any that waits for the store it is the other connection that holds it up.
+    drop((whole, over));
+    let mut over = one.claim();
+    over.grow_to(2_000 * GRAIN).await;
+    tokio::select! {
+        () = wanted.grow_to(2_000 * GRAIN) => panic!("there is nothing to be had"),
+        why = one.told_to_go() => assert!(why.contains("memory is short"), "{why}"),
+        () = tokio::time::sleep(Duration::from_secs(30)) => panic!("nobody gives way"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_that_is_given_up_leaves_nothing_behind() {
     let budget = budget(10);
     let account = budget.open("a");

@@ -10,6 +10,7 @@ mod listen;
 mod live;
 mod messages;
 pub mod outlook;
+mod ping;
 mod receive;
 pub mod repairing;
 mod runtime;
@@ -81,6 +82,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
     // A weak handle would be better, but quinn has none; the watch lives as long as its link.
     let connection = connection.clone();
     let (drained, given_up) = (counters.drained.clone(), counters.live.given_up.clone());
+    let awaited = counters.awaited.clone();
     let watch = PathWatch::new(move || {
         let stats = connection.stats();
         PathStats {
@@ -88,6 +90,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             window: stats.path.cwnd,
             datagram: Some(stats.path.current_mtu),
             datagrams_received: Some(stats.udp_rx.datagrams),
+            segments: None,
             packets_sent: stats.path.sent_packets,
             packets_lost: stats.path.lost_packets,
             moved: Some(counters.acked.load(Ordering::Relaxed)),
@@ -99,7 +102,7 @@ fn watch_path(connection: &quinn::Connection, counters: Arc<send::Sending>) -> P
             forecast: counters.live.forecast(),
         }
     });
-    watch.with_notice(drained).with_given_up(given_up)
+    watch.with_notice(drained).with_given_up(given_up).with_awaited(awaited)
 }
 
 /// Writes what the session says; ends a connection whose peer does not take it.

@@ -13,7 +13,7 @@ use crate::transport::Forecast;
 const PAYLOAD: f64 = 0.93;
 
 /// Packets of fewer bytes are acknowledgements.
-const LEAST_PACKET: u64 = 200;
+pub(super) const LEAST_PACKET: u64 = 200;
 
 /// The shortest round trip is that of the last so many packets, or up to twice as many.
 const SHORTEST_OF: u32 = 1_000;

@@ -97,7 +97,7 @@ async fn unblock(session: Arc<FrameIntake>) {
     loop {
         sleep(UNBLOCK_INTERVAL).await;
         let now = session.progress.load(Ordering::Relaxed);
-        if now == before && session.account.is_exempt() {
+        if now == before && session.account.goes_over() {
             session.window.unblock();
         }
         before = now;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,8 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::departure::Departure;
 use super::live::{self, Live, Ticket};
-use super::outlook::Outlook;
+use super::outlook::{LEAST_PACKET, Outlook};
+use super::ping::{self, Question};
 use super::repairing::{self, Repairing};
 use super::{close, settings, varint};
 use crate::congestion::Onlooker;
@@ -34,6 +35,10 @@ pub(super) struct Sending {
     pub(super) late: AtomicU64,
     /// Bytes of packets that the peer has acknowledged.
     pub(super) acked: AtomicU64,
+    /// Bytes under way that are to be acknowledged, about.
+    pub(super) flies: AtomicU64,
+    /// Something else is awaited from the receiver than acknowledgements.
+    pub(super) awaited: Arc<AtomicBool>,
     /// Notified when room has come about: `underway` has fallen, `late` has risen, or a live frame has left.
     pub(super) drained: Arc<Notify>,
     /// The live frames, where some have a deadline.
@@ -41,6 +46,11 @@ pub(super) struct Sending {
 }
 
 impl Sending {
+    /// True where something is to come from the receiver, were it an acknowledgement.
+    fn is_answer_awaited(&self) -> bool {
+        self.awaited.load(Ordering::Relaxed) || self.underway.load(Ordering::Relaxed) > 0
+    }
+
     /// Takes in what has become of packets, where that is of interest.
     fn see(&self, take: impl FnOnce(&mut Outlook)) {
         if self.live.is_on() && self.live.take(take) {
@@ -51,6 +61,9 @@ impl Sending {
 
 impl Onlooker for Sending {
     fn sent(&self, bytes: u64) {
+        if bytes >= LEAST_PACKET {
+            self.flies.fetch_add(bytes, Ordering::Relaxed);
+        }
         self.see(|outlook| outlook.sent(bytes));
     }
 
@@ -60,10 +73,13 @@ impl Onlooker for Sending {
     }
 
     fn lost(&self, bytes: u64) {
+        let less = |flies: u64| Some(flies.saturating_sub(bytes));
+        let _ = self.flies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         self.see(|outlook| outlook.lost(bytes));
     }
 
-    fn heard(&self, dry: bool, rate: &dyn Fn() -> Option<u64>) {
+    fn heard(&self, dry: bool, in_flight: u64, rate: &dyn Fn() -> Option<u64>) {
+        self.flies.store(in_flight, Ordering::Relaxed);
         self.see(|outlook| outlook.heard(dry, rate()));
     }
 }
@@ -104,7 +120,8 @@ impl Drop for Underway {
     }
 }
 
-/// Wakes the connection every few milliseconds while frames are underway, until it has ended.
+/// Wakes the connection every few milliseconds while frames are underway, until it has ended, and asks the receiver
+/// whether it is there where nothing else would tell.
 ///
 /// After an outage nothing is sent before quinn's probe timeout, which has doubled all along and has
 /// no upper bound. The congestion controller would admit a packet or two far sooner, but is asked
@@ -112,8 +129,11 @@ impl Drop for Underway {
 pub(super) async fn nudge(connection: Connection, counters: Arc<Sending>) {
     let mut tick = tokio::time::interval(settings::NUDGE_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut question = Question::new(0, Instant::now());
     while connection.close_reason().is_none() {
         tick.tick().await;
+        let is_awaited = counters.is_answer_awaited();
+        ping::ask(&connection, &mut question, is_awaited, counters.flies.load(Ordering::Relaxed));
         if counters.underway.load(Ordering::Relaxed) > 0 {
             // The limit that is set already: all that this does is to wake the connection.
             connection.set_max_concurrent_bi_streams(VarInt::from_u32(1));

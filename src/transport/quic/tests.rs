@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::congestion::Congestion;
-use crate::frame::ByteSize;
+use crate::frame::{ByteSize, ContentHash, FrameMeta, FrameName, Sequence};
 use crate::identity::{
     DEFAULT_DAYS, EarlyData, Identity, NewCertificate, ReceiverAddress, ReceiverTrust,
     SenderPolicy, client_config, server_config,
@@ -17,7 +17,7 @@ use crate::transport::long_offer::long_offer;
 use crate::transport::{
     Arrival, Dial, Intake, Listener, MESSAGE_QUEUE, MemoryBudget, ReceiverLink, SenderLink,
 };
-use crate::wire::ALPN;
+use crate::wire::{ALPN, FrameHeader, SourceId};
 
 /// Longer than anything here takes; reaching it is a failure, not a delay.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,6 +123,54 @@ async fn what_a_receiver_said_last_arrives_before_its_close() {
         matches!(&cause, TransportError::ClosedByPeer { code: 1, why, .. } if why == "\"bye\""),
         "{cause:?}"
     );
+}
+
+fn frame(number: u64, body: &bytes::Bytes) -> crate::transport::OutgoingFrame {
+    let name = FrameName::parse(&format!("{number}.bin")).unwrap();
+    let meta = FrameMeta {
+        sequence: Sequence(number),
+        media: name.media_type(),
+        name,
+        bytes: body.len() as u64,
+        hash: Some(ContentHash::from_bytes([0; 32])),
+        captured: None,
+        due: None,
+        modified: None,
+    };
+    crate::transport::OutgoingFrame {
+        header: FrameHeader { source: SourceId(0), meta, repair: None },
+        body: body.clone(),
+        priority: 0,
+        late: None,
+        deadline: None,
+        moot: None,
+    }
+}
+
+/// Though it takes nothing, and no question of the session's would leave any more.
+#[tokio::test]
+async fn a_receiver_without_room_is_heard_all_the_same() {
+    let mut world = World::new();
+    let (sender, receiver) = world.session().await;
+    receiver.sources.set(1);
+    let body = bytes::Bytes::from(vec![7; 100_000]);
+    // Into the queue of the session that takes none, the memory, and the credit.
+    let mut number = 0;
+    while timeout(Duration::from_millis(300), sender.frames.send(frame(number, &body)))
+        .await
+        .is_ok()
+    {
+        number += 1;
+        assert!(number < 2_000, "the receiver takes all");
+    }
+    let mut before = sender.path.look();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        let now = sender.path.look();
+        assert!(now.datagrams_received > before.datagrams_received, "{now:?}");
+        before = now;
+    }
+    drop(receiver);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::pace::Pace;
 use super::socket::Stream;
 use crate::transport::kernel::{TcpState, tcp_state};
-use crate::transport::{PathStats, PathWatch};
+use crate::transport::{PathStats, PathWatch, Segments};
 
 /// A connection's socket, to be asked about; to be dropped with the connection, which it would keep from being
 /// closed. `None` where the system has no more files.
@@ -89,10 +89,12 @@ impl Kernel {
     /// what is on its way. Of the bytes it has those that were sent again.
     fn look(&self) -> PathStats {
         let now = self.socket.upgrade().and_then(|socket| tcp_state(socket.as_fd()));
+        let of = |now: TcpState| Segments { received: now.segments_received, is_due: now.awaits() };
         let mut last = self.lock();
         *last = now.unwrap_or(*last);
         PathStats {
             rtt: last.rtt,
+            segments: now.map(of),
             packets_sent: last.segments_sent.into(),
             packets_lost: last.segments_again.into(),
             bytes_sent: last.bytes_again,

@@ -35,7 +35,7 @@ impl Onlooker for Shared {
     fn lost(&self, bytes: u64) {
         self.outlook().lost(bytes);
     }
-    fn heard(&self, dry: bool, rate: &dyn Fn() -> Option<u64>) {
+    fn heard(&self, dry: bool, _: u64, rate: &dyn Fn() -> Option<u64>) {
         self.outlook().heard(dry, rate());
     }
 }
