@@ -11,3 +11,8 @@ pub fn allow_file(bytes: &[u8]) {
 pub fn known_receivers(bytes: &[u8]) {
     crate::identity::KnownReceivers::parse_for_fuzzing(bytes);
 }
+
+/// Reads a rule for capture times, whose length is the first byte, and by it what is behind: as a name and as an image.
+pub fn captured(bytes: &[u8]) {
+    crate::source::read_captured_for_fuzzing(bytes);
+}

@@ -110,7 +110,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod identity;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "fuzzing"))]
 pub mod link;
 pub mod manifest;
 pub mod receiver;

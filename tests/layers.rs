@@ -45,7 +45,7 @@ const MAP: [(&str, May); 23] = [
     ("report", May::Import(&["frame", "compare"])),
     ("cli", May::ImportAllAbove),
     // What the fuzz targets see.
-    ("fuzzing", May::Import(&["congestion", "identity"])),
+    ("fuzzing", May::Import(&["congestion", "identity", "source"])),
     // The roots of the library and of the binary.
     ("lib", May::Import(&[])),
     ("main", May::Import(&["cli"])),

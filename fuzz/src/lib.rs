@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use framelane::link::{LinkSpec, Trace};
+use framelane::source::cut::{Cut, Cutter, Framing};
 use framelane::manifest::{Entry, Manifest, Record};
 use framelane::repair::{Assembly, Head, Layout, Limits, Plan, Progress};
+use framelane::wire::parity::ParityHeader;
 use framelane::wire::{Decoded, FrameHeader, Message, record, stop_and_wait};
 
 /// Says whether what was decoded took something, and no more than there is.
@@ -41,6 +43,16 @@ pub fn message(bytes: &[u8]) {
         let again = message.encode();
         let length = again.len();
         assert_eq!(Message::decode(&again), Ok(Decoded::Value(message, length)));
+    }
+}
+
+/// The header of a stream of parity: what is decoded encodes to what decodes to the same.
+pub fn parity(bytes: &[u8]) {
+    let Ok(decoded) = ParityHeader::decode(bytes) else { return };
+    if let (Some(_), Decoded::Value(header, _)) = (taken(&decoded, bytes), decoded) {
+        let again = header.encode();
+        let length = again.len();
+        assert_eq!(ParityHeader::decode(&again), Ok(Decoded::Value(header, length)));
     }
 }
 
@@ -149,6 +161,61 @@ fn head(bytes: &[u8]) -> Head {
         }
         Err(_) => Head::Bad,
     }
+}
+
+/// What a camera's program writes into a pipe: every byte is in an image or told as passed over, in order and once, and
+/// the same whether it comes at once or in pieces. The first byte says how it is cut, the second how long a piece is.
+pub fn cut(bytes: &[u8]) {
+    let [how, piece, input @ ..] = bytes else { return };
+    let framing = match how % 4 {
+        0 => Framing::Length,
+        1 => Framing::Raw(u64::from(*how)),
+        _ => Framing::Structure,
+    };
+    let whole = cuts(input, input.len(), framing);
+    let covered = covered(&whole, framing);
+    assert!(covered <= input.len() as u64, "{whole:?}");
+    assert!(framing == Framing::Length || covered == input.len() as u64, "{whole:?}");
+    assert_eq!(cuts(input, usize::from(*piece), framing), whole);
+}
+
+/// The longest frame that is cut: short, so that overlong ones are met.
+const MAX_FRAME: u64 = 1_024;
+
+fn cuts(input: &[u8], piece: usize, framing: Framing) -> Vec<Cut> {
+    let mut cutter = Cutter::new(framing, MAX_FRAME);
+    let mut cuts = Vec::new();
+    for part in input.chunks(piece.max(1)) {
+        cutter.push(part);
+        cuts.extend(std::iter::from_fn(|| cutter.next()));
+    }
+    cutter.finish();
+    cuts.extend(std::iter::from_fn(|| cutter.next()));
+    cuts
+}
+
+/// Bytes of the input that the cuts account for. A length in front of an image is in no cut.
+fn covered(cuts: &[Cut], framing: Framing) -> u64 {
+    let mut at = 0;
+    for cut in cuts {
+        match cut {
+            Cut::Image { bytes, .. } => {
+                assert!(bytes.len() as u64 <= MAX_FRAME);
+                at += bytes.len() as u64;
+            }
+            Cut::Skipped { bytes, .. } => {
+                assert!(bytes.start >= at && bytes.end > bytes.start, "{bytes:?} after {at}");
+                assert!(framing == Framing::Length || bytes.start == at, "{bytes:?} after {at}");
+                at = bytes.end;
+            }
+        }
+    }
+    at
+}
+
+/// When a file was captured: the first byte is the length of a rule, which is for the name and the image behind it.
+pub fn captured(bytes: &[u8]) {
+    framelane::fuzzing::captured(bytes);
 }
 
 /// A link as a user writes it: shown, it is read as the same.

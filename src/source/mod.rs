@@ -42,6 +42,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use bell::Bell;
+#[cfg(feature = "fuzzing")]
+pub(crate) use captured::read_for_fuzzing as read_captured_for_fuzzing;
 pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Zone};
 pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
 pub use kept::{Count, Dropped, Recalled, Remembered};

@@ -14,6 +14,7 @@ fn main() -> std::io::Result<()> {
     for (name, bytes) in &blocks {
         write("message", name, bytes)?;
         write("header", name, bytes)?;
+        write("parity", name, bytes)?;
         // 1 and 2 are the types of records; the third begins with its own.
         write("record", name, bytes)?;
         for kind in 0..=3 {
@@ -25,6 +26,16 @@ fn main() -> std::io::Result<()> {
     for (target, name, text) in TEXTS {
         write(target, name, text.as_bytes())?;
     }
+    for (number, image) in IMAGES.iter().enumerate() {
+        // How it is cut, the length of a piece, and the images.
+        write("cut", &format!("image-{number}"), &[&[2, 7], *image].concat())?;
+        write("captured", &format!("image-{number}"), &[&[4], &b"exif"[..], image].concat())?;
+        let length = u32::try_from(image.len()).unwrap_or(u32::MAX).to_be_bytes();
+        write("cut", &format!("length-{number}"), &[&[0, 9], &length[..], image].concat())?;
+    }
+    write("cut", "all", &[&[2, 5], &IMAGES.concat()[..]].concat())?;
+    let rule = b"name:%Y%m%d_%H%M%S";
+    write("captured", "name", &[&[rule.len() as u8], &rule[..], b"a20260314_150926.jpg"].concat())?;
     write("controller", "steady", &[1, 60, 2, 60, 0, 90, 3, 90, 1, 60, 4, 90, 3, 1, 5, 9].repeat(20))?;
     Ok(())
 }
@@ -50,6 +61,13 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("trace", "few", "1\n1\n5\n20\n"),
     ("known_receivers", "two", "# trusted\nhost:4433 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n[::1]:7 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"),
     ("allow_file", "two", "# ours\ncam1=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\nsha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde0\n"),
+];
+
+/// The smallest images of their kinds: JPEG, PNG, and TIFF with a camera's time in it.
+const IMAGES: &[&[u8]] = &[
+    b"\xff\xd8\xff\xe0\0\x07JFIF\0\xff\xda\0\x08\x01\x01\0\0\x3f\0\x2a\xff\0\x2a\xff\xd9",
+    b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\0\0\0\0\x3a\x7e\x9b\x55\0\0\0\x0aIDAT\x78\x9c\x63\x60\x07\0\0\x09\0\x08\x20\x23\xc3\x8c\0\0\0\0IEND\xae\x42\x60\x82",
+    b"MM\0*\0\0\0\x08\0\x01\x87\x69\0\x04\0\0\0\x01\0\0\0\x1a\0\0\0\0\0\x01\x90\x03\0\x02\0\0\0\x14\0\0\0\x2c\0\0\0\x002026:03:14 15:09:26\0",
 ];
 
 const LINE: &str = r#"{"sequence":1,"name":"0.jpg","bytes":3,"blake3":"af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262","captured_unix_ns":1,"due_unix_ns":1,"received_unix_ns":2,"stored_unix_ns":3,"media_type":"image/jpeg","modified_unix_ns":4}

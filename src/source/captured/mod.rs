@@ -136,6 +136,22 @@ impl CapturedBy {
     }
 }
 
+/// A rule, whose length is the first byte, and then what it is for. A rule that was read is shown as one that reads the
+/// same.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_for_fuzzing(bytes: &[u8]) {
+    let Some((length, rest)) = bytes.split_first() else { return };
+    let (rule, file) = rest.split_at(usize::from(*length).min(rest.len()));
+    let Some(rule) =
+        std::str::from_utf8(rule).ok().and_then(|text| CapturedBy::from_str(text).ok())
+    else {
+        return;
+    };
+    assert_eq!(rule.to_string().parse(), Ok(rule.clone()));
+    let zone = Zone { seconds: -86_340 };
+    let _ = rule.of(file, Some(file), None, zone);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,9 @@ const LONGEST_HEADER: usize = 1 << 16;
 /// Frames of one image: layers, and those that others refer to.
 const MAX_FRAMES: u32 = 1_000;
 
+/// Parts of one frame, which is as many as its reader takes.
+const MAX_PARTS: u64 = 1 << 16;
+
 /// A bare codestream.
 #[derive(Debug, Default)]
 pub(super) struct Codestream {
@@ -127,6 +130,9 @@ fn frame(data: &[u8], image: &ImageHeader) -> Result<(usize, bool), Fault> {
     let header = FrameHeader::parse(&mut bits, image).map_err(|e| fault(e.unexpected_eof()))?;
     let is_shown =
         matches!(header.frame_type, FrameType::RegularFrame | FrameType::SkipProgressive);
+    if parts(&header) > MAX_PARTS {
+        return Err(Fault::Damaged);
+    }
     let toc = Toc::parse(&mut bits, &header).map_err(|e| fault(e.unexpected_eof()))?;
     bits.zero_pad_to_byte().map_err(|e| fault(e.unexpected_eof()))?;
     let end = bits.num_read_bits() / 8;
@@ -134,6 +140,14 @@ fn frame(data: &[u8], image: &ImageHeader) -> Result<(usize, bool), Fault> {
         return Err(Fault::Short);
     }
     Ok((end.saturating_add(toc.total_byte_size()), header.is_last && is_shown))
+}
+
+/// Parts of a frame by its sides, as its table counts them. The reader's own count of them overflows for the largest
+/// sides that a header can have.
+fn parts(header: &FrameHeader) -> u64 {
+    let along = |side: u32| u64::from(side.div_ceil(header.group_dim()));
+    let groups = along(header.color_sample_width()) * along(header.color_sample_height());
+    groups.saturating_mul(u64::from(header.passes.num_passes))
 }
 
 /// A codestream in its container.
