@@ -2,9 +2,13 @@
 //!
 //! Text and JSON say the same by the same names; docs/json.md has them.
 
+mod held;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+
+use held::Held;
 
 use super::super::{Talk, log, output};
 use crate::frame::ByteSize;
@@ -22,28 +26,36 @@ const TOLD: u32 = 20;
 #[derive(Default)]
 pub(super) struct Summary {
     report: ReceiveReport,
-    sources: BTreeMap<String, Held>,
+    /// By the sender's pin, where it has one, and the source's name.
+    sources: BTreeMap<Key, Held>,
+    /// What was stored before this run of sources that are not among those.
+    before_of_others: u64,
 }
 
-/// What the store has of a source, as far as this run knows.
-#[derive(Default)]
-struct Held {
-    /// Stored in this run.
-    sent: u64,
-    /// Stored before it, as the session said that found the most.
-    before: u64,
-}
+type Key = (Option<String>, String);
+
+/// Sources that are kept: about a megabyte. A receiver without a folder may hear of new ones without end.
+const SOURCES: usize = 4_096;
 
 impl Summary {
     /// Adds an ended session.
     pub(super) fn add(&mut self, session: SessionReport) {
         for source in &session.sources {
-            let held = self.sources.entry(source.name.clone()).or_default();
-            // What an earlier session of this run stored is before only for this session.
-            held.before = held.before.max(source.stored_before.saturating_sub(held.sent));
-            held.sent += source.stored;
+            let key = (session.pin.clone(), source.name.clone());
+            if self.sources.len() >= SOURCES && !self.sources.contains_key(&key) {
+                self.forget_one();
+            }
+            let held = self.sources.entry(key).or_default();
+            held.add(session.began.unwrap_or(0), source.stored, source.stored_before);
         }
         self.report.add(session);
+    }
+
+    /// Forgets the source of which a session began the longest ago.
+    fn forget_one(&mut self) {
+        let oldest = self.sources.iter().min_by_key(|(_, held)| held.last_began());
+        let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
+        self.before_of_others += self.sources.remove(&key).map_or(0, |held| held.before());
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -51,7 +63,7 @@ impl Summary {
     }
 
     fn before(&self) -> u64 {
-        self.sources.values().map(|source| source.before).sum()
+        self.before_of_others + self.sources.values().map(Held::before).sum::<u64>()
     }
 
     /// The summary for people.
@@ -303,6 +315,26 @@ mod tests {
         // Before a session is not before the run.
         assert!(said(&[(111, 0), (0, 111)]).starts_with("stored 111 frames (0 B)"));
         assert!(said(&[(50, 11), (50, 61)]).starts_with("stored 111 frames (11 before)"));
+    }
+
+    #[test]
+    fn two_senders_with_sources_of_one_name_are_counted_each_by_itself() {
+        let of = |pin: &str, session| SessionReport { pin: Some(pin.to_owned()), ..session };
+        let mut summary = Summary::default();
+        summary.add(of("one", session(1, 100, 0)));
+        summary.add(of("two", session(2, 10, 50)));
+        assert!(summary.text().starts_with("stored 160 frames (50 before)"), "{}", summary.text());
+    }
+
+    #[test]
+    fn what_is_kept_of_sources_is_bounded_and_their_frames_stay_counted() {
+        let mut summary = Summary::default();
+        for number in 1..=SOURCES as u64 + 5 {
+            let pin = Some(number.to_string());
+            summary.add(SessionReport { pin, ..session(number, 1, 1) });
+        }
+        assert_eq!(summary.sources.len(), SOURCES);
+        assert_eq!(summary.before(), SOURCES as u64 + 5);
     }
 
     /// Other people's programs depend on them: one may be added, none taken away or given another meaning
