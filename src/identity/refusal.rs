@@ -189,6 +189,15 @@ pub enum HandshakeRefusal {
     },
 }
 
+impl HandshakeRefusal {
+    /// True where another attempt fails as well, as long as nobody changes anything. What is no TLS, or broken TLS, may be
+    /// somebody who answers in the receiver's place, as at the gate of a public network, or bytes that were changed on
+    /// the way.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::NotTls(_) | Self::Alert { .. })
+    }
+}
+
 /// Where a verifier notes why it refused, for whoever waits for the handshake.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Verdict(Arc<Mutex<Option<TrustRefusal>>>);

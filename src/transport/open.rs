@@ -20,7 +20,7 @@ use super::stop_and_wait::{self, ReceiverSettings, SenderSettings, StopAndWaitDi
 use super::tcp::{self, Admit, Classify, TcpDial, TcpOptions, TlsOfEach};
 use super::{BoxFuture, Dial, Intake, Listener, Transport, TransportChoice, TransportError};
 use crate::congestion::SharedFactory;
-use crate::identity::{ClientTls, Explainer, ReceiverAddress, ServerTls};
+use crate::identity::{ClientTls, HandshakeRefusal, ReceiverAddress, ServerTls};
 use crate::repair::RepairMode;
 
 /// How long the name service may take. The system's own patience can be a multiple.
@@ -223,13 +223,13 @@ fn dial_tcp(setup: &DialSetup, address: SocketAddr, leave: &Leave) -> TcpDial {
     // Only an authority vouches for names; a pin is the certificate itself.
     let name = ServerName::try_from(setup.host.clone())
         .unwrap_or_else(|_| ServerName::IpAddress(address.ip().into()));
-    let classify = classify(setup.tls.explainer().clone());
+    let explainer = setup.tls.explainer().clone();
+    let classify: Classify = Arc::new(move |error| {
+        let refusal = explainer.explain(error).filter(HandshakeRefusal::is_final);
+        refusal.map(|refusal| refusal.to_string())
+    });
     let dial = TcpDial::new(address, name, &setup.tls.tcp(), classify, setup.tcp.clone());
     dial.leaving(leave.clone())
-}
-
-fn classify(explainer: Explainer) -> Classify {
-    Arc::new(move |error| explainer.explain(error).map(|refusal| refusal.to_string()))
 }
 
 /// Listens for sessions.
@@ -248,7 +248,10 @@ pub fn listen(setup: ListenSetup) -> Result<Listener, TransportError> {
             });
             let of_each: TlsOfEach = Arc::new(move || {
                 let (tls, explainer) = tls.tcp();
-                (tls, classify(explainer))
+                let explain = move |error: &std::io::Error| explainer.explain(error);
+                let classify: Classify =
+                    Arc::new(move |error| explain(error).map(|refusal| refusal.to_string()));
+                (tls, classify)
             });
             tcp::listen(address, of_each, intake, admit, tcp)
         }

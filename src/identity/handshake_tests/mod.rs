@@ -454,6 +454,21 @@ async fn a_certificate_without_its_key_is_refused_at_either_end() {
 }
 
 #[tokio::test]
+async fn bytes_that_were_changed_on_the_way_are_no_last_word_and_a_refusal_is() {
+    let (_, explainer) = Case::new().server().tcp();
+    for (alert, is_final) in [
+        (rustls::AlertDescription::BadRecordMac, false),
+        (rustls::AlertDescription::DecodeError, false),
+        (rustls::AlertDescription::AccessDenied, true),
+        (rustls::AlertDescription::CertificateExpired, true),
+        (rustls::AlertDescription::NoApplicationProtocol, true),
+    ] {
+        let refusal = explainer.explain(&rustls::Error::AlertReceived(alert)).unwrap();
+        assert_eq!(refusal.is_final(), is_final, "{refusal}");
+    }
+}
+
+#[tokio::test]
 async fn something_that_is_not_tls_is_told_apart() {
     let case = Case::new();
     let (mut near, far) = tokio::io::duplex(1024);
@@ -462,5 +477,6 @@ async fn something_that_is_not_tls_is_told_apart() {
     let error = TlsAcceptor::from(Arc::new(config)).accept(far).await.unwrap_err();
     let refusal = explainer.explain(&error).unwrap();
     assert!(refusal.to_string().contains("does not speak TLS 1.3"), "{refusal}");
+    assert!(!refusal.is_final(), "somebody may answer in its place");
     assert_eq!(explainer.explain(&std::io::Error::other("the disk is full")), None);
 }

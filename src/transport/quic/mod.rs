@@ -30,7 +30,7 @@ pub use listen::{QuicListen, listen};
 
 use super::{LinkKeeper, PathStats, PathWatch, TransportError};
 use crate::frame::quoted;
-use crate::identity::Explainer;
+use crate::identity::{Explainer, HandshakeRefusal};
 use crate::wire::{CloseCode, Message};
 
 /// What the connection's end means to a session.
@@ -39,7 +39,7 @@ fn cause_of(
     address: std::net::SocketAddr,
     explainer: &Explainer,
 ) -> TransportError {
-    if let Some(refusal) = explainer.explain(error) {
+    if let Some(refusal) = explainer.explain(error).filter(HandshakeRefusal::is_final) {
         return TransportError::Refused(refusal.to_string());
     }
     match error {

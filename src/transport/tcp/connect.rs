@@ -98,8 +98,8 @@ impl Connector {
             )),
         };
         if socket::alpn(&stream) != Some(alpn) {
-            let why = "it speaks TLS, but not framelane".to_owned();
-            return Err(TransportError::Protocol { address: self.address, why });
+            // As somebody does who answers in the receiver's place, at the gate of a public network.
+            return Err(self.lost(format!("it speaks TLS, but not framelane; {OTHER_TRANSPORT}")));
         }
         Ok(stream)
     }
@@ -170,18 +170,14 @@ impl Connector {
     }
 
     fn no_handshake(&self, error: &io::Error) -> TransportError {
-        let address = self.address;
         if let Some(text) = (self.classify)(error) {
             return TransportError::Refused(text);
         }
         let why = format!("no TLS handshake: {error}");
         match error.kind() {
-            io::ErrorKind::InvalidData => {
-                TransportError::Protocol { address, why: format!("{why}; {OTHER_TRANSPORT}") }
-            }
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
-                self.lost(format!("{why}; {OTHER_TRANSPORT}"))
-            }
+            io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset => self.lost(format!("{why}; {OTHER_TRANSPORT}")),
             _ => self.lost(why),
         }
     }

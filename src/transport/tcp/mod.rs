@@ -40,7 +40,8 @@ pub use listener::listen;
 
 use crate::identity::Permit;
 
-/// Says in a user's words what a TLS error means, where it is about identity or trust.
+/// Says in a user's words what a TLS error means: at a sender where another attempt fails as well, because it is about
+/// identity or trust.
 pub type Classify = Arc<dyn Fn(&io::Error) -> Option<String> + Send + Sync>;
 
 /// Makes what one connection needs: TLS, and what explains how its handshake failed. Each has its own, so
