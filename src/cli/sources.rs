@@ -44,7 +44,7 @@ pub(super) struct FolderArgs {
     #[arg(long, value_name = "RULE", default_value_t = CapturedBy::Modified)]
     captured: CapturedBy,
     /// The zone of times in names and EXIF that do not say it, as in +02:00
-    #[arg(long, value_name = "OFFSET", default_value = "UTC")]
+    #[arg(long, value_name = "OFFSET", default_value = "UTC", allow_hyphen_values = true)]
     captured_zone: Zone,
     /// Send hidden names and those of unfinished files as well, as in .0.jpg and 0.jpg.tmp
     #[arg(long)]

@@ -69,6 +69,45 @@ fn a_folder_that_is_not_there_yet_is_waited_for() {
 }
 
 #[test]
+fn a_file_that_is_not_complete_at_the_end_is_named_and_no_success() {
+    let place = Place::new();
+    fs::create_dir(place.path("visible")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible"], &["--watch", "--json"]);
+    put_frames(&place, "visible", 0..2);
+    wait_until_stored(&place, "visible", 2);
+    // An image without its end, as one whose writer was killed.
+    put(
+        &place,
+        "visible",
+        "torn.jpg",
+        b"\xff\xd8\xff\xe0\0\x07JFIF\0\xff\xda\0\x08\x01\x01\0\0\x3f\0\x2a",
+    );
+    sending.signal(Signal::TERM);
+    let ended = sending.finish().expect(1);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(told["not_sent"][0]["path"].as_str().unwrap().ends_with("torn.jpg"), "{told}");
+    assert_eq!(
+        (&told["not_sent"][1], &told["sources"][0]["stored"]),
+        (&serde_json::Value::Null, &2.into())
+    );
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one_wish() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    fs::create_dir(place.path("visible")).unwrap();
+    let sending = receiver.sending(&["visible"], &["--watch", "-v"]);
+    put_frames(&place, "visible", 0..50);
+    sending.stderr_line(|line| line.contains("connected transport=").then_some(()));
+    // Two that cannot become one in the kernel, as from `timeout` and from its group.
+    sending.signal(Signal::TERM);
+    sending.signal(Signal::HUP);
+    sending.finish().expect(0).prints("50 frames: sent 50, stored 50");
+}
+
+#[test]
 fn an_empty_folder_is_waited_for_and_one_that_stays_so_is_complete() {
     let place = Place::new();
     fs::create_dir(place.path("visible")).unwrap();

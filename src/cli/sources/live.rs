@@ -8,6 +8,7 @@ use anyhow::anyhow;
 
 use super::super::{Failure, output};
 use super::arg::{Place, SourceArg, Stream};
+use super::unsent::Unsent;
 use crate::frame::{SourceName, Span};
 use crate::source::cut::{Framing, RawSize};
 use crate::source::{
@@ -197,6 +198,22 @@ impl LiveSources {
     fn list(&self) -> MutexGuard<'_, Vec<Live>> {
         // A list is whole between any two of its statements.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the files of watched folders that were not complete at the end.
+    pub(in crate::cli) fn note_incomplete(&self, unsent: &mut Unsent) {
+        for live in self.list().iter() {
+            if let Live::Watched(watched) = live {
+                unsent.passed(watched.name(), &watched.incomplete());
+            }
+        }
+    }
+
+    /// True for a source whose last image may be half there when it is told to end.
+    pub(in crate::cli) fn is_pipe(&self, source: &str) -> bool {
+        let is_it =
+            |live: &Live| matches!(live, Live::Pipe(pipe) if pipe.name().as_str() == source);
+        self.list().iter().any(is_it)
     }
 
     pub(in crate::cli) fn is_empty(&self) -> bool {

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::{Stamp, calendar};
+use super::{Stamp, Zone, calendar};
+use crate::frame::Clock;
 
 /// A pattern of a file's name with a time in it, as `IMG_%Y%m%d_%H%M%S_%3f`.
 ///
@@ -121,9 +122,9 @@ impl fmt::Display for TimePattern {
 }
 
 impl TimePattern {
-    /// Whether a name has a time where the pattern says.
-    pub fn matches(&self, name: &[u8]) -> bool {
-        self.read(name).is_some()
+    /// Whether a name has a time where the pattern says, and one that a frame can have: from 1970 to 2554.
+    pub fn gives_a_time(&self, name: &[u8], zone: Zone) -> bool {
+        self.read(name).and_then(|stamp| stamp.captured(Clock::Name, zone)).is_some()
     }
 
     pub(super) fn read(&self, name: &[u8]) -> Option<Stamp> {

@@ -34,6 +34,8 @@ pub enum Unsent {
     NoFile(&'static str),
     /// It cannot be looked at; the system's word.
     Unreadable(String),
+    /// A file that somebody was still writing, or had left torn, when the folder was no longer watched.
+    Incomplete,
 }
 
 impl Unsent {
@@ -57,6 +59,7 @@ impl fmt::Display for Unsent {
             Self::Dangling => f.write_str("it links to nothing"),
             Self::NoFile(what) => write!(f, "it is {what}, not a file"),
             Self::Unreadable(why) => f.write_str(why),
+            Self::Incomplete => f.write_str("it was not complete when the sender was told to end"),
         }
     }
 }
@@ -85,7 +88,7 @@ impl Passed {
         self.more > 0 || self.unsent.iter().any(|(_, why)| why.is_missed())
     }
 
-    fn unsent(&mut self, path: PathBuf, why: Unsent) {
+    pub(in crate::source) fn unsent(&mut self, path: PathBuf, why: Unsent) {
         if self.unsent.len() < MAX_KEPT {
             self.unsent.push((path, why));
         } else if why.is_missed() {

@@ -74,7 +74,7 @@ impl Folder {
             return Err(SourceError::Empty { path: path.to_owned(), but });
         }
         if let CapturedBy::Name(pattern) = &options.captured {
-            listing.note_untimed(path, |name| !pattern.matches(name));
+            listing.note_untimed(path, |name| !pattern.gives_a_time(name, options.zone));
         }
         let (captured, zone) = (options.captured.clone(), options.zone);
         let folder = Self { name, path: path.to_owned(), listing, captured, zone };
@@ -464,7 +464,13 @@ mod tests {
 
     #[test]
     fn capture_times_come_from_where_they_are_said_to() {
-        let files = [(&b"20261129_201133.jpg"[..], &b"x"[..]), (b"other.jpg", b"y")];
+        let files = [
+            (&b"20261129_201133.jpg"[..], &b"x"[..]),
+            // A camera whose battery was empty, and a year that no frame can have.
+            (b"19691231_235959.jpg", b"z"),
+            (b"99991231_235959.jpg", b"z"),
+            (b"other.jpg", b"y"),
+        ];
         let (dir, _) = folder(&files);
         let open = |rule: &str| {
             let captured = rule.parse().unwrap();
@@ -472,15 +478,15 @@ mod tests {
             Folder::open_with(SourceName::parse("s").unwrap(), dir.path(), &options)
         };
         let source = open("name:%Y%m%d_%H%M%S").unwrap();
-        assert_eq!(source.passed().untimed, (1, Some(dir.path().join("other.jpg"))));
+        assert_eq!(source.passed().untimed, (3, Some(dir.path().join("19691231_235959.jpg"))));
         let clock = |source: &Folder, sequence| {
             let described = source.describe(Sequence(sequence)).unwrap();
             assert_eq!(source.read(Sequence(sequence), 9).unwrap().description, described);
             described.captured.unwrap().clock
         };
-        assert_eq!((clock(&source, 0), clock(&source, 1)), (Clock::Name, Clock::Modified));
+        assert_eq!((clock(&source, 0), clock(&source, 1)), (Clock::Modified, Clock::Name));
         assert_eq!(clock(&open("mtime").unwrap(), 0), Clock::Modified);
-        for (rule, says) in [("name:IMG_%Y%m%d", "20261129_201133.jpg"), ("exif", "EXIF")] {
+        for (rule, says) in [("name:IMG_%Y%m%d", "19691231_235959.jpg"), ("exif", "EXIF")] {
             let error = open(rule).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::folder::{Folder, FolderOptions};
+use super::folder::{Folder, FolderOptions, Passed};
 use super::growing::{Body, Growing};
 use super::stamp;
 use super::stop::Stop;
@@ -57,6 +57,7 @@ pub struct Watched {
     old: Folder,
     frames: Growing,
     seen: Arc<Mutex<Seen>>,
+    incomplete: Arc<Mutex<Passed>>,
     /// Files that were there at the start and whose names other frames have: each goes by its name and its time.
     renamed: Mutex<HashSet<Sequence>>,
     stop: Stop,
@@ -82,18 +83,31 @@ impl Watched {
         // What does not fit into memory stays in its files.
         let frames = Growing::new(None);
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let (watcher, old) =
-            Watcher::begin(&name, path, options, frames.clone(), stop.clone(), seen.clone())?;
+        let incomplete = Arc::default();
+        let (watcher, old) = Watcher::begin(
+            &name,
+            path,
+            options,
+            frames.clone(),
+            stop.clone(),
+            seen.clone(),
+            Arc::clone(&incomplete),
+        )?;
         std::thread::Builder::new()
             .name(format!("source {name}"))
             .spawn(move || watcher.run())
             .map_err(fault)?;
-        Ok(Self { name, old, frames, seen, renamed: Mutex::default(), stop })
+        Ok(Self { name, old, frames, seen, incomplete, renamed: Mutex::default(), stop })
     }
 
     /// What was in the folder at the start.
     pub fn old(&self) -> &Folder {
         &self.old
+    }
+
+    /// What is not sent because it was not complete when the watching ended; nothing before that.
+    pub fn incomplete(&self) -> Passed {
+        self.incomplete.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// No more files are taken; what was captured stays, and the list ends there.

@@ -17,7 +17,7 @@ use super::content::{self, Found};
 use super::events::{Event, Events, join};
 use super::look::{Known, Seen};
 use crate::frame::{Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
-use crate::source::folder::Folder;
+use crate::source::folder::{Folder, Passed, Unsent};
 use crate::source::growing::{Body, Entry, Growing, content as held};
 use crate::source::stamp::{self, Stamp, Stamps};
 use crate::source::stop::Stop;
@@ -50,6 +50,8 @@ pub(super) struct Watcher {
     stop: Stop,
     events: Events,
     seen: Arc<Mutex<Seen>>,
+    /// What is not sent because it was not complete at the end.
+    incomplete: Arc<Mutex<Passed>>,
     stamps: Stamps,
     /// Files that may have been being written at the start.
     from_start: HashSet<Vec<u8>>,
@@ -86,6 +88,7 @@ impl Watcher {
         frames: Growing,
         stop: Stop,
         seen: Arc<Mutex<Seen>>,
+        incomplete: Arc<Mutex<Passed>>,
     ) -> Result<(Self, Folder), SourceError> {
         let fault = |error: io::Error| SourceError::Start {
             what: format!("watching {}", printable(&root.to_string_lossy())),
@@ -99,6 +102,7 @@ impl Watcher {
             stop,
             events: Events::new().map_err(fault)?,
             seen,
+            incomplete,
             stamps: Stamps::of(source.clone()),
             from_start: HashSet::new(),
             pending: HashMap::new(),
@@ -180,6 +184,8 @@ impl Watcher {
         }
         let mut names: Vec<_> = self.pending.keys().collect();
         names.sort_unstable();
+        let mut incomplete = self.incomplete.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().for_each(|name| incomplete.unsent(self.absolute(name), Unsent::Incomplete));
         let shown = names.iter().take(MOST_NAMED).map(|name| String::from_utf8_lossy(name));
         let shown = shown.map(|name| printable(&name).into_owned()).collect::<Vec<_>>().join(", ");
         let more = if names.len() > MOST_NAMED { ", ..." } else { "" };
