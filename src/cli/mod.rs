@@ -125,9 +125,13 @@ pub fn main(has_stdout: bool) -> ExitCode {
     // What the hook has said of a panic is all that there is to say.
     let status = catch_unwind(AssertUnwindSafe(begin)).unwrap_or(INCOMPLETE);
     log::end();
-    let Some(why) = output::unwritten() else { return ExitCode::from(status) };
-    output::note(&format!("framelane: cannot write the result to standard output: {why}"));
-    ExitCode::from(if status == COMPLETE { INCOMPLETE } else { status })
+    let unwritten = output::unwritten();
+    if let Some(why) = &unwritten {
+        output::note(&format!("framelane: cannot write the result to standard output: {why}"));
+    }
+    output::flush_lines();
+    let is_unwritten = unwritten.is_some() && status == COMPLETE;
+    ExitCode::from(if is_unwritten { INCOMPLETE } else { status })
 }
 
 /// The whole command line.

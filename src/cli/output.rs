@@ -1,9 +1,12 @@
 //! What is said, and where: progress and notes on stderr, results on stdout.
 
+mod lines;
+mod terminal;
+
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -11,9 +14,17 @@ use serde::Serialize;
 
 use super::{Talk, advice};
 use crate::frame::ByteSize;
+use lines::Lines;
+use terminal::Terminal;
 
 /// The bar that is drawn at the moment, which makes room for lines.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// What writes lines on stderr, where a command goes on for long.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// How long lines that were said are waited for at the end.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Why a result did not get out, the first time that it did not.
 static UNWRITTEN: Mutex<Option<String>> = Mutex::new(None);
@@ -78,15 +89,44 @@ pub(super) fn note(text: &str) {
     line(&harmless(text));
 }
 
+/// From here on lines on stderr are written by a thread of their own, so that whoever does not read them holds up nobody.
+pub(super) fn write_aside() {
+    // Without such a thread they are written where they are said.
+    if let Ok(lines) = Lines::start(write) {
+        let _ = LINES.set(lines);
+    }
+}
+
+/// Waits, for a bounded time, until what was said on stderr is written.
+pub(super) fn flush_lines() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(LAST_LINES);
+    }
+}
+
 /// A line on stderr that is fit to be shown as it is, above the bar if there is one.
 pub(super) fn line(text: &str) {
-    // Where stderr is closed there is nobody to tell.
-    let write = || drop(writeln!(io::stderr(), "{text}"));
+    let say = || match LINES.get() {
+        Some(lines) => lines.say(text),
+        None => write(&format!("{text}\n")),
+    };
     let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match bar {
-        Some(bar) => bar.suspend(write),
-        None => write(),
+        Some(bar) => bar.suspend(say),
+        None => say(),
     }
+}
+
+fn draw(drawing: String) {
+    match LINES.get() {
+        Some(lines) => lines.draw(drawing),
+        None => write(&drawing),
+    }
+}
+
+fn write(text: &str) {
+    // Where stderr is closed there is nobody to tell.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Text whose words may be a peer's, without what a terminal would take for a command.
@@ -127,6 +167,8 @@ pub(super) fn help(text: &clap::Error) {
 
 /// Writes a result to stdout, and takes note where that fails.
 fn note_written(write: impl FnOnce() -> io::Result<()>) {
+    // What was said before stands above it, where both go to one terminal.
+    flush_lines();
     let Err(error) = require_stdout().and_then(|()| write()) else { return };
     NO_READER.store(true, Ordering::Relaxed);
     // Whoever reads a pipe has seen enough, as with `| head`.
@@ -158,7 +200,7 @@ pub(super) fn bar(talk: Talk, total: Option<u64>) -> Bar {
     let target = if talk.quiet || !io::stderr().is_terminal() {
         ProgressDrawTarget::hidden()
     } else {
-        ProgressDrawTarget::stderr_with_hz(8)
+        ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::new(draw)), 8)
     };
     bar.set_draw_target(target);
     let bar = Bar(bar);

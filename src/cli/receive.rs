@@ -234,6 +234,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
     let to_show = args.view.checked()?;
     let identity = trust::identity(&args.certs)?;
     process::return_memory();
+    output::write_aside();
     process::runtime()?.block_on(async {
         // One that has something to read again goes on.
         let reads_again = allow_file.is_some() || loaded.file().is_some();

@@ -207,6 +207,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check(&args.sources, &args.folders, &args.growing)?;
     args.spool.check(&args.sources, &args.growing)?;
     process::share_memory();
+    output::write_aside();
     run_to_end(drive(args, talk))?
 }
 
@@ -216,7 +217,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     let Ending(live) = &Ending::default();
     let ending = live.clone();
     let mut wish = signals::follow(true, move || ending.end())?;
-    let Some(Opened { sources, unsent }) = open(args, talk, live, &mut wish).await? else {
+    let Some(Opened { sources, mut unsent }) = open(args, talk, live, &mut wish).await? else {
         tell(&interrupted(), &Unsent::default(), args.json)?;
         return Ok(INTERRUPTED);
     };
@@ -273,9 +274,14 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     manager.stopping("at the end");
     showing.abort();
     let _ = showing.await;
+    live.note_incomplete(&mut unsent);
     tell(&report, &unsent, args.json)?;
     let wish = *wish.borrow();
-    Ok(status(&report, wish, unsent.is_empty()))
+    // Of a pipe that was told to end the last image may be half there.
+    let may_be_half = |source: &SourceReport| wish != Wish::None && live.is_pipe(&source.name);
+    let is_damaged =
+        report.sources.iter().any(|source| has_no_images(source) && !may_be_half(source));
+    Ok(status(&report, wish, unsent.is_empty() && !is_damaged))
 }
 
 /// A spool that is another's, or none, is the user's to mend.
@@ -314,9 +320,7 @@ async fn wished(wish: &mut watch::Receiver<Wish>) {
 
 /// The exit status after a run that was, or was not, told to end. `is_whole`: nothing of the sources was passed over.
 fn status(report: &SendReport, wish: Wish, is_whole: bool) -> u8 {
-    // Of a source that was told to end the last image may be half there.
-    let is_damaged = wish == Wish::None && report.sources.iter().any(has_no_images);
-    let is_complete = report.is_complete() && is_whole && !is_damaged;
+    let is_complete = report.is_complete() && is_whole;
     match (report.interrupted || wish == Wish::Interrupt, is_complete) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,

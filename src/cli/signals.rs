@@ -1,11 +1,13 @@
 //! The signals that a process is sent, and what they mean to it.
 
 use std::process::exit;
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-use super::INTERRUPTED;
+use super::{INTERRUPTED, output};
 
 /// What the user, or a service manager, wants of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,8 +21,13 @@ pub(super) enum Wish {
     Terminate,
 }
 
+/// Signals this soon after the first are the same wish. Who is told to stop by `timeout`, a container's or a service's
+/// manager is often told twice: by itself and as one of a group.
+const SAME_WISH: Duration = Duration::from_millis(200);
+
 /// Follows the signals. What comes of the first that ends the process is up to whoever looks at the
-/// value; the second one ends the process at once, after `at_once`: nothing is dropped then.
+/// value; another one that comes later than [`SAME_WISH`] ends the process at once, after `at_once`: nothing is dropped
+/// then.
 ///
 /// `hangup_ends`: SIGHUP is as SIGTERM, as for a process whose terminal is gone. Not so where it is to read
 /// something again, for which others listen, and not where it was ignored from the beginning, as `nohup`
@@ -41,17 +48,19 @@ pub(super) fn follow(
     let ends = hangup_ends && !hangup_is_ignored();
     let mut hung_up = ends.then(|| signal(SignalKind::hangup())).transpose()?;
     tokio::spawn(async move {
-        loop {
-            let wished = tokio::select! {
+        let mut heard = async || {
+            tokio::select! {
                 _ = interrupt.recv() => Wish::Interrupt,
                 _ = terminate.recv() => Wish::Terminate,
                 () = next(&mut hung_up) => Wish::Terminate,
-            };
-            if tell.send_replace(wished) != Wish::None {
-                break;
             }
-        }
+        };
+        tell.send_replace(heard().await);
+        let same_until = Instant::now() + SAME_WISH;
+        while timeout_at(same_until, heard()).await.is_ok() {}
+        heard().await;
         at_once();
+        output::flush_lines();
         exit(i32::from(INTERRUPTED));
     });
     Ok(wish)

@@ -2,9 +2,13 @@
 //! suffers.
 
 use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 use crate::support::{Place, Process, Receiver, Signal, skipped};
 
@@ -90,6 +94,37 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = place.command(&["verify", "store"]).stdout(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+/// A named pipe that is full, as one whose reader has stopped reading. Gives what keeps it open.
+fn full_pipe(path: &Path) -> File {
+    rustix::fs::mknodat(rustix::fs::CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let pipe = File::from(rustix::fs::open(path, flags, Mode::empty()).unwrap());
+    while (&pipe).write(&[b'x'; 512]).is_ok() {}
+    pipe
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing_but_itself() {
+    let place = Place::new();
+    let (source, pin) = (place.frames("visible", 3, 1_000), place.pin("receiver"));
+    let log = full_pipe(&place.path("log"));
+    let start = |command: &Command| Process::start(under("exec \"$0\" \"$@\" 2>log", command));
+    let sender = place.pin("sender");
+    let args = Receiver::arguments(&["--transport", "tcp", "--allow", &sender]);
+    let receiver = Receiver::of(&place, start(&place.command(&args)), 1);
+    // There is a line to be written of each of them.
+    (0..3).for_each(|_| drop(TcpStream::connect(receiver.address()).unwrap()));
+    let address = receiver.address().to_string();
+    let source = source.to_str().unwrap();
+    let args = ["send", &address, source, "--certs", "sender", "--pin", &pin, "-v"];
+    let sender = start(&place.command(&[&args[..], &["--transport", "tcp"]].concat()));
+    sender.finish().expect(0).prints("3 frames: sent 3");
+    place.assert_stored("visible");
+    receiver.process().signal(Signal::TERM);
+    receiver.finish().expect(0).prints("stored 3 frames");
+    drop(log);
 }
 
 #[test]
