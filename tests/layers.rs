@@ -132,6 +132,55 @@ fn no_two_files_of_a_room_import_each_other() {
     assert!(gone.is_empty(), "mended, so take it off the list of rings: {gone:#?}");
 }
 
+/// Rooms whose words are for whoever types a command.
+const OF_THE_COMMAND_LINE: [&str; 5] = ["cli", "compare", "link", "report", "main"];
+
+/// A program that calls the library has no options: below the command line errors name what the builders call it, and
+/// `cli/words.rs` has the option for each.
+#[test]
+fn words_below_the_command_line_name_no_options() {
+    let mut found = Vec::new();
+    for file in sources(&root()) {
+        let name = file.strip_prefix(root()).unwrap().display().to_string();
+        if !OF_THE_COMMAND_LINE.contains(&room_of(&file).as_str()) && !name.contains("test") {
+            let text = fs::read_to_string(&file).unwrap();
+            let lines = options_in(&text);
+            found
+                .extend(lines.into_iter().map(|(line, option)| format!("{name}:{line}: {option}")));
+        }
+    }
+    assert!(found.is_empty(), "options of the command line: {found:#?}");
+}
+
+#[test]
+fn an_option_in_an_error_is_noticed() {
+    let text = "#[error(\"give it a pin, \\\n  with --pin\")]\n// With --pin.\nlet x = 1 - -y;\n\"\\r\\n--framelane\"\n\
+                \"(--retry-for)\"\n#[cfg(test)]\nmod tests { \"--pin\" }";
+    assert_eq!(options_in(text), [(2, "--pin".to_owned()), (6, "--retry-for".to_owned())]);
+}
+
+/// Options that code names, with their lines; not its comments, nor its tests. In Rust nothing else looks like one.
+fn options_in(text: &str) -> Vec<(usize, String)> {
+    /// The boundary of the parts of a stream of pictures.
+    const BOUNDARY: &str = "--framelane";
+    let mut found = Vec::new();
+    // What stands behind these is at the end of a file.
+    let tests =
+        ["mod tests {", "pub(crate) mod tests {"].map(|tests| format!("#[cfg(test)]\n{tests}"));
+    let end = tests.iter().filter_map(|tests| text.find(tests)).min().unwrap_or(text.len());
+    for (index, line) in text[..end].lines().enumerate() {
+        let code = line.split("//").next().unwrap_or_default();
+        for (at, _) in code.match_indices("--") {
+            let end = |c: char| !(c.is_ascii_lowercase() || c == '-');
+            let option = code[at..].split(end).next().unwrap_or_default();
+            if option.len() > 2 && option.as_bytes()[2] != b'-' && option != BOUNDARY {
+                found.push((index + 1, option.to_owned()));
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn a_ring_is_noticed() {
     let modules = Modules::of(&[

@@ -26,6 +26,7 @@ mod tail;
 mod trust;
 mod verify;
 mod watching;
+mod words;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
+use super::words::in_options;
 use super::{Talk, advice};
 use crate::frame::ByteSize;
 use lines::Lines;
@@ -63,7 +64,7 @@ pub(super) fn say_error(error: &anyhow::Error) {
 
 /// An error in the words of this command line, and the option that helps where there is one.
 pub(super) fn told(error: &anyhow::Error) -> String {
-    let text = in_options(&format!("{error:#}"));
+    let text = in_options(&format!("{error:#}")).into_owned();
     advice::of(error).map_or(text.clone(), |advice| format!("{text}: {advice}"))
 }
 
@@ -72,21 +73,9 @@ pub(super) fn json_error(error: &anyhow::Error) {
     result(&format!("{:#}", serde_json::json!({ "schema": 1, "error": told(error) })));
 }
 
-/// A library's words for this command line: what a program calls is an option here.
-fn in_options(text: &str) -> String {
-    const NAMES: [(&str, &str); 5] = [
-        ("`memory`", "--memory"),
-        ("`max_frame`", "--max-frame"),
-        ("`stall`", "--stall"),
-        ("`out`", "--out"),
-        ("`allow_any`", "--allow any"),
-    ];
-    NAMES.iter().fold(text.to_owned(), |text, (method, option)| text.replace(method, option))
-}
-
 /// A line on stderr, or several.
 pub(super) fn note(text: &str) {
-    line(&harmless(text));
+    line(&harmless(&in_options(text)));
 }
 
 /// From here on lines on stderr are written by a thread of their own, so that whoever does not read them holds up nobody.

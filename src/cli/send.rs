@@ -17,6 +17,7 @@ use super::sources::{
     Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, SpoolArgs, Unsent, WeightArg,
 };
 use super::trust::TrustArgs;
+use super::words::in_options;
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, process, run_to_end,
     sources, trust,
@@ -518,8 +519,23 @@ struct Document<'a> {
     unsent: &'a Unsent,
 }
 
+/// A report with the options of this command line in its reasons.
+fn in_our_words(report: &SendReport) -> SendReport {
+    let ours = |text: &String| in_options(text).into_owned();
+    let mut report = report.clone();
+    report.error = report.error.as_ref().map(ours);
+    for frame in report.sources.iter_mut().flat_map(|source| &mut source.failed) {
+        frame.reason = ours(&frame.reason);
+    }
+    for path in &mut report.paths {
+        path.why = path.why.as_ref().map(ours);
+    }
+    report
+}
+
 /// Prints what became of every source.
 pub(super) fn tell(report: &SendReport, unsent: &Unsent, json: bool) -> anyhow::Result<()> {
+    let report = &in_our_words(report);
     if json {
         output::json(&Document { report, unsent })?;
     } else {

@@ -41,7 +41,7 @@ pub enum StartError {
     )]
     Separator(String),
     /// A link is named with a transport that does not take one.
-    #[error("a link to leave by goes with the transport auto: leave --transport out, or --via")]
+    #[error("a link to leave by goes with the transport auto: leave `transport` out, or `via`")]
     ViaOne,
     /// No source is named.
     #[error("there is no source to send")]
@@ -116,8 +116,8 @@ pub enum ListenError {
     Unauthenticated(SocketAddr),
     /// Old frames are to be removed from stores of which not all are known.
     #[error(
-        "--keep, --keep-bytes and --keep-free are for one store, and {0} are many: what is not in use would never be \
-         looked at. For days take --layout day instead of {{date}}; for each sender start a receiver of its own"
+        "old frames are removed (`keep`) from one store, and {0} are many: what is not in use would never be looked at. \
+         For days take `layout` day instead of {{date}}; for each sender start a receiver of its own"
     )]
     KeepOfMany(String),
     /// The memory is not enough for one frame.

@@ -14,7 +14,7 @@ use super::validity::ValidityError;
 pub enum IdentityError {
     /// Neither certificate nor key.
     #[error(
-        "there is no identity in {}: make one with `framelane certs --certs {0}`", .folder.display(),
+        "there is no identity in {}: make one there", .folder.display(),
     )]
     Missing {
         /// Where it was looked for.
@@ -22,9 +22,8 @@ pub enum IdentityError {
     },
     /// One file of the pair is there, the other is not.
     #[error(
-        "{} is there but {} is missing: put it back, or make a new identity with \
-         `framelane certs --certs {} --force`",
-        .found.display(), .missing.display(), .folder.display()
+        "{} is there but {} is missing: put it back, or make a new identity there",
+        .found.display(), .missing.display()
     )]
     Half {
         /// The file that is there.
@@ -36,10 +35,9 @@ pub enum IdentityError {
     },
     /// Something would be overwritten.
     #[error(
-        "{} exists already and is not overwritten: use it as it is, choose another folder with \
-         `--certs`, or replace it with `framelane certs --certs {} --force` (peers then have to be \
-         told the new pin)",
-        .path.display(), .folder.display()
+        "{} exists already and is not overwritten: use it as it is, choose another folder (`certs`), or \
+         replace it (peers then have to be told the new pin)",
+        .path.display()
     )]
     Exists {
         /// The file in the way.
@@ -76,8 +74,8 @@ pub enum IdentityError {
     /// The key is of another certificate, or of an unknown kind.
     #[error(
         "certificate and key in {} do not fit together ({reason}): put the matching pair there, \
-         or make a new identity with `framelane certs --certs {} --force`",
-        .folder.display(), .folder.display()
+         or make a new identity there",
+        .folder.display()
     )]
     Unusable {
         /// The folder of both.
@@ -87,8 +85,8 @@ pub enum IdentityError {
     },
     /// The certificate is PEM, but no X.509 that can be used.
     #[error(
-        "the certificate in {} {reason}: make a new one with `framelane certs --certs {} --force`",
-        .folder.display(), .folder.display()
+        "the certificate in {} {reason}: make a new one there",
+        .folder.display()
     )]
     BadCertificate {
         /// The folder it is in.
@@ -97,7 +95,9 @@ pub enum IdentityError {
         reason: ValidityError,
     },
     /// A name that no certificate can carry.
-    #[error("{0:?} is neither a host name nor an IP address (`--name` takes one of these)")]
+    #[error(
+        "{0:?} is neither a host name nor an IP address: a certificate has names of these two kinds"
+    )]
     Name(String),
     /// More names than a certificate should have.
     #[error("{asked} names are too many for a certificate; at most {most} are allowed")]
@@ -108,7 +108,7 @@ pub enum IdentityError {
         most: usize,
     },
     /// A validity period of nothing, or of more than a century.
-    #[error("a certificate cannot be valid for {asked} days: `--days` takes 1 to {most}")]
+    #[error("a certificate cannot be valid for {asked} days, but for 1 to {most}")]
     Days {
         /// How many.
         asked: u32,
@@ -179,7 +179,7 @@ pub enum AllowLineError {
     #[error("more than {0} senders")]
     TooMany(usize),
     /// `any`, which would make the list mean nothing.
-    #[error("`any` has no place in a list of senders; say --allow any instead of --allow-file")]
+    #[error("`any` has no place in a list of senders; say `allow_any` instead of `allow_file`")]
     Any,
     /// Neither a pin nor a name with a pin.
     #[error("{0}")]

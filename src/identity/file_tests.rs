@@ -44,7 +44,7 @@ fn nothing_is_overwritten_without_force() {
     let first = Identity::create(folder.path(), &new(), false).unwrap();
     let error = Identity::create(folder.path(), &new(), false).unwrap_err().to_string();
     assert!(error.contains("key.pem exists already and is not overwritten"), "{error}");
-    assert!(error.contains("--force"), "{error}");
+    assert!(error.contains("make a new identity there"), "{error}");
     assert_eq!(Identity::load(folder.path(), SystemTime::now()).unwrap().pin(), first.pin());
 
     let second = Identity::create(folder.path(), &new(), true).unwrap();
@@ -121,7 +121,10 @@ fn half_an_identity_is_refused_by_name() {
             folder.path().join(kept).display(),
             folder.path().join(removed).display()
         );
-        assert!(error.contains(&expected) && error.contains("--force"), "{error}");
+        assert!(
+            error.contains(&expected) && error.contains("make a new identity there"),
+            "{error}"
+        );
         // Making one where half is there would leave the other half behind.
         let error = Identity::load_or_create(folder.path(), &new()).unwrap_err().to_string();
         assert!(error.contains(&expected), "{error}");
@@ -173,7 +176,7 @@ fn damaged_files_are_named_and_never_quoted() {
     // PEM around bytes that are no certificate.
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(folder.path().join(CERTIFICATE_FILE), pem).unwrap();
-    assert!(load_error(folder.path()).contains("certs --certs"), "{}", load_error(folder.path()));
+    assert!(load_error(folder.path()).contains("make one there"), "{}", load_error(folder.path()));
 }
 
 #[test]
@@ -183,7 +186,10 @@ fn a_key_of_another_certificate_is_refused() {
     Identity::create(two.path(), &new(), false).unwrap();
     fs::copy(two.path().join(KEY_FILE), one.path().join(KEY_FILE)).unwrap();
     let error = load_error(one.path());
-    assert!(error.contains("do not fit together") && error.contains("--force"), "{error}");
+    assert!(
+        error.contains("do not fit together") && error.contains("make a new identity there"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn impossible_certificates_leave_nothing_behind() {
         (vec!["two words".to_owned()], 1, "\"two words\" is neither a host name nor"),
         (vec![String::new()], 1, "\"\" is neither a host name nor"),
         (vec!["a".to_owned(); 101], 1, "101 names are too many"),
-        (vec![], 0, "cannot be valid for 0 days: `--days` takes 1 to 36500"),
+        (vec![], 0, "cannot be valid for 0 days, but for 1 to 36500"),
         (vec![], 36_501, "cannot be valid for 36501 days"),
     ] {
         let made = NewCertificate { names, days, now: SystemTime::now() };

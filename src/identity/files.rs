@@ -129,6 +129,9 @@ impl Drop for Staged {
     }
 }
 
+/// What to do about a file of a pair that is not what it should be.
+const REMEDY: &str = "put the right file there, or make a new identity there";
+
 /// Reads the pair in `folder`, waiting for somebody who is writing one.
 pub(super) fn read(folder: &Path) -> Result<Pair, IdentityError> {
     // Held until both are read: a pair is never seen half replaced.
@@ -143,17 +146,10 @@ pub(super) fn read(folder: &Path) -> Result<Pair, IdentityError> {
         (None, None) => Err(IdentityError::Missing { folder: folder.to_owned() }),
         (Some(_), None) => Err(half(&certificate, &key)),
         (None, Some(_)) => Err(half(&key, &certificate)),
-        (Some(certificate_file), Some(key_file)) => {
-            let remedy = format!(
-                "put the right file there, or make a new identity with `framelane certs --certs {} \
-                 --force`",
-                folder.display()
-            );
-            Ok(Pair {
-                chain: read_certificates(&certificate, certificate_file, &remedy)?,
-                key: read_key(&key, key_file, &remedy)?,
-            })
-        }
+        (Some(certificate_file), Some(key_file)) => Ok(Pair {
+            chain: read_certificates(&certificate, certificate_file, REMEDY)?,
+            key: read_key(&key, key_file, REMEDY)?,
+        }),
     }
 }
 

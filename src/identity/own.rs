@@ -235,7 +235,7 @@ impl Identity {
         let reason = OutOfDate { reason, now };
         tracing::warn!(
             "the certificate in {} {reason}. Peers that trust it by its pin take it all the same; those that \
-             go by --ca or --allow any do not",
+             go by `authority` or `allow_any` do not",
             folder.display()
         );
         Ok(())

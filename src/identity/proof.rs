@@ -65,7 +65,7 @@ impl DateRemarks {
         match validity::check(leaf, now) {
             Ok(()) => Ok(()),
             Err(ValidityError::Unreadable(_)) => {
-                Refused::check_dates(leaf, presented, now, "--pin")
+                Refused::check_dates(leaf, presented, now, "`pin`")
             }
             Err(reason) => {
                 // There are as many as there are pins in a list; what is in it is whole at every moment.

@@ -34,7 +34,7 @@ pub enum TrustRefusal {
     /// Nothing is known of this receiver.
     #[error(
         "the receiver {receiver} is not known here. Compare this pin with the one that the \
-         receiver printed, and if they are the same add:\n  --pin {pin}{}",
+         receiver printed, and if they are the same add:\n  `pin` {pin}{}",
         known_hint(receiver, pin, known.as_ref())
     )]
     UnknownReceiver {
@@ -47,7 +47,7 @@ pub enum TrustRefusal {
     },
     /// A pin was given, and the receiver has another.
     #[error(
-        "the receiver {receiver} presented {presented}, but --pin says {}. Either its \
+        "the receiver {receiver} presented {presented}, but `pin` says {}. Either its \
          certificate was replaced, or somebody else is answering: ask for the pin that it prints",
         list(expected)
     )]
@@ -79,7 +79,7 @@ pub enum TrustRefusal {
     /// The certificate authority did not issue it, or not for this host.
     #[error(
         "the certificate of {receiver} is not vouched for by {} ({reason}). Give the authority \
-         that issued it with --ca, or trust this one certificate with --pin {presented}",
+         that issued it with `authority`, or trust this one certificate with `pin` {presented}",
         .authority.display()
     )]
     NotVouchedFor {
@@ -95,7 +95,7 @@ pub enum TrustRefusal {
     /// The sender is not on the list.
     #[error(
         "the sender with {presented} is not allowed. To let it in, start the receiver with \
-         --allow {presented}"
+         `allow` {presented}"
     )]
     SenderNotAllowed {
         /// What it presented.
@@ -137,7 +137,7 @@ pub enum HandshakeRefusal {
     /// At a sender: the receiver refused it.
     #[error(
         "the receiver does not allow this sender. To let it in, start the receiver with \
-         --allow {own}"
+         `allow` {own}"
     )]
     SenderNotAllowed {
         /// This sender's pin.
@@ -145,7 +145,7 @@ pub enum HandshakeRefusal {
     },
     /// At a receiver: the sender refused it.
     #[error(
-        "the sender does not trust this receiver. If it should, start the sender with --pin {own}"
+        "the sender does not trust this receiver. If it should, start the sender with `pin` {own}"
     )]
     ReceiverNotTrusted {
         /// This receiver's pin.
@@ -176,7 +176,7 @@ pub enum HandshakeRefusal {
     /// The peer sent something that is not TLS 1.3.
     #[error(
         "the peer does not speak TLS 1.3 ({0}): check the port, and that both ends use the same \
-         --transport"
+         `transport`"
     )]
     NotTls(String),
     /// Any other alert.
@@ -323,8 +323,8 @@ impl Explainer {
     /// What this side can tell of the dates that the peer finds wrong.
     fn own_dates(&self, now: UnixTime) -> String {
         let trusted = match self.role {
-            Role::Sender => format!("--allow {}", self.own),
-            Role::Receiver => format!("--pin {}", self.own),
+            Role::Sender => format!("`allow` {}", self.own),
+            Role::Receiver => format!("`pin` {}", self.own),
         };
         let by_pin =
             format!("A peer that trusts it by its pin ({trusted}) does not ask for its dates");

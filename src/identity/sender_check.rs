@@ -32,7 +32,7 @@ impl SenderCheck {
         if self.policy.knows(presented) {
             self.remarks.readable(leaf, presented, now)?;
         } else {
-            Refused::check_dates(leaf, presented, now, "--allow")?;
+            Refused::check_dates(leaf, presented, now, "`allow`")?;
         }
         Ok(permit)
     }

@@ -68,8 +68,8 @@ pub struct SenderList(BTreeMap<Pin, Option<SenderName>>);
 pub enum AllowConflict {
     /// Pins beside `any` would look like a protection that there is not.
     #[error(
-        "--allow any lets every sender in, whatever pins are named beside it; say either --allow any or \
-         --allow PIN for each sender"
+        "`allow_any` lets every sender in, whatever pins are named beside it; say either `allow_any` or \
+         `allow` PIN for each sender"
     )]
     AnyBesidePins,
     /// One certificate, two names.
@@ -204,7 +204,7 @@ impl SenderPolicy {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "listening on {0} would let every machine that reaches it write files here. Say who may send, \
-     with --allow PIN (the sender prints its pin) or --allow any, or listen on 127.0.0.1 or [::1]"
+     with `allow` PIN (the sender prints its pin) or `allow_any`, or listen on 127.0.0.1 or [::1]"
 )]
 pub struct OpenListener(pub SocketAddr);
 
@@ -288,7 +288,7 @@ mod tests {
             let address = address.parse().unwrap();
             let error = check_listen(address, &SenderPolicy::Local).unwrap_err().to_string();
             assert!(error.contains(&address.to_string()), "{error}");
-            assert!(error.contains("--allow PIN") && error.contains("--allow any"), "{error}");
+            assert!(error.contains("`allow` PIN") && error.contains("`allow_any`"), "{error}");
             assert_eq!(check_listen(address, &SenderPolicy::Any), Ok(()));
             assert_eq!(check_listen(address, &only), Ok(()));
         }

@@ -122,7 +122,7 @@ impl ReceiverTrust {
                 // The authority is the right one then, and another would not help.
                 Some(reason) => {
                     let reason = OutOfDate { reason, now };
-                    TrustRefusal::NotInForce { presented: pin, reason, instead: "--pin" }
+                    TrustRefusal::NotInForce { presented: pin, reason, instead: "`pin`" }
                 }
                 None => TrustRefusal::NotVouchedFor {
                     receiver: self.receiver.clone(),

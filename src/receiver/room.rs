@@ -64,7 +64,7 @@ pub(super) async fn watch(
             if state.is_low != last.is_some_and(|last| last.is_low) {
                 match state.is_low {
                     true => tracing::warn!(
-                        "{}; remove some, or let old frames be removed (--keep)",
+                        "{}; remove some, or let old frames be removed (`keep`)",
                         state.words()
                     ),
                     false => tracing::warn!("{}", state.words()),

@@ -19,7 +19,7 @@ const LEAST_WAIT: Duration = Duration::from_millis(700);
 const EXCUSED: u32 = 3;
 
 /// The option that gives a run its patience.
-const RETRY_FOR: &str = "--retry-for";
+const RETRY_FOR: &str = "`retry_for`";
 
 /// Pauses between attempts, and when to give up.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Attempts {
 
     /// How long the receiver may let nothing come in the next session: until a frame is settled, and after.
     pub(super) fn limits(&self) -> [Limit; 2] {
-        let stall = Limit { time: self.stall, option: "--stall" };
+        let stall = Limit { time: self.stall, option: "`stall`" };
         let within = |left: Duration| match left.max(LEAST_WAIT) {
             left if !self.patience.is_zero() && left < self.stall => {
                 Limit { time: left, option: RETRY_FOR }
@@ -152,10 +152,10 @@ mod tests {
     fn what_waits_in_a_session_has_what_is_left_of_the_patience() {
         let mut attempts = Attempts::new(PATIENCE, STALL);
         let within = |time, option| Limit { time, option };
-        assert_eq!(attempts.limits(), [within(STALL, "--stall"); 2]);
+        assert_eq!(attempts.limits(), [within(STALL, "`stall`"); 2]);
         attempts.spend(ms(25_000));
         assert_eq!(attempts.dialling(), Some(ms(5_000)));
-        let limits = [within(ms(5_000), RETRY_FOR), within(STALL, "--stall")];
+        let limits = [within(ms(5_000), RETRY_FOR), within(STALL, "`stall`")];
         assert_eq!(attempts.limits(), limits);
         attempts.spend(ms(60_000));
         assert_eq!(attempts.dialling(), Some(LEAST_WAIT));

@@ -272,7 +272,7 @@ async fn open(
     tokio::time::timeout(limit, dialling).await.unwrap_or_else(|_| {
         Err(last.unwrap_or_else(|| TransportError::Silent {
             why: format!(
-                "no connection came about within {} (--retry-for): is `framelane receive` running \
+                "no connection came about within {} (`retry_for`): is `framelane receive` running \
                  there, and does a firewall let it be reached?",
                 Span(limit)
             ),

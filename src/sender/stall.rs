@@ -161,7 +161,7 @@ impl Stall {
 mod tests {
     use super::*;
 
-    const LIMIT: Limit = Limit { time: Duration::from_secs(5), option: "--stall" };
+    const LIMIT: Limit = Limit { time: Duration::from_secs(5), option: "`stall`" };
 
     fn at(start: Instant, ms: u64) -> Instant {
         start + Duration::from_millis(ms)
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(stall.why(at(start, 4_999)), None);
         assert_eq!(stall.wakes_at(), Some(at(start, 1_000)), "to see whether the link moves");
         let why = stall.why(at(start, 5_000)).unwrap();
-        assert_eq!(why, "no answer to the hello came from the receiver within 5 s (--stall)");
+        assert_eq!(why, "no answer to the hello came from the receiver within 5 s (`stall`)");
         stall.got_on(at(start, 4_000));
         stall.see(at(start, 4_000), Some(Owed::Receipts(2)), None);
         assert_eq!(stall.why(at(start, 8_999)), None);
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    const USUAL: Limit = Limit { time: Duration::from_secs(30), option: "--stall" };
+    const USUAL: Limit = Limit { time: Duration::from_secs(30), option: "`stall`" };
 
     /// For how many seconds `owed` is waited for by a session that began with that limit, and the words for it.
     fn waited(owed: Owed, limit: Limit) -> (u64, String) {
@@ -239,9 +239,9 @@ mod tests {
         );
         let (seconds, why) = waited(Owed::Totals, USUAL);
         assert_eq!(seconds, 30);
-        assert!(why.ends_with("within 30 s (--stall)"), "{why}");
+        assert!(why.ends_with("within 30 s (`stall`)"), "{why}");
         let short = Limit { time: Duration::from_secs(2), ..USUAL };
         let (seconds, why) = waited(Owed::Welcome, short);
-        assert!(seconds == 2 && why.ends_with("within 2 s (--stall)"), "{seconds}: {why}");
+        assert!(seconds == 2 && why.ends_with("within 2 s (`stall`)"), "{seconds}: {why}");
     }
 }

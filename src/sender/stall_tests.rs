@@ -111,7 +111,7 @@ async fn a_receiver_that_lets_nothing_come_is_left_when_patience_ends() {
         let (report, took) = run_against(gives, options(short, Duration::from_secs(60))).await;
         assert!(took >= short && took < 3 * short, "{gives:?}: {took:?}");
         let error = report.error.unwrap();
-        assert!(error.contains(what) && error.contains("(--retry-for)"), "{gives:?}: {error}");
+        assert!(error.contains(what) && error.contains("(`retry_for`)"), "{gives:?}: {error}");
     }
 }
 
@@ -136,7 +136,7 @@ async fn without_patience_a_stall_is_waited_for_once() {
     assert_eq!(report.sessions, 1);
     assert!(took >= Duration::from_millis(600) && took < Duration::from_millis(2_600), "{took:?}");
     let error = report.error.unwrap();
-    assert!(error.ends_with("came from the receiver within 600 ms (--stall)"), "{error}");
+    assert!(error.ends_with("came from the receiver within 600 ms (`stall`)"), "{error}");
 }
 
 /// Dials for ever.
@@ -157,7 +157,7 @@ async fn dialling_has_what_is_left_of_the_patience() {
     let took = began.elapsed();
     assert!(took >= RETRY_FOR && took < RETRY_FOR + Duration::from_secs(2), "{took:?}");
     let error = report.error.unwrap();
-    assert!(error.contains("no connection came about within 5 s (--retry-for)"), "{error}");
+    assert!(error.contains("no connection came about within 5 s (`retry_for`)"), "{error}");
 }
 
 /// A receiver whose disk is full says so, again and again, and then has room.

@@ -352,7 +352,7 @@ pub enum SourceError {
     },
     /// The frame is longer than the receiver takes.
     #[error(
-        "{} has {bytes} bytes; the receiver takes at most {limit} (its --max-frame)",
+        "{} has {bytes} bytes; the receiver takes at most {limit} (its `max_frame`)",
         shown(path)
     )]
     TooLarge {

@@ -12,7 +12,7 @@ use crate::frame::printable;
 pub enum SpoolError {
     /// Another process has it.
     #[error(
-        "the spool {} is in use by another sender{who}; name another --spool, or wait until that one has ended",
+        "the spool {} is in use by another sender{who}; name another `spool`, or wait until that one has ended",
         shown(path)
     )]
     InUse {
@@ -24,7 +24,7 @@ pub enum SpoolError {
     /// A version of framelane made it that this one does not know.
     #[error(
         "the spool {} is of version {found}, and this framelane writes version {known}; send what it holds with the \
-         framelane that made it, or name another --spool",
+         framelane that made it, or name another `spool`",
         shown(path)
     )]
     Version {

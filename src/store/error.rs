@@ -48,7 +48,7 @@ pub enum StoreError {
     },
     /// The source belongs to another sender.
     #[error(
-        "source {source_name} belongs to {owner}: send under another name (NAME=PATH), or give the receiver --out 'DIR/{{sender}}' or --shared"
+        "source {source_name} belongs to {owner}: send under another name (NAME=PATH), or give the receiver `out` 'DIR/{{sender}}' or `shared`"
     )]
     NotOwner {
         /// The source.
@@ -87,7 +87,7 @@ pub enum StoreError {
 pub enum FrameError {
     /// The name is taken by other content.
     #[error(
-        "{frame} {taken}; it was kept. Send the frame under another name, or with --overwrite \
+        "{frame} {taken}; it was kept. Send the frame under another name, or with `overwrite` \
          (not over stop-and-wait, which cannot ask for it)"
     )]
     Conflict {

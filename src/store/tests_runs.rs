@@ -49,7 +49,7 @@ fn a_source_is_the_senders_that_opened_it() {
     let mut store = open(out.path(), &a).unwrap();
     assert_eq!(store.store_batch(&[from(&a, frame(0, "0.jpg", b"zero"))]), [Outcome::Stored]);
     let refused = store.admit(&b).unwrap_err().to_string();
-    for said in ["cam1", "--out 'DIR/{sender}'", "--shared", "NAME=PATH"] {
+    for said in ["cam1", "`out` 'DIR/{sender}'", "`shared`", "NAME=PATH"] {
         assert!(refused.contains(said), "{refused}");
     }
     let mut evil = from(&b, frame(0, "0.jpg", b"evil"));

@@ -125,7 +125,7 @@ pub enum TransportError {
     /// The data of every link is used up that may be used.
     #[error(
         "the data of {links} is used up, and no other link is left: frames wait until midnight UTC at least; give it more \
-         (max=), or another link (--via)"
+         (max=), or another link (`via`)"
     )]
     DataSpent {
         /// The links, each with its cap.
@@ -150,10 +150,10 @@ impl TransportError {
     /// The address cannot be listened on, with what can be done about it.
     pub(super) fn listen(address: SocketAddr, transport: Transport, error: &io::Error) -> Self {
         let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => "choose another --listen port, or end what uses this one",
-            io::ErrorKind::PermissionDenied => "choose a --listen port over 1023",
-            io::ErrorKind::AddrNotAvailable => "choose a --listen address that this machine has",
-            _ => "choose another --listen address or port",
+            io::ErrorKind::AddrInUse => "choose another `listen` port, or end what uses this one",
+            io::ErrorKind::PermissionDenied => "choose a `listen` port over 1023",
+            io::ErrorKind::AddrNotAvailable => "choose a `listen` address that this machine has",
+            _ => "choose another `listen` address or port",
         };
         Self::Listen { address, transport, why: error.to_string(), advice }
     }
@@ -170,13 +170,13 @@ impl TransportError {
             }
             io::ErrorKind::ConnectionRefused => format!(
                 "nothing listens there: is `framelane receive` running, on this port and with \
-                 --transport {transport}?"
+                 `transport` {transport}?"
             ),
             io::ErrorKind::AddrNotAvailable => {
                 "this machine has no address to send from: is the network up?".to_owned()
             }
             io::ErrorKind::InvalidInput => "is the address one that can be sent to?".to_owned(),
-            _ => format!("is `framelane receive` running there, and with --transport {transport}?"),
+            _ => format!("is `framelane receive` running there, and with `transport` {transport}?"),
         };
         Self::Connect { address, transport, why: error.to_string(), advice }
     }

@@ -125,7 +125,7 @@ pub fn dial_by_links(
     }
     if mode == PathsMode::Standby {
         return Err(TransportError::Unsupported(
-            "a data cap and a transport of a link go with --paths auto, spread or duplicate: with standby, leave them out"
+            "a data cap and a transport of a link go with `paths` auto, spread or duplicate: with standby, leave them out"
                 .to_owned(),
         ));
     }

@@ -56,7 +56,7 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VerifyError {
     /// No manifest there.
-    #[error("there is no {FILE_NAME} in {} or in a folder directly below it; name the folder that `receive` stored to (--out)", path.display())]
+    #[error("there is no {FILE_NAME} in {} or in a folder directly below it; name the folder that `receive` stored to (`out`)", path.display())]
     NothingToVerify {
         /// The folder.
         path: PathBuf,
@@ -190,7 +190,7 @@ fn advice(found: bool) -> &'static str {
     if found {
         "; links in a store are not followed: name the folder that it points to"
     } else {
-        ", where there is nothing. Is the disk mounted? Or name the folder that `receive` stored to (--out)"
+        ", where there is nothing. Is the disk mounted? Or name the folder that `receive` stored to (`out`)"
     }
 }
 

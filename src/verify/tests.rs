@@ -164,7 +164,7 @@ fn a_folder_without_manifests_is_an_error_that_says_what_to_name() {
     let out = TempDir::new().unwrap();
     fs::write(out.path().join("0.jpg"), "x").unwrap();
     let error = verify(out.path(), VerifyOptions::default(), &mut |_| {}).unwrap_err();
-    assert!(error.to_string().contains("--out"), "{error}");
+    assert!(error.to_string().contains("`out`"), "{error}");
     let nowhere = out.path().join("nowhere");
     let error = verify(&nowhere, VerifyOptions::default(), &mut |_| {}).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");

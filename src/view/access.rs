@@ -192,8 +192,8 @@ impl Denied {
         match self {
             Self::Method => "nothing can be written here: GET and HEAD only\n",
             Self::Host => {
-                "this view answers to the machine's addresses and to localhost; allow another name with \
-                 --view-host NAME, and open its pages from it alone\n"
+                "this view answers to the machine's addresses and to localhost; whoever runs the receiver \
+                 can allow another name, and open its pages from it alone\n"
             }
             Self::Token => {
                 "this view asks for its token: open /?token=TOKEN once in a browser, or send the header \

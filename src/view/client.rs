@@ -31,7 +31,7 @@ const LONGEST: usize = 16 << 20;
 pub enum ClientError {
     /// Nobody answers there.
     #[error(
-        "cannot reach a view at {place}: {why}. Was the receiver started with --view, and is this the address \
+        "cannot reach a view at {place}: {why}. Was the receiver started with `view`, and is this the address \
          that it printed behind `view at`?"
     )]
     Unreachable {

@@ -15,6 +15,7 @@ use super::trust::{self, TrustArgs};
 use super::{
     COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, run_to_end, stop_on_signal,
 };
+use crate::cli::words::in_options;
 use crate::congestion::Congestion;
 use crate::frame::Span;
 use crate::identity::{ClientTls, EarlyData, Pin, ReceiverAddress, client_config};
@@ -106,7 +107,7 @@ async fn look(patient: &Patient, pin: Pin, time: Duration, talk: Talk) -> Findin
     let addresses = match transport::resolve(&patient.receiver).await {
         Ok(addresses) => addresses,
         Err(error) => {
-            found.unreachable(&error.to_string());
+            found.unreachable(&in_options(&error.to_string()));
             return found;
         }
     };
@@ -167,7 +168,7 @@ async fn look(patient: &Patient, pin: Pin, time: Duration, talk: Talk) -> Findin
         }
         Err(Unmeasured::Full(why)) => found.full(&why),
         Err(Unmeasured::Older(why)) => found.older(&why),
-        Err(Unmeasured::Lost(error)) => found.unreachable(&error.to_string()),
+        Err(Unmeasured::Lost(error)) => found.unreachable(&in_options(&error.to_string())),
     }
     dial.linger().await;
     found.conclude();

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::Patient;
 use super::answer::{Answer, State};
 use super::load::{self, Unmeasured};
+use crate::cli::words::in_options;
 use crate::congestion::Congestion;
 use crate::repair::RepairMode;
 use crate::transport::stop_and_wait::SenderSettings;
@@ -119,5 +120,5 @@ fn failed(error: &TransportError) -> Answer {
         TransportError::NoneOf(errors) if errors.len() == 1 => return failed(&errors[0]),
         _ => State::Other,
     };
-    Answer::of(state, error.to_string())
+    Answer::of(state, in_options(&error.to_string()).into_owned())
 }

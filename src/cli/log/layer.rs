@@ -9,6 +9,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::super::words::in_options;
 use super::{Line, say};
 
 /// The longest that is made of an event before it is cut, in bytes. Room for all that is shown, and for
@@ -64,7 +65,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         let place = std::ptr::from_ref(metadata) as usize;
         // A warning that comes again is no news. How things stand is, as long as it is no flood.
         let often = if *metadata.level() <= Level::WARN { 1 } else { USUAL };
-        say(Line { level: Some(*metadata.level()), text: text.0, place, often, folds });
+        let text = in_options(&text.0).into_owned();
+        say(Line { level: Some(*metadata.level()), text, place, often, folds });
     }
 }
 

@@ -13,8 +13,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::Talk;
-use super::output;
+use super::words::in_options;
+use super::{Talk, output};
 use crate::frame::UnixNanos;
 use fold::{Again, Fold, Place};
 
@@ -65,8 +65,9 @@ pub(super) fn start(talk: Talk, comparing: bool) {
 /// like it in its first line, but for numbers, is said `often` times in a while and then counted.
 pub(super) fn repeatable(lines: &[String], often: u32) {
     let Some((first, rest)) = lines.split_first() else { return };
-    if say(Line { level: None, text: first.clone(), place: NOTES, often, folds: true }) {
-        rest.iter().for_each(|text| write(None, &line::shortened(text)));
+    let text = in_options(first).into_owned();
+    if say(Line { level: None, text, place: NOTES, often, folds: true }) {
+        rest.iter().for_each(|text| write(None, &line::shortened(&in_options(text))));
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use held::Held;
 
+use super::super::words::in_options;
 use super::super::{Talk, log, output};
 use crate::frame::ByteSize;
 use crate::receiver::{LostFrameReport, ReceiveReport, SessionReport, SourceTotals};
@@ -39,7 +40,8 @@ const SOURCES: usize = 4_096;
 
 impl Summary {
     /// Adds an ended session.
-    pub(super) fn add(&mut self, session: SessionReport) {
+    pub(super) fn add(&mut self, mut session: SessionReport) {
+        session.end = in_options(&session.end).into_owned();
         for source in &session.sources {
             let key = (session.pin.clone(), source.name.clone());
             if self.sources.len() >= SOURCES && !self.sources.contains_key(&key) {

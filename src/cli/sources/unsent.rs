@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cli::output;
+use crate::cli::words::in_options;
 use crate::frame::SourceName;
 use crate::source::Passed;
 
@@ -47,6 +48,7 @@ impl Unsent {
             self.not_sent_more += 1;
             return;
         }
+        let reason = in_options(&reason).into_owned();
         let path = path.map(|path| output::printable(&path.to_string_lossy()));
         self.not_sent.push(NotSent { source: source.to_string(), path, reason });
     }

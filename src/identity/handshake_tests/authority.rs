@@ -14,7 +14,7 @@ async fn a_certificate_authority_vouches_for_names() {
     case.receiver = authority.issue("elsewhere", folder.path());
     let message = case.run().await.sender_refusal().to_string();
     assert!(message.contains("it was not issued for \"localhost\""), "{message}");
-    assert!(message.contains("ca.pem") && message.contains("--pin sha256:"), "{message}");
+    assert!(message.contains("ca.pem") && message.contains("`pin` sha256:"), "{message}");
 
     case.receiver = identity();
     let message = case.run().await.sender_refusal().to_string();
@@ -58,13 +58,13 @@ async fn for_an_authority_dates_count_and_the_clock_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let authority = TestAuthority::new(folder.path());
         let receiver = authority.issue_for(HOST, folder.path(), begin, end);
-        let pin = format!("--pin {}", receiver.pin());
+        let pin = format!("`pin` {}", receiver.pin());
         let case = Case { receiver, trust: authority.trust(), ..Case::new() };
         let message = case.run().await.sender_refusal().to_string();
         for words in [expected, "this machine's clock says 20", &pin] {
             assert!(message.contains(words), "{words}: {message}");
         }
-        assert!(!message.contains("--ca") && !message.contains("--force"), "{message}");
+        assert!(!message.contains("`authority`") && !message.contains("--force"), "{message}");
     }
 }
 

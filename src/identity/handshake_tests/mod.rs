@@ -253,14 +253,14 @@ async fn a_wrong_pin_stops_the_sender() {
     let outcome = case.run().await;
     let message = outcome.sender_refusal().to_string();
     let expected =
-        format!("localhost:4433 presented {}, but --pin says {other}", case.receiver.pin());
+        format!("localhost:4433 presented {}, but `pin` says {other}", case.receiver.pin());
     assert!(message.contains(&expected), "{message}");
     assert_eq!(
         outcome.receiver_refusal(),
         HandshakeRefusal::ReceiverNotTrusted { own: case.receiver.pin() }
     );
     let message = outcome.receiver_refusal().to_string();
-    assert!(message.contains(&format!("--pin {}", case.receiver.pin())), "{message}");
+    assert!(message.contains(&format!("`pin` {}", case.receiver.pin())), "{message}");
 }
 
 #[tokio::test]
@@ -269,7 +269,7 @@ async fn an_unknown_receiver_is_refused_with_the_pin_to_add() {
     let message = case.run().await.sender_refusal().to_string();
     let pin = case.receiver.pin();
     assert!(message.contains("localhost:4433 is not known here"), "{message}");
-    assert!(message.contains(&format!("\n  --pin {pin}\n")), "{message}");
+    assert!(message.contains(&format!("\n  `pin` {pin}\n")), "{message}");
     assert!(message.contains(&format!("known_receivers:\n  localhost:4433 {pin}")), "{message}");
 }
 
@@ -288,7 +288,7 @@ async fn a_known_receiver_with_another_certificate_is_refused_loudly() {
     assert!(message.contains("THE CERTIFICATE OF localhost:4433 HAS CHANGED"), "{message}");
     let expected = format!("known_receivers says {known}");
     assert!(message.contains(&expected), "{message}");
-    assert!(!message.contains("--pin"), "the way around is not offered: {message}");
+    assert!(!message.contains("`pin`"), "the way around is not offered: {message}");
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn where_anybody_is_let_in_dates_count_and_no_advice_costs_the_identity() 
         let case = Case { policy: SenderPolicy::Any, sender: made.clone(), ..Case::new() };
         let outcome = case.run().await;
         let message = outcome.receiver_refusal().to_string();
-        let allow = format!("--allow {}", made.pin());
+        let allow = format!("`allow` {}", made.pin());
         for words in [at_receiver, "this machine's clock says 20", " UTC", &allow] {
             assert!(message.contains(words), "{words}: {message}");
         }
@@ -349,7 +349,7 @@ fn a_peer_whose_clock_is_wrong_is_named_as_the_likely_cause() {
         "valid from 1970-01-01 00:00:00 UTC until 20",
         "and this machine's clock says 20",
         "most likely the peer's clock is wrong",
-        &format!("--pin {}", own.pin()),
+        &format!("`pin` {}", own.pin()),
     ] {
         assert!(message.contains(words), "{words}: {message}");
     }
@@ -364,13 +364,13 @@ async fn a_sender_that_is_not_allowed_learns_it_and_what_to_ask_for() {
     let own = case.sender.pin();
     assert_eq!(outcome.sender_refusal(), HandshakeRefusal::SenderNotAllowed { own });
     let message = outcome.sender_refusal().to_string();
-    assert!(message.contains(&format!("--allow {own}")), "{message}");
+    assert!(message.contains(&format!("`allow` {own}")), "{message}");
     assert_eq!(
         outcome.receiver_refusal(),
         HandshakeRefusal::Here(TrustRefusal::SenderNotAllowed { presented: own })
     );
     let message = outcome.receiver_refusal().to_string();
-    assert!(message.contains(&format!("--allow {own}")), "{message}");
+    assert!(message.contains(&format!("`allow` {own}")), "{message}");
 }
 
 #[tokio::test]

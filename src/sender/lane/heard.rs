@@ -13,9 +13,9 @@ use crate::wire::{Answer, Noted, Receipts, Refusal, RefusalCode, Totals, Verdict
 /// What is said of a frame whose name the receiver has with other content, `overwrite` having been asked for or not.
 fn differs(overwrite: bool) -> &'static str {
     if overwrite {
-        "the receiver has a frame of this name with other content, and replaces none (its --allow-overwrite)"
+        "the receiver has a frame of this name with other content, and replaces none (its `allow_overwrite`)"
     } else {
-        "the receiver has a frame of this name with other content; send to another folder, or replace it with --overwrite"
+        "the receiver has a frame of this name with other content; send to another folder, or replace it with `overwrite`"
     }
 }
 

@@ -127,7 +127,7 @@ pub enum Why {
     #[error("it is an animation; images are wanted, as of ffmpeg -c:v png")]
     Animation,
     /// The length in front of it is none: nothing behind it can be cut.
-    #[error("there is no length here, as --framing length wants in front of each image")]
+    #[error("there is no length here, as `framing` length wants in front of each image")]
     NoLength,
 }
 

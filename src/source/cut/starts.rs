@@ -192,7 +192,7 @@ pub(super) fn looks_like(data: &[u8]) -> Option<&'static str> {
     } else if has(0, b"RIFF") && has(8, b"AVI ") {
         "an AVI file; use ffmpeg -f image2pipe"
     } else if has(0, b"RIFF") && has(8, b"WEBP") {
-        "WebP, which is not cut here; send each with --framing length"
+        "WebP, which is not cut here; send each with `framing` length"
     } else if has(4, b"ftyp") {
         "an MP4 file or the like; use ffmpeg -f image2pipe"
     } else if has(0, b"\x1a\x45\xdf\xa3") {

@@ -48,7 +48,7 @@ impl Unsent {
 impl fmt::Display for Unsent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Folder => f.write_str("it is a folder; --recursive sends what is in it"),
+            Self::Folder => f.write_str("it is a folder; `recursive` sends what is in it"),
             Self::TooDeep => {
                 write!(
                     f,

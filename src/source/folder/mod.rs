@@ -106,7 +106,7 @@ impl Folder {
                     return Ok(());
                 }
                 fault(format!(
-                    "{example} and others have none in their EXIF; --captured mtime, then"
+                    "{example} and others have none in their EXIF: take the time of the files, then (`captured` mtime)"
                 ))
             }
             _ => Ok(()),
@@ -234,7 +234,7 @@ pub(super) fn in_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
 fn but(passed: &Passed) -> String {
     let folders = passed.unsent.iter().filter(|(_, why)| *why == Unsent::Folder).count() as u64;
     let parts = [
-        (folders, "folders, which --recursive takes"),
+        (folders, "folders, which `recursive` takes"),
         (passed.hidden.0, "hidden names"),
         (passed.temporary.0, "names of unfinished files"),
         (passed.unwanted, "that your patterns leave out"),
@@ -500,7 +500,7 @@ mod tests {
         assert!(empty.contains("no files"), "{empty}");
         fs::create_dir(dir.path().join("sub")).unwrap();
         let folders = open(dir.path(), false).unwrap_err().to_string();
-        assert!(folders.contains("--recursive"), "{folders}");
+        assert!(folders.contains("`recursive`"), "{folders}");
         let missing = Folder::open(name, &dir.path().join("gone")).unwrap_err().to_string();
         assert!(missing.contains("gone"), "{missing}");
     }

@@ -270,7 +270,7 @@ impl Watcher {
             if !std::mem::replace(&mut self.told_of_folders, true) {
                 let shown = printable(&self.absolute(&folder).to_string_lossy()).into_owned();
                 tracing::warn!(
-                    "source {}: not watched: {shown}; --recursive takes folders",
+                    "source {}: not watched: {shown}; `recursive` takes folders",
                     self.source
                 );
             }

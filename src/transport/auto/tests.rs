@@ -141,7 +141,7 @@ async fn what_the_system_says_is_not_waited_for() {
     assert!(error.may_pass() && began.elapsed() < Duration::from_millis(5), "{error}");
     let text = error.to_string();
     assert!(text.contains("neither over QUIC nor over TCP"), "{text}");
-    assert!(text.contains("nothing listens there") && !text.contains("--transport"), "{text}");
+    assert!(text.contains("nothing listens there") && !text.contains("`transport`"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]

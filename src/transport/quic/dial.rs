@@ -176,7 +176,7 @@ impl QuicDial {
             transport: Transport::Quic,
             seconds: settings::CONNECT_TIMEOUT.as_secs(),
             advice: "is `framelane receive` running there? If it is, UDP may be blocked on the \
-                     way: try --transport tcp at both ends",
+                     way: try `transport` tcp at both ends",
         }
     }
 

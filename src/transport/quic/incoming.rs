@@ -159,7 +159,7 @@ impl<'a> Incoming<'a> {
         let mut reason = match (malformed, error) {
             (Some(error), _) => error.to_string(),
             (None, RepairError::BodyTooLong { announced, limit }) => {
-                format!("{announced} bytes; the receiver takes at most {limit} (--max-frame)")
+                format!("{announced} bytes; the receiver takes at most {limit} (`max_frame`)")
             }
             (None, error) => error.to_string(),
         };

@@ -249,7 +249,7 @@ impl Talk {
         loop {
             if self.reply.starts_with(TLS_ALERT) {
                 return Err(Failure::Protocol(
-                    "it speaks TLS, not stop-and-wait: name the --transport that its `receive` serves"
+                    "it speaks TLS, not stop-and-wait: name the `transport` that its `receive` serves"
                         .to_owned(),
                 ));
             }

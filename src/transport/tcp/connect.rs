@@ -20,7 +20,7 @@ use crate::transport::{Transport, TransportError};
 
 /// The likely reason for a port that takes connections and does not speak TLS.
 const OTHER_TRANSPORT: &str =
-    "does its `receive` serve --transport tcp on this port, or stop-and-wait?";
+    "does its `receive` serve `transport` tcp on this port, or stop-and-wait?";
 
 /// What every connection to one receiver is made with.
 #[derive(Clone)]
@@ -94,7 +94,7 @@ impl Connector {
             Ok(Err(error)) => return Err(self.no_handshake(&error)),
             Err(_) => return Err(self.no_answer(
                 "something accepts connections there and says nothing: is it `framelane receive`, and \
-                 with --transport tcp? (stop-and-wait has a port of its own)",
+                 with `transport` tcp? (stop-and-wait has a port of its own)",
             )),
         };
         if socket::alpn(&stream) != Some(alpn) {

@@ -45,7 +45,7 @@ fn refusal(
         return Some((RefusalCode::UnknownSource, reason));
     }
     if bytes > limit || usize::try_from(bytes).is_err() {
-        let reason = format!("{bytes} bytes are over the receiver's --max-frame of {limit} bytes");
+        let reason = format!("{bytes} bytes are over the receiver's `max_frame` of {limit} bytes");
         return Some((RefusalCode::TooLarge, reason));
     }
     None

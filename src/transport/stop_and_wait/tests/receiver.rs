@@ -412,5 +412,5 @@ async fn our_sender_and_our_receiver() {
 async fn an_address_in_use_is_named() {
     let taken = listener();
     let error = listen(taken.address, intake(), ReceiverSettings::default()).unwrap_err();
-    assert!(error.to_string().contains("choose another --listen port"), "{error}");
+    assert!(error.to_string().contains("choose another `listen` port"), "{error}");
 }

@@ -154,7 +154,7 @@ async fn nobody_there_is_no_connection() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = dial_to(&world, free, Duration::from_secs(5)).dial().await.unwrap_err();
     assert!(matches!(error, TransportError::Connect { .. }), "{error:?}");
-    assert!(error.to_string().contains("--transport tcp"), "{error}");
+    assert!(error.to_string().contains("`transport` tcp"), "{error}");
 }
 
 #[tokio::test]
