@@ -44,7 +44,7 @@ fn nothing_is_overwritten_without_force() {
     let first = Identity::create(folder.path(), &new(), false).unwrap();
     let error = Identity::create(folder.path(), &new(), false).unwrap_err().to_string();
     assert!(error.contains("key.pem exists already and is not overwritten"), "{error}");
-    assert!(error.contains("make a new identity there"), "{error}");
+    assert!(error.contains("or replace it"), "{error}");
     assert_eq!(Identity::load(folder.path(), SystemTime::now()).unwrap().pin(), first.pin());
 
     let second = Identity::create(folder.path(), &new(), true).unwrap();
@@ -100,7 +100,7 @@ fn half_an_identity_is_refused_by_name() {
     let empty = tempfile::tempdir().unwrap();
     let error = load_error(empty.path());
     assert!(
-        error.contains("there is no identity in") && error.contains("framelane certs"),
+        error.contains("there is no identity in") && error.contains("make one there"),
         "{error}"
     );
     assert_eq!(
@@ -176,7 +176,11 @@ fn damaged_files_are_named_and_never_quoted() {
     // PEM around bytes that are no certificate.
     let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     fs::write(folder.path().join(CERTIFICATE_FILE), pem).unwrap();
-    assert!(load_error(folder.path()).contains("make one there"), "{}", load_error(folder.path()));
+    assert!(
+        load_error(folder.path()).contains("make a new identity there"),
+        "{}",
+        load_error(folder.path())
+    );
 }
 
 #[test]
