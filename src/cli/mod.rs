@@ -238,7 +238,7 @@ pub fn stop_on_signal_or(
     at_once: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<watch::Receiver<bool>> {
     let (tell, stop) = watch::channel(false);
-    let mut wish = signals::follow(true, at_once)?;
+    let mut wish = signals::follow(true, std::time::Duration::ZERO, at_once)?;
     tokio::spawn(async move {
         if wish.wait_for(|wish| *wish != signals::Wish::None).await.is_ok() {
             tell.send_replace(true);

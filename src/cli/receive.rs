@@ -238,7 +238,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
     process::runtime()?.block_on(async {
         // One that has something to read again goes on.
         let reads_again = allow_file.is_some() || loaded.file().is_some();
-        let wish = signals::follow(!reads_again, || {})?;
+        let wish = signals::follow(!reads_again, Duration::ZERO, || {})?;
         let (stop, stopping) = watch::channel(false);
         if reads_again {
             Followed::start(allow_file, shared, loaded, manager.clone())?;
@@ -265,7 +265,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
             output::result(&summary.text());
         }
         Ok(match (wish, summary.is_complete()) {
-            (Wish::Interrupt, _) => INTERRUPTED,
+            (Wish::Interrupt | Wish::AtOnce, _) => INTERRUPTED,
             (Wish::Terminate, _) | (Wish::None, true) => COMPLETE,
             (Wish::None, false) => INCOMPLETE,
         })

@@ -35,6 +35,10 @@ use crate::source::Source;
 use crate::spool::SpoolFigures;
 use crate::transport::{self, PathsMode, Transport, TransportChoice, ViaLink};
 
+/// How long a sender that is to end at once has to bring what is in its memory to its spool, and to say what became of
+/// its frames.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 const AFTER_HELP: &str = "\
 A source is one of
   visible=./visible           the files of a folder; with --watch, also those that will be written
@@ -217,7 +221,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     // From here on a signal ends what was started.
     let Ending(live) = &Ending::default();
     let ending = live.clone();
-    let mut wish = signals::follow(true, move || ending.end())?;
+    let mut wish = signals::follow(true, AT_ONCE, move || ending.end())?;
     let Some(Opened { sources, mut unsent }) = open(args, talk, live, &mut wish).await? else {
         tell(&interrupted(), &Unsent::default(), args.json)?;
         return Ok(INTERRUPTED);
@@ -322,7 +326,8 @@ async fn wished(wish: &mut watch::Receiver<Wish>) {
 /// The exit status after a run that was, or was not, told to end. `is_whole`: nothing of the sources was passed over.
 fn status(report: &SendReport, wish: Wish, is_whole: bool) -> u8 {
     let is_complete = report.is_complete() && is_whole;
-    match (report.interrupted || wish == Wish::Interrupt, is_complete) {
+    let is_interrupted = report.interrupted || matches!(wish, Wish::Interrupt | Wish::AtOnce);
+    match (is_interrupted, is_complete) {
         (true, _) => INTERRUPTED,
         (false, true) => COMPLETE,
         (false, false) => INCOMPLETE,
@@ -351,7 +356,8 @@ fn wind_down(
                 "framelane: stopping; what was captured is sent for up to {} (once more to stop at once)",
                 Span(drain)
             ));
-            tokio::time::sleep(drain).await;
+            let at_once = wish.wait_for(|wish| *wish == Wish::AtOnce);
+            let _ = tokio::time::timeout(drain, at_once).await;
         }
         tell.send_replace(true);
         // Whoever looks at it later still sees it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{INTERRUPTED, output};
 
@@ -19,6 +19,8 @@ pub(super) enum Wish {
     Interrupt,
     /// SIGTERM, or the end of the terminal where that is not to be outlived.
     Terminate,
+    /// One of them again: whatever can be left is left.
+    AtOnce,
 }
 
 /// Signals this soon after the first are the same wish. Who is told to stop by `timeout`, a container's or a service's
@@ -26,8 +28,8 @@ pub(super) enum Wish {
 const SAME_WISH: Duration = Duration::from_millis(200);
 
 /// Follows the signals. What comes of the first that ends the process is up to whoever looks at the
-/// value; another one that comes later than [`SAME_WISH`] ends the process at once, after `at_once`: nothing is dropped
-/// then.
+/// value; another one that comes later than [`SAME_WISH`] ends the process after `at_once` and `grace`, if it has not ended
+/// by itself then: nothing is dropped then.
 ///
 /// `hangup_ends`: SIGHUP is as SIGTERM, as for a process whose terminal is gone. Not so where it is to read
 /// something again, for which others listen, and not where it was ignored from the beginning, as `nohup`
@@ -40,6 +42,7 @@ const SAME_WISH: Duration = Duration::from_millis(200);
 /// Outside a runtime.
 pub(super) fn follow(
     hangup_ends: bool,
+    grace: Duration,
     at_once: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<watch::Receiver<Wish>> {
     let (tell, wish) = watch::channel(Wish::None);
@@ -59,7 +62,9 @@ pub(super) fn follow(
         let same_until = Instant::now() + SAME_WISH;
         while timeout_at(same_until, heard()).await.is_ok() {}
         heard().await;
+        tell.send_replace(Wish::AtOnce);
         at_once();
+        sleep(grace).await;
         output::flush_lines();
         exit(i32::from(INTERRUPTED));
     });

@@ -106,7 +106,7 @@ pub(super) fn run(args: &WatchArgs) -> Outcome {
     };
     let asking = Asking { token: token(args)?, tls };
     process::runtime()?.block_on(async {
-        let mut wish = signals::follow(true, || {})?;
+        let mut wish = signals::follow(true, Duration::ZERO, || {})?;
         let mut screen = Screen::new(args);
         let every = args.every.map_or_else(|| screen.every(), |Span(every)| every);
         let mut tick = tokio::time::interval(every);

@@ -21,6 +21,9 @@ use crate::source::{Content, Dropped, Fate, Recalled, Source, SourceError};
 /// is what is younger.
 const SPOOL_AFTER: Duration = Duration::from_secs(1);
 
+/// The same once all sources have ended, as where the sender was told to: it may be told again, and then has little time.
+const SPOOL_AFTER_END: Duration = Duration::from_millis(100);
+
 /// How long a disk that refused is left in peace.
 pub(super) const DISK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -439,11 +442,13 @@ impl Room {
         if !self.takes(bytes, now.0) {
             return None;
         }
+        let is_at_its_end = self.compartments.iter().all(|one| one.ended);
         let is_scarce = self.waiting > 0 || self.memory > self.options.memory.0 / 2;
         let one = &mut self.compartments[shelf];
         let kept = one.kept.get_mut(&place)?;
         let age = now.1.nanos_since(kept.came);
-        if !(is_scarce || self.closing || age >= SPOOL_AFTER.as_nanos() as i128) {
+        let soon = if is_at_its_end { SPOOL_AFTER_END } else { SPOOL_AFTER };
+        if !(is_scarce || self.closing || age >= soon.as_nanos() as i128) {
             return None;
         }
         let At::Memory(content) = kept.at.clone() else { return None };

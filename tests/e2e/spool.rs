@@ -146,6 +146,56 @@ fn what_cannot_be_sent_in_the_time_to_drain_stays_in_the_spool() {
     assert_eq!(stored(&place).len(), 5 + kept + 3);
 }
 
+/// Checks what a sender says at its end of frames that are in its spool then, and that the next one brings them all.
+#[track_caller]
+fn assert_all_is_kept(place: &Place, ended: &serde_json::Value, address: &str) {
+    let (source, kept) = (&ended["sources"][0], on_disk(place) as u64);
+    let of = |name: &str| source[name].as_u64().unwrap();
+    assert_eq!(
+        (of("pending"), of("missing"), &source["dropped"]),
+        (kept, 0, &serde_json::json!({})),
+        "{ended}"
+    );
+    assert_eq!(of("frames"), of("stored") + kept, "{ended}");
+    assert_eq!(ended["spool"]["disk_frames"], kept, "{ended}");
+    let receiver = Receiver::start(place, &["--listen", address]);
+    receiver.send(&[&camera("cat third")], &SPOOL).expect(0).prints(&format!("sent {}", 3 + kept));
+    assert_eq!(account(place)["dropped"], 0);
+    assert_eq!(lines(place).len() as u64, of("frames") + 3);
+}
+
+#[test]
+fn a_sender_that_gives_up_keeps_every_frame_that_was_captured() {
+    let place = Place::new();
+    place.file("one", &frames(7..8));
+    place.file("third", &frames(25..28));
+    let receiver = Receiver::start(&place, &[]);
+    let address = receiver.address().to_string();
+    // It goes on while the sender gives up.
+    let line = "while :; do cat one; sleep 0.002; done";
+    let args = ["--spool", "spool", "--retry-for", "1s", "--json"];
+    let sending = receiver.sending(&[&camera(line)], &args);
+    wait_until("five stored frames", || lines(&place).len() >= 5);
+    receiver.process().signal(Signal::KILL);
+    drop(receiver);
+    let ended = sending.finish().expect(1).json();
+    assert_all_is_kept(&place, &ended, &address);
+}
+
+#[test]
+fn a_sender_that_is_told_twice_to_end_keeps_what_it_has() {
+    /// Later than what counts as one wish.
+    const LATER: Duration = Duration::from_millis(300);
+    let place = Place::new();
+    let (sending, address) = sending_into_an_outage(&place, &["--json"]);
+    sending.signal(Signal::TERM);
+    sending.stderr_line(|line| line.contains("framelane: stopping").then_some(()));
+    std::thread::sleep(LATER);
+    sending.signal(Signal::TERM);
+    let ended = sending.finish().expect(130).json();
+    assert_all_is_kept(&place, &ended, &address);
+}
+
 #[test]
 fn a_full_spool_drops_the_oldest_and_declares_it() {
     let place = Place::new();

@@ -168,6 +168,10 @@ impl Source for Pipe {
         &self.name
     }
 
+    fn run_over(&self) {
+        self.close();
+    }
+
     fn extent(&self) -> Extent {
         self.frames.extent()
     }

@@ -186,6 +186,10 @@ impl Source for Watched {
         true
     }
 
+    fn run_over(&self) {
+        self.close();
+    }
+
     /// As a file that is written over while it is watched. One that has come since has a name that is new here.
     fn rename(&self, sequence: Sequence) -> bool {
         self.arrival(sequence).is_none()
