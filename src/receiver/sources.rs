@@ -92,7 +92,9 @@ type OnThreadStart = dyn Fn() -> Box<dyn Send> + Send + Sync;
 pub(super) enum Unopened {
     /// Sessions hold as many sources as can be open, which may pass.
     Busy(String),
-    /// Its store does not open.
+    /// It is another's, or its name is taken for another's: that does not pass.
+    Owned(String),
+    /// Its store does not open, as on a full disk.
     Store(String),
 }
 
@@ -178,12 +180,15 @@ impl Sources {
                 }
             },
         };
-        Err(match is_out_of_files(&error) {
-            true => Unopened::Busy(format!(
+        Err(match error {
+            StoreError::NotOwner { .. } | StoreError::Folded { .. } => {
+                Unopened::Owned(error.to_string())
+            }
+            _ if is_out_of_files(&error) => Unopened::Busy(format!(
                 "{error}; other sources are in use, and the receiver may have no more files open: \
                  raise its limit (ulimit -n)"
             )),
-            false => Unopened::Store(error.to_string()),
+            _ => Unopened::Store(error.to_string()),
         })
     }
 

@@ -195,7 +195,13 @@ impl TransportError {
                 use crate::wire::CloseCode;
                 matches!(
                     CloseCode::from_number(*code),
-                    Some(CloseCode::Shutdown | CloseCode::Busy | CloseCode::Stalled)
+                    // A full disk is made room on, and a mount comes back.
+                    Some(
+                        CloseCode::Shutdown
+                            | CloseCode::Busy
+                            | CloseCode::Stalled
+                            | CloseCode::Store
+                    )
                 )
             }
             Self::Listen { .. }

@@ -17,7 +17,7 @@ fn a_link_in_the_place_of_a_source_is_not_followed() {
     symlink(&outside, place.store().join("visible")).unwrap();
     let receiver = Receiver::start(&place, &[]);
     let before = place.snapshot();
-    let sent = receiver.send(&["visible"], &["--overwrite"]).expect(1);
+    let sent = receiver.send(&["visible"], &["--overwrite", "--retry-for", "0"]).expect(1);
     sent.says("store/visible is a symbolic link").says("follows no links").prints("missing 3");
     assert_eq!(place.snapshot(), before);
     receiver.assert_serves(&[]);
@@ -32,7 +32,7 @@ fn a_link_in_the_place_of_a_manifest_is_not_followed() {
     symlink(&outside, place.store().join("visible/manifest.jsonl")).unwrap();
     let receiver = Receiver::start(&place, &[]);
     let before = place.snapshot();
-    let sent = receiver.send(&["visible"], &["--overwrite"]).expect(1);
+    let sent = receiver.send(&["visible"], &["--overwrite", "--retry-for", "0"]).expect(1);
     sent.says("manifest.jsonl is not a regular file").prints("missing 3");
     assert_eq!(place.snapshot(), before);
     receiver.assert_serves(&[]);
@@ -110,6 +110,20 @@ fn a_sender_waits_for_room_and_goes_on_by_itself() {
     small.make_room();
     sending.finish().expect(0).prints("sent 12, stored 12");
     assert_same_frames(&place.path("visible"), &small.folder.join("visible"));
+}
+
+#[test]
+fn a_sender_that_begins_while_a_store_cannot_be_used_waits_until_it_can() {
+    let place = Place::new();
+    place.frames("visible", 3, 2_000);
+    // As any trouble of the store when a session begins: a full disk, a mount that is gone.
+    let in_the_way = place.file("store/visible", b"in the way");
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible"], &["--retry-for", "60s"]);
+    sending.stderr_line(|line| line.contains("is a symbolic link or a file").then_some(()));
+    fs::remove_file(in_the_way).unwrap();
+    sending.finish().expect(0).prints("sent 3, stored 3");
+    place.assert_stored("visible");
 }
 
 /// Sends a flight, lets `take_away` do something to the store under the running receiver, and sends the next.

@@ -208,6 +208,7 @@ async fn open_all(
     }
     let failed = |unopened| match unopened {
         Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
+        Unopened::Owned(why) => Ending { code: CloseCode::Owned, why },
         Unopened::Store(why) => Ending { code: CloseCode::Store, why },
     };
     let mut lanes = Vec::with_capacity(hello.sources.len());
