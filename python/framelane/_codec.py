@@ -14,19 +14,22 @@ from __future__ import annotations
 
 import functools
 import io
+import math
+import os
 from typing import Any, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _native
+from . import _foreign, _native
 from .errors import DecodeError, EncodeError
 
 Image = Union["npt.NDArray[Any]", bytes, bytearray, memoryview]
-"""An array of shape (H, W) or (H, W, 3), or the bytes of an encoded image."""
+"""An array of shape (H, W), (H, W, 3) or (H, W, 4), or the bytes of an encoded image."""
 
 MAX_DECODED = 1 << 29
-"""A frame that would decode to more than these bytes (512 MiB) is refused: a few kilobytes of PNG can ask for gigabytes."""
+"""A frame whose array would have more than these bytes (512 MiB) is refused, before anything is allocated: a few kilobytes
+can ask for gigabytes."""
 
 _KINDS = (
     (b"\xff\xd8\xff", "jpg"),
@@ -34,6 +37,8 @@ _KINDS = (
     (b"\x93NUMPY", "npy"),
     (b"II*\x00", "tiff"),
     (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
     (b"BM", "bmp"),
     (b"\xff\x0a", "jxl"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
@@ -55,7 +60,7 @@ def parse_encode(encode: str) -> Tuple[str, int]:
     kind, colon, quality = encode.partition(":")
     if (kind in ("png", "raw") and not colon):
         return kind, 0
-    if kind in ("jpeg", "jpg") and quality.isdigit() and 1 <= int(quality) <= 100:
+    if kind in ("jpeg", "jpg") and quality.isascii() and quality.isdigit() and 1 <= int(quality) <= 100:
         return "jpeg", int(quality)
     if kind in ("jpeg", "jpg"):
         raise ValueError(f'encode={encode!r}: JPEG loses detail, so say how much: "jpeg:90", from 1 to 100')
@@ -75,12 +80,17 @@ def encoded(image: Any, encode: str, color: str) -> Tuple["_native.Body", str]:
     if isinstance(image, (bytearray, memoryview)):
         copied = bytes(image)
         return _native.Body(copied), extension_of(copied[:16])
+    if image is None or isinstance(image, (str, os.PathLike)):
+        told = "None, which cv2.imread and camera.read give where there is no image" if image is None else f"a {type(image).__name__}"
+        raise TypeError(f"an image is an array, or the bytes of an encoded image (of a file: pathlib.Path(...).read_bytes()), not {told}")
     kind, quality = parse_encode(encode)
     array = np.asarray(image)
     if kind == "raw":
         return raw(array), "npy"
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     shape = _shape(array, kind)
-    flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(-1)
+    flat = np.ascontiguousarray(array).reshape(-1)
     bgr = is_bgr(color)
     if kind == "jpeg":
         if array.dtype != np.uint8:
@@ -98,12 +108,16 @@ def _shape(array: "npt.NDArray[Any]", kind: str) -> Tuple[int, int, int]:
         raise EncodeError(
             f"{kind} is for arrays of uint8 and uint16, and this one has {array.dtype}: say encode=\"raw\", which takes every type"
         )
+    if array.size == 0:
+        raise EncodeError(f"an array of shape {array.shape} has no pixels: say encode=\"raw\", which takes every shape")
+    channels = (1, 3) if kind == "jpeg" else (1, 3, 4)
     if array.ndim == 2:
         return array.shape[0], array.shape[1], 1
-    if array.ndim == 3 and array.shape[2] in (1, 3, 4):
+    if array.ndim == 3 and array.shape[2] in channels:
         return array.shape[0], array.shape[1], array.shape[2]
+    shapes = "(H, W) or (H, W, 3)" if kind == "jpeg" else "(H, W), (H, W, 3) or (H, W, 4)"
     raise EncodeError(
-        f"{kind} is for arrays of shape (H, W) or (H, W, 3), and this one has {array.shape}: say encode=\"raw\", which takes every shape"
+        f"{kind} is for arrays of shape {shapes}, and this one has {array.shape}: say encode=\"raw\", which takes every shape"
     )
 
 
@@ -141,6 +155,10 @@ def _read_npy_head(head: bytes) -> Tuple[int, Tuple[int, ...], bool, "np.dtype[A
         raise DecodeError(f"an NPY file of version {version}, which is not known here")
     if dtype.hasobject:
         raise DecodeError("an NPY file of Python objects, which are not loaded")
+    if dtype.itemsize == 0 or dtype.subdtype is not None:
+        raise DecodeError(f"an NPY file of {dtype}, of which there are no arrays")
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise DecodeError(f"the NPY file says {shape}, which is no shape")
     return stream.tell(), shape, fortran, dtype
 
 
@@ -160,11 +178,11 @@ def npy(body: "_native.Body") -> "npt.NDArray[Any]":
         raise
     except Exception as error:  # numpy raises whatever its parser of the header does
         raise DecodeError(f"the NPY file's header cannot be read: {error}") from None
-    count = 1
-    for side in shape:
-        count *= side
+    count = math.prod(shape)
     if count * dtype.itemsize > len(body) - offset:
         raise DecodeError(f"the NPY file says {shape} of {dtype}, and has fewer bytes")
+    if math.prod(max(side, 1) for side in shape) * dtype.itemsize > max(MAX_DECODED, len(body)):
+        raise DecodeError(f"the NPY file says {shape} of {dtype}, which no array has")
     if count == 0:
         return np.empty(shape, dtype)
     flat = np.asarray(body)[offset : offset + count * dtype.itemsize].view(dtype)
@@ -172,34 +190,17 @@ def npy(body: "_native.Body") -> "npt.NDArray[Any]":
 
 
 def decoded(body: "_native.Body", color: str) -> "npt.NDArray[Any]":
-    """The array of a frame: NPY, PNG and JPEG by itself, other kinds with OpenCV or Pillow where one is installed."""
+    """The array of a frame: NPY, PNG and JPEG by itself, other kinds with OpenCV or Pillow where one is installed.
+
+    :raises DecodeError: whatever is wrong with the bytes, which are a peer's.
+    """
     bgr = is_bgr(color)
-    head = body.head(16)
-    if head.startswith(b"\x93NUMPY"):
-        return npy(body)
-    array = _native.decode(body, bgr, MAX_DECODED)
-    if array is not None:
-        return array
-    return _elsewhere(body, bgr, extension_of(head))
-
-
-def _elsewhere(body: "_native.Body", bgr: bool, kind: str) -> "npt.NDArray[Any]":
     try:
-        import cv2
-    except ImportError:
-        pass
-    else:
-        array = cv2.imdecode(np.asarray(body), cv2.IMREAD_UNCHANGED)
-        if array is not None:
-            return array if bgr or array.ndim == 2 else array[:, :, ::-1]
-    try:
-        from PIL import Image as Pillow
-    except ImportError:
-        raise DecodeError(
-            f"a frame of the kind {kind!r} is decoded by OpenCV or Pillow, and neither can: pip install opencv-python-headless"
-        ) from None
-    try:
-        array = np.asarray(Pillow.open(io.BytesIO(body.tobytes())))
-    except Exception as error:  # Pillow raises many kinds
-        raise DecodeError(f"the frame cannot be decoded: {error}") from None
-    return array[:, :, ::-1] if bgr and array.ndim == 3 else array
+        if body.head(6) == b"\x93NUMPY":
+            return npy(body)
+        array = _native.decode(body, bgr, MAX_DECODED)
+        return _foreign.decode(body, bgr, MAX_DECODED) if array is None else array
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(f"the frame cannot be decoded: {error or type(error).__name__}") from error

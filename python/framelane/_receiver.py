@@ -103,11 +103,14 @@ class Frame:
     def array(self, *, color: str = "bgr") -> "npt.NDArray[Any]":
         """The image as an array: (H, W) or (H, W, C), uint8 or uint16; what was sent raw has the shape and type that it had.
 
-        PNG, JPEG and raw frames are decoded here, other kinds by OpenCV or Pillow where one is installed. That of a raw
-        frame is a read-only view, not a copy. Other threads run meanwhile.
+        PNG, JPEG and raw frames are decoded here; TIFF, BMP, WebP, GIF, JPEG 2000, PNM, PAM, PFM, HDR and AVIF by OpenCV or
+        Pillow where one is installed. Others are for the program, which has :attr:`bytes`. That of a raw frame is a
+        read-only view, not a copy. Other threads run meanwhile.
 
-        :param color: the order of colours, ``"bgr"`` as OpenCV or ``"rgb"``; raw frames are as they were sent.
-        :raises DecodeError: it is no image that can be decoded, or one of more than 512 MiB.
+        :param color: the order of colours, ``"bgr"`` as OpenCV or ``"rgb"``; alpha is last in both. Raw frames are as they
+            were sent.
+        :raises DecodeError: it is no image that can be decoded, or its array would have more than 512 MiB, as its header says:
+            nothing is allocated then. Whatever the sender sends, no other exception is raised.
         """
         return _codec.decoded(self._body, color)
 

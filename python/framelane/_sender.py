@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import time
 from types import TracebackType
 from typing import Any, Dict, Generator, Iterable, Mapping, Sequence, Tuple, Type, Union
 
-from . import _codec, _native, _units
+from . import _codec, _leaving, _native, _units
 from ._codec import Image
 from ._native import Body
 from ._report import SendReport, SpoolFigures
 from ._units import Moment, Size, Span
-from .errors import Incomplete
+from .errors import ForkedError, Incomplete
 
 Pins = Union[str, Iterable[str], None]
 PerSource = Union[Span, Mapping[str, Span], None]
-
-END = 60.0
-"""Seconds that a sender that was told to stop has for its last words, and for bringing the spool to disk."""
 
 
 def as_list(given: Pins) -> list[str]:
@@ -57,13 +54,20 @@ class Receipt:
 
     def __repr__(self) -> str:
         words = {True: "stored", False: "not stored", None: "under way"}
-        return f"<Receipt: {words[self.stored]}>"
+        try:
+            return f"<Receipt: {words[self.stored]}>"
+        except ForkedError:
+            return "<Receipt: of a frame sent before the process was forked>"
 
 
 class _Sending:
     """What both kinds of senders have."""
 
     _native: "_native.Sender"
+    _stopped = False
+    _report: SendReport | None = None
+    _warns = True
+    """False for those that the package makes for itself: nobody could finish them."""
 
     def __init__(
         self,
@@ -93,6 +97,8 @@ class _Sending:
         _codec.parse_encode(encode)
         _codec.is_bgr(color)
         self._encode, self._color = encode, color
+        self._receiver = receiver
+        self._keeps = spool is not None
         self._names = names
         self._drain_for = _units.seconds(drain)
         places = {name: _units.path(path) for name, path in (folders or {}).items()}
@@ -127,7 +133,7 @@ class _Sending:
                 "when_full": when_full,
             }
         )
-        self._report: SendReport | None = None
+        _leaving.opened(self)
 
     @property
     def pin(self) -> str:
@@ -162,14 +168,21 @@ class _Sending:
 
     def stop(self) -> None:
         """Ends at once: what is not confirmed by now stays in the spool, or is missing in the report. Does not wait."""
+        self._stopped = True
         self._native.stop()
 
     def _encoded(self, image: Image, encode: str | None, color: str | None) -> Tuple[Body, str]:
-        return _codec.encoded(image, encode or self._encode, color or self._color)
+        return _codec.encoded(image, self._encode if encode is None else encode, self._color if color is None else color)
 
     def _ended(self, text: str) -> SendReport:
         self._report = SendReport.read(text)
         return self._report
+
+    def __del__(self) -> None:
+        _leaving.forgotten(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} to {self._receiver}: {', '.join(self._names) or 'folders'}>"
 
 
 class Sender(_Sending):
@@ -182,8 +195,14 @@ class Sender(_Sending):
             receipt.wait(timeout=1.0)  # optional
 
     The end of the ``with`` block waits until every frame is stored, and raises :class:`~framelane.Incomplete` where one
-    is not. Where the block ends by an exception, Ctrl-C included, frames go on being sent for up to ``drain`` while there is
-    a connection; another Ctrl-C ends that as well. What is left then stays in the spool.
+    is not. Where the block ends by an exception, Ctrl-C included, frames go on being sent for up to ``drain``, unless there is no
+    connection for two seconds; another Ctrl-C ends that as well. What is left then stays in the spool; without one it is
+    not stored, which is said in the log ``framelane``, and in :attr:`report`.
+
+    One that is neither finished nor stopped loses nothing without a word either, as an unclosed file: it gives a
+    :class:`ResourceWarning`, and sends what it has for up to ``drain``, beside the program where that has let it go, and
+    before the end of the interpreter, which waits for it as above. Frames that are not stored by then are counted in the log.
+    With a spool they stay there.
 
     May be used by several threads. Waits let other threads run, and end at once when a signal's handler raises.
 
@@ -206,7 +225,8 @@ class Sender(_Sending):
     :param spool_memory: bytes in memory before that, of all sources; 64 MiB if nothing is said.
     :param when_full: ``"wait"`` (:meth:`send` waits; the default) or ``"drop-oldest"`` (the oldest frames go, and are declared).
         This, and ``spool_memory``, without ``spool`` make a spool in memory alone.
-    :param drain: how long frames are still sent when a ``with`` block ends by an exception.
+    :param drain: how long frames are still sent when a ``with`` block ends by an exception, or the program without having
+        finished.
     :param retry_for: how long to go on without a receiver; a program that is to run for days says ``"1d"``.
     :param transport: ``"auto"`` (QUIC where UDP gets through, else TCP, changed while frames are sent), or only ``"quic"``, ``"tcp"``,
         ``"tcp-per-frame"`` or ``"stop-and-wait"``.
@@ -280,20 +300,11 @@ class Sender(_Sending):
             if not report.complete:
                 raise Incomplete(report.words(), report)
             return
+        # The exception that ended the block is the one to be seen.
         try:
-            self._drain()
-        finally:
-            self.stop()
-            try:
-                self.finish(timeout=END)
-            except TimeoutError:
-                # The exception that ended the block is the one to be seen.
-                logging.getLogger("framelane").warning("the sender has not ended within %.0f s", END)
-
-    def _drain(self) -> None:
-        left = self._drain_for
-        while left > 0 and self.connected and self._native.finish(min(0.1, left)) is None:
-            left -= 0.1
+            _leaving.wind_up(self, time.monotonic() + self._drain_for)
+        except ForkedError:
+            pass
 
 
 class AsyncSender(_Sending):
@@ -317,10 +328,8 @@ class AsyncSender(_Sending):
         """As :meth:`Sender.send`. Cancelled while it waits for memory, it has not taken the frame."""
         moment = _units.nanoseconds(captured)
         if moment is None:
-            import time
-
             moment = time.time_ns()
-        how = encode or self._encode
+        how = self._encode if encode is None else encode
         if isinstance(image, (bytes, bytearray, memoryview)) or how == "raw":
             body, extension = self._encoded(image, encode, color)
         else:
@@ -354,10 +363,8 @@ class AsyncSender(_Sending):
             if not report.complete:
                 raise Incomplete(report.words(), report)
             return
+        # The exception that ended the block is the one to be seen.
         try:
-            if self.connected:
-                await asyncio.wait_for(self.finish(), self._drain_for)
-        except asyncio.TimeoutError:
+            await _leaving.wind_up_soon(self, time.monotonic() + self._drain_for)
+        except ForkedError:
             pass
-        finally:
-            self.stop()

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 _TIMES = ("captured", "due", "received", "stored")
 _NUMBERS = ("sequence", "bytes")
 _WORDS = ("clock", "media", "run", "sender")
+_LONGEST = 9e9
+"""Seconds, within the nanoseconds that times have."""
 _RECORDS = ("manifest.jsonl", "ledger.jsonl")
+
+
+_Content = Tuple[bytes, _native.Body]
 
 
 class StoredFrame:
@@ -66,16 +71,48 @@ class StoredFrame:
 
     @property
     def bytes(self) -> bytes:
-        """Its file's content."""
-        with open(self.path, "rb") as file:
-            return file.read()
+        """Its file's content, which is what was stored: it is held against the hash in the manifest. The file itself is at
+        :attr:`path`, whatever it holds.
+
+        :raises StoreError: the file is not there, cannot be read, or is not what was stored.
+        """
+        return self._content()[0]
 
     def array(self, *, color: str = "bgr") -> "npt.NDArray[Any]":
-        """The image, as :meth:`framelane.Frame.array` has it."""
-        return _codec.decoded(_native.Body(self.bytes), color)
+        """The image, as :meth:`framelane.Frame.array` has it, of what was stored.
+
+        :raises StoreError: as :attr:`bytes`.
+        :raises DecodeError: it is no image that can be decoded.
+        """
+        return _codec.decoded(self._content()[1], color)
+
+    def _content(self) -> "_Content":
+        size = int(self._of.size[self.index])
+        try:
+            with open(self.path, "rb") as file:
+                length = os.fstat(file.fileno()).st_size
+                # One that is longer than it says is not read to its end, however long.
+                content = file.read(size + 1)
+        except FileNotFoundError:
+            raise StoreError(
+                f"the file of {self.source}/{self.name} is not there: {self.path}. It has expired, or was deleted or moved; "
+                "Store.refresh() has the store read anew"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"the file of {self.source}/{self.name} cannot be read: {error}") from error
+        body = _native.Body(content)
+        if len(content) != size:
+            raise StoreError(f"{self.path} is not what was stored: it has {length} bytes, and {size} were stored")
+        if body.blake3() != self._of.blake3[self.index]:
+            raise StoreError(f"{self.path} is not what was stored: its BLAKE3 hash is not the one in the manifest")
+        return content, body
 
     def __repr__(self) -> str:
         return f"<StoredFrame {self.source}/{self.name}: sequence {self.sequence}, captured {self.captured}>"
+
+
+Pair = Tuple[StoredFrame, StoredFrame, datetime.timedelta]
+"""Two frames that belong together, and how much later the second was captured."""
 
 
 class Source(Sequence[StoredFrame]):
@@ -83,7 +120,8 @@ class Source(Sequence[StoredFrame]):
 
     Columns are arrays with an entry a frame: :attr:`captured`, :attr:`received`, :attr:`stored` and :attr:`due`
     (``datetime64[ns]`` in UTC, ``NaT`` where unknown), :attr:`sequence` and :attr:`size` (``uint64``), and the lists
-    :attr:`names`, :attr:`paths` and :attr:`blake3`. Every layout is read, by day and by hour as well.
+    :attr:`names`, :attr:`paths` and :attr:`blake3`. Every layout is read, by day and by hour as well. Frames of days that
+    have expired are left out, and counted in :attr:`expired`.
     """
 
     def __init__(self, folder: str, name: str) -> None:
@@ -102,6 +140,8 @@ class Source(Sequence[StoredFrame]):
         """Their files."""
         self.blake3: List[str] = [hashes[at] for at in order]
         """The hashes of their contents, in hex."""
+        self.expired: int = columns.expired
+        """How many frames more there were, of days that the receiver has removed because they were old enough."""
         self._times: Dict[str, npt.NDArray[np.datetime64]] = {
             column: columns.times(column)[order].view("datetime64[ns]") for column in _TIMES
         }
@@ -143,6 +183,8 @@ class Source(Sequence[StoredFrame]):
 
     def column(self, name: str) -> List[str | None]:
         """``clock``, ``media``, ``run`` or ``sender`` of each frame."""
+        if name not in self._words:
+            raise KeyError(f"there is no column {name!r}; there are {', '.join(_WORDS)}")
         words, places = self._words[name]
         return [words[place] for place in places]
 
@@ -238,7 +280,7 @@ class Drop:
 class Pairs:
     """Frames of two sources that belong together, in the order of the first source.
 
-    ``pairs[i]`` is the two frames and the skew; ``first`` and ``second`` are the frames' places in their sources, ``skew`` is how
+    ``pairs[i]`` is the two frames and the skew, ``pairs[i:j]`` a list of such; ``first`` and ``second`` are the frames' places in their sources, ``skew`` is how
     much later the second was captured, in nanoseconds. :meth:`alone` names what has no partner, and why.
     """
 
@@ -257,13 +299,27 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
-    def __getitem__(self, index: int) -> Tuple[StoredFrame, StoredFrame, datetime.timedelta]:
+    @overload
+    def __getitem__(self, index: int) -> Pair: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> List[Pair]: ...
+
+    def __getitem__(self, index: Union[int, slice]) -> Union[Pair, List[Pair]]:
+        if isinstance(index, slice):
+            return [self._pair(at) for at in range(*index.indices(len(self)))]
+        at = index + len(self) if index < 0 else index
+        if not 0 <= at < len(self):
+            raise IndexError(f"there are {len(self)} pairs, and none at {index}")
+        return self._pair(at)
+
+    def _pair(self, index: int) -> Pair:
         first, second = self._sources
         skew = datetime.timedelta(microseconds=int(self.skew[index]) / 1_000)
         return first[int(self.first[index])], second[int(self.second[index])], skew
 
-    def __iter__(self) -> Iterator[Tuple[StoredFrame, StoredFrame, datetime.timedelta]]:
-        return (self[at] for at in range(len(self)))
+    def __iter__(self) -> Iterator[Pair]:
+        return (self._pair(at) for at in range(len(self)))
 
     def alone(self) -> List[Tuple[StoredFrame, str]]:
         """Frames without a partner, of the first source and then of the second, each with the reason."""
@@ -314,12 +370,14 @@ class Pairs:
         partner = int(partner_of[near])
         return f"the nearest frame of {other.name}, {other.names[near]}, is closer to {own.names[partner]}"
 
+    def _labels(self) -> Tuple[str, str]:
+        a, b = (source.name for source in self._sources)
+        return (f"{a}_1", f"{b}_2") if a == b else (a, b)
+
     def columns(self) -> Dict[str, Any]:
         """Names, capture times and skews (``timedelta64[ns]``) of all pairs."""
         first, second = self._sources
-        a, b = first.name, second.name
-        if a == b:
-            a, b = f"{a}_1", f"{b}_2"
+        a, b = self._labels()
         return {
             a: [first.names[at] for at in self.first],
             b: [second.names[at] for at in self.second],
@@ -329,16 +387,20 @@ class Pairs:
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row a pair. Needs pandas."""
+        """A row a pair; times with UTC as their zone. Needs pandas."""
         import pandas
 
-        return pandas.DataFrame(self.columns())
+        table = pandas.DataFrame(self.columns())
+        for label in self._labels():
+            table[f"{label}_captured"] = table[f"{label}_captured"].dt.tz_localize("UTC")
+        return table
 
     def to_polars(self) -> "polars.DataFrame":
-        """A row a pair. Needs polars."""
+        """A row a pair; times with UTC as their zone. Needs polars."""
         import polars
 
-        return polars.DataFrame(self.columns())
+        table = polars.DataFrame(self.columns())
+        return table.with_columns([polars.col(f"{label}_captured").dt.replace_time_zone("UTC") for label in self._labels()])
 
     def __repr__(self) -> str:
         first, second = self._sources
@@ -372,8 +434,11 @@ class Store:
     @property
     def sources(self) -> List[str]:
         """The names of the sources that have frames."""
-        with os.scandir(self.folder) as entries:
-            found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        try:
+            with os.scandir(self.folder) as entries:
+                found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            raise StoreError(f"the store cannot be read: {error}") from error
         return sorted(name for name in found if self._is_source(name))
 
     def _is_source(self, name: str) -> bool:
@@ -409,7 +474,10 @@ class Store:
 
         :param within: seconds, or with a unit: ``"20ms"``.
         """
-        within_ns = round(_units.seconds(within) * 1e9)
+        seconds = _units.seconds(within)
+        if not 0 <= seconds < _LONGEST:
+            raise ValueError(f"within={within!r}: a length of time from 0 on, such as \"20ms\"")
+        within_ns = round(seconds * 1e9)
         sources = (self[first], self[second])
         times = []
         for source in sources:
@@ -419,4 +487,7 @@ class Store:
         return Pairs(sources, places, within_ns)
 
     def __repr__(self) -> str:
-        return f"<Store {self.folder}: {', '.join(self.sources) or 'no sources'}>"
+        try:
+            return f"<Store {self.folder}: {', '.join(self.sources) or 'no sources'}>"
+        except StoreError:
+            return f"<Store {self.folder}: cannot be read>"

@@ -28,6 +28,8 @@ def seconds(span: Span) -> float:
         return _native.parse_span(span)
     if isinstance(span, bool) or not isinstance(span, (int, float)):
         raise TypeError(f"a length of time is seconds, or text as \"300ms\", not {type(span).__name__}")
+    if span != span:
+        raise ValueError("a length of time is seconds, or text as \"300ms\", and this is no number")
     return float(span)
 
 

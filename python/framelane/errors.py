@@ -1,7 +1,8 @@
 """What can go wrong. Messages are those of the command line: what failed, where, and what to do next.
 
-Waits that take longer than their ``timeout`` raise Python's own :class:`TimeoutError`; what cannot be meant (an array of
-strings, a weight of 0) raises :class:`ValueError` or :class:`TypeError`, as in Python everywhere.
+Waits that take longer than their ``timeout`` raise Python's own :class:`TimeoutError`; what cannot be meant (``None`` for an
+image, a weight of 0) raises :class:`ValueError` or :class:`TypeError`, and what is not there (a source of a store, a frame of a
+source) :class:`KeyError` or :class:`IndexError`, as in Python everywhere.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class DecodeError(FramelaneError, ValueError):
 
 
 class StoreError(FramelaneError):
-    """A store on disk cannot be read."""
+    """A store on disk cannot be read, or a file in it is not what was stored."""
 
 
 class ForkedError(FramelaneError):

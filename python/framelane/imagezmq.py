@@ -84,14 +84,14 @@ def _pins(given: Pins, variable: str, certs: str) -> List[str]:
 
 
 def _address(text: str) -> Tuple[str, str]:
-    """Host and port of ``tcp://HOST:PORT``; the host is empty where every address is meant."""
+    """Host and port of ``tcp://HOST:PORT``, or of ``HOST:PORT``; the host is empty where every address is meant."""
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         rest = text
     elif scheme not in ("tcp", "udp", "framelane"):
         raise ValueError(f"{text!r}: only tcp:// addresses are known here, as in tcp://127.0.0.1:5555")
     host, colon, port = rest.rpartition(":")
-    if not colon or not port.isdigit():
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
         raise ValueError(f"{text!r} has no port, as in tcp://127.0.0.1:5555")
     return ("" if host in ("*", "0.0.0.0") else host), port
 
@@ -140,9 +140,15 @@ def _note_of(body: Body) -> Tuple[Body, Dict[str, Any]]:
         return body, {}
     try:
         note = json.loads(body.part(begin, length - 12).tobytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # a peer's
         return body, {}
     return body.part(0, begin), note if isinstance(note, dict) else {}
+
+
+class _Own(Sender):
+    """A sender that programs do not see, and so cannot finish: it says nothing where they end without having closed it."""
+
+    _warns = False
 
 
 class _Closing:
@@ -183,19 +189,36 @@ class ImageSender(_Closing):
         certs: "str | os.PathLike[str] | None" = None,
     ) -> None:
         _codec.parse_encode(encode)
-        self._encode = encode
-        self._ways: _Asking | _Publishing
-        host, port = _address(connect_to)
-        folder = _folder(certs)
+        self._encode, self._pin, self._folder = encode, pin, _folder(certs)
+        self._ways: _Asking | _Publishing | None = None
         if REQ_REP:
-            self._ways = _Asking(host or "127.0.0.1", port, _pins(pin, "FRAMELANE_PIN", folder), folder)
+            self.init_reqrep(connect_to)
         else:
-            self._ways = _Publishing(host, port, _pins(pin, "FRAMELANE_ALLOW", folder), folder)
+            self.init_pubsub(connect_to)
+
+    def init_reqrep(self, address: str) -> None:
+        """Connects to a hub (REQ/REP), instead of what it was connected to."""
+        host, port = _address(address)
+        pins = _pins(self._pin, "FRAMELANE_PIN", self._folder)
+        self.close()
+        self._ways = _Asking(host or "127.0.0.1", port, pins, self._folder)
+
+    def init_pubsub(self, address: str) -> None:
+        """Listens for subscribers (PUB/SUB), instead of what it did."""
+        host, port = _address(address)
+        pins = _pins(self._pin, "FRAMELANE_ALLOW", self._folder)
+        self.close()
+        self._ways = _Publishing(host, port, pins, self._folder)
+
+    def _way(self) -> "_Asking | _Publishing":
+        if self._ways is None:
+            raise Closed("this was closed")
+        return self._ways
 
     @property
     def port(self) -> int:
         """The port: the hub's, or the one that it listens on."""
-        return self._ways.port
+        return self._way().port
 
     def send_image(self, msg: Any, image: "npt.NDArray[Any]", timeout: float | None = None) -> bytes | None:
         """Sends an image of any shape and type, with a text of any length.
@@ -205,17 +228,43 @@ class ImageSender(_Closing):
         """
         array = np.asarray(image)
         if self._encode == "raw":
-            return self._ways.send(msg, array, "npy", timeout)
+            return self._way().send(msg, array, "npy", timeout)
         body, extension = _codec.encoded(array, self._encode, "bgr")
-        return self._ways.send(msg, body, extension, timeout)
+        return self._way().send(msg, body, extension, timeout)
 
     def send_jpg(self, msg: Any, jpg_buffer: Any, timeout: float | None = None) -> bytes | None:
         """Sends the bytes of a JPEG image, as ``cv2.imencode`` gives them."""
-        return self._ways.send(msg, Body(bytes(jpg_buffer)), "jpg", timeout)
+        return self._way().send(msg, Body(bytes(jpg_buffer)), "jpg", timeout)
+
+    def _only(self, kind: type, does: str) -> None:
+        if not isinstance(self._way(), kind):
+            raise FramelaneError(f"this sender does not {does}: it was made with REQ_REP={isinstance(self._ways, _Asking)}")
+
+    def send_image_reqrep(self, msg: Any, image: "npt.NDArray[Any]", timeout: float | None = None) -> bytes | None:
+        """:meth:`send_image` of a sender with ``REQ_REP=True``."""
+        self._only(_Asking, "wait for replies")
+        return self.send_image(msg, image, timeout)
+
+    def send_image_pubsub(self, msg: Any, image: "npt.NDArray[Any]") -> None:
+        """:meth:`send_image` of a sender with ``REQ_REP=False``."""
+        self._only(_Publishing, "publish")
+        self.send_image(msg, image)
+
+    def send_jpg_reqrep(self, msg: Any, jpg_buffer: Any, timeout: float | None = None) -> bytes | None:
+        """:meth:`send_jpg` of a sender with ``REQ_REP=True``."""
+        self._only(_Asking, "wait for replies")
+        return self.send_jpg(msg, jpg_buffer, timeout)
+
+    def send_jpg_pubsub(self, msg: Any, jpg_buffer: Any) -> None:
+        """:meth:`send_jpg` of a sender with ``REQ_REP=False``."""
+        self._only(_Publishing, "publish")
+        self.send_jpg(msg, jpg_buffer)
 
     def close(self) -> None:
         """Ends the connection. Images that have no reply yet are given up."""
-        self._ways.close()
+        ways, self._ways = self._ways, None
+        if ways is not None:
+            ways.close()
 
 
 class _Asking:
@@ -227,7 +276,7 @@ class _Asking:
         self._count = 0
         at = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
         self._source = f"images-{self._life}"
-        self._sender = Sender(
+        self._sender = _Own(
             at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs, transport=_transport(host)
         )
         self._replies = Receiver(_facing(host.strip("[]"), port), allow=pins, certs=certs)
@@ -289,7 +338,7 @@ class _Publishing:
         for frame in self._subscriptions:
             _, note = _note_of(frame._body)
             address = note.get("reply")
-            if isinstance(address, str) and frame.sender:
+            if isinstance(address, str) and address.isascii() and frame.sender:
                 with self._lock:
                     self._heard[(frame.sender, address)] = time.monotonic()
 
@@ -331,7 +380,7 @@ class _Peers:
             except (RunEnded, PushError):
                 # It was away for too long. It may be back.
                 self.forget(pin, address)
-            except FramelaneError:
+            except (FramelaneError, ValueError):  # an address that is none
                 return False
         return False
 
@@ -339,7 +388,7 @@ class _Peers:
         key = (pin, address)
         sender = self._senders.get(key)
         if sender is None:
-            sender = Sender(
+            sender = _Own(
                 address,
                 pin=pin,
                 sources=[self._source],
@@ -390,7 +439,8 @@ class ImageHub(_Closing):
         self.REQ_REP = REQ_REP
         folder = self._certs = _folder(certs)
         host, port = _address(open_port)
-        self._current: Dict[str, Any] = {}
+        self._current: Dict[str, Any] | None = None
+        """The note of the image that is to be replied to."""
         self._from: str | None = None
         self._seen: "collections.OrderedDict[str, Tuple[int, bytes | None]]" = collections.OrderedDict()
         self._subscribed: List[Sender] = []
@@ -418,7 +468,7 @@ class ImageHub(_Closing):
             return
         host, port = _address(open_port)
         self._subscribed.append(
-            Sender(
+            _Own(
                 f"{host or '127.0.0.1'}:{port}",
                 pin=self._publishers,
                 sources=[f"subscribe-{secrets.token_hex(8)}"],
@@ -452,7 +502,8 @@ class ImageHub(_Closing):
             try:
                 array = _codec.decoded(body, "bgr")
             except DecodeError:
-                self.send_reply(b"not an image")
+                if self.REQ_REP:
+                    self.send_reply(b"not an image")
                 continue
             return msg, np.array(array) if copy else array
 
@@ -474,7 +525,7 @@ class ImageHub(_Closing):
     def _is_new(self, frame: Frame, note: Dict[str, Any]) -> bool:
         """False where it was handed out before; where it was replied to, that is said again."""
         life, count = note.get("life"), note.get("count")
-        if not isinstance(life, str) or not isinstance(count, int):
+        if not isinstance(life, str) or len(life) > 64 or not isinstance(count, int):
             return True
         last, reply = self._seen.get(life, (0, None))
         if count > last:
@@ -488,18 +539,24 @@ class ImageHub(_Closing):
         return False
 
     def send_reply(self, reply_message: bytes | str = b"OK") -> None:
-        """Replies to the image that was received last, as often as it takes its sender to hear of it."""
+        """Replies to the image that was received last, as often as it takes its sender to hear of it.
+
+        :raises FramelaneError: there is none that was not replied to, or this hub subscribes (imagezmq: ``zmq.ZMQError``).
+        """
         if not self.REQ_REP:
-            return
+            raise FramelaneError("a hub that subscribes (REQ_REP=False) has nobody to reply to")
+        if self._current is None:
+            raise FramelaneError("there is no image to reply to: each recv_image or recv_jpg is followed by one send_reply")
         reply = reply_message.encode() if isinstance(reply_message, str) else bytes(reply_message)
-        life, count = self._current.get("life"), self._current.get("count")
+        note, self._current = self._current, None
+        life, count = note.get("life"), note.get("count")
         if isinstance(life, str) and isinstance(count, int):
             self._seen[life] = (count, reply)
-            self._say(self._from, self._current, reply)
+            self._say(self._from, note, reply)
 
     def _say(self, pin: str | None, note: Dict[str, Any], reply: bytes) -> None:
         address = note.get("reply")
-        if pin is None or not isinstance(address, str):
+        if pin is None or not isinstance(address, str) or not address.isascii():
             return
         body = _with_note(Body(reply), {"life": note.get("life"), "count": note.get("count")})
         self._peers.push(pin, address, body, "bin")

@@ -38,6 +38,11 @@ impl Body {
         Self(self.0.slice(begin.min(end)..end))
     }
 
+    /// Their BLAKE3 hash in hex, as manifests have it.
+    fn blake3(&self, py: Python<'_>) -> String {
+        py.detach(|| blake3::hash(&self.0).to_hex().to_string())
+    }
+
     /// Numpy's way of sharing memory, read-only: numpy keeps this object as long as it has the array.
     #[getter]
     fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

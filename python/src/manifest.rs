@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use framelane::frame::UnixNanos;
-use framelane::manifest::{Entry, LEDGER_NAME, Ledger, Place, Reel, Stored};
+use framelane::manifest::{Day, Entry, LEDGER_NAME, Ledger, Place, Reel, Stored};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
@@ -32,6 +32,8 @@ pub(crate) struct Columns {
     runs: Words,
     senders: Words,
     paths: Vec<String>,
+    /// Frames whose lines are there, and whose files were removed because they were old enough.
+    expired: u64,
 }
 
 /// A few different words, many times.
@@ -83,6 +85,24 @@ impl Columns {
         self.senders.push(record.sender);
     }
 
+    /// Leaves out frames that were removed because they were old enough: of each of these days, those stored until then.
+    fn leave_out_expired(&mut self, folder: &Path, days: &HashMap<Day, UnixNanos>) {
+        if days.is_empty() {
+            return;
+        }
+        let is_there = |(path, stored): (&String, &i64)| {
+            let below = Path::new(path).strip_prefix(folder).ok();
+            let part = below.and_then(|below| below.components().next());
+            let day = part.and_then(|part| part.as_os_str().to_str()?.parse::<Day>().ok());
+            let until = day.and_then(|day| days.get(&day));
+            until.is_none_or(|until| *stored > time(Some(*until)))
+        };
+        let kept: Vec<bool> = self.paths.iter().zip(&self.stored).map(is_there).collect();
+        let before = self.names.len();
+        self.keep(&kept);
+        self.expired = (before - self.names.len()) as u64;
+    }
+
     /// Leaves out lines that a later one of the same name has replaced.
     fn keep_last(&mut self) {
         let mut last: HashMap<&str, usize> = HashMap::with_capacity(self.names.len());
@@ -94,20 +114,25 @@ impl Columns {
         }
         let is_last = |(place, name): (usize, &String)| last.get(name.as_str()) == Some(&place);
         let kept: Vec<bool> = self.names.iter().enumerate().map(is_last).collect();
+        self.keep(&kept);
+    }
+
+    /// Leaves out those that are not kept.
+    fn keep(&mut self, kept: &[bool]) {
         fn keep<T>(column: &mut Vec<T>, kept: &[bool]) {
             let mut kept = kept.iter();
             column.retain(|_| kept.next().copied().unwrap_or(true));
         }
-        keep(&mut self.sequence, &kept);
-        keep(&mut self.names, &kept);
-        keep(&mut self.bytes, &kept);
-        keep(&mut self.hashes, &kept);
-        keep(&mut self.paths, &kept);
+        keep(&mut self.sequence, kept);
+        keep(&mut self.names, kept);
+        keep(&mut self.bytes, kept);
+        keep(&mut self.hashes, kept);
+        keep(&mut self.paths, kept);
         for times in [&mut self.captured, &mut self.due, &mut self.received, &mut self.stored] {
-            keep(times, &kept);
+            keep(times, kept);
         }
         for words in [&mut self.clocks, &mut self.media, &mut self.runs, &mut self.senders] {
-            words.keep(&kept);
+            words.keep(kept);
         }
     }
 }
@@ -127,7 +152,26 @@ fn read(folder: &Path) -> io::Result<Columns> {
         columns.push(stored);
     }
     columns.keep_last();
+    columns.leave_out_expired(folder, &expired_days(folder)?);
     Ok(columns)
+}
+
+/// The days of which everything stored until a time was removed, as the ledger says.
+fn expired_days(folder: &Path) -> io::Result<HashMap<Day, UnixNanos>> {
+    let path = folder.join(LEDGER_NAME);
+    let mut days = HashMap::new();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(days),
+        Err(error) => return Err(error),
+    };
+    let mut visit = |entry: Entry| {
+        if let Entry::DayExpired { day, at, .. } = entry {
+            days.insert(day, at);
+        }
+    };
+    Ledger::read(file, &path, &mut visit).map_err(io::Error::other)?;
+    Ok(days)
 }
 
 /// Frames that were declared dropped: run, first and last sequence, reason, at which end, and when the first and the
@@ -172,6 +216,12 @@ type Told<'py> = (Vec<Option<String>>, Bound<'py, PyArray1<u32>>);
 impl Columns {
     fn __len__(&self) -> usize {
         self.names.len()
+    }
+
+    /// Frames that were removed because they were old enough, whose lines are there still.
+    #[getter]
+    fn expired(&self) -> u64 {
+        self.expired
     }
 
     #[getter]

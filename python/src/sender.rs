@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use framelane::door::{PushError, SenderBuilder, StartError};
 use framelane::frame::ByteSize;
-use framelane::sender::{Progress, SendReport};
+use framelane::sender::{Progress, SendReport, SourceReport};
 use framelane::spool::{SpoolError, SpoolFigures, SpoolOptions, WhenFull};
 use framelane::transport::TransportChoice;
 use framelane::{Frame, Sender as Door};
@@ -50,6 +50,8 @@ pub(crate) struct Sender {
     spool: Option<Figures>,
     /// Their frames are none that were pushed.
     has_folders: bool,
+    /// The receiver's name, once nobody has the sender any more.
+    let_go: Arc<Mutex<Option<String>>>,
 }
 
 /// What a sender is to do, as Python has put it.
@@ -192,6 +194,7 @@ impl Sender {
             pin,
             spool,
             has_folders,
+            let_go: Arc::default(),
         })
     }
 
@@ -262,24 +265,45 @@ impl Sender {
         })
     }
 
+    /// Finishes by itself, for so many seconds, and stops then. What is not stored in the end is said in the log.
+    /// For one that the program has let go without a word; nothing is said without the name of its receiver. Does not wait.
+    #[pyo3(signature = (seconds, receiver=None))]
+    fn leave(&self, py: Python<'_>, seconds: f64, receiver: Option<String>) -> PyResult<()> {
+        self.engine.check(py)?;
+        let limit = span(seconds)?;
+        *self.let_go.lock().unwrap_or_else(PoisonError::into_inner) = receiver;
+        let (report, stop) = (self.finishing(), self.stop.get().clone());
+        self.engine.spawn(async move {
+            if tokio::time::timeout(limit, report).await.is_err() {
+                stop.send_replace(true);
+            }
+        });
+        Ok(())
+    }
+
     /// What is in the spool: frames and bytes in memory, frames and bytes on disk, frames that were dropped because it was
     /// full, frames that were found in it.
     #[getter]
-    fn spool(&self) -> Option<(u64, u64, u64, u64, u64, u64)> {
-        let figures = (self.spool.as_ref()?)();
-        let SpoolFigures { memory_frames, memory_bytes, disk_frames, disk_bytes, .. } = figures;
-        Some((memory_frames, memory_bytes, disk_frames, disk_bytes, figures.dropped, figures.found))
+    fn spool(&self, py: Python<'_>) -> PyResult<Option<(u64, u64, u64, u64, u64, u64)>> {
+        self.engine.check(py)?;
+        Ok(self.spool.as_ref().map(|figures| {
+            let figures = figures();
+            let SpoolFigures { memory_frames, memory_bytes, disk_frames, disk_bytes, .. } = figures;
+            (memory_frames, memory_bytes, disk_frames, disk_bytes, figures.dropped, figures.found)
+        }))
     }
 
     /// True while there is a session.
     #[getter]
-    fn connected(&self) -> bool {
-        self.progress.is_connected()
+    fn connected(&self, py: Python<'_>) -> PyResult<bool> {
+        self.engine.check(py)?;
+        Ok(self.progress.is_connected())
     }
 
     /// What went wrong since this was last asked.
-    fn trouble(&self) -> Option<String> {
-        self.progress.take_trouble().map(|trouble| trouble.to_string())
+    fn trouble(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        self.engine.check(py)?;
+        Ok(self.progress.take_trouble().map(|trouble| trouble.to_string()))
     }
 
     /// Frames that were pushed and are not settled; `None` once it was told to finish.
@@ -309,13 +333,19 @@ impl Sender {
         }
         let (door, progress) = (self.door.get().clone(), self.progress.clone());
         let (stop, endless) = (self.stop.get().clone(), self.has_folders);
+        let let_go = self.let_go.clone();
         let ending = self.engine.spawn(async move {
             let door = door.write().await.take();
-            match door {
+            let report = match door {
                 Some(door) if endless => Arc::new(door.finish().await),
                 Some(door) => Arc::new(finish(door, &progress, &stop).await),
                 None => Arc::default(),
+            };
+            let receiver = let_go.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(receiver) = receiver {
+                say_what_is_left(&report, &receiver);
             }
+            report
         });
         let ending: Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>> = Box::pin(async move {
             ending.await.unwrap_or_else(|failed| {
@@ -363,6 +393,31 @@ async fn finish(door: Door, progress: &Progress, stop: &watch::Sender<bool>) -> 
         if alone > FAREWELL {
             stop.send_replace(true);
         }
+    }
+}
+
+/// Says what became of a sender's frames that nobody asks for any more.
+fn say_what_is_left(report: &SendReport, receiver: &str) {
+    let sum = |of: fn(&SourceReport) -> u64| report.sources.iter().map(of).sum::<u64>();
+    let frames = |count: u64| {
+        if count == 1 { "1 frame was".to_owned() } else { format!("{count} frames were") }
+    };
+    let (missing, pending) = (sum(|source| source.missing), sum(|source| source.pending));
+    if missing > 0 {
+        let frames = frames(missing);
+        let why = report.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+        tracing::warn!(
+            target: "framelane",
+            "{frames} not stored by {receiver}, whose sender was let go without being finished{why}"
+        );
+    }
+    if pending > 0 {
+        let frames = frames(pending);
+        tracing::warn!(
+            target: "framelane",
+            "{frames} left in the spool by a sender to {receiver} that was let go without being finished; the next sender that \
+             names it sends them"
+        );
     }
 }
 

@@ -66,6 +66,37 @@ def test_raw_takes_every_shape_type_and_layout(ends, rng):
             sender.send("visible", np.array([object()]))
 
 
+def test_both_orders_of_bytes_and_one_channel(ends, rng):
+    """uint16 is uint16 whichever byte is first; (H, W, 1) comes back as (H, W)."""
+    image = rng.integers(0, 65_536, (5, 7, 3), dtype=np.uint16)
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for sent, expected in [(image.astype(">u2"), image), (image[:, :, :1], image[:, :, 0])]:
+            sender.send("visible", sent)
+            got = receiver.next(timeout=LIMIT).array()
+            assert got.dtype == np.uint16
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_what_is_no_image_is_refused_by_words(ends):
+    sender = ends.sender("127.0.0.1:9")
+    for image, kind, says in [
+        (None, TypeError, "cv2.imread"),
+        ("image.png", TypeError, "read_bytes"),
+        (pathlib.Path("image.png"), TypeError, "read_bytes"),
+        (np.zeros((0, 5), np.uint8), framelane.EncodeError, r"\(0, 5\) has no pixels"),
+        (np.zeros((2, 2, 2), np.uint8), framelane.EncodeError, r"\(H, W\), \(H, W, 3\) or \(H, W, 4\)"),
+        (np.array(["a"]), framelane.EncodeError, "uint8 and uint16"),
+        (5, framelane.EncodeError, "uint8 and uint16"),
+        (5, ValueError, "uint8 and uint16"),
+    ]:
+        with pytest.raises(kind, match=says):
+            sender.send("visible", image)
+    for wrong in ({"encode": ""}, {"color": ""}, {"encode": "jpeg:²"}):
+        with pytest.raises(ValueError, match="encode=|color="):
+            sender.send("visible", np.zeros((2, 2, 3), np.uint8), **wrong)
+    sender.stop()
+
+
 def test_what_is_lossy_is_asked_for(ends, rng):
     smooth = np.dstack([np.outer(np.arange(64), np.ones(48)) * 3 + shift for shift in (10, 30, 50)]).astype(np.uint8)
     with ends.receiver() as receiver, ends.sender(receiver.address, encode="jpeg:95") as sender:

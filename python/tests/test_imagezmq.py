@@ -70,6 +70,62 @@ def test_jpgs_are_those_bytes(beside):
         assert sending.result() == b"OK"
 
 
+def test_the_methods_for_one_pattern(beside):
+    """imagezmq has them, and programs call them."""
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub, imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}") as sender:
+        image = np.zeros((4, 4), np.uint8)
+        for send, given in [(sender.send_image_reqrep, image), (sender.send_jpg_reqrep, b"\xff\xd8\xff")]:
+            sending = beside(lambda: send("cam", given, timeout=LIMIT))
+            assert hub.recv_jpg(timeout=LIMIT)[0] == "cam"
+            hub.send_reply(b"yes")
+            assert sending.result() == b"yes"
+        with pytest.raises(framelane.FramelaneError, match="does not publish"):
+            sender.send_image_pubsub("cam", image)
+        sender.init_pubsub("tcp://127.0.0.1:0")
+        assert sender.send_image_pubsub("cam", image) is None and sender.send_jpg_pubsub("cam", b"\xff\xd8\xff") is None
+        with pytest.raises(framelane.FramelaneError, match="does not wait for replies"):
+            sender.send_jpg_reqrep("cam", b"\xff\xd8\xff")
+        sender.init_reqrep(f"tcp://127.0.0.1:{hub.port}")
+        sending = beside(lambda: sender.send_image("again", image, timeout=LIMIT))
+        assert hub.recv_image(timeout=LIMIT)[0] == "again"
+        hub.send_reply()
+        assert sending.result() == b"OK"
+    with pytest.raises(framelane.Closed):
+        sender.send_image("cam", image)
+
+
+def test_a_reply_out_of_turn_is_refused(beside):
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub, imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}") as sender:
+        with pytest.raises(framelane.FramelaneError, match="no image to reply to"):
+            hub.send_reply()
+        sending = beside(lambda: sender.send_image("cam", np.zeros((4, 4), np.uint8), timeout=LIMIT))
+        hub.recv_image(timeout=LIMIT)
+        hub.send_reply()
+        with pytest.raises(framelane.FramelaneError, match="no image to reply to"):
+            hub.send_reply()
+        assert sending.result() == b"OK"
+    with imagezmq.ImageSender("tcp://127.0.0.1:0", REQ_REP=False) as sender:
+        with imagezmq.ImageHub(f"tcp://127.0.0.1:{sender.port}", REQ_REP=False) as hub:
+            with pytest.raises(framelane.FramelaneError, match="nobody to reply to"):
+                hub.send_reply()
+
+
+def test_what_a_peer_sends_does_not_end_a_hub(beside, tmp_path):
+    """Images that are none, and notes that are none, of one that may send."""
+    note = b'{"life":"\\ud800","count":1,"reply":"\\ud800"}'
+    deep = b"[" * 100_000
+    frames = [b"", b"P5 100000 100000 255\n", b"x" + deep + len(deep).to_bytes(4, "little") + imagezmq._MAGIC]
+    noted = [image + note + len(note).to_bytes(4, "little") + imagezmq._MAGIC for image in (b"x", b"P5 1 1 255\n\0")]
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub:
+        own = imagezmq._folder(None)
+        taking = beside(lambda: hub.recv_image(timeout=LIMIT))
+        with framelane.Sender(f"127.0.0.1:{hub.port}", pin=imagezmq.own_pin(), sources=["a"], certs=own) as sender:
+            for frame in [*frames, noted[0].replace(b'"count":1', b'"count":0'), noted[1]]:
+                sender.send("a", frame).wait(timeout=LIMIT)
+            assert taking.result()[1].tolist() == [[0]]
+            hub.send_reply()
+
+
 def test_the_sender_may_be_first(beside, free_port):
     with imagezmq.ImageSender(f"tcp://127.0.0.1:{free_port}") as sender:
         sending = beside(lambda: sender.send_image("first", np.zeros((4, 4), np.uint8), timeout=LIMIT))

@@ -128,12 +128,19 @@ def test_after_a_fork_it_is_said(ends):
                 lambda: receiver.next(),
                 lambda: sender.finish(),
                 lambda: receiver.close(),
+                lambda: sender.connected,
+                lambda: sender.trouble,
+                lambda: sender.pending,
+                lambda: sender.spool,
+                lambda: receipt.stored,
             ):
                 try:
                     use()
                     said.append("nothing")
                 except framelane.ForkedError as error:
                     said.append("spawn" if "spawn" in str(error) else str(error))
+            # What loggers and debuggers ask for.
+            said.append("words" if repr(receipt) and repr(sender) and repr(receiver) else "none")
             try:
                 with ends.sender(receiver.address, sources=["infrared"]) as other:
                     other.send("infrared", b"child")
@@ -145,7 +152,7 @@ def test_after_a_fork_it_is_said(ends):
         os.close(writing)
         got = {receiver.next(timeout=LIMIT).bytes for _ in range(2)}
         with os.fdopen(reading) as said:
-            assert said.read() == "spawn,spawn,spawn,spawn,spawn,sent"
+            assert said.read() == "spawn," * 10 + "words,sent"
         assert os.waitpid(child, 0)[1] == 0
         assert got == {b"parent", b"child"}
         receipt.wait(timeout=LIMIT)
@@ -174,7 +181,7 @@ def test_the_interpreter_may_end_while_it_is_told_of_much(tmp_path):
             await receipt
         async def main():
             receiver = framelane.AsyncReceiver("127.0.0.1:0", certs=sys.argv[1], latest=True)
-            sender = framelane.AsyncSender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1])
+            sender = framelane.AsyncSender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1], drain=0.1)
             waiting = [asyncio.ensure_future(stored(await sender.send("a", b"x"))) for _ in range(300)]
             waiting.append(asyncio.ensure_future(sender.finish()))
             await waiting[0]
@@ -191,7 +198,7 @@ def test_a_program_may_just_end(tmp_path):
     text = """
         receiver = framelane.Receiver("127.0.0.1:0", certs=sys.argv[1])
         sender = framelane.Sender(receiver.address, sources=["a"], pin=receiver.pin, certs=sys.argv[1])
-        for number in range(20): sender.send("a", bytes(100_000))
+        sender.send("a", bytes(100_000))
         try:
             receiver.next(timeout=30)
         except TimeoutError:

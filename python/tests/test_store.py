@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import time
 
 import numpy as np
@@ -132,8 +133,72 @@ def test_pairs_and_reasons(tmp_path):
         "infrared/1.png": "the nearest frame of visible, 1.png, is 50.0 ms away",
     }
     assert pairs.columns()["visible_captured"].tolist() == [base, base + 215 * MILLI]
-    pytest.importorskip("pandas")
-    assert pairs.to_pandas()["skew"].tolist()[0].value == 3 * MILLI
+    assert [first.name for first, _, _ in pairs[:2]] == ["0.png", "3.png"] and pairs[-1][0].name == "3.png" and pairs[2:] == []
+    with pytest.raises(IndexError, match="2 pairs, and none at 2"):
+        pairs[2]
+    pandas = pytest.importorskip("pandas")
+    table = pairs.to_pandas()
+    assert table["skew"].tolist()[0].value == 3 * MILLI
+    # Tables of pairs and of frames are of the same times.
+    both = table.merge(store["visible"].to_pandas(), left_on="visible_captured", right_on="captured")
+    assert both["name"].tolist() == ["0.png", "3.png"]
+    polars = pytest.importorskip("polars")
+    rows = pairs.to_polars()
+    assert rows.schema["infrared_captured"] == polars.Datetime("ns", "UTC")
+    assert rows.join(store["visible"].to_polars(), left_on="visible_captured", right_on="captured").height == 2
+
+
+@pytest.mark.parametrize("within", [float("nan"), float("inf"), -1, "-1ms", 1e10])
+def test_how_far_apart_is_a_length_of_time(tmp_path, within):
+    write(tmp_path, "a", [1])
+    with pytest.raises(ValueError, match="length of time|unit|number|span"):
+        framelane.Store(tmp_path).pairs("a", "a", within=within)
+
+
+def test_a_file_that_is_not_as_it_was_stored(ends, tmp_path, rng):
+    image = rng.integers(0, 256, (6, 8), dtype=np.uint8)
+    with ends.receiver(out=tmp_path / "out") as receiver:
+        with ends.sender(receiver.address, encode="raw") as sender:
+            for number in range(4):
+                sender.send("visible", image, captured=10**18 + number)
+    store = framelane.Store(tmp_path / "out")
+    whole, altered, longer, gone = store["visible"]
+    content = pathlib.Path(altered.path).read_bytes()
+    pathlib.Path(altered.path).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    pathlib.Path(longer.path).write_bytes(content + b"x")
+    pathlib.Path(gone.path).unlink()
+    np.testing.assert_array_equal(whole.array(), image)
+    assert whole.bytes == content
+    for frame, says in [(altered, "not what was stored: its BLAKE3"), (longer, r"has \d+ bytes"), (gone, "is not there: .*expired")]:
+        for read in (frame.array, lambda: frame.bytes):
+            with pytest.raises(framelane.StoreError, match=says):
+                read()
+    with pytest.raises(KeyError, match="no column 'size'; there are clock"):
+        store["visible"].column("size")
+    shutil.rmtree(tmp_path / "out")
+    assert "cannot be read" in repr(store)
+    with pytest.raises(framelane.StoreError, match="cannot be read"):
+        store.sources
+
+
+def test_frames_of_days_that_have_expired_are_left_out(tmp_path):
+    """Their lines are there still, those of frames that came later as well."""
+    ledger = [
+        {"day": "2026-11-28", "expired_unix_ns": 2, "frames": 1, "bytes": 3},
+    ]
+    for date in ("2026-11-28", "2026-11-29"):
+        write(tmp_path / "parts" / date, "s", [5, 6, 7])
+        place = tmp_path / "s" / date
+        place.mkdir(parents=True)
+        text = (tmp_path / "parts" / date / "s" / "manifest.jsonl").read_text()
+        for number in range(3):
+            text = text.replace(f'"{number}.png"', f'"{date}-{number}.png"')
+        (place / "manifest.jsonl").write_text(text)
+    (tmp_path / "s" / "ledger.jsonl").write_text("".join(json.dumps(line) + "\n" for line in ledger))
+    source = framelane.Store(tmp_path)["s"]
+    # Stored at 2, 3 and 4: what was there at 2 has expired.
+    assert sorted(source.names) == sorted(["2026-11-28-1.png", "2026-11-28-2.png", *(f"2026-11-29-{n}.png" for n in range(3))])
+    assert source.expired == 1 and len(source.size) == len(source.paths) == len(source.column("run")) == 5
 
 
 def brute_force(first, second, within):

@@ -26,13 +26,16 @@ impl Shape {
 
     /// Refuses an array that is not of this shape.
     fn check(&self, samples: usize) -> Result<(), String> {
-        if self.samples() == Some(samples) && samples > 0 {
-            return Ok(());
+        let Self { height, width, channels, .. } = self;
+        match self.samples() {
+            Some(0) => {
+                Err(format!("an image of shape ({height}, {width}, {channels}) has no pixels"))
+            }
+            Some(own) if own == samples => Ok(()),
+            _ => Err(format!(
+                "an image of shape ({height}, {width}, {channels}) does not have {samples} samples"
+            )),
         }
-        Err(format!(
-            "an image of shape ({}, {}, {}) has no pixels, or others than these",
-            self.height, self.width, self.channels
-        ))
     }
 }
 
@@ -115,9 +118,10 @@ pub(crate) fn decode(
     let bytes = &body.0[..];
     let decoded = py.detach(|| {
         if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-            return Some(png::decode(bytes, most));
+            return Some(guarded("PNG", || png::decode(bytes, most)));
         }
-        bytes.starts_with(&[0xff, 0xd8]).then(|| jpeg::decode(bytes, most))
+        let is_jpeg = bytes.starts_with(&[0xff, 0xd8]);
+        is_jpeg.then(|| guarded("JPEG", || jpeg::decode(bytes, most)))
     });
     let Some(decoded) = decoded else { return Ok(None) };
     let (mut samples, shape) = decoded.map_err(|why| raise(py, Kind::Decode, why))?;
@@ -136,6 +140,13 @@ pub(crate) fn decode(
         channels => flat.call_method1("reshape", (shape.height, shape.width, channels))?,
     };
     Ok(Some(array.unbind()))
+}
+
+/// What a decoder says of a peer's bytes; one that panics over them says that it cannot decode them.
+fn guarded<T>(kind: &str, decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| {
+        Err(format!("the {kind} image cannot be decoded: its decoder has failed"))
+    })
 }
 
 fn of((height, width, channels): (usize, usize, usize), bgr: bool) -> Shape {

@@ -1,0 +1,165 @@
+"""Senders that nobody finishes: their frames are sent, or it is said that they are not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import time
+
+import pytest
+
+import framelane
+from conftest import LIMIT
+from test_process import program
+
+FRAMES = 30
+
+
+def stored(out) -> int:
+    return len(framelane.Store(out)["visible"]) if (out / "visible").is_dir() else 0
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+SENDS = """
+    sender = framelane.Sender(sys.argv[1], sources=["visible"], pin=sys.argv[2], certs=sys.argv[3], **eval(sys.argv[4]))
+    for number in range(30): sender.send("visible", bytes(10_000))
+"""
+ENDS = {
+    "runs out": "",
+    "lets it go": "    del sender",
+    "exits": "    sys.exit()",
+    "raises": "    raise RuntimeError('of its own')",
+    "in a thread": "    import threading; threading.Thread(target=lambda: sender.pending).start()",
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_frames_are_sent_before_the_interpreter_ends(ends, tmp_path, end):
+    out = tmp_path / "out"
+    with ends.receiver(out=out) as receiver:
+        with program(SENDS + ENDS[end], receiver.address, ends.receiver_pin, ends.place / "sender", "{'drain': '60s'}") as process:
+            _, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == (end == "raises"), errors
+        assert "not stored" not in errors, errors
+    assert stored(out) == FRAMES
+
+
+def test_what_is_not_stored_when_the_interpreter_ends_is_counted(ends):
+    """There is no receiver, and none comes."""
+    for end, says in [
+        ("", "the sender to 127.0.0.1:9 ended before all was stored: 30 frames are not stored"),
+        ("    del sender; import time; time.sleep(0.1)", "30 frames were not stored by 127.0.0.1:9, whose sender was let go"),
+    ]:
+        args = ("127.0.0.1:9", ends.receiver_pin, ends.place / "sender", "{'drain': 0.2, 'retry_for': '1h'}")
+        with program(SENDS + end, *args) as process:
+            _, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0 and says in errors, errors
+
+
+def test_ctrl_c_ends_what_the_end_of_the_interpreter_waits_for(ends):
+    text = SENDS + "    import atexit; atexit.register(lambda: print('ending', flush=True))"
+    args = ("127.0.0.1:9", ends.receiver_pin, ends.place / "sender", "{'drain': '1h', 'retry_for': '1h'}")
+    with ends.receiver() as receiver, program(text, receiver.address, *args[1:]) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ending\n"
+        with pytest.raises(BaseException, match="timed out"):
+            # Frames that nobody takes are not stored: it waits.
+            process.wait(0.5)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT)
+        assert time.monotonic() - asked < 15
+    assert "frames are not stored" in errors, errors
+
+
+def test_one_that_is_let_go_sends_beside_the_program(ends, tmp_path):
+    out = tmp_path / "out"
+    with ends.receiver(out=out) as receiver:
+        sender = ends.sender(receiver.address, drain="1h")
+        for _ in range(FRAMES):
+            sender.send("visible", bytes(10_000))
+        with pytest.warns(ResourceWarning, match="unclosed <Sender to .*: visible>"):
+            del sender
+            gc.collect()
+        wait_for(lambda: stored(out) == FRAMES)
+
+
+def test_one_that_is_let_go_leaves_its_spool(ends, tmp_path, caplog):
+    sender = ends.sender("127.0.0.1:9", spool=tmp_path / "spool", retry_for="1h")
+    for _ in range(FRAMES):
+        sender.send("visible", b"x")
+    with pytest.warns(ResourceWarning, match="30 frames are not known to be stored"):
+        del sender
+        gc.collect()
+
+    def again():
+        try:
+            return ends.sender("127.0.0.1:9", spool=tmp_path / "spool", retry_for="1h")
+        except framelane.SpoolInUse:
+            return None
+
+    found = []
+    wait_for(lambda: found or found.extend(filter(None, [again()])) or found)
+    assert found[0].spool.found == FRAMES
+    found[0].close()
+    wait_for(lambda: "30 frames were left in the spool" in caplog.text)
+
+
+def test_one_that_was_finished_or_stopped_says_nothing(ends, recwarn, caplog):
+    with ends.receiver() as receiver:
+        for end in (lambda sender: sender.finish(timeout=LIMIT), lambda sender: sender.close(), lambda sender: sender.stop()):
+            sender = ends.sender(receiver.address)
+            end(sender)
+            del sender
+        with pytest.raises(framelane.StartError):
+            ends.sender("127.0.0.1:9", sources=[])
+        gc.collect()
+    assert not [one for one in recwarn if issubclass(one.category, ResourceWarning)]
+    # A receiver may say that a sender has left before it was there.
+    assert "stored" not in caplog.text and "spool" not in caplog.text
+
+
+def test_an_exception_at_once_loses_nothing_for_want_of_a_connection(ends, tmp_path):
+    """The first connection takes a while; the block ends before it is there."""
+    out = tmp_path / "out"
+    with ends.receiver(out=out) as receiver:
+        with pytest.raises(KeyError):
+            with ends.sender(receiver.address, drain="60s") as sender:
+                sender.send("visible", b"x")
+                raise KeyError
+        assert sender.report.complete and stored(out) == 1
+
+        async def main():
+            async with ends.async_sender(receiver.address, drain="60s") as sender:
+                await sender.send("visible", b"y")
+                raise KeyError
+
+        with pytest.raises(KeyError):
+            asyncio.run(main())
+    assert stored(out) == 2
+
+
+def test_an_exception_says_what_is_not_stored(ends, caplog):
+    with pytest.raises(KeyError):
+        with ends.sender("127.0.0.1:9", retry_for="1h", drain=0.1) as sender:
+            sender.send("visible", b"x")
+            raise KeyError
+    assert (sender.report.missing, sender.report.complete) == (1, False)
+    assert [record.levelno for record in caplog.records if "1 frame is not stored" in record.message] == [logging.WARNING]
+    caplog.clear()
+
+    async def main():
+        async with ends.async_sender("127.0.0.1:9", retry_for="1h", drain=0.1) as sender:
+            await sender.send("visible", b"x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(main())
+    assert "1 frame is not stored" in caplog.text
