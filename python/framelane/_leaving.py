@@ -12,13 +12,16 @@ import weakref
 from typing import TYPE_CHECKING, List, Tuple
 
 from . import _native
-from .errors import ForkedError
+from ._report import SendReport
+from .errors import ForkedError, Incomplete
 
 if TYPE_CHECKING:
     from ._sender import _Sending
 
 END = 60.0
 """Seconds that a sender that was told to stop has for its last words, and for bringing the spool to disk."""
+HASTE = 0.2
+"""The same where the program is to end at once, and no spool to be brought to disk."""
 PATIENCE = 2.0
 """Seconds without a connection after which nothing more is waited for. The first one takes a while to make."""
 LONGEST = 86_400.0
@@ -84,12 +87,24 @@ def forgotten(sender: "_Sending") -> None:
     _warn(sender, pending)
 
 
+def check(sender: "_Sending", report: SendReport) -> None:
+    """At the end of a block that has ended well.
+
+    :raises Incomplete: not every frame is stored.
+    """
+    if not report.complete:
+        raise Incomplete(report.words(), report)
+    if report.error is not None and not report.sent:
+        _LOG.warning("nothing was sent to %s, and nothing could have been: %s", sender._receiver, report.error)
+
+
 class _Waiting:
     """How long frames of a sender are still waited for."""
 
     def __init__(self, sender: "_Sending", end: float) -> None:
         self._sender, self._end = sender, end
-        self._pending = sender._native.pending
+        self.pending = sender._native.pending
+        """Frames that were not settled when it began."""
         self._began = time.monotonic()
         self._alone_since: float | None = None
         self._said = not sender._warns
@@ -107,7 +122,7 @@ class _Waiting:
             self._said = True
             _LOG.warning(
                 "%s frames are being sent to %s still, for up to %.0f s; Ctrl-C ends that",
-                self._pending if self._pending else "some",
+                self.pending or "some",
                 self._sender._receiver,
                 self._end - self._began,
             )
@@ -117,12 +132,17 @@ class _Waiting:
 def wind_up(sender: "_Sending", end: float) -> None:
     """Goes on sending until then, as long as there is a connection; stops, and says what is not stored."""
     waiting = _Waiting(sender, end)
+    last_words = END
     try:
         while (left := waiting.left()) > 0 and sender._native.finish(left) is None:
             pass
+    except BaseException:
+        # Another Ctrl-C: whoever does not answer is waited for no more, and the disk of a spool is.
+        last_words = END if sender._keeps else HASTE
+        raise
     finally:
         sender.stop()
-        _say(sender, sender._native.finish(END))
+        _say(sender, sender._native.finish(last_words), waiting.pending)
 
 
 async def wind_up_soon(sender: "_Sending", end: float) -> None:
@@ -135,12 +155,16 @@ async def wind_up_soon(sender: "_Sending", end: float) -> None:
     finally:
         sender.stop()
         done, _ = await asyncio.wait({ending}, timeout=END)
-        _say(sender, ending.result() if done else None)
+        _say(sender, ending.result() if done else None, waiting.pending)
 
 
-def _say(sender: "_Sending", text: str | None) -> None:
+def _say(sender: "_Sending", text: str | None, pending: int | None) -> None:
     if text is None:
-        _LOG.warning("the sender to %s has not ended within %.0f s", sender._receiver, END)
+        _LOG.warning(
+            "the sender to %s was ended without waiting for its last words: of %s frames it is not known whether they are stored",
+            sender._receiver,
+            "some" if pending is None else pending,
+        )
         return
     report = sender._ended(text)
     if not report.complete and sender._warns:

@@ -13,7 +13,7 @@ from ._codec import Image
 from ._native import Body
 from ._report import SendReport, SpoolFigures
 from ._units import Moment, Size, Span
-from .errors import ForkedError, Incomplete
+from .errors import ForkedError, PushError
 
 Pins = Union[str, Iterable[str], None]
 PerSource = Union[Span, Mapping[str, Span], None]
@@ -110,6 +110,10 @@ class _Sending:
             deadlines = {name: deadline for name in [*names, *places]}
         if not names and not (spool is None and spool_memory is None and when_full is None):
             raise ValueError("spool and what belongs to it are for sources whose frames are sent by this program, and there are none")
+        weights = list((weight or {}).items())
+        for name, share in weights:
+            if isinstance(share, bool) or not hasattr(share, "__index__") or not 1 <= share <= 100:
+                raise ValueError(f"weight={{{name!r}: {share!r}}}: a weight is a whole number from 1 to 100")
         if spool is None and spool_size is not None:
             raise ValueError("spool_size is of what is on disk: name the folder with spool=")
         self._native = _native.Sender(
@@ -120,7 +124,7 @@ class _Sending:
                 "certs": _units.path(certs),
                 "sources": names,
                 "folders": list(places.items()),
-                "weights": list((weight or {}).items()),
+                "weights": weights,
                 "deadlines": [(name, _units.seconds(age)) for name, age in deadlines.items()],
                 "transport": transport,
                 "repair": repair,
@@ -170,6 +174,15 @@ class _Sending:
         """Ends at once: what is not confirmed by now stays in the spool, or is missing in the report. Does not wait."""
         self._stopped = True
         self._native.stop()
+
+    def _check(self, source: str, name: str | None) -> None:
+        """Before anything is encoded."""
+        for what, given in (("source", source), ("name", "" if name is None else name)):
+            if not isinstance(given, str):
+                raise TypeError(f"a {what} is a str, not {type(given).__name__}")
+        if source not in self._names:
+            known = f"there are {', '.join(self._names)}" if self._names else "there are none"
+            raise PushError(f"there is no source {source!r}; {known} (sources=)")
 
     def _encoded(self, image: Image, encode: str | None, color: str | None) -> Tuple[Body, str]:
         return _codec.encoded(image, self._encode if encode is None else encode, self._color if color is None else color)
@@ -267,6 +280,7 @@ class Sender(_Sending):
         :raises PushError: there is no such source, or a name that cannot be.
         :raises RunEnded: the sender has ended; :meth:`finish` says why.
         """
+        self._check(source, name)
         moment = _units.nanoseconds(captured)
         body, extension = self._encoded(image, encode, color)
         return Receipt(self._native.push((source, body, extension, name, moment), timeout))
@@ -296,9 +310,7 @@ class Sender(_Sending):
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            report = self.finish()
-            if not report.complete:
-                raise Incomplete(report.words(), report)
+            _leaving.check(self, self.finish())
             return
         # The exception that ended the block is the one to be seen.
         try:
@@ -326,6 +338,7 @@ class AsyncSender(_Sending):
         color: str | None = None,
     ) -> Receipt:
         """As :meth:`Sender.send`. Cancelled while it waits for memory, it has not taken the frame."""
+        self._check(source, name)
         moment = _units.nanoseconds(captured)
         if moment is None:
             moment = time.time_ns()
@@ -359,9 +372,7 @@ class AsyncSender(_Sending):
         traceback: TracebackType | None,
     ) -> None:
         if kind is None:
-            report = await self.finish()
-            if not report.complete:
-                raise Incomplete(report.words(), report)
+            _leaving.check(self, await self.finish())
             return
         # The exception that ended the block is the one to be seen.
         try:

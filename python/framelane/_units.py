@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 from typing import Union
 
@@ -21,20 +22,30 @@ Moment = Union[datetime.datetime, int, float, None]
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
+LONGEST = 86_400.0 * 366 * 100
+"""Seconds: longer than anything lasts that can be waited for."""
+
+
 def seconds(span: Span) -> float:
-    if isinstance(span, datetime.timedelta):
-        return span.total_seconds()
     if isinstance(span, str):
         return _native.parse_span(span)
-    if isinstance(span, bool) or not isinstance(span, (int, float)):
+    if isinstance(span, datetime.timedelta):
+        span = span.total_seconds()
+    elif isinstance(span, bool) or not isinstance(span, (int, float)):
         raise TypeError(f"a length of time is seconds, or text as \"300ms\", not {type(span).__name__}")
-    if span != span:
-        raise ValueError("a length of time is seconds, or text as \"300ms\", and this is no number")
+    if not 0 <= span <= LONGEST:
+        raise ValueError(f"a length of time is seconds from 0 to a hundred years, or text as \"300ms\", not {span}")
     return float(span)
 
 
 def size(size: Size) -> int:
-    return _native.parse_size(size) if isinstance(size, str) else int(size)
+    if isinstance(size, str):
+        return _native.parse_size(size)
+    if isinstance(size, bool) or not hasattr(size, "__index__"):
+        raise TypeError(f"a size is a whole number of bytes, or text as \"64MiB\", not {type(size).__name__}")
+    if not 0 <= size < 1 << 64:
+        raise ValueError(f"a size is bytes from 0 on, or text as \"64MiB\", not {size}")
+    return int(size)
 
 
 def nanoseconds(moment: Moment) -> int | None:
@@ -50,6 +61,8 @@ def nanoseconds(moment: Moment) -> int | None:
         micros = (moment - EPOCH) // datetime.timedelta(microseconds=1)
         nanos = micros * 1_000
     elif isinstance(moment, float):
+        if not math.isfinite(moment):
+            raise ValueError(f"{moment} is no capture time")
         nanos = int(moment * 1e9)
     elif hasattr(moment, "__index__"):
         nanos = int(moment)

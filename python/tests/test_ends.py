@@ -222,6 +222,50 @@ def test_what_is_wrong_is_said_at_the_start(ends, tmp_path):
                 sender.send("visible", b"x", captured=int(time.time()))
 
 
+def test_what_cannot_be_meant_is_said_by_its_name(ends):
+    for options, says in [
+        ({"weight": {"visible": 1.5}}, "weight=.*whole number"),
+        ({"deadline": -1}, "length of time.*-1"),
+        ({"retry_for": float("nan")}, "length of time.*nan"),
+        ({"drain": float("inf")}, "length of time.*inf"),
+        ({"memory": -1}, "size.*-1"),
+    ]:
+        with pytest.raises(ValueError, match=says):
+            ends.sender("127.0.0.1:9", **options)
+    with pytest.raises(TypeError, match="whole number of bytes.*float"):
+        ends.sender("127.0.0.1:9", memory=1.5)
+    sender = ends.sender("127.0.0.1:9")
+    with pytest.raises(TypeError, match="source is a str, not int"):
+        sender.send(5, b"x")
+    with pytest.raises(TypeError, match="name is a str, not PosixPath"):
+        sender.send("visible", b"x", name=pathlib.Path("x"))
+    with pytest.raises(framelane.PushError, match=r"no source 'infrared'; there are visible \(sources=\)"):
+        sender.send("infrared", b"x")
+    for moment in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="no capture time"):
+            sender.send("visible", b"x", captured=moment)
+    sender.stop()
+    # Parameters have the names that they have in Python; what is typed into a shell stays as it is.
+    with pytest.raises(framelane.ListenError, match=r"with allow=PIN \(the sender prints its pin\) or allow=any"):
+        ends.receiver("0.0.0.0:0", allow=[])
+    with ends.receiver() as receiver:
+        with pytest.raises(framelane.ListenError, match="listen="):
+            ends.receiver(receiver.address)
+    key = ends.place / "broken" / "key.pem"
+    framelane.own_pin(key.parent)
+    key.write_text("no key")
+    with pytest.raises(framelane.IdentityError, match="`framelane certs --certs .*--force`"):
+        framelane.own_pin(key.parent)
+
+
+def test_a_block_that_sends_nothing_says_that_it_could_not(ends, caplog):
+    with ends.receiver() as receiver:
+        with ends.sender(receiver.address, pin="sha256:" + "0" * 64, retry_for=0) as sender:
+            pass
+    assert sender.report.complete and sender.report.error is not None
+    assert "nothing was sent" in caplog.text and "sha256:" in caplog.text
+
+
 def test_a_stranger_is_refused_by_words(ends):
     with ends.receiver(allow=["sha256:" + "0" * 64]) as receiver:
         sender = ends.sender(receiver.address, retry_for=0)

@@ -11,6 +11,7 @@ import time
 import pytest
 
 import framelane
+from framelane import _leaving
 from conftest import LIMIT
 from test_process import program
 
@@ -70,7 +71,7 @@ def test_ctrl_c_ends_what_the_end_of_the_interpreter_waits_for(ends):
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT)
         assert time.monotonic() - asked < 15
-    assert "frames are not stored" in errors, errors
+    assert "30 frames" in errors and "stored" in errors, errors
 
 
 def test_one_that_is_let_go_sends_beside_the_program(ends, tmp_path):
@@ -157,3 +158,29 @@ def test_an_exception_says_what_is_not_stored(ends, caplog):
     with pytest.raises(KeyError):
         asyncio.run(main())
     assert "1 frame is not stored" in caplog.text
+
+
+@pytest.mark.parametrize("spool", [None, "spool"])
+def test_another_ctrl_c_waits_for_nobody_but_the_disk(ends, tmp_path, caplog, spool):
+    """Whoever does not answer, as a receiver that is frozen, has no say in it."""
+
+    class Frozen:
+        pending, asked = 3, []
+
+        def finish(self, timeout):
+            self.asked.append(timeout)
+            if len(self.asked) == 1:
+                raise KeyboardInterrupt
+
+        def __getattr__(self, name):
+            return getattr(native, name)
+
+    sender = ends.sender("127.0.0.1:9", spool=spool and tmp_path / spool)
+    native, sender._native = sender._native, Frozen()
+    Frozen.asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        with sender:
+            raise KeyError
+    assert len(Frozen.asked) == 2 and Frozen.asked[1] == (_leaving.END if spool else _leaving.HASTE)
+    assert "of 3 frames it is not known whether they are stored" in caplog.text
+    native.finish(LIMIT)
