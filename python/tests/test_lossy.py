@@ -64,7 +64,7 @@ def test_nothing_is_lost(ends, tmp_path):
         second.kill()
         second.communicate(timeout=LIMIT)
         relay.close()
-    assert relay.lost > 20, "the link was a good one"
+    assert relay.lost > 10, "the link was a good one"
     stored = framelane.Store(out)["visible"]
     assert sorted(stored.sequence.tolist()) == list(range(FRAMES))
     for frame in stored:
