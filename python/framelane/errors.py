@@ -1,4 +1,4 @@
-"""What can go wrong. Messages are those of the command line: what failed, where, and what to do next.
+"""What can go wrong. Messages say what failed, where, and what to do next, with the names that parameters have here.
 
 Waits that take longer than their ``timeout`` raise Python's own :class:`TimeoutError`; what cannot be meant (``None`` for an
 image, a weight of 0) raises :class:`ValueError` or :class:`TypeError`, and what is not there (a source of a store, a frame of a
