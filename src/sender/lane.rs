@@ -253,6 +253,9 @@ impl Lane {
         self.blocked = false;
         while let Some(next) = self.next_wanted(fresh) {
             let Wanted { sequence, bytes, .. } = next;
+            if !self.is_worth_reading(&next) {
+                break;
+            }
             let fits = self.has_room(bytes, share)
                 || is_within(next.due, fresh) && self.make_room(bytes, share, fresh.start);
             if !fits {

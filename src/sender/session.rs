@@ -48,6 +48,10 @@ const STALLED_CLOSE: Duration = Duration::from_millis(250);
 /// it, and with it all that shares its thread, from ever hearing anything.
 const LEAST_REST: Duration = Duration::from_micros(100);
 
+/// How long a session may work before it lets others work. Of a source that floods it there is always more, and tokio
+/// counts what it has waited for, not how long that took.
+const LONGEST_TURN: Duration = Duration::from_millis(1);
+
 /// How often the receiver's clock is asked for: 50 bytes of the link each time.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -205,7 +209,9 @@ impl<'a> Session<'a> {
         let bell = state.run.bell.clone();
         let mut better = dial.better(via, path);
         let (mut alarm, mut rested) = (None, Instant::now());
+        let mut busy = Duration::ZERO;
         loop {
+            let woken = Instant::now();
             // Everything that is there already is taken before anything is started or waited for:
             // waking up for each frame, receipt and message by itself costs more than they do.
             if let Err(Nonsense(what)) = state.take_all(messages, incoming) {
@@ -242,7 +248,12 @@ impl<'a> Session<'a> {
             state.account(&path_now, sendable.is_some());
             let wake = earlier(earlier(due, glance.wakes_at()), state.wakes_at());
             let wake = wake.map(|wake| wake.max(rested + LEAST_REST));
-            // Where something is always ready, other tasks have their turn all the same.
+            // Where something is always ready, other tasks have their turn all the same: the connection's own above all.
+            busy += woken.elapsed();
+            if busy >= LONGEST_TURN {
+                busy = Duration::ZERO;
+                tokio::task::yield_now().await;
+            }
             tokio::task::coop::consume_budget().await;
             tokio::select! {
                 message = incoming.recv() => match message {

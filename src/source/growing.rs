@@ -14,6 +14,8 @@ use crate::frame::{ContentHash, Sequence};
 
 /// Bytes that a list holds beside one frame where they are taken as they come about.
 const IN_HAND: u64 = 1 << 20;
+/// What a frame takes beside its bytes.
+const BESIDE: u64 = 512;
 
 /// A list that grows at one end and is let go of at the other. Clones are the same list.
 #[derive(Clone)]
@@ -196,8 +198,8 @@ impl List {
 impl Entry {
     fn held(&self) -> u64 {
         match &self.body {
-            Body::Held(content) => content.body.len() as u64,
-            Body::File(..) | Body::None(_) => 0,
+            Body::Held(content) => content.body.len() as u64 + BESIDE,
+            Body::File(..) | Body::None(_) => BESIDE,
         }
     }
 
@@ -237,7 +239,7 @@ mod tests {
 
     #[test]
     fn settled_frames_are_let_go_in_any_order() {
-        let list = Growing::new(Some(100));
+        let list = Growing::new(Some(3 * (10 + BESIDE)));
         for _ in 0..3 {
             assert!(list.push(entry(10)));
         }
@@ -247,7 +249,7 @@ mod tests {
         assert!(list.entry(Sequence(1)).is_none() && list.entry(Sequence(0)).is_some());
         list.settle(Sequence(0));
         list.settle(Sequence(7));
-        assert_eq!(list.held(), 10);
+        assert_eq!(list.held(), 10 + BESIDE);
         assert_eq!(list.list().frames.len(), 1);
         list.end(None);
         assert_eq!(list.extent(), Extent::fixed(3));
@@ -275,7 +277,7 @@ mod tests {
     fn who_adds_waits_for_room_and_is_let_go_at_the_end() {
         let list = Growing::new(Some(100));
         assert!(list.push(entry(150)));
-        assert_eq!(list.held(), 150);
+        assert_eq!(list.held(), 150 + BESIDE);
         let adding = list.clone();
         let waiting = std::thread::spawn(move || {
             (adding.push(entry(1)), adding.push(entry(200)), adding.push(entry(1)))

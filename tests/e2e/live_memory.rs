@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Process, Receiver, Signal};
+use crate::support::{Place, Process, Receiver, Signal, skipped};
 
 /// Bytes of a process that are neither the program's text nor a library, where the system tells.
 fn own_memory(pid: u32) -> Option<u64> {
@@ -31,13 +31,17 @@ fn wait_for_lines(place: &Place, source: &str, wanted: usize) {
     }
 }
 
-/// Sends small frames as fast as they are taken, and holds both ends to what they may grow by between two counts of
-/// frames. The spool is so small that what waits in it is the same at both.
-fn assert_flat(counts: [usize; 2], growth: [u64; 2], sender_args: &[&str]) {
+/// 1,024 bytes each, without end, as fast as they are read.
+const FLOOD: &str = "many=raw:32x32x1:cmd:exec cat /dev/zero";
+/// The same, some 3,000 a second.
+const STEADY: &str =
+    "many=raw:32x32x1:cmd:while head -c 65536 /dev/zero; do sleep 0.02; done; true";
+
+/// Sends small frames, and holds both ends to what they may grow by between two counts of frames. The spool is so small
+/// that what waits in it is the same at both.
+fn assert_flat(source: &str, counts: [usize; 2], growth: [u64; 2], sender_args: &[&str]) {
     let place = Place::new();
     let receiver = Receiver::start(&place, &[]);
-    // 1,024 bytes each, without end.
-    let source = "many=raw:32x32x1:cmd:exec cat /dev/zero";
     let args = [&["--spool-memory", "1MiB"], sender_args].concat();
     let sender = receiver.sending(&[source], &args);
     let both = [&sender, receiver.process()].map(Process::pid);
@@ -46,7 +50,7 @@ fn assert_flat(counts: [usize; 2], growth: [u64; 2], sender_args: &[&str]) {
         both.map(own_memory)
     });
     let [Some(before), Some(after)] = seen.map(|[sender, receiver]| sender.zip(receiver)) else {
-        return crate::support::skipped("this system does not tell what a process takes of memory");
+        return skipped("this system does not tell what a process takes of memory");
     };
     let grown = [after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)];
     println!("{counts:?} frames: {before:?} and {after:?} bytes of the sender and the receiver");
@@ -61,15 +65,37 @@ fn assert_flat(counts: [usize; 2], growth: [u64; 2], sender_args: &[&str]) {
 #[test]
 fn memory_does_not_grow_with_the_number_of_frames() {
     // A name that is kept of each frame would be 1 MB, a frame's bytes 10.
-    assert_flat([2_000, 12_000], [2_500_000, 3_500_000], &[]);
+    assert_flat(FLOOD, [2_000, 12_000], [2_500_000, 3_500_000], &[]);
 }
 
 /// The receiver has the names of up to 65,536 lines in memory until its index is made anew, 40 bytes each.
 #[test]
-#[ignore = "takes a minute: cargo test --test e2e -- --ignored memory_is_flat"]
+#[ignore = "takes minutes: cargo test --test e2e -- --ignored --nocapture memory_is_flat"]
 fn memory_is_flat_over_many_frames() {
-    for args in [&[][..], &["--live", "300ms"], &["--transport", "tcp"], &["--spool", "spool"]] {
+    let cases = [
+        (FLOOD, &[][..]),
+        (FLOOD, &["--transport", "tcp"]),
+        (FLOOD, &["--spool", "spool"]),
+        (STEADY, &["--live", "300ms"]),
+    ];
+    for (source, args) in cases {
         println!("{args:?}");
-        assert_flat([20_000, 60_000], [2_000_000, 5_000_000], args);
+        assert_flat(source, [20_000, 60_000], [2_000_000, 5_000_000], args);
     }
+}
+
+#[test]
+fn a_live_source_that_floods_stays_live_and_within_bounds() {
+    /// What waits of a source, and as much again for what each small frame takes beside its bytes.
+    const MOST: u64 = 2 * (64 << 20);
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    let sender = receiver.sending(&[FLOOD], &["--live", "300ms", "--drain", "1s"]);
+    wait_for_lines(&place, "many", 100);
+    let memory = own_memory(sender.pid()).unwrap_or_default();
+    assert!(memory <= MOST, "{memory} bytes");
+    sender.signal(Signal::TERM);
+    sender.finish();
+    receiver.interrupt();
+    place.run(&["verify", "store"]).expect(0).prints("complete");
 }

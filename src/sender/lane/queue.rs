@@ -12,6 +12,9 @@ use crate::transport::{Forecast, PathStats};
 /// How often a frame is begun of a source none of whose frames seem to make it.
 const TRIED_EVERY: Duration = Duration::from_secs(5);
 
+/// Frames of a source with a deadline that are read before they go: as many as leave while others are read.
+const READ_AHEAD: usize = 8;
+
 impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
     /// is a deadline, the newest goes first.
@@ -28,6 +31,30 @@ impl Lane {
         self.wanted.first_within(fresh).or(Some(first))
     }
 
+    /// Whether a frame is to be read now. Of a source with a deadline a few are read ahead, the newest: what comes
+    /// about before the others could go makes them older than it. Where they are enough, the oldest makes way.
+    pub(super) fn is_worth_reading(&mut self, next: &Wanted) -> bool {
+        if self.deadline.is_none() || !next.due.live {
+            return true;
+        }
+        let first = self.ready.partition_point(|ready| !ready.due.live);
+        if self.ready.len() - first + self.reading < READ_AHEAD {
+            return true;
+        }
+        match self.ready.get(first) {
+            Some(oldest) if oldest.due < next.due => self.put_back(first),
+            _ => false,
+        }
+    }
+
+    /// Has a frame that was read wait to be read again; false where there is none in that place.
+    fn put_back(&mut self, place: usize) -> bool {
+        let Some(Ready { sequence, due, .. }) = self.ready.remove(place) else { return false };
+        let bytes = self.release(sequence);
+        self.want(Some(Wanted { sequence, bytes, due }));
+        true
+    }
+
     pub(super) fn has_room(&self, bytes: u64, share: Share) -> bool {
         let first = self.unconfirmed.is_empty();
         let fits = self.unconfirmed_bytes.saturating_add(bytes) <= share.bytes;
@@ -40,13 +67,9 @@ impl Lane {
         while !self.has_room(bytes, share) {
             let is_late = |ready: &Ready| !ready.due.live || ready.due.at < fresh;
             let late = self.ready.partition_point(is_late);
-            let Some(youngest) = late.checked_sub(1).and_then(|last| self.ready.remove(last))
-            else {
+            if !late.checked_sub(1).is_some_and(|last| self.put_back(last)) {
                 return false;
-            };
-            let Ready { sequence, due, .. } = youngest;
-            let bytes = self.release(sequence);
-            self.want(Some(Wanted { sequence, bytes, due }));
+            }
         }
         true
     }
