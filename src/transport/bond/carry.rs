@@ -1,6 +1,7 @@
 //! The task of a session over several connections.
 
 mod frames;
+mod hopeless;
 mod paths;
 
 use std::collections::VecDeque;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::{
-    FRAME_QUEUE, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathWatch, SenderLink,
+    FRAME_QUEUE, GivenUp, LinkEnd, LinkKeeper, MESSAGE_QUEUE, OutgoingFrame, PathWatch, SenderLink,
     TransportError, Via,
 };
 use super::book::{Book, Key};
@@ -26,10 +27,11 @@ use super::steer::Health;
 use super::sums::Sums;
 use super::unanswered::Unanswered;
 use super::{Named, Tried};
-use crate::frame::UnixNanos;
+use crate::frame::{Sequence, UnixNanos};
 use crate::wire::{
     CloseCode, JOIN_TOKEN_BYTES, Join, Message, Receipts, Refusal, SESSION_ID_BYTES, Welcome,
 };
+use hopeless::Hopeless;
 
 /// Messages of the session that may wait for a connection.
 const MOST_SAID: usize = 16;
@@ -65,6 +67,7 @@ pub(super) struct Carrier {
     spare: u64,
     /// When a copy was made last so that no path stands idle at the end.
     stolen: Instant,
+    hopeless: Hopeless,
     unanswered: Unanswered,
     upward: VecDeque<Message>,
     session: Option<[u8; SESSION_ID_BYTES]>,
@@ -109,7 +112,9 @@ impl Carrier {
         let (end, keeper) = LinkEnd::new();
         let (sums, drained) = (Sums::default(), Arc::new(Notify::new()));
         let looking = sums.clone();
-        let path = PathWatch::new(move || looking.look()).with_notice(drained.clone());
+        let given_up = GivenUp::default();
+        let path = PathWatch::new(move || looking.look());
+        let path = path.with_notice(drained.clone()).with_given_up(given_up.clone());
         let first = links.get(slot).map_or_else(String::new, |link| link.name.clone());
         let via = Via {
             why: Some(match links.len() {
@@ -135,6 +140,7 @@ impl Carrier {
             again: VecDeque::new(),
             spare: 0,
             stolen: now,
+            hopeless: Hopeless::new(given_up.clone(), drained.clone()),
             unanswered: Unanswered::default(),
             upward: VecDeque::new(),
             session: None,
@@ -158,6 +164,7 @@ impl Carrier {
             let now = Instant::now();
             self.look(now);
             self.ask(now);
+            self.take_given_up(now);
             self.rescue(now);
             self.send_again(now);
             held = held.and_then(|frame| self.place(frame, now));
@@ -295,8 +302,11 @@ impl Carrier {
                 any = true;
                 self.settle(key, Some(id), now);
             }
+            // Given up, and there all the same.
+            let last = run.first.0.saturating_add(run.count.saturating_sub(1));
+            let ends = [run.first, Sequence(last)].map(|sequence| (receipts.source, sequence));
+            any |= run.count > 0 && self.hopeless.has_come(ends[0], ends[1]);
             if let Some(line) = self.line_mut(id) {
-                let last = run.first.0.saturating_add(run.count.saturating_sub(1));
                 let sequences = run.first.0..=last;
                 let is_meant = |(source, sequence): Key| {
                     source == receipts.source && sequences.contains(&sequence.0)

@@ -280,6 +280,11 @@ impl Line {
         }
     }
 
+    /// A copy that was to show how it is does not come any more.
+    pub(super) fn is_no_trial(&mut self, key: Key) {
+        self.trials.retain(|(of, _)| *of != key);
+    }
+
     /// Whether its own figures are believed.
     pub(super) fn is_proven(&self) -> bool {
         self.proofs >= PROVEN || self.is_first

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep_until;
 
 use super::super::{
-    LinkEnd, LinkKeeper, OutgoingFrame, PathStats, PathWatch, SenderLink, Transport, Via,
+    GivenUp, LinkEnd, LinkKeeper, OutgoingFrame, PathStats, PathWatch, SenderLink, Transport, Via,
 };
 use super::*;
 use crate::frame::{ContentHash, FrameMeta, FrameName, RunId, Sequence, UnixNanos};
@@ -75,6 +75,7 @@ struct Counts {
     sent: AtomicU64,
     came: AtomicU64,
     drained: Arc<Notify>,
+    given_up: GivenUp,
 }
 
 fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -116,7 +117,7 @@ impl Path {
             bytes_sent: look.sent.load(Ordering::Relaxed),
             ..PathStats::default()
         });
-        let path = path.with_notice(counts.drained.clone());
+        let path = path.with_notice(counts.drained.clone()).with_given_up(counts.given_up.clone());
         tokio::spawn(carry(
             self.spec,
             self.up.subscribe(),
@@ -186,9 +187,29 @@ async fn carry(
         let is_moot = |frame: &OutgoingFrame| {
             frame.moot.as_ref().is_some_and(|moot| moot.has_changed().is_err())
         };
-        if until_up(&mut up).await {
-            // What went into the outage goes again.
-            sleep(spec.delay * 2).await;
+        // A frame that cannot make it is stopped as soon as that is known.
+        let by = |spare| {
+            let latest = frame.deadline.map(|deadline| Instant::from_std(deadline) - spare);
+            async move {
+                match latest {
+                    Some(latest) => sleep_until(latest).await,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        let starting = async {
+            if until_up(&mut up).await {
+                // What went into the outage goes again.
+                sleep(spec.delay * 2).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = by(spec.takes(frame.body.len())) => {
+                counts.give_up(&frame);
+                continue;
+            }
+            () = starting => {}
         }
         if !is_moot(&frame) {
             counts.sent.fetch_add(bytes, Ordering::Relaxed);
@@ -210,9 +231,22 @@ async fn carry(
         let arrivals = arrivals.clone();
         tokio::spawn(async move {
             // What is on its way when the path is cut is lost, and goes again when that is back.
-            sleep(spec.delay + again).await;
-            if until_up(&mut up).await {
-                sleep(spec.delay * 3).await;
+            let deadline = frame.deadline.map(Instant::from_std);
+            let travelling = async {
+                sleep(spec.delay + again).await;
+                if until_up(&mut up).await {
+                    sleep(spec.delay * 3).await;
+                }
+            };
+            let in_time = match deadline {
+                Some(deadline) => tokio::time::timeout_at(deadline, travelling).await.is_ok(),
+                None => {
+                    travelling.await;
+                    true
+                }
+            };
+            if !in_time {
+                return counts.give_up(&frame);
             }
             if !is_moot(&frame) {
                 arrivals.arrive(&frame);
@@ -230,6 +264,15 @@ async fn carry(
                 let _ = to_session.send(Message::Receipts(receipts)).await;
             }
         });
+    }
+}
+
+impl Counts {
+    /// Nothing more of a frame is sent.
+    fn give_up(&self, frame: &OutgoingFrame) {
+        self.given_up.add((frame.header.source, frame.header.meta.sequence));
+        self.under.fetch_sub(frame.body.len() as u64, Ordering::Relaxed);
+        self.drained.notify_one();
     }
 }
 
@@ -626,4 +669,57 @@ async fn a_receiver_that_takes_no_second_connection_is_sent_to_over_one() {
     world.link.frames.send(frame(30, 60_000, true)).await.unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(5), world.link.end.cause()).await;
     assert!(matches!(ended, Ok(TransportError::Silent { .. })), "{ended:?}");
+}
+
+/// Sends live frames with a deadline for 15 s, in whose midst all paths are away for 2 s; how old those are that are
+/// stored, by their numbers, and those that were given up.
+async fn with_deadlines(mode: PathsMode, specs: &[Spec]) -> (BTreeMap<u64, Duration>, Vec<u64>) {
+    let mut world = World::new(mode, specs).await;
+    let began = Instant::now();
+    let ups: Vec<_> = world.paths.iter().map(|path| path.up.clone()).collect();
+    tokio::spawn(async move {
+        for (after, is_up) in [(ms(5_007), false), (ms(2_000), true)] {
+            sleep(after).await;
+            for up in &ups {
+                up.send_replace(is_up);
+            }
+        }
+    });
+    let (mut given_up, mut handed) = (Vec::new(), 0);
+    let frames = 450;
+    while given_up.len() + lock(&world.store.stored).len() < frames as usize {
+        assert!(began.elapsed() < ms(20_000), "{} of {handed} are given up", given_up.len());
+        let due = began + INTERVAL * u32::try_from(handed).unwrap();
+        tokio::select! {
+            heard = world.link.incoming.recv() => assert!(heard.is_some(), "it has ended"),
+            () = sleep(ms(5)) => {}
+            permit = world.link.frames.reserve(), if handed < frames && due <= Instant::now() => {
+                let deadline = Some((due + DEADLINE).into_std());
+                permit.unwrap().send(OutgoingFrame { deadline, ..frame(handed, 60_000, true) });
+                handed += 1;
+            }
+        }
+        given_up.extend(world.link.path.take_given_up().into_iter().map(|(_, place)| place.0));
+    }
+    let stored = lock(&world.store.stored);
+    let age = |(&place, (at, _)): (&u64, &(Instant, usize))| {
+        (place, *at - (began + INTERVAL * u32::try_from(place).unwrap()))
+    };
+    (stored.iter().map(age).collect(), given_up)
+}
+
+const DEADLINE: Duration = ms(300);
+
+#[tokio::test(start_paused = true)]
+async fn a_live_frame_past_its_deadline_is_stopped_on_every_path() {
+    for mode in [PathsMode::Auto, PathsMode::Duplicate, PathsMode::Spread, PathsMode::Standby] {
+        let (stored, given_up) = with_deadlines(mode, &[spec(50, 40), spec(30, 60)]).await;
+        let oldest = stored.values().max().unwrap();
+        assert!(*oldest <= DEADLINE, "{oldest:?} ({mode:?})");
+        // Those of the outage, and what was under way when it began; each is told once.
+        let lost: std::collections::BTreeSet<_> = given_up.iter().copied().collect();
+        assert_eq!(lost.len(), given_up.len(), "{given_up:?} ({mode:?})");
+        assert!((45..=75).contains(&lost.len()), "{} ({mode:?})", lost.len());
+        assert!(lost.iter().all(|place| !stored.contains_key(place)), "{given_up:?} ({mode:?})");
+    }
 }

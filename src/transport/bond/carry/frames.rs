@@ -56,6 +56,10 @@ impl Carrier {
 
     /// Hands a frame to the path that it takes, or to two; gives it back where it has to wait.
     pub(super) fn place(&mut self, frame: OutgoingFrame, now: Instant) -> Option<OutgoingFrame> {
+        if self.is_hopeless(&frame, now) {
+            self.drop_held(&frame);
+            return None;
+        }
         let wish = wish(&frame, now);
         let (ids, views) = self.views(wish, now, |_| true);
         let Some(Choice { first, second }) = choose(self.mode, &views, wish) else {
@@ -74,7 +78,7 @@ impl Carrier {
     }
 
     /// Paths that may be used, and what they are for a frame now.
-    fn views(
+    pub(super) fn views(
         &self,
         wish: Wish,
         now: Instant,
@@ -114,14 +118,14 @@ impl Carrier {
     }
 
     /// Gives a path a copy of a frame; false where it takes none.
-    fn give(&mut self, id: u64, frame: &OutgoingFrame, now: Instant) -> bool {
+    pub(super) fn give(&mut self, id: u64, frame: &OutgoingFrame, now: Instant) -> bool {
         let (bytes, live) = (frame.header.meta.bytes, frame.is_live());
         let (keep, moot) = watch::channel(());
         let Some(line) = self.line_mut(id) else { return false };
         let rtt = line.stats.rtt;
         let expected = now + line.view(live, now).arrives(bytes) + rtt / 2;
-        // A path that gave a frame up would not know of its other copies, so none is told of the deadline.
-        let given = OutgoingFrame { moot: Some(moot), deadline: None, ..frame.copy() };
+        // Each path gives it up for itself, when it cannot make it there.
+        let given = OutgoingFrame { moot: Some(moot), ..frame.copy() };
         if line.link.frames.try_send(given).is_err() {
             return false;
         }
@@ -142,6 +146,10 @@ impl Carrier {
             let had: Vec<u64> = out.copies.iter().map(|copied| copied.line).collect();
             let is_well = |id: &u64| self.line(*id).is_some_and(|line| line.health == Health::Well);
             let bytes = out.frame.header.meta.bytes;
+            // Where it is, it is given up when it cannot make it there either.
+            if self.is_hopeless(&out.frame, now) {
+                continue;
+            }
             let for_no_reason = had.iter().any(is_well);
             if for_no_reason && (self.mode == PathsMode::Spread || self.spare < bytes) {
                 self.book.set_due(key, Some(now + NO_PATH));
@@ -173,9 +181,12 @@ impl Carrier {
                 self.again.pop_front();
                 continue;
             }
-            let frame = out.frame.copy();
+            let (frame, none) = (out.frame.copy(), out.copies.is_empty());
+            if self.is_hopeless(&frame, now) {
+                self.give_up(key);
+                continue;
+            }
             let wish = wish(&frame, now);
-            let none = out.copies.is_empty();
             let (ids, views) = self.views(wish, now, |line| none || line.health != Health::Dead);
             let Some(choice) = choose(PathsMode::Spread, &views, wish) else { return };
             if !self.give(ids[choice.first], &frame, now) {
@@ -245,7 +256,7 @@ fn comes(out: &Out, now: Instant) -> Instant {
     if copied.expected > now { copied.expected } else { now + (now - copied.given) }
 }
 
-fn wish(frame: &OutgoingFrame, now: Instant) -> Wish {
+pub(super) fn wish(frame: &OutgoingFrame, now: Instant) -> Wish {
     let left = |deadline| Instant::from_std(deadline).saturating_duration_since(now);
     Wish { bytes: frame.header.meta.bytes, live: frame.is_live(), left: frame.deadline.map(left) }
 }
