@@ -79,6 +79,7 @@ impl TcpDial {
         let socket = path::handle(&stream);
         let written = connector.written.clone();
         let pace = Arc::new(Pace::new(written.clone()));
+        let given_up = pace.given_up.clone();
         let (ended, paced) = (connector.ended.clone(), Paced::new(&pace, socket.as_ref()));
         let path = path::watch_all(socket.as_ref(), written.clone(), ended, pace);
         let dead = async move {
@@ -112,6 +113,7 @@ impl TcpDial {
                     outgoing_frames,
                     session_known,
                     underway,
+                    given_up,
                 );
                 let pool = |stop| pool.run(stop);
                 let run = link::run(stream, stall, keeper, outgoing, blame, read, pool, dead);

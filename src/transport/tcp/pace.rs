@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::settings::{LONGEST_ROOM_LOOK, ROOM_LOOK};
 use crate::alarm::Alarm;
 use crate::transport::kernel::{TcpState, tcp_state};
-use crate::transport::{Forecast, OutgoingFrame};
+use crate::transport::{Forecast, GivenUp, OutgoingFrame};
 
 /// What of a connection's bytes has not left, while frames with a deadline go over it.
 #[derive(Debug, Default)]
@@ -28,6 +28,8 @@ pub(super) struct Pace {
     written: Arc<AtomicU64>,
     /// Notified when there is room for the next.
     pub(super) drained: Arc<Notify>,
+    /// Told which frames were given up.
+    pub(super) given_up: GivenUp,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +112,16 @@ impl Paced {
     pub(super) fn took(&mut self, frame: &OutgoingFrame) {
         self.pace.took(frame);
         self.owes_notice |= self.pace.is_on();
+    }
+
+    /// Whether a frame that was taken, and of which nothing is written, is past its deadline: then it is given up.
+    pub(super) fn gives_up(&self, frame: &OutgoingFrame, now: Instant) -> bool {
+        let is_late = frame.deadline.is_some_and(|deadline| deadline <= now);
+        if is_late {
+            self.pace.queued.fetch_sub(frame.body.len() as u64, Ordering::Relaxed);
+            self.pace.given_up.add((frame.header.source, frame.header.meta.sequence));
+        }
+        is_late
     }
 
     /// It is written from now on.

@@ -58,7 +58,7 @@ pub(super) fn watch_all(
 ) -> PathWatch {
     let kernel = Kernel::new(socket);
     let (before, written_before) = (ended.sums(), written.load(Ordering::Relaxed));
-    let drained = pace.drained.clone();
+    let (drained, given_up) = (pace.drained.clone(), pace.given_up.clone());
     let watch = PathWatch::new(move || {
         let (path, sums) = (kernel.look(), ended.sums());
         let bytes = written.load(Ordering::Relaxed).saturating_sub(written_before);
@@ -71,7 +71,7 @@ pub(super) fn watch_all(
             ..path
         }
     });
-    watch.with_notice(drained)
+    watch.with_notice(drained).with_given_up(given_up)
 }
 
 /// One connection, as the kernel sees it.

@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use tokio::io::AsyncRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::alive::{Watched, until_dead};
 use super::connect::{Connector, with_alpn};
@@ -26,7 +26,7 @@ use super::writer::{RecordWriter, SessionId, most_urgent};
 use super::{path, settings};
 use crate::transport::desk::Seat;
 use crate::transport::{
-    Account, Arrival, Claim, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
+    Account, Arrival, Claim, GivenUp, Intake, OutgoingFrame, SourceCount, TransportError, hand_on,
 };
 use crate::wire::record::Record;
 use crate::wire::{ALPN_SINGLE_FRAME, CloseCode, SourceId};
@@ -38,6 +38,8 @@ pub(super) struct Pool {
     frames: mpsc::Receiver<OutgoingFrame>,
     session: watch::Receiver<Option<SessionId>>,
     underway: Underway,
+    /// Told which frames were given up.
+    given_up: GivenUp,
     waiting: Vec<OutgoingFrame>,
     busy: Vec<SourceId>,
     sending: JoinSet<Result<SourceId, TransportError>>,
@@ -50,10 +52,11 @@ impl Pool {
         frames: mpsc::Receiver<OutgoingFrame>,
         session: watch::Receiver<Option<SessionId>>,
         underway: Underway,
+        given_up: GivenUp,
     ) -> Self {
         let tls = with_alpn(tls, ALPN_SINGLE_FRAME);
         let (waiting, busy, sending) = (Vec::new(), Vec::new(), JoinSet::new());
-        Self { connector, tls, frames, session, underway, waiting, busy, sending }
+        Self { connector, tls, frames, session, underway, given_up, waiting, busy, sending }
     }
 
     /// Sends frames until `stop` fires and none is left.
@@ -92,7 +95,25 @@ impl Pool {
             let (connector, tls, session) =
                 (self.connector.clone(), self.tls.clone(), self.session.clone());
             let expected = self.underway.begin(frame.header.source, frame.header.meta.sequence);
-            self.sending.spawn(send(connector, tls, session, frame, expected));
+            let given_up = self.given_up.clone();
+            self.sending.spawn(async move {
+                let source = frame.header.source;
+                let (deadline, named) = (frame.deadline, (source, frame.header.meta.sequence));
+                let past = async {
+                    match deadline {
+                        Some(deadline) => sleep_until(deadline.into()).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                // With its connection a frame that is late ends in its midst: the next one waits for it no longer.
+                tokio::select! {
+                    sent = send(connector, tls, session, frame, expected) => sent,
+                    () = past => {
+                        given_up.add(named);
+                        Ok(source)
+                    }
+                }
+            });
         }
     }
 

@@ -1,6 +1,7 @@
 //! Records onto a connection, gathered into large writes.
 
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -97,10 +98,15 @@ impl<W: AsyncWrite + Unpin> RecordWriter<W> {
         if let Some(frames) = &mut outbox.frames {
             waiting.take_from(frames, &mut outbox.paced);
         }
-        if let Some(frame) = waiting.next() {
+        while let Some(frame) = waiting.next() {
+            // Behind a write that the link held up, it has become late.
+            if outbox.paced.gives_up(&frame, Instant::now()) {
+                continue;
+            }
             outbox.paced.begin(&frame);
             self.put_frame(frame).await?;
             any = true;
+            break;
         }
         Ok(any)
     }

@@ -76,6 +76,20 @@ async fn over_a_connection_each() {
 }
 
 #[tokio::test]
+async fn a_frame_past_its_deadline_does_not_go_and_is_told() {
+    for per_frame in [false, true] {
+        let mut world = World::new();
+        let (sender, mut receiver) = world.session(per_frame).await;
+        let deadline = Some(std::time::Instant::now());
+        let late = OutgoingFrame { deadline, ..frame(0, 0, 60_000) };
+        sender.frames.send(late).await.unwrap();
+        sender.frames.send(frame(0, 1, 1_000)).await.unwrap();
+        assert_eq!(arrived(&mut receiver).await.frame.meta.sequence, Sequence(1));
+        assert_eq!(sender.path.take_given_up(), [(SourceId(0), Sequence(0))]);
+    }
+}
+
+#[tokio::test]
 async fn messages_go_both_ways_while_frames_flow() {
     for per_frame in [false, true] {
         let mut world = World::new();
