@@ -132,6 +132,8 @@ pub(super) struct Room {
     left: BTreeMap<RunId, Left>,
     compartments: Vec<Compartment>,
     memory: u64,
+    /// Frames that are being written.
+    writing: usize,
     disk: u64,
     disk_frames: u64,
     found: u64,
@@ -167,6 +169,7 @@ impl Room {
             left,
             compartments: Vec::new(),
             memory: 0,
+            writing: 0,
             disk,
             disk_frames: found,
             found,
@@ -253,10 +256,7 @@ impl Room {
     /// Whether the disk takes nothing more of what is in memory.
     fn is_full(&self, now: Instant) -> bool {
         let oldest = self.oldest_in_memory().map_or(0, |(_, _, bytes)| bytes);
-        let has_writing = self.compartments.iter().any(|one| {
-            one.in_memory.iter().any(|place| matches!(one.kept[place].at, At::Writing(_)))
-        });
-        !self.takes(oldest, now) && !has_writing
+        !self.takes(oldest, now) && self.writing == 0
     }
 
     /// Whether the disk takes a frame of so many bytes now.
@@ -453,12 +453,14 @@ impl Room {
         }
         let At::Memory(content) = kept.at.clone() else { return None };
         kept.at = At::Writing(content.clone());
+        self.writing += 1;
         let (run, source, came) = (one.run, one.source.clone(), kept.came);
         Some(Spill { shelf, run, source, place, content, came })
     }
 
     /// A frame was written into a file of so many bytes, or was not.
     pub(super) fn spilled(&mut self, spill: &Spill, written: Option<u64>) {
+        self.writing -= 1;
         let one = &mut self.compartments[spill.shelf];
         let Some(kept) = one.kept.get_mut(&spill.place) else {
             // It was settled meanwhile.
