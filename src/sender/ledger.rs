@@ -187,6 +187,11 @@ impl Ledger {
         told.map(|range| DropRange { first: self.sequence(range.first), ..range }).collect()
     }
 
+    /// Whether frames wait to be begun, or begun again.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.unbegun.is_empty() || !self.again.is_empty()
+    }
+
     /// Whether there are such frames.
     pub(super) fn has_undeclared(&self) -> bool {
         !self.undeclared.is_empty()

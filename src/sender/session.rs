@@ -407,6 +407,10 @@ impl State<'_> {
             lane.leaves = leaves;
             let ledger = &mut self.run.ledgers[index];
             let source = self.run.sources[index].as_ref();
+            // A session is woken for one source, and may have sixty others.
+            if source.remembered().is_none() && lane.rests(ledger, source.extent()) {
+                continue;
+            }
             lane.forget(&tend(source, ledger, lane.deadline, path.rtt / 2));
             if ledger.goes_on {
                 self.run.progress.count(index, source, ledger);

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn who_adds_waits_for_room_and_is_let_go_at_the_end() {
-        let list = Growing::new(Some(100));
+        let list = Growing::new(Some(100 + BESIDE));
         assert!(list.push(entry(150)));
         assert_eq!(list.held(), 150 + BESIDE);
         let adding = list.clone();

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::super::ledger::Ledger;
 use super::super::stall::Owed;
 use super::{DECLARED_EVERY, Lane};
+use crate::source::Extent;
 
 impl Lane {
     /// What the receiver owes this source.
@@ -15,6 +16,15 @@ impl Lane {
             (0, frames) => Some(Owed::Receipts(frames)),
             (offers, _) => Some(Owed::Answers(offers)),
         }
+    }
+
+    /// True where there is nothing to start and nothing to say: the source has `extent`, nothing of it waits, and what is
+    /// awaited wakes the session when it comes.
+    pub(in crate::sender) fn rests(&self, ledger: &Ledger, extent: Extent) -> bool {
+        let is_known = !extent.ended && extent.frames == ledger.frames();
+        let is_idle = self.describing + self.reading == 0 && self.need_hash.is_empty();
+        let waits = ledger.has_waiting() || ledger.has_undeclared();
+        is_known && is_idle && !waits && self.given_up.is_empty() && self.has_no_more()
     }
 
     /// True where a frame waits only for others to be confirmed.
