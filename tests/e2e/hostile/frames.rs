@@ -31,7 +31,7 @@ async fn refusal(peer: &mut Peer) -> Refusal {
 #[tokio::test]
 async fn headers_that_cannot_be_read_are_refused_and_the_session_goes_on() {
     let place = Place::new();
-    let receiver = Receiver::start(&place, &[]);
+    let receiver = Receiver::start(&place, &["--json"]);
     let before = place.snapshot();
     let mut peer = Peer::welcomed(&place, &receiver, &["bad"]).await;
     let good = wire(&header(0, 1, b"body"), b"body");
@@ -60,17 +60,23 @@ async fn headers_that_cannot_be_read_are_refused_and_the_session_goes_on() {
         assert_eq!(peer.refused(&bytes).await, RefusalCode::BadHeader, "{what}");
     }
     assert_goes_on(&mut peer).await;
-    // A stream that has ended cannot be stopped any more; the log names what was wrong.
+    // A stream that has ended cannot be stopped any more; the log and the report tell of it.
     for bytes in [&good[..0], &good[..good.len() / 2]] {
         assert_eq!(peer.refused_whole(bytes).await, None);
-        let came = format!("bad header: a frame's stream ended after {} bytes", bytes.len());
-        receiver.process().stderr_line(|line| line.contains(&came).then_some(()));
     }
     assert_goes_on(&mut peer).await;
     peer.leave().await;
     assert_eq!(place.snapshot(), before);
     assert_eq!(place.manifest("bad").len(), 1);
     receiver.assert_serves(&[]);
+    let ended = receiver.interrupt().expect(130);
+    assert!(ended.stderr.contains("bad header: a frame's stream ended after "), "{ended}");
+    // Behind the line that says where it listens.
+    let (_, report) = ended.stdout.split_once('\n').unwrap();
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    let session = &report["sessions"][0];
+    let refused = session["refused_unnamed"].as_u64().unwrap();
+    assert_eq!(refused + session["sources"][0]["refused"].as_u64().unwrap(), 15, "{session}");
 }
 
 /// A header with a name that the library would not let anybody write.
@@ -97,7 +103,7 @@ async fn frames_that_are_not_what_they_say_are_refused_by_name() {
     assert_eq!(peer.refused(&wire(&over, &body)).await, RefusalCode::TooLarge);
     let told = refusal(&mut peer).await;
     assert_eq!((told.sequence, told.code), (Sequence(1), RefusalCode::TooLarge));
-    assert!(told.reason.contains("10000") && told.reason.contains("--max-frame"), "{told:?}");
+    assert!(told.reason.contains("10000") && told.reason.contains("`max_frame`"), "{told:?}");
 
     let huge = announced(2, u64::MAX >> 2, &body);
     assert_eq!(peer.refused(&wire(&huge, b"")).await, RefusalCode::TooLarge);
