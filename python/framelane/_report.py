@@ -90,6 +90,8 @@ class ReceiveReport:
     """Their bytes."""
     missing: int
     """Frames that will not come, and that no sender has declared dropped."""
+    dropped: int
+    """Frames that the senders have declared dropped."""
     details: Dict[str, Any] = field(repr=False)
 
     @staticmethod
@@ -99,5 +101,6 @@ class ReceiveReport:
             stored=details.get("stored", 0),
             bytes=details.get("bytes", 0),
             missing=details.get("missing", 0),
+            dropped=details.get("dropped", 0),
             details=details,
         )

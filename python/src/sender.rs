@@ -398,13 +398,13 @@ async fn finish(door: Door, progress: &Progress, stop: &watch::Sender<bool>) -> 
 
 /// Says what became of a sender's frames that nobody asks for any more.
 fn say_what_is_left(report: &SendReport, receiver: &str) {
-    let sum = |of: fn(&SourceReport) -> u64| report.sources.iter().map(of).sum::<u64>();
     let frames = |count: u64| {
         if count == 1 { "1 frame was".to_owned() } else { format!("{count} frames were") }
     };
-    let (missing, pending) = (sum(|source| source.missing), sum(|source| source.pending));
-    if missing > 0 {
-        let frames = frames(missing);
+    let pending: u64 = report.sources.iter().map(|source| source.pending).sum();
+    let lost: u64 = report.sources.iter().map(SourceReport::lost).sum();
+    if lost > 0 {
+        let frames = frames(lost);
         let why = report.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         tracing::warn!(
             target: "framelane",

@@ -342,6 +342,20 @@ def test_what_is_late_is_dropped_and_declared(ends):
         assert report.dropped == 1 and report.missing == 0 and report.complete
 
 
+def test_what_the_receiver_refuses_is_not_stored(ends):
+    """It is declared, and nobody wanted that."""
+    with ends.receiver(max_frame="1kB") as receiver:
+        with pytest.raises(framelane.Incomplete, match="1 frame is not stored: ") as raised:
+            with ends.sender(receiver.address) as sender:
+                sender.send("visible", b"x" * 500)
+                assert receiver.next(timeout=LIMIT).bytes == b"x" * 500
+                with pytest.raises(framelane.FrameLost):
+                    sender.send("visible", b"x" * 5_000).wait(timeout=LIMIT)
+    report = raised.value.report
+    assert (report.complete, report.sent, report.dropped, report.missing) == (False, 1, 1, 0)
+    assert (receiver.report.stored, receiver.report.dropped, receiver.report.missing) == (1, 1, 0)
+
+
 @pytest.mark.parametrize("transport", ["quic", "tcp"])
 def test_one_transport_and_no_other(ends, transport):
     with ends.receiver(transport=transport) as receiver, ends.sender(receiver.address, transport=transport) as sender:
