@@ -91,6 +91,10 @@ impl Pool {
             let idle = |frame: &OutgoingFrame| !self.busy.contains(&frame.header.source);
             let Some(place) = most_urgent(&self.waiting, idle) else { return };
             let frame = self.waiting.remove(place);
+            if frame.deadline.is_some_and(|deadline| deadline <= std::time::Instant::now()) {
+                self.given_up.add((frame.header.source, frame.header.meta.sequence));
+                continue;
+            }
             self.busy.push(frame.header.source);
             let (connector, tls, session) =
                 (self.connector.clone(), self.tls.clone(), self.session.clone());
