@@ -278,7 +278,7 @@ impl Lane {
     fn declare(&mut self, ledger: &mut Ledger) -> Option<Message> {
         let now = Instant::now();
         let waits = self.told.is_some_and(|told| now - told < DECLARED_EVERY);
-        if !ledger.has_undeclared() || waits && !ledger.is_settled() {
+        if !ledger.drops.are_to_be_told() || waits && !ledger.is_settled() {
             return None;
         }
         self.told = Some(now);
@@ -388,7 +388,7 @@ impl Lane {
     }
 
     fn end_if_settled(&mut self, ledger: &Ledger) -> Option<Message> {
-        if self.ended || self.leaves || !ledger.is_settled() || !ledger.is_declared() {
+        if self.ended || self.leaves || !ledger.is_settled() || !ledger.drops.are_noted() {
             return None;
         }
         self.ended = true;

@@ -234,7 +234,7 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
 
 /// What was dropped, and how many frames were given up without anybody having heard of it: these are missing.
 fn dropped(ledger: &Ledger, failed: &mut [FailedFrame]) -> (BTreeMap<&'static str, u64>, u64) {
-    let (mut dropped, places) = (ledger.dropped.clone(), ledger.given_up_untold());
+    let (mut dropped, places) = (ledger.dropped.clone(), ledger.drops.given_up_untold());
     let given_up = dropped.entry(DropReason::GivenUp.name()).or_default();
     let untold = places.iter().map(|places| places.end - places.start).sum::<u64>().min(*given_up);
     *given_up -= untold;

@@ -11,7 +11,7 @@ impl Lane {
     /// What the receiver owes this source.
     pub(in crate::sender) fn owed(&self, ledger: &Ledger) -> Option<Owed> {
         match (self.offered.len(), self.handed) {
-            (0, 0) if ledger.awaits_notes() => Some(Owed::Notes),
+            (0, 0) if ledger.drops.await_notes() => Some(Owed::Notes),
             (0, 0) => (self.ended && !self.totals).then_some(Owed::Totals),
             (0, frames) => Some(Owed::Receipts(frames)),
             (offers, _) => Some(Owed::Answers(offers)),
@@ -23,7 +23,7 @@ impl Lane {
     pub(in crate::sender) fn rests(&self, ledger: &Ledger, extent: Extent) -> bool {
         let is_known = !extent.ended && extent.frames == ledger.frames();
         let is_idle = self.describing + self.reading == 0 && self.need_hash.is_empty();
-        let waits = ledger.has_waiting() || ledger.has_undeclared();
+        let waits = ledger.has_waiting() || ledger.drops.are_to_be_told();
         is_known && is_idle && !waits && self.given_up.is_empty() && self.has_no_more()
     }
 
@@ -70,7 +70,8 @@ impl Lane {
     /// When something has to be taken up again without anything arriving.
     pub(in crate::sender) fn wakes_at(&self, ledger: &Ledger) -> Option<Instant> {
         let later = self.later.front().map(|&(when, _)| when);
-        let told = self.told.filter(|_| ledger.has_undeclared()).map(|told| told + DECLARED_EVERY);
+        let told =
+            self.told.filter(|_| ledger.drops.are_to_be_told()).map(|told| told + DECLARED_EVERY);
         // What is read waits in the order in which it falls due.
         let first = self.ready.partition_point(|ready| !ready.due.live);
         let ready = self.ready.get(first).map(|ready| ready.due);

@@ -178,7 +178,7 @@ impl State<'_> {
         }
         let is_told = |state: &Self, lane: usize| {
             let is_kept = kept.contains(&lane) && !state.run.ledgers[lane].is_settled();
-            is_kept && state.run.ledgers[lane].is_declared() || state.lanes[lane].is_done()
+            is_kept && state.run.ledgers[lane].drops.are_noted() || state.lanes[lane].is_done()
         };
         while !ends.iter().all(|&lane| is_told(self, lane)) {
             for &lane in &ends {
