@@ -43,7 +43,7 @@
 //! # }
 //! ```
 //!
-//! Both are in `examples/`, as `send_camera.rs` and `receive_callback.rs`. [`door`] has the rest: folders and other
+//! [`Receiver::frames`] has the same frames as a `Stream`. Both are in `examples/`, as `send_camera.rs` and `receive_callback.rs`. [`door`] has the rest: folders and other
 //! sources, deadlines, weights, the latest frame only, limits.
 //!
 //! # The path of a frame

@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use super::received::Received;
 
@@ -20,7 +21,7 @@ pub(super) struct Desk {
     /// Told when there is more room, or another may be the first of the line.
     room: Condvar,
     /// Told when there is a frame to take, or when there will be none.
-    news: Notify,
+    news: Arc<Notify>,
     most: u64,
 }
 
@@ -60,7 +61,7 @@ fn cost(frame: &Received) -> u64 {
 impl Desk {
     /// For frames of so many bytes at once, or for one.
     pub(super) fn new(most: u64) -> Arc<Self> {
-        let (state, room, news) = (Mutex::default(), Condvar::new(), Notify::new());
+        let (state, room, news) = (Mutex::default(), Condvar::new(), Arc::default());
         Arc::new(Self { state, room, news, most })
     }
 
@@ -110,6 +111,11 @@ impl Desk {
     /// Waits until there may be something to take. For one who waits; cancel safe.
     pub(super) async fn news(&self) {
         self.news.notified().await;
+    }
+
+    /// The same, for who cannot borrow it so long.
+    pub(super) fn next_news(&self) -> OwnedNotified {
+        self.news.clone().notified_owned()
     }
 
     /// Nothing will be laid down any more; what lies here can still be taken.

@@ -9,6 +9,7 @@ mod builder;
 mod desk;
 mod error;
 mod frame;
+mod frames;
 mod handing;
 mod listen;
 mod once;
@@ -26,6 +27,7 @@ pub use address::parse_listen;
 pub use builder::{SenderBuilder, check_name};
 pub use error::{ListenError, PushError, StartError};
 pub use frame::Frame;
+pub use frames::Frames;
 pub use listen::ReceiverBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use once::OnceEnd;

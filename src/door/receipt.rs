@@ -1,5 +1,8 @@
 //! What becomes of a frame that was pushed.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -28,10 +31,20 @@ impl Receipt {
     /// # Errors
     /// [`NotStored`].
     pub async fn stored(self) -> Result<(), NotStored> {
-        match self.0.await {
+        self.await
+    }
+}
+
+/// The same as [`Receipt::stored`], for programs that wait for many receipts at once. Cancel safe, as long as the receipt is
+/// kept.
+impl Future for Receipt {
+    type Output = Result<(), NotStored>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|fate| match fate {
             Ok(Fate::Stored | Fate::StoredBefore) => Ok(()),
             Ok(_) => Err(NotStored::Lost),
             Err(_) => Err(NotStored::Ended),
-        }
+        })
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::desk::{Desk, Taken};
+use super::frames::Frames;
 use super::once::OnceEnd;
 use super::places::Place;
 use super::received::Received;
@@ -81,6 +82,13 @@ impl Receiver {
                 Taken::NothingYet => self.ready().await,
             }
         }
+    }
+
+    /// The same frames as a stream, until the receiver has ended.
+    ///
+    /// Cancel safe, as [`next`](Self::next) is: the stream holds no frame, and may be dropped and made again at any time.
+    pub fn frames(&mut self) -> Frames<'_> {
+        Frames::of(&self.desk)
     }
 
     /// The next frame, where one is there already. With [`ready`](Self::ready) several tasks can take frames.

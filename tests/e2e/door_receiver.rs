@@ -1,11 +1,13 @@
 //! Frames that a program takes: with a store behind it, and without one.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use framelane::door::ReceiverBuilder;
 use framelane::frame::{ByteSize, Sequence};
 use framelane::transport::Transport;
 use framelane::{Frame, Receiver, Sender};
+use futures_core::Stream as _;
 
 use crate::door::send_camera;
 use crate::support::{Place, Process};
@@ -108,6 +110,44 @@ async fn a_receipt_waits_for_the_program_and_a_wait_may_be_given_up() {
     receiver.stop();
     assert!(receiver.next().await.is_none());
     assert_eq!(receiver.shutdown().await.unwrap().stored, 1);
+}
+
+/// The frames as a stream: one that is given up in the middle has lost none, and the next goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_frames_may_be_dropped_at_any_time() {
+    let place = Place::new();
+    let mut receiver = listen(&place, "127.0.0.1:0").start().await.unwrap();
+    let sender = sender(&place, &receiver).await;
+    let next = async |receiver: &mut Receiver, time: Duration| {
+        let mut frames = receiver.frames();
+        let next = std::future::poll_fn(|context| Pin::new(&mut frames).poll_next(context));
+        tokio::time::timeout(time, next).await.ok()
+    };
+    assert!(next(&mut receiver, Duration::from_millis(1)).await.is_none(), "nothing was sent");
+    let (mut receipts, mut taken) = (Vec::new(), Vec::new());
+    for index in 0..60_u8 {
+        receipts.push(sender.push("a", Frame::raw(vec![index; 1_000])).await.unwrap());
+        // Given up before, while and after a frame comes.
+        let time = Duration::from_micros(u64::from(index) * 50);
+        taken.extend(next(&mut receiver, time).await.flatten());
+    }
+    while taken.len() < 60 {
+        match taken.len() % 2 {
+            0 => taken.push(receiver.next().await.unwrap()),
+            _ => taken.extend(next(&mut receiver, Duration::from_secs(60)).await.unwrap()),
+        }
+    }
+    let mut sequences: Vec<_> = taken.iter().map(|frame| frame.sequence.0).collect();
+    sequences.sort_unstable();
+    assert_eq!(sequences, (0..60).collect::<Vec<_>>());
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert!(sender.finish().await.is_complete());
+    receiver.stop();
+    let end = next(&mut receiver, Duration::from_secs(60)).await;
+    assert!(end.is_some_and(|end| end.is_none()), "the stream has an end");
+    assert_eq!(receiver.shutdown().await.unwrap().stored, 60);
 }
 
 /// Where a slow program wants the latest frame, it gets that, and the sender is done long before.

@@ -1,12 +1,15 @@
 //! A command that is given a line for each stored frame, read from the store and so never in the way of storing.
 
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::manifest::Reels;
 
@@ -20,16 +23,50 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A command that has run for so long did not fail at its start.
 const RAN_WELL: Duration = Duration::from_secs(30);
 /// How long a command may take to read what is left and end, when the receiver ends.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 5_000 });
+/// How long it has then, once it is told to end, before it is killed.
+const GRACE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 2_000 });
 
 /// Gives lines to a command until it is told to end.
 pub(super) struct OnStored {
     end: Arc<AtomicBool>,
+    group: Group,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The processes of the command, while its first is there: until then nobody else can have their number.
+#[derive(Clone, Default)]
+struct Group(Arc<Mutex<Option<Pid>>>);
+
+impl Group {
+    fn is(&self, command: Option<&Child>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = command.map(Pid::from_child);
+    }
+
+    /// Sends them a signal; false where there are none.
+    fn signal(&self, signal: Signal) -> bool {
+        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        group.is_some_and(|group| kill_process_group(group, signal).is_ok())
+    }
+
+    /// Ends them: tells them first, and then kills those that are there still. `is_over` says whether that is done.
+    fn end(&self, mut is_over: impl FnMut() -> bool) {
+        let (told, mut is_killed) = (Instant::now(), false);
+        if !self.signal(Signal::TERM) {
+            return;
+        }
+        while !is_over() && told.elapsed() < GRACE + GRACE {
+            if told.elapsed() >= GRACE && !is_killed {
+                is_killed = self.signal(Signal::KILL);
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 struct Follower {
     command: String,
+    group: Group,
     reels: Reels,
     child: Option<(Child, Instant)>,
     /// Lines that are to be given, and were not taken yet.
@@ -48,10 +85,13 @@ impl OnStored {
         let end = Arc::new(AtomicBool::new(false));
         let (child, lines, pause) = (None, Vec::new(), FIRST_PAUSE);
         let (not_before, ended) = (Instant::now(), end.clone());
-        let mut follower = Follower { command, reels, child, lines, pause, not_before, end: ended };
+        let group = Group::default();
+        let its = group.clone();
+        let mut follower =
+            Follower { command, group: its, reels, child, lines, pause, not_before, end: ended };
         let named = std::thread::Builder::new().name("on-stored".to_owned());
         let thread = Some(named.spawn(move || follower.run())?);
-        Ok(Self { end, thread })
+        Ok(Self { end, group, thread })
     }
 }
 
@@ -66,8 +106,9 @@ impl Drop for OnStored {
         }
         if !thread.is_finished() {
             tracing::warn!(
-                "the command of --on-stored does not read what it is given; its last lines are lost"
+                "the command of --on-stored does not read what it is given: it is ended, and its last lines are lost"
             );
+            self.group.end(|| thread.is_finished());
         }
     }
 }
@@ -131,7 +172,11 @@ impl Follower {
             command.arg("-c").arg(&self.command).stdin(Stdio::piped());
             // What it prints is no result of ours.
             command.stdout(io::stderr());
-            self.child = Some((command.spawn()?, Instant::now()));
+            // What the terminal tells the receiver (Ctrl-C) is not for it: it is told that nothing more comes.
+            command.process_group(0);
+            let child = command.spawn()?;
+            self.group.is(Some(&child));
+            self.child = Some((child, Instant::now()));
         }
         match &mut self.child {
             Some((child, _)) => Ok(child),
@@ -144,6 +189,7 @@ impl Follower {
             Some((mut child, since)) => {
                 drop(child.stdin.take());
                 let ended = child.wait();
+                self.group.is(None);
                 (
                     ended.map_or_else(|error| error.to_string(), |status| status.to_string()),
                     Some(since),
@@ -171,11 +217,82 @@ impl Follower {
         while Instant::now() < until {
             match child.try_wait() {
                 Ok(None) => sleep(Duration::from_millis(20)),
-                Ok(Some(_)) | Err(_) => return,
+                Ok(Some(_)) | Err(_) => return self.group.is(None),
             }
         }
         tracing::warn!(
-            "the command of --on-stored goes on, though it was told that nothing more comes"
+            "the command of --on-stored goes on, though it was told that nothing more comes: it is ended"
         );
+        self.group.end(|| !matches!(child.try_wait(), Ok(None)));
+        self.group.is(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Bytes;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::frame::{Frame, FrameMeta, FrameName, Sequence, SourceName, UnixNanos};
+    use crate::store::{FolderStore, Opener, ReceivedFrame, StoreOptions};
+
+    fn store(out: &Path, frames: u64) {
+        let store = FolderStore::open(out, StoreOptions::default()).unwrap();
+        let name = SourceName::parse("visible").unwrap();
+        let frame = |sequence: u64| {
+            let name = FrameName::parse(&format!("{sequence}.bin")).unwrap();
+            let (bytes, media) = (1, name.media_type());
+            let (hash, captured, due, modified) = (None, None, None, None);
+            let sequence = Sequence(sequence);
+            let meta = FrameMeta { sequence, name, bytes, media, hash, captured, due, modified };
+            let frame = Frame { meta, body: Bytes::from_static(b"x") };
+            ReceivedFrame { frame, from: Arc::default(), received: UnixNanos(1), replace: false }
+        };
+        let batch: Vec<_> = (0..frames).map(frame).collect();
+        store.source(&name, &Opener::default()).unwrap().store_batch(&batch);
+    }
+
+    /// Whether a process is there that does anything.
+    fn is_there(pid: &str) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        !matches!(state, None | Some('Z' | 'X'))
+    }
+
+    /// The processes of a command that has been given so many lines, once its receiver has ended.
+    fn left(script: &str, frames: u64) -> Vec<String> {
+        let folder = TempDir::new().unwrap();
+        let (out, pids) = (folder.path().join("store"), folder.path().join("pids"));
+        let command = script.replace("PIDS", &pids.display().to_string());
+        let follower = OnStored::start(command, &out).unwrap();
+        store(&out, frames);
+        let until = Instant::now() + Duration::from_secs(60);
+        let read = || fs::read_to_string(&pids).unwrap_or_default();
+        while read().lines().count() < 2 {
+            assert!(Instant::now() < until, "the command was not started");
+            sleep(Duration::from_millis(5));
+        }
+        let pids: Vec<_> = read().lines().map(str::to_owned).collect();
+        assert!(pids.iter().all(|pid| is_there(pid)), "{pids:?}");
+        drop(follower);
+        pids.into_iter().filter(|pid| is_there(pid)).collect()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_command_does_not_outlive_its_receiver_nor_does_what_it_has_started() {
+        let both = "sleep 1000 & echo $! >> PIDS; echo $$ >> PIDS";
+        // One that goes on at the end of its input, one that is deaf to being told, and one that reads nothing of more
+        // than a pipe holds.
+        for (script, frames) in [
+            (format!("{both}; cat > /dev/null; wait"), 1),
+            (format!("trap '' TERM; {both}; cat > /dev/null; while :; do sleep 1; done"), 1),
+            (format!("{both}; wait"), 600),
+        ] {
+            assert_eq!(left(&script, frames), Vec::<String>::new(), "{script}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::fair::{
-    MEMORY, Pins, assert_fair, begin_streams, beginning, hostile, hostile_sessions, processor_ticks,
+    HOSTILE, MEMORY, Pins, assert_fair, begin_streams, beginning, hostile, hostile_sessions,
+    processor_ticks,
 };
 use super::peer::{self, Peer, header, hello};
 use crate::support::{Place, Receiver};
@@ -99,9 +100,16 @@ async fn names_of_lost_frames() {
     let end = many_lost();
     assert_fair(&place, &receiver, async || {
         for _ in 0..2 {
-            for mut peer in hostile_sessions(&place, &receiver, Pins::One).await {
+            let mut peers = Vec::new();
+            for number in 0..HOSTILE {
+                // Each says it at once: on a busy machine a session may be over before all others are there.
+                let source = format!("hostile-{number}");
+                let mut peer = Peer::welcomed_as(&place, &receiver, &[&source], &hostile(0)).await;
                 peer.say(&end).await;
                 assert!(matches!(peer.hear().await, Message::Totals(_)));
+                peers.push(peer);
+            }
+            for peer in peers {
                 peer.leave().await;
             }
         }
