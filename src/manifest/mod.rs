@@ -16,6 +16,7 @@
 
 mod day;
 mod entry;
+mod expired;
 mod index;
 mod ledger;
 mod lines;
@@ -34,6 +35,7 @@ mod window;
 
 pub use day::{Day, NotADay};
 pub use entry::{Earlier, Entry, EntryError, Place, Range};
+pub use expired::Expired;
 pub use index::Index;
 pub use ledger::Ledger;
 pub use lines::{BadLine, Line, Lines, MAX_LINE_BYTES, Text};
@@ -45,7 +47,7 @@ pub use record::{Record, RecordError};
 pub use reel::{Reel, Stored};
 pub use reels::Reels;
 pub use resting::Resting;
-pub use settled::{INDEX_NAME, INDEX_PART_NAME};
+pub use settled::{INDEX_NAME, INDEX_PART_NAME, load_summary};
 pub use summary::{DayTotal, Summary};
 
 /// The manifest's file name in each source's folder.

@@ -23,11 +23,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
-use super::FILE_NAME;
 use super::day::Day;
+use super::expired::Expired;
 use super::lines::MAX_LINE_BYTES;
 use super::record::Record;
 use super::settled::Settled;
+use super::{FILE_NAME, LEDGER_NAME};
 use crate::frame::UnixNanos;
 
 /// Bytes read at a time.
@@ -37,7 +38,8 @@ const READ_BYTES: usize = 256 * 1024;
 ///
 /// The parts of a source come one behind the other: its own folder, and then its days from the first on; in each part
 /// in the order stored. At the end it can be asked again, and gives what has been stored meanwhile, in whichever
-/// part. A part that was taken away and came back anew is read from its beginning.
+/// part. A part that was taken away and came back anew is read from its beginning. Frames that have expired are left out:
+/// their lines are there, and their files are not.
 #[derive(Debug)]
 pub struct Reel {
     folder: PathBuf,
@@ -45,6 +47,7 @@ pub struct Reel {
     /// What is being read.
     open: Option<Open>,
     since: Option<UnixNanos>,
+    expired: Expired,
 }
 
 /// A stored frame.
@@ -87,7 +90,8 @@ impl Reel {
         if !fs::metadata(folder)?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
         }
-        Ok(Self { folder: folder.to_owned(), parts: BTreeMap::new(), open: None, since: None })
+        let (parts, expired) = (BTreeMap::new(), Expired::default());
+        Ok(Self { folder: folder.to_owned(), parts, open: None, since: None, expired })
     }
 
     /// Leaves out what was stored before a time. Days that are over by then are not read at all.
@@ -133,7 +137,9 @@ impl Reel {
                 continue;
             };
             let Ok(record) = Record::parse(line) else { continue };
-            if self.since.is_some_and(|since| record.stored < since) {
+            if self.since.is_some_and(|since| record.stored < since)
+                || self.expired.has(open.day, &record)
+            {
                 continue;
             }
             let mut path = self.folder.clone();
@@ -148,6 +154,9 @@ impl Reel {
     /// # Errors
     /// Where the folder cannot be read.
     pub fn last(&self) -> io::Result<Option<Stored>> {
+        let mut expired = self.expired.clone();
+        follow(&mut expired, &self.folder);
+        let is_there = |day, record: &Record| !expired.has(day, record);
         for day in self.days()?.into_iter().rev() {
             let Ok((file, _, length)) = self.open_part(day) else { continue };
             let begin = length.saturating_sub(4 * MAX_LINE_BYTES as u64);
@@ -155,7 +164,8 @@ impl Reel {
             file.read_exact_at(&mut text, begin)?;
             let end = text.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
             let mut lines = text[..end].rsplit(|byte| *byte == b'\n');
-            if let Some(record) = lines.find_map(|line| Record::parse(line).ok()) {
+            let parsed = |line| Record::parse(line).ok().filter(|record| is_there(day, record));
+            if let Some(record) = lines.find_map(parsed) {
                 let mut path = self.folder.clone();
                 path.extend(day.map(|day| day.to_string()));
                 path.push(&*record.path());
@@ -182,6 +192,7 @@ impl Reel {
 
     /// Opens the first part in which there is more.
     fn open_next(&mut self) -> io::Result<bool> {
+        follow(&mut self.expired, &self.folder);
         for day in self.days()? {
             let Ok((file, found, length)) = self.open_part(day) else { continue };
             let place = match self.parts.entry(day) {
@@ -193,8 +204,11 @@ impl Reel {
                     *known.get()
                 }
                 Entry::Vacant(new) => {
-                    let begin =
-                        self.since.map_or(0, |since| begin_of(&self.folder, day, &file, since));
+                    // Of a day that has expired there is nothing before it has.
+                    let gone =
+                        day.map(|day| UnixNanos(self.expired.until(day).0.saturating_add(1)));
+                    let since = self.since.max(gone.filter(|gone| gone.0 > 1));
+                    let begin = since.map_or(0, |since| begin_of(&self.folder, day, &file, since));
                     *new.insert(Place { offset: begin, seen: begin, ..found })
                 }
             };
@@ -214,16 +228,26 @@ impl Reel {
     fn open_part(&self, day: Option<Day>) -> io::Result<(File, Place, u64)> {
         let mut path = self.folder.clone();
         path.extend(day.map(|day| day.to_string()));
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mut options = fs::OpenOptions::new();
-        options.read(true).custom_flags(flags.bits().cast_signed());
-        let file = options.open(path.join(FILE_NAME))?;
+        let file = open_record(&path.join(FILE_NAME))?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(io::Error::other("it is no file"));
         }
         Ok((file, Place { inode: found.ino(), offset: 0, seen: 0 }, found.len()))
     }
+}
+
+/// Opens a record for reading, following no link and waiting for no pipe.
+fn open_record(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Takes in what the ledger of a source says that has expired. Of one that cannot be read nothing has.
+fn follow(expired: &mut Expired, folder: &Path) {
+    let ledger = open_record(&folder.join(LEDGER_NAME));
+    let _ = expired.follow(ledger.as_ref().ok());
 }
 
 /// Where to begin reading for what was stored since a time: behind all that the index knows, where that is older.
@@ -279,8 +303,37 @@ impl Open {
 mod tests {
     use std::io::Write;
 
+    use super::super::entry::Entry;
     use super::super::record::tests::sample;
     use super::*;
+
+    #[test]
+    fn frames_that_have_expired_are_left_out() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        append(&folder.join("2026-11-29"), "1.jpg", 1);
+        append(&folder.join("2026-11-30"), "2.jpg", 2);
+        append(folder, "0.jpg", 0);
+        let mut reel = Reel::open(folder).unwrap();
+        assert_eq!(names(&mut reel).len(), 3);
+        let stored = sample(0, "0.jpg").stored;
+        let mut ledger = Vec::new();
+        for day in ["2026-11-30".parse().unwrap(), sample(0, "0.jpg").day()] {
+            Entry::DayExpired { day, at: stored, frames: 1, bytes: 3 }.write_line(&mut ledger);
+        }
+        fs::write(folder.join(LEDGER_NAME), ledger).unwrap();
+        assert_eq!(reel.last().unwrap().unwrap().record.sequence.0, 1);
+        assert_eq!(names(&mut Reel::open(folder).unwrap()), ["2026-11-29/1.jpg"]);
+        // What comes to that day afterwards is there.
+        let mut late = Vec::new();
+        let record = Record { stored: UnixNanos(stored.0 + 1), ..sample(3, "late.jpg") };
+        record.write_line(&mut late);
+        let path = folder.join("2026-11-30").join(FILE_NAME);
+        fs::OpenOptions::new().append(true).open(path).unwrap().write_all(&late).unwrap();
+        let all = ["2026-11-29/1.jpg", "2026-11-30/late.jpg"];
+        assert_eq!(names(&mut Reel::open(folder).unwrap()), all);
+        assert_eq!(names(&mut reel), ["2026-11-30/late.jpg"]);
+    }
 
     fn append(folder: &Path, name: &str, sequence: u64) {
         fs::create_dir_all(folder).unwrap();

@@ -384,6 +384,15 @@ pub(super) fn open_index(folder: impl AsFd) -> io::Result<File> {
     Ok(File::from(openat(folder, INDEX_NAME, flags, Mode::empty())?))
 }
 
+/// What the index beside a manifest says of it, and of how many of its bytes; `None` where there is none, or none that
+/// fits.
+///
+/// # Errors
+/// From reading.
+pub fn load_summary(folder: impl AsFd, manifest: &File) -> io::Result<Option<(u64, Summary)>> {
+    Settled::load_summary(folder, manifest)
+}
+
 /// Its head and its summary, where it is whole and of this manifest.
 fn load_head(folder: impl AsFd, manifest: &File) -> io::Result<Option<(File, Head, Summary)>> {
     let Ok(file) = open_index(folder) else { return Ok(None) };

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 
 pub use board::{
     BOUNDS, Board, Counts, Guest, Newest, Panel, Quantiles, SECONDS, Second, Share, Snapshot,
-    Spread, Told,
+    Spread, Told, Trouble,
 };
 pub use busy::Busy;
 use joint::Joints;

@@ -46,6 +46,10 @@ impl ExpiredDays {
         self.days.get(&day).copied()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.days.is_empty()
+    }
+
     /// Whether a frame that has a line in a part of the source has expired.
     pub(super) fn has(&self, part: Part, record: &Record) -> bool {
         self.of(part.day(record)).is_some_and(|gone| record.stored <= gone.until)

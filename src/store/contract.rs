@@ -143,8 +143,8 @@ pub trait OpenSource: Debug + Send {
         None
     }
 
-    /// How many frames the source has, of all times; `None` where the store does not count them. Asked after
-    /// each batch.
+    /// How many frames the source has, of all times, those that have expired left out; `None` where the store does not
+    /// count them. Asked after each batch.
     fn held(&mut self) -> Option<u64> {
         None
     }

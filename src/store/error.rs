@@ -212,6 +212,15 @@ impl StoreError {
 }
 
 impl FrameError {
+    /// What the system said, where it was the disk that failed.
+    pub fn cause(&self) -> Option<Errno> {
+        match self {
+            Self::NoSpace { cause, .. } | Self::Io { cause, .. } => Some(*cause),
+            Self::Source { why, .. } => why.cause(),
+            _ => None,
+        }
+    }
+
     /// Of a frame whose source could not be used.
     pub(super) fn from_source(frame: String, why: &StoreError) -> Self {
         match why.cause() {

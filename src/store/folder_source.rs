@@ -141,6 +141,6 @@ impl OpenSource for FolderSource {
     }
 
     fn held(&mut self) -> Option<u64> {
-        self.with(|seat| seat.frames()).ok()
+        self.with(|seat| seat.frames_left()).ok()
     }
 }

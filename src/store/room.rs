@@ -18,7 +18,10 @@ pub struct Room {
 
 impl Room {
     /// The room where a path is. Asks the file system, and may wait for it.
-    pub(super) fn at(path: &Path) -> Result<Self, Errno> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn at(path: &Path) -> Result<Self, Errno> {
         let found = statvfs(path)?;
         let bytes = |blocks: u64| ByteSize(blocks.saturating_mul(found.f_frsize));
         // What is free to root alone is no room.

@@ -60,6 +60,17 @@ impl Seat {
         self.footing.as_ref().map_or(0, |footing| footing.volumes.frames())
     }
 
+    /// How many of them have not expired.
+    pub(super) fn frames_left(&self) -> u64 {
+        let Some(Footing { volumes, account, .. }) = self.footing.as_deref() else { return 0 };
+        match account.expired.is_empty() {
+            true => volumes.frames(),
+            false => {
+                volumes.frames_left(|day| account.expired.of(day).map_or(0, |gone| gone.frames))
+            }
+        }
+    }
+
     /// What is stored under `name`; `None` if the frame has to be sent. Fastest in the order in
     /// which the frames were stored.
     ///

@@ -330,6 +330,20 @@ impl Volumes {
         self.summaries().map(|(_, summary)| summary.frames).sum()
     }
 
+    /// How many of them are there, where so many lines of a day have expired.
+    pub(super) fn frames_left(&self, expired: impl Fn(Day) -> u64) -> u64 {
+        let left = |(part, summary): (Part, &Summary)| {
+            // The lines of all parts that have some of a day are counted together.
+            let of_day = |(day, total): (&Day, &DayTotal)| expired(*day).min(total.frames);
+            let gone = match part {
+                Part::Whole => summary.days.iter().map(of_day).sum(),
+                Part::Of(day) => expired(day),
+            };
+            summary.frames.saturating_sub(gone)
+        };
+        self.summaries().map(left).sum()
+    }
+
     /// The highest sequence in any line.
     pub(super) fn last_sequence(&self) -> Option<Sequence> {
         self.summaries().filter_map(|(_, summary)| summary.last_sequence).max()

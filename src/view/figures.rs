@@ -1,12 +1,11 @@
 //! The figures of `/state`, as `docs/json.md` has them. The page, `watch` and other programs read them.
 
-use std::sync::atomic::Ordering;
-
 use serde::{Deserialize, Serialize};
 
 use super::gallery::{Exhibit, Gallery};
 use crate::frame::UnixNanos;
 use crate::receiver::{Guest, Newest, Second, Share, Snapshot};
+use crate::store::Room;
 
 /// Seconds that a rate is taken of, the present one not among them.
 const RATE_SECONDS: u64 = 4;
@@ -25,12 +24,29 @@ pub struct Figures {
     pub version: String,
     /// Whether it takes frames.
     pub ready: bool,
+    /// Why not, in words; or that its disk is nearly full.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// The disk that frames are stored on; `null` where nobody knows.
+    #[serde(default)]
+    pub disk: Option<DiskFigures>,
     /// Open sessions.
     pub sessions: u64,
     /// Pages and streams that look at the moment.
     pub viewers: u64,
     /// By name.
     pub sources: Vec<SourceFigures>,
+}
+
+/// The disk that frames are stored on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskFigures {
+    /// What is free to the receiver.
+    pub free_bytes: u64,
+    /// All that it may use.
+    pub total_bytes: u64,
+    /// It was said to be nearly full, and there is not enough again.
+    pub nearly_full: bool,
 }
 
 /// One source.
@@ -62,7 +78,7 @@ pub struct SourceFigures {
     pub stored: u64,
     /// Bytes of `sent`.
     pub bytes: u64,
-    /// Frames of the source in the store, of all times; `null` where it is not known.
+    /// Frames of the source in the store, of all times, those that have expired left out; `null` where it is not known.
     pub held: Option<u64>,
     /// Those of `sent` that forward repair made whole.
     pub repaired: u64,
@@ -161,16 +177,35 @@ impl Figures {
     /// Looks at all sources. With `seconds`, no more than so many of each history.
     pub(super) fn of(gallery: &Gallery, seconds: usize) -> Self {
         let shown = &gallery.shown;
+        let not_ready = gallery.not_ready();
+        let low = shown.progress.room().filter(|room| room.is_low);
+        let room = gallery.disk().and_then(|disk| disk.room);
+        let disk = room.map(|room| DiskFigures {
+            free_bytes: room.free.0,
+            total_bytes: room.total.0,
+            nearly_full: low.is_some(),
+        });
+        let nearly_full = || room.filter(|_| low.is_some()).map(nearly_full);
         Self {
             schema: 1,
             at_unix_ns: UnixNanos::now().0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ready: shown.ready.load(Ordering::Relaxed),
+            ready: not_ready.is_none(),
+            trouble: not_ready.or_else(nearly_full),
+            disk,
             sessions: shown.progress.sessions(),
             viewers: gallery.viewers() as u64,
             sources: gallery.exhibits().iter().map(|one| SourceFigures::of(one, seconds)).collect(),
         }
     }
+}
+
+fn nearly_full(room: Room) -> String {
+    let percent = room.free_part() * 100.0;
+    format!(
+        "the disk that frames are stored on is nearly full: {} ({percent:.1} %) are free",
+        room.free
+    )
 }
 
 impl SourceFigures {

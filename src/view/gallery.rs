@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::spawn_blocking;
 
 use super::Shown;
+use super::disk::Disk;
 use super::reel::Reel;
 use super::shelf::Shelf;
+use crate::manifest::Expired;
 use crate::receiver::Panel;
 
 /// Who looks on and on: pages and streams, at once.
@@ -17,11 +21,19 @@ const MAX_VIEWERS: usize = 128;
 /// Frames that are read or made ready at once.
 const MAX_WORK: usize = 2;
 
+/// Sources of which it is remembered what has expired; of more it is read again.
+const MOST_REMEMBERED: usize = 1_024;
+
 /// What is shown, shared by all requests.
 #[derive(Debug)]
 pub(super) struct Gallery {
     pub(super) shown: Shown,
     reels: Mutex<HashMap<String, Weak<Reel>>>,
+    /// What has expired, by source.
+    expired: Mutex<HashMap<String, Arc<Mutex<Expired>>>>,
+    /// How the disk was when it was last looked at.
+    disk: Mutex<Option<Disk>>,
+    at_disk: Arc<Semaphore>,
     viewers: Arc<Semaphore>,
     work: Arc<Semaphore>,
     /// Changes when any source has another frame to show.
@@ -41,6 +53,9 @@ impl Gallery {
         Self {
             shown,
             reels: Mutex::default(),
+            expired: Mutex::default(),
+            disk: Mutex::default(),
+            at_disk: Arc::new(Semaphore::new(1)),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             work: Arc::new(Semaphore::new(MAX_WORK)),
             news: Arc::new(watch::Sender::new(0)),
@@ -76,7 +91,39 @@ impl Gallery {
             false => panel.place.clone(),
         };
         let raw = self.shown.raw.get(&panel.source).copied();
-        Shelf::new(store, panel.source.clone(), raw)
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        if expired.len() >= MOST_REMEMBERED && !expired.contains_key(&exhibit.id) {
+            expired.clear();
+        }
+        let expired = expired.entry(exhibit.id.clone()).or_default().clone();
+        Shelf::new(store, panel.source.clone(), raw).knowing(expired)
+    }
+
+    /// How the disk was when it was last looked at; `None` before.
+    pub(super) fn disk(&self) -> Option<Disk> {
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why no frames are taken, where that is so, in words for people.
+    pub(super) fn not_ready(&self) -> Option<String> {
+        if !self.shown.ready.load(Ordering::Relaxed) {
+            return Some("the receiver is stopping".to_owned());
+        }
+        let panels = self.shown.board.panels();
+        self.disk()?.refuses(panels.iter().filter_map(|panel| panel.trouble()))
+    }
+
+    /// Looks at the disk. One that hangs is asked once, however many wait for it. Cancel safe.
+    pub(super) async fn look_at_disk(self: &Arc<Self>) {
+        // Nobody closes it.
+        let Ok(turn) = self.at_disk.clone().acquire_owned().await else { return };
+        let gallery = self.clone();
+        let looked = spawn_blocking(move || {
+            let _turn = turn;
+            let disk = Disk::look(&gallery.shown.root);
+            *gallery.disk.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+        });
+        let _ = looked.await;
     }
 
     /// The frames of a source as they come, made ready once for all who look.

@@ -21,6 +21,7 @@ use super::gallery::Gallery;
 use super::picture::Picture;
 use super::raw::RawShape;
 use super::reel::{Reel, Still};
+use super::shelf::Unread;
 use crate::frame::{MediaType, Sequence};
 use crate::manifest::Record;
 
@@ -72,6 +73,10 @@ struct Head<'a> {
     grey: bool,
     width: u32,
     height: u32,
+    /// Values of a pixel.
+    channels: u8,
+    /// Why there is nothing to show, where the frame cannot be had.
+    words: Option<String>,
 }
 
 /// A source that a page looks at.
@@ -196,23 +201,39 @@ fn message(id: &str, still: &Arc<Still>) -> Bytes {
 /// A frame out of the store, as pages get it.
 pub(super) fn stored(id: &str, record: &Record, bytes: &Bytes, raw: Option<RawShape>) -> Bytes {
     let picture = Picture::of_shape(bytes, raw);
-    let mut head = head(id, &picture, bytes.len());
+    put_together(&of_record(id, record, &picture), &picture, bytes)
+}
+
+/// What a page gets of a frame that has a line and cannot be had.
+pub(super) fn unread(id: &str, record: &Record, why: &Unread) -> Bytes {
+    let picture = Picture::Unknown;
+    let head = Head { words: Some(why.to_string()), ..of_record(id, record, &picture) };
+    put_together(&head, &picture, &Bytes::new())
+}
+
+fn of_record<'a>(id: &'a str, record: &'a Record, picture: &Picture) -> Head<'a> {
     let Sequence(sequence) = record.sequence;
-    (head.sequence, head.name) = (sequence, record.name.as_str());
-    head.captured_ms = record.captured.map(|at| at.0 as f64 / 1e6);
-    head.due_ms = record.due.map(|at| at.0 as f64 / 1e6);
-    head.stored_ms = record.stored.0 as f64 / 1e6;
-    head.media_type = MediaType::as_str(&record.media);
-    put_together(&head, &picture, bytes)
+    Head {
+        sequence,
+        name: record.name.as_str(),
+        captured_ms: record.captured.map(|at| at.0 as f64 / 1e6),
+        due_ms: record.due.map(|at| at.0 as f64 / 1e6),
+        stored_ms: record.stored.0 as f64 / 1e6,
+        media_type: MediaType::as_str(&record.media),
+        ..head(id, picture, usize::try_from(record.bytes).unwrap_or(usize::MAX))
+    }
 }
 
 fn head<'a>(id: &'a str, picture: &Picture, bytes: usize) -> Head<'a> {
     let (form, image_type, grey, width, height) = match picture {
         Picture::Plain { media, grey } => ("image", Some(*media), *grey, 0, 0),
         Picture::Converted { grey, .. } => ("image", Some("image/png"), *grey, 0, 0),
-        Picture::Values { width, height, .. } => ("values", None, true, *width, *height),
+        Picture::Values { width, height, channels, .. } => {
+            ("values", None, *channels == 1, *width, *height)
+        }
         Picture::Unknown => ("none", None, false, 0, 0),
     };
+    let channels = if let Picture::Values { channels, .. } = picture { *channels } else { 0 };
     Head {
         source: id,
         number: 0,
@@ -228,6 +249,8 @@ fn head<'a>(id: &'a str, picture: &Picture, bytes: usize) -> Head<'a> {
         grey,
         width,
         height,
+        channels,
+        words: None,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
@@ -64,7 +63,9 @@ const COUNTERS: [Counter; 6] = [
 ];
 
 const GAUGES: [Gauge; 8] = [
-    ("framelane_frames_held", "Frames of the source in the store", |of| of.held.map(|n| n as f64)),
+    ("framelane_frames_held", "Frames of the source that are in the store now", |of| {
+        of.held.map(|n| n as f64)
+    }),
     (
         "framelane_frames_missing",
         "Frames that will not come and were not declared dropped, as senders said",
@@ -85,7 +86,8 @@ const GAUGES: [Gauge; 8] = [
 impl Collector for Look {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let gallery = &self.0;
-        let rows = rows(gallery);
+        let mut figures = Figures::of(gallery, 0);
+        let rows = rows(gallery, std::mem::take(&mut figures.sources));
         for (name, help, value) in COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (source, row) in &rows {
@@ -103,16 +105,29 @@ impl Collector for Look {
             }
         }
         latencies(&mut encoder, &rows)?;
-        let shown = &gallery.shown;
+        let truth = |is: bool| f64::from(u8::from(is));
+        let disk = figures.disk;
         for (name, help, value) in [
+            ("framelane_ready", "Whether frames are taken", Some(truth(figures.ready))),
+            ("framelane_sessions", "Open sessions", Some(figures.sessions as f64)),
+            ("framelane_viewers", "Pages and streams that look", Some(figures.viewers as f64)),
             (
-                "framelane_ready",
-                "Whether frames are taken",
-                f64::from(u8::from(shown.ready.load(Ordering::Relaxed))),
+                "framelane_disk_free_bytes",
+                "Room on the disk that frames are stored on",
+                disk.map(|disk| disk.free_bytes as f64),
             ),
-            ("framelane_sessions", "Open sessions", shown.progress.sessions() as f64),
-            ("framelane_viewers", "Pages and streams that look", gallery.viewers() as f64),
+            (
+                "framelane_disk_size_bytes",
+                "All that the receiver may use of that disk",
+                disk.map(|disk| disk.total_bytes as f64),
+            ),
+            (
+                "framelane_disk_nearly_full",
+                "Whether less is free than is warned of",
+                disk.map(|disk| truth(disk.nearly_full)),
+            ),
         ] {
+            let Some(value) = value else { continue };
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
         let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -143,8 +158,7 @@ fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &Rows) -> Result<(), fmt
     Ok(())
 }
 
-fn rows(gallery: &Gallery) -> Rows {
-    let figures = Figures::of(gallery, 0).sources;
+fn rows(gallery: &Gallery, figures: Vec<SourceFigures>) -> Rows {
     let spreads: BTreeMap<String, Spread> = gallery
         .exhibits()
         .into_iter()

@@ -18,7 +18,9 @@
 
 mod access;
 mod assets;
+mod census;
 mod client;
+mod disk;
 mod error;
 mod figures;
 mod gallery;
@@ -45,7 +47,8 @@ pub use access::{Access, Token, TokenError};
 pub use client::{Asking, ClientError, fetch};
 pub use error::ViewError;
 pub use figures::{
-    Figures, LatencyFigures, NewestFigures, SecondFigures, SenderFigures, SourceFigures,
+    DiskFigures, Figures, LatencyFigures, NewestFigures, SecondFigures, SenderFigures,
+    SourceFigures,
 };
 pub use raw::RawShape;
 use server::Running;

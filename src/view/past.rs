@@ -66,13 +66,14 @@ impl Walk {
     }
 }
 
-fn newest(record: Record) -> Newest {
+pub(super) fn newest(record: Record) -> Newest {
     let clock = record.clock.unwrap_or(Clock::Modified);
     let uncertainty = record.uncertainty;
     Newest {
         sequence: record.sequence,
         name: record.name,
         bytes: record.bytes,
+        hash: Some(record.blake3),
         media: record.media,
         captured: record.captured.map(|at| Captured { at, clock, uncertainty }),
         due: record.due,

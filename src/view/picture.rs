@@ -21,8 +21,8 @@ pub(super) enum Picture {
     Plain { media: &'static str, grey: bool },
     /// An image of the same content that a browser shows, losslessly.
     Converted { png: Bytes, grey: bool },
-    /// 16-bit values in rows, each two bytes, the lower first.
-    Values { width: u32, height: u32, values: Bytes },
+    /// 16-bit values in rows, each two bytes, the lower first: one of grey, or three of colour, for a pixel.
+    Values { width: u32, height: u32, channels: u8, values: Bytes },
     /// Nothing that is known here.
     Unknown,
 }
@@ -35,7 +35,9 @@ impl Picture {
                 Self::Plain { media: "image/jpeg", grey: jpeg_components(frame) == Some(1) }
             }
             [0x89, b'P', b'N', b'G', ..] => match png_kind(frame) {
-                Some((16, 0)) => decode(frame, ImageFormat::Png).unwrap_or(Self::Unknown),
+                Some((16, 0 | 2 | 4 | 6)) => {
+                    decode(frame, ImageFormat::Png).unwrap_or(Self::Unknown)
+                }
                 Some((_, colour)) => Self::Plain { media: "image/png", grey: colour == 0 },
                 None => Self::Unknown,
             },
@@ -71,10 +73,13 @@ impl Picture {
             Self::Plain { media: "image/jpeg", .. } => return Some(frame.clone()),
             Self::Plain { media: "image/png", .. } => open(frame, ImageFormat::Png)?,
             Self::Converted { png, .. } => open(png, ImageFormat::Png)?,
-            Self::Values { width, height, values } => {
+            Self::Values { width, height, channels, values } => {
                 let (low, high) = percentiles(values);
-                let grey = values16(values).map(|value| spread(value, low, high)).collect();
-                image::GrayImage::from_raw(*width, *height, grey)?.into()
+                let levels = values16(values).map(|value| spread(value, low, high)).collect();
+                match channels {
+                    1 => image::GrayImage::from_raw(*width, *height, levels)?.into(),
+                    _ => image::RgbImage::from_raw(*width, *height, levels)?.into(),
+                }
             }
             Self::Plain { .. } | Self::Unknown => return None,
         };
@@ -91,19 +96,27 @@ impl Picture {
 impl From<Pixels> for Picture {
     fn from(pixels: Pixels) -> Self {
         match pixels {
-            Pixels::Values { width, height, values } => Self::Values { width, height, values },
+            Pixels::Values { width, height, channels, values } => {
+                Self::Values { width, height, channels, values }
+            }
             Pixels::Image { png, grey } => Self::Converted { png, grey },
         }
     }
 }
 
 fn decode(frame: &Bytes, format: ImageFormat) -> Option<Picture> {
-    Some(match open(frame, format)? {
-        DynamicImage::ImageLuma16(image) => {
-            let (width, height) = image.dimensions();
-            let values: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
-            Picture::Values { width, height, values: values.into() }
-        }
+    let image = open(frame, format)?;
+    let (width, height) = (image.width(), image.height());
+    let values = |channels, image: &[u16]| {
+        let values: Vec<u8> = image.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Picture::Values { width, height, channels, values: values.into() }
+    };
+    Some(match image {
+        DynamicImage::ImageLuma16(image) => values(1, &image),
+        DynamicImage::ImageRgb16(image) => values(3, &image),
+        // What is seen through is left out: the values are what the camera gave.
+        image @ DynamicImage::ImageLumaA16(_) => values(1, &image.into_luma16()),
+        image @ DynamicImage::ImageRgba16(_) => values(3, &image.into_rgb16()),
         image => {
             let grey = matches!(image, DynamicImage::ImageLuma8(_));
             let image = match image {
@@ -186,7 +199,7 @@ fn spread(value: u16, low: u16, high: u16) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use image::{GrayImage, ImageBuffer, Luma, RgbImage};
+    use image::{GrayImage, ImageBuffer, Luma, LumaA, Rgb, RgbImage, Rgba};
 
     use super::*;
 
@@ -204,12 +217,41 @@ mod tests {
     #[test]
     fn sixteen_bit_values_arrive_as_they_are() {
         for format in [ImageFormat::Png, ImageFormat::Tiff] {
-            let Picture::Values { width, height, values } = Picture::of(&write(thermal(), format))
+            let Picture::Values { width, height, channels: 1, values } =
+                Picture::of(&write(thermal(), format))
             else {
                 panic!("{format:?} has 16 bits")
             };
             assert_eq!((width, height, values.len()), (30, 20, 1_200));
             assert!(values16(&values).eq(thermal().iter().copied()));
+        }
+    }
+
+    #[test]
+    fn sixteen_bits_of_colour_are_values_as_well() {
+        let value = |x: u32, channel: u16| 7_000 + x as u16 * 256 + channel;
+        let colour = ImageBuffer::from_fn(5, 2, |x, _| Rgb([0, 1, 2].map(|at| value(x, at))));
+        let through =
+            ImageBuffer::from_fn(5, 2, |x, _| Rgba([0, 1, 2, 9_000].map(|at| value(x, at))));
+        let grey = ImageBuffer::from_fn(5, 2, |x, _| LumaA([value(x, 0), 9]));
+        let png = ImageFormat::Png;
+        let frames = [
+            (3, write(DynamicImage::ImageRgb16(colour.clone()), png)),
+            (3, write(DynamicImage::ImageRgb16(colour), ImageFormat::Tiff)),
+            (3, write(DynamicImage::ImageRgba16(through), png)),
+            (1, write(DynamicImage::ImageLumaA16(grey), png)),
+        ];
+        for (wanted, frame) in &frames {
+            let picture = Picture::of(frame);
+            let Picture::Values { width: 5, height: 2, channels, values } = &picture else {
+                panic!("{picture:?}")
+            };
+            assert_eq!(channels, wanted);
+            let row: Vec<u16> =
+                (0..5).flat_map(|x| (0..u16::from(*wanted)).map(move |at| value(x, at))).collect();
+            assert!(values16(values).eq(row.iter().chain(&row).copied()));
+            let jpeg = image::load_from_memory(&picture.jpeg(frame).unwrap()).unwrap();
+            assert!(jpeg.into_luma8().iter().max().unwrap() > &200);
         }
     }
 

@@ -12,8 +12,8 @@ pub(super) const MAX_PIXELS: u64 = 32 << 20;
 /// What becomes of pixels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pixels {
-    /// 16-bit values in rows, each two bytes, the lower first.
-    Values { width: u32, height: u32, values: Bytes },
+    /// 16-bit values in rows, each two bytes, the lower first: one of grey, or three of colour, for a pixel.
+    Values { width: u32, height: u32, channels: u8, values: Bytes },
     /// An image of the same content that a browser shows.
     Image { png: Bytes, grey: bool },
 }
@@ -52,7 +52,7 @@ impl RawShape {
         }
         let image: DynamicImage = match depth {
             1 => GrayImage::from_raw(width, height, frame.to_vec())?.into(),
-            2 => return Some(Pixels::Values { width, height, values: frame.clone() }),
+            2 => return Some(Pixels::Values { width, height, channels: 1, values: frame.clone() }),
             _ => RgbImage::from_raw(width, height, frame.to_vec())?.into(),
         };
         let mut png = Vec::new();
@@ -91,9 +91,18 @@ pub(super) fn npy(file: &Bytes) -> Option<Pixels> {
         ("|u1", 1 | 3) => (channels, file.slice(begin..)),
         ("<u2", 1) => (2, file.slice(begin..)),
         (">u2", 1) => (2, swapped(&file[begin..])),
+        ("<u2", 3) => return colours(width, height, file.slice(begin..)),
+        (">u2", 3) => return colours(width, height, swapped(&file[begin..])),
         _ => return None,
     };
     RawShape { width, height, depth }.pixels(&values)
+}
+
+/// Three values of 16 bits for each pixel.
+fn colours(width: u32, height: u32, values: Bytes) -> Option<Pixels> {
+    let pixels = u64::from(width) * u64::from(height);
+    let fits = (1..=MAX_PIXELS).contains(&pixels) && values.len() as u64 == pixels * 6;
+    fits.then_some(Pixels::Values { width, height, channels: 3, values })
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
@@ -125,11 +134,20 @@ mod tests {
     fn values_of_a_shape_are_shown_as_they_are() {
         let shape = RawShape { width: 3, height: 2, depth: 2 };
         let frame = Bytes::from_static(b"abcdefghijkl");
-        let shown = Pixels::Values { width: 3, height: 2, values: frame.clone() };
+        let shown = Pixels::Values { width: 3, height: 2, channels: 1, values: frame.clone() };
         assert_eq!(shape.pixels(&frame), Some(shown.clone()));
         assert_eq!(shape.pixels(&frame.slice(1..)), None, "of another length");
         assert_eq!(npy(&file(&header("<u2", "(2, 3)"), &frame)), Some(shown.clone()));
         assert_eq!(npy(&file(&header(">u2", "(2, 3, 1)"), b"badcfehgjilk")), Some(shown));
+    }
+
+    #[test]
+    fn sixteen_bits_of_colour_are_three_values() {
+        let values = Bytes::from_static(b"abcdefghijkl");
+        let shown = Pixels::Values { width: 2, height: 1, channels: 3, values: values.clone() };
+        assert_eq!(npy(&file(&header("<u2", "(1, 2, 3)"), &values)), Some(shown.clone()));
+        assert_eq!(npy(&file(&header(">u2", "(1, 2, 3)"), b"badcfehgjilk")), Some(shown));
+        assert_eq!(npy(&file(&header("<u2", "(2, 2, 3)"), &values)), None, "too short");
     }
 
     #[test]

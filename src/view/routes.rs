@@ -1,7 +1,7 @@
 //! Addresses, and what is answered there.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +26,9 @@ use super::shelf::{Shelf, Unread};
 use super::{live, metrics, mjpeg, stored};
 use crate::frame::{FrameName, Sequence};
 use crate::manifest::Record;
+
+/// How long a disk has to answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Nothing is loaded from elsewhere, nothing of this is used elsewhere, and nothing is remembered.
 const HEADERS: [(&str, &str); 8] = [
@@ -108,10 +111,10 @@ async fn answer(State(place): State<Place>, request: Request) -> Response {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
     let gallery = &place.gallery;
     let answered = match uri.path() {
-        "/state" => Ok(state(gallery)),
-        "/metrics" => metrics(gallery, &headers),
+        "/state" => Ok(state(gallery).await),
+        "/metrics" => metrics(gallery, &headers).await,
         "/healthz" => Ok(text(StatusCode::OK, "ok\n")),
-        "/readyz" => Ok(readiness(gallery)),
+        "/readyz" => Ok(readiness(gallery).await),
         path => match assets::at(path) {
             Some(asset) => Ok(of_media(asset.media, asset.content)),
             None => of_source(gallery, path, &uri, &headers).await,
@@ -120,12 +123,14 @@ async fn answer(State(place): State<Place>, request: Request) -> Response {
     answered.unwrap_or_else(IntoResponse::into_response)
 }
 
-fn state(gallery: &Gallery) -> Response {
+async fn state(gallery: &Arc<Gallery>) -> Response {
+    look_at_disk(gallery).await;
     let figures = Figures::of(gallery, usize::MAX);
     of_media("application/json", serde_json::to_vec(&figures).unwrap_or_default())
 }
 
-fn metrics(gallery: &Arc<Gallery>, headers: &HeaderMap) -> Answer {
+async fn metrics(gallery: &Arc<Gallery>, headers: &HeaderMap) -> Answer {
+    look_at_disk(gallery).await;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let written = metrics::write(gallery, accept.contains("application/openmetrics-text"));
     let written =
@@ -133,15 +138,19 @@ fn metrics(gallery: &Arc<Gallery>, headers: &HeaderMap) -> Answer {
     Ok(of_media(written.media, written.text))
 }
 
-fn readiness(gallery: &Gallery) -> Response {
-    let shown = &gallery.shown;
-    if !shown.ready.load(Ordering::Relaxed) {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "the receiver is stopping\n");
+async fn readiness(gallery: &Arc<Gallery>) -> Response {
+    if !look_at_disk(gallery).await {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the store's disk does not answer\n");
     }
-    match shown.root.is_dir() {
-        true => text(StatusCode::OK, "ready\n"),
-        false => text(StatusCode::SERVICE_UNAVAILABLE, "the store's folder is not there\n"),
+    match gallery.not_ready() {
+        None => text(StatusCode::OK, "ready\n"),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
+}
+
+/// Looks at the disk as it is now; false where it does not answer.
+async fn look_at_disk(gallery: &Arc<Gallery>) -> bool {
+    tokio::time::timeout(DISK_PATIENCE, gallery.look_at_disk()).await.is_ok()
 }
 
 /// What is asked of a source.
@@ -218,11 +227,21 @@ async fn frame(
     let id = exhibit.id.clone();
     let read = blocking(gallery, exhibit, move |shelf| {
         let Some((day, record)) = stored::record(shelf, sequence, at)? else { return Ok(None) };
-        let bytes = shelf.read(day, &record)?;
-        if blake3::hash(&bytes) != record.blake3 {
-            return Err(Unread::Altered { frame: format!("{id}/{}", record.name) });
-        }
-        let message = for_page.then(|| live::stored(&id, &record, &bytes, shelf.raw));
+        let checked = shelf.read(day, &record).and_then(|bytes| {
+            let is_it = blake3::hash(&bytes) == record.blake3;
+            let altered = || Unread::Altered { frame: format!("{id}/{}", record.name) };
+            is_it.then_some(bytes).ok_or_else(altered)
+        });
+        let (bytes, message) = match checked {
+            Ok(bytes) if for_page => {
+                let message = live::stored(&id, &record, &bytes, shelf.raw);
+                (bytes, Some(message))
+            }
+            Ok(bytes) => (bytes, None),
+            // A page says it in the picture's place.
+            Err(why) if for_page => (Bytes::new(), Some(live::unread(&id, &record, &why))),
+            Err(why) => return Err(why),
+        };
         Ok(Some((record, bytes, message)))
     });
     let Some((record, bytes, message)) = read.await? else {
@@ -283,9 +302,11 @@ async fn blocking<T: Send + 'static>(
     });
     read.await.map_err(|_| gone())?.map_err(|unread| {
         let status = match &unread {
-            Unread::Gone { .. } => StatusCode::GONE,
+            Unread::Gone { .. } | Unread::Expired { .. } => StatusCode::GONE,
             Unread::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Unread::Altered { .. } | Unread::Io { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Unread::Altered { .. } | Unread::NoFile { .. } | Unread::Io { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         };
         Trouble(status, format!("{unread}\n"))
     })

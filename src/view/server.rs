@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::Shown;
 use super::access::Access;
+use super::census;
 use super::error::ViewError;
 use super::gallery::Gallery;
 use super::routes::{Place, router};
@@ -85,6 +86,8 @@ pub(super) fn start(
         TcpListener::from_std(listener).map_err(failed)?
     };
     let place = Place { gallery: Arc::new(Gallery::new(shown)), access };
+    runtime.spawn(census::watch_disk(place.gallery.clone()));
+    runtime.spawn(census::count_stored(place.gallery.clone()));
     runtime.spawn(accept(listener, place));
     Ok((Running(Some(runtime)), bound))
 }

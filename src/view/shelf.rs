@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::io::Errno;
@@ -9,7 +10,7 @@ use thiserror::Error;
 
 use super::raw::RawShape;
 use crate::frame::SourceName;
-use crate::manifest::{Day, Record};
+use crate::manifest::{Day, Expired, LEDGER_NAME, Record};
 use crate::receiver::Newest;
 use crate::store::Directory;
 
@@ -23,6 +24,8 @@ pub(super) struct Shelf {
     source: SourceName,
     /// The shape of its raw frames, where that was told.
     pub(super) raw: Option<RawShape>,
+    /// What is known of frames that have expired.
+    expired: Arc<Mutex<Expired>>,
 }
 
 /// Why a frame is not there to be shown.
@@ -31,6 +34,12 @@ pub(super) enum Unread {
     /// It was deleted, or its folder was moved away.
     #[error("{frame} is not in the store any more")]
     Gone { frame: String },
+    /// It was removed because it was old enough.
+    #[error("{frame} is not in the store any more: it was old enough to be removed")]
+    Expired { frame: String },
+    /// A link, a folder or a pipe is in the place of a record.
+    #[error("{record} is no file (a link, a folder or a pipe): remove it there")]
+    NoFile { record: String },
     /// It is another one than its line says.
     #[error("{frame} is not what was stored: `framelane verify` says more")]
     Altered { frame: String },
@@ -42,12 +51,30 @@ pub(super) enum Unread {
 
 impl Shelf {
     pub(super) fn new(store: PathBuf, source: SourceName, raw: Option<RawShape>) -> Self {
-        Self { store, source, raw }
+        Self { store, source, raw, expired: Arc::default() }
+    }
+
+    /// The same, with what is known already of frames that have expired.
+    pub(super) fn knowing(self, expired: Arc<Mutex<Expired>>) -> Self {
+        Self { expired, ..self }
+    }
+
+    /// What has expired by now, as the ledger says. Blocks on the file system.
+    pub(super) fn expired(&self, folder: &Directory) -> Expired {
+        let ledger = folder.open_file(LEDGER_NAME).ok();
+        let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of a ledger that cannot be read nothing more is known.
+        let _ = expired.follow(ledger.as_ref());
+        expired.clone()
     }
 
     /// The source's folder. The store's path is the user's own; below it no link is followed.
     pub(super) fn folder(&self) -> Result<Directory, Errno> {
         Directory::open(&self.store)?.folder(self.source.as_str())
+    }
+
+    pub(super) fn source(&self) -> &SourceName {
+        &self.source
     }
 
     /// Its path, for messages.
@@ -73,10 +100,15 @@ impl Shelf {
             }
             read = self.read_at(&place);
         }
-        read.map_err(|error| match error {
-            Unread::Gone { .. } => Unread::Gone { frame: format!("{}/{name}", self.source) },
+        let frame = || format!("{}/{name}", self.source);
+        let bytes = read.map_err(|error| match error {
+            Unread::Gone { .. } => Unread::Gone { frame: frame() },
             other => other,
-        })
+        })?;
+        match newest.hash {
+            Some(hash) if blake3::hash(&bytes) != hash => Err(Unread::Altered { frame: frame() }),
+            _ => Ok(bytes),
+        }
     }
 
     /// The content of a file below the source's folder. Its path is a stored frame's, and each part of it is opened

@@ -1,5 +1,6 @@
 //! What a source has in the store, page by page, from its manifests: oldest first, in the order stored. One manifest
-//! is the source's own, and each day has one where the layout is so.
+//! is the source's own, and each day has one where the layout is so. Frames that have expired have their lines there, and
+//! are left out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +10,14 @@ use serde::Serialize;
 
 use super::shelf::{Shelf, Unread};
 use crate::frame::Sequence;
-use crate::manifest::{Day, FILE_NAME, Peek, Placed, Record};
+use crate::manifest::{Day, Expired, FILE_NAME, Peek, Placed, Record, load_summary};
 use crate::store::{Directory, Kind};
 
 /// Frames on one page.
 pub(super) const MOST: usize = 1_000;
+
+/// Lines that are read together where some of them are of frames that have expired.
+const TOGETHER: usize = 256;
 
 /// How far out of order a frame may have come that is looked for in a day.
 const OUT_OF_ORDER: u64 = 10_000;
@@ -141,67 +145,161 @@ pub(super) fn record(
     Ok(parts.find(sequence)?.map(|(place, record)| (place.day, record)))
 }
 
+/// How many frames there are. Blocks on the file system; where an index is missing it reads every line.
+pub(super) fn count(shelf: &Shelf) -> Result<u64, Unread> {
+    let parts = Parts::of(shelf)?;
+    let mut count = 0;
+    for (index, part) in parts.list.iter().enumerate() {
+        let folder = parts.folder_of(part.day).map_err(|cause| unread(shelf, cause))?;
+        let mut at = Place { day: part.day, at: 0 };
+        if let Ok(file) = folder.open_file(FILE_NAME)
+            && let Ok(Some((covered, summary))) = load_summary(&folder, &file)
+        {
+            count += parts.expired.left(part.day, &summary);
+            at.at = covered;
+        }
+        loop {
+            let some = parts.forward_in(index, at.at, MOST)?;
+            let Some((last, _)) = some.last() else { break };
+            at.at = last.at + 1;
+            count += some.len() as u64;
+        }
+    }
+    Ok(count)
+}
+
 /// The last frame that was stored. Blocks on the file system.
 pub(super) fn last(shelf: &Shelf) -> Result<Option<Record>, Unread> {
     let parts = Parts::of(shelf)?;
     Ok(parts.backward(parts.list.len(), 0, 1)?.pop().map(|(_, record)| record))
 }
 
-/// The manifests of a source, the oldest first, each with its length.
+/// The manifests of a source, the oldest first.
 struct Parts<'a> {
     shelf: &'a Shelf,
     folder: Directory,
-    list: Vec<(Option<Day>, u64)>,
+    list: Vec<Part>,
+    expired: Expired,
+}
+
+/// One manifest.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    day: Option<Day>,
+    /// Lines before this are of frames that have expired.
+    begin: u64,
+    end: u64,
+}
+
+impl Part {
+    fn length(&self) -> u64 {
+        self.end - self.begin
+    }
 }
 
 impl<'a> Parts<'a> {
     fn of(shelf: &'a Shelf) -> Result<Self, Unread> {
         let failed = |cause| unread(shelf, cause);
         let folder = shelf.folder().map_err(failed)?;
+        let expired = shelf.expired(&folder);
         let mut list = Vec::new();
         let visited = folder.for_each_name(|name| {
             let Ok(name) = std::str::from_utf8(name) else { return Ok(()) };
             if name == FILE_NAME {
-                list.extend(length(&folder).map(|length| (None, length)));
+                // It may have gone just now.
+                let end = length(&folder)?;
+                list.extend(end.map(|end| Part { day: None, begin: 0, end }));
             } else if let Ok(day) = name.parse::<Day>()
                 && let Ok(inner) = folder.folder(name)
             {
-                list.extend(length(&inner).map(|length| (Some(day), length)));
+                let end = length(&inner)?;
+                list.extend(end.map(|end| Part { day: Some(day), begin: 0, end }));
             }
             Ok::<_, Errno>(())
         });
         visited.map_err(failed)?;
-        list.sort_unstable();
-        Ok(Self { shelf, folder, list })
+        list.sort_unstable_by_key(|part| part.day);
+        let mut parts = Self { shelf, folder, list, expired };
+        if !parts.expired.is_empty() {
+            for index in 0..parts.list.len() {
+                parts.list[index].begin = parts.begin(index).min(parts.list[index].end);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Where frames begin that have not expired, as far as that is known without reading all lines.
+    fn begin(&self, index: usize) -> u64 {
+        let Part { day, end, .. } = self.list[index];
+        if day.is_some_and(|day| self.expired.until(day).0 == 0) {
+            return 0;
+        }
+        let index_says = || {
+            let folder = self.folder_of(day).ok()?;
+            let file = folder.open_file(FILE_NAME).ok()?;
+            load_summary(&folder, &file).ok()?
+        };
+        if let Some((covered, summary)) = index_says() {
+            return self.expired.begin(day, covered, &summary);
+        }
+        // Where the last line of a day that has expired is older than that, all are.
+        let last = || self.peek(index).ok()?.backward(u64::MAX, 1).ok()?.pop();
+        let is_over =
+            day.is_some() && last().is_none_or(|last| self.expired.has(day, &last.record));
+        if is_over { end } else { 0 }
     }
 
     /// The place of a part in the list, or where it would be.
     fn index(&self, day: Option<Day>) -> usize {
-        self.list.partition_point(|(known, _)| *known < day)
+        self.list.partition_point(|part| part.day < day)
+    }
+
+    fn folder_of(&self, day: Option<Day>) -> Result<Directory, Errno> {
+        match day {
+            Some(day) => self.folder.folder(&day.to_string()),
+            None => self.folder.again(),
+        }
     }
 
     fn peek(&self, index: usize) -> Result<Peek, Unread> {
         let failed = |cause| unread(self.shelf, cause);
-        let file = match self.list[index].0 {
-            Some(day) => {
-                self.folder.folder(&day.to_string()).and_then(|day| day.open_file(FILE_NAME))
-            }
-            None => self.folder.open_file(FILE_NAME),
-        };
+        let file = self.folder_of(self.list[index].day).and_then(|day| day.open_file(FILE_NAME));
         Peek::new(file.map_err(failed)?).map_err(|error| failed(errno(&error)))
     }
 
     fn forward(&self, from: Place, most: usize) -> Result<Vec<(Place, Record)>, Unread> {
         let mut found = Vec::new();
         for index in self.index(from.day)..self.list.len() {
-            let day = self.list[index].0;
-            let at = if day == from.day { from.at } else { 0 };
-            let some = self.peek(index)?.forward(at, most - found.len());
-            found.extend(placed(day, some.map_err(|error| unread(self.shelf, errno(&error)))?));
+            let at = if self.list[index].day == from.day { from.at } else { 0 };
+            found.extend(self.forward_in(index, at, most - found.len())?);
             if found.len() >= most {
                 break;
             }
         }
+        Ok(found)
+    }
+
+    /// The first frames from a place in a part on.
+    fn forward_in(
+        &self,
+        index: usize,
+        at: u64,
+        most: usize,
+    ) -> Result<Vec<(Place, Record)>, Unread> {
+        let Part { day, begin, .. } = self.list[index];
+        let (peek, mut at, mut found) = (self.peek(index)?, at.max(begin), Vec::new());
+        while found.len() < most {
+            let wanted = self.together(most - found.len());
+            let some =
+                peek.forward(at, wanted).map_err(|error| unread(self.shelf, errno(&error)))?;
+            let (read, last) = (some.len(), some.last().map(|last| last.at));
+            found.extend(self.placed(day, some));
+            match last {
+                Some(last) if read == wanted => at = last + 1,
+                _ => break,
+            }
+        }
+        found.truncate(most);
         Ok(found)
     }
 
@@ -210,9 +308,7 @@ impl<'a> Parts<'a> {
         let mut found: Vec<(Place, Record)> = Vec::new();
         for part in (0..self.list.len().min(index + 1)).rev() {
             let before = if part == index { at } else { u64::MAX };
-            let some = self.peek(part)?.backward(before, most - found.len());
-            let some = some.map_err(|error| unread(self.shelf, errno(&error)))?;
-            let mut some = placed(self.list[part].0, some);
+            let mut some = self.backward_in(part, before, most - found.len())?;
             some.append(&mut found);
             found = some;
             if found.len() >= most {
@@ -222,10 +318,53 @@ impl<'a> Parts<'a> {
         Ok(found)
     }
 
+    fn backward_in(
+        &self,
+        index: usize,
+        before: u64,
+        most: usize,
+    ) -> Result<Vec<(Place, Record)>, Unread> {
+        let Part { day, begin, end } = self.list[index];
+        let (mut before, mut found) = (before.min(end), Vec::new());
+        if before <= begin {
+            return Ok(found);
+        }
+        let peek = self.peek(index)?;
+        while found.len() < most && before > begin {
+            let wanted = self.together(most - found.len());
+            let some = peek.backward(before, wanted);
+            let some = some.map_err(|error| unread(self.shelf, errno(&error)))?;
+            let Some(first) = some.first().map(|first| first.at) else { break };
+            before = first;
+            let mut some: Vec<_> = self.placed(day, some).collect();
+            some.append(&mut found);
+            found = some;
+        }
+        Ok(found.split_off(found.len().saturating_sub(most)))
+    }
+
+    /// So many lines are read to find so many frames.
+    fn together(&self, most: usize) -> usize {
+        if self.expired.is_empty() { most } else { most.max(TOGETHER) }
+    }
+
+    fn placed(
+        &self,
+        day: Option<Day>,
+        found: Vec<Placed>,
+    ) -> impl Iterator<Item = (Place, Record)> {
+        let found = found.into_iter().filter(move |placed| !self.expired.has(day, &placed.record));
+        found.map(move |Placed { at, record }| (Place { day, at }, record))
+    }
+
     /// The last frame with a sequence. In a day it is looked for where its frames could have it.
+    ///
+    /// # Errors
+    /// [`Unread::Expired`] where there is none but one that has expired.
     fn find(&self, sequence: Sequence) -> Result<Option<(Place, Record)>, Unread> {
         let failed = |error: std::io::Error| unread(self.shelf, errno(&error));
-        for (index, (day, _)) in self.list.iter().enumerate().rev() {
+        let mut expired = None;
+        for (index, Part { day, .. }) in self.list.iter().enumerate().rev() {
             let peek = self.peek(index)?;
             if day.is_some() {
                 let first = peek.forward(0, 1).map_err(failed)?.pop();
@@ -237,33 +376,42 @@ impl<'a> Parts<'a> {
                     continue;
                 }
             }
-            if let Some(Placed { at, record }) = peek.find(sequence).map_err(failed)? {
-                return Ok(Some((Place { day: *day, at }, record)));
+            match peek.find(sequence).map_err(failed)? {
+                Some(Placed { record, .. }) if self.expired.has(*day, &record) => {
+                    expired.get_or_insert(record.name);
+                }
+                Some(Placed { at, record }) => return Ok(Some((Place { day: *day, at }, record))),
+                None => {}
             }
         }
-        Ok(None)
+        match expired {
+            Some(name) => Err(Unread::Expired { frame: format!("{}/{name}", self.shelf.source()) }),
+            None => Ok(None),
+        }
     }
 
     fn total(&self) -> u64 {
-        self.list.iter().map(|(_, length)| length).sum()
+        self.list.iter().map(Part::length).sum()
     }
 
     fn at_share(&self, share: f64) -> Option<Place> {
         let mut at = (self.total() as f64 * share.max(0.0)) as u64;
-        for (day, length) in &self.list {
-            if at < *length {
-                return Some(Place { day: *day, at });
+        for part in &self.list {
+            if at < part.length() {
+                return Some(Place { day: part.day, at: part.begin + at });
             }
-            at -= length;
+            at -= part.length();
         }
-        self.list.last().map(|(day, length)| Place { day: *day, at: *length })
+        self.list.last().map(|part| Place { day: part.day, at: part.end })
     }
 
     fn listed(&self, place: Place, record: Record) -> Listed {
-        let before: u64 = self.list[..self.index(place.day)].iter().map(|(_, length)| length).sum();
+        let index = self.index(place.day);
+        let before: u64 = self.list[..index].iter().map(Part::length).sum();
+        let begin = self.list.get(index).map_or(0, |part| part.begin);
         Listed {
             at: place.to_string(),
-            share: (before + place.at) as f64 / self.total().max(1) as f64,
+            share: (before + place.at.saturating_sub(begin)) as f64 / self.total().max(1) as f64,
             sequence: record.sequence.0,
             name: record.name.to_string(),
             bytes: record.bytes,
@@ -276,15 +424,15 @@ impl<'a> Parts<'a> {
     }
 }
 
-fn placed(day: Option<Day>, found: Vec<Placed>) -> Vec<(Place, Record)> {
-    found.into_iter().map(|Placed { at, record }| (Place { day, at }, record)).collect()
-}
-
 /// The length of a folder's manifest, where it has one.
-fn length(folder: &Directory) -> Option<u64> {
-    match folder.kind(FILE_NAME) {
-        Ok(Some(Kind::File(length))) => Some(length),
-        _ => None,
+///
+/// # Errors
+/// `NXIO` where something else is in its place.
+fn length(folder: &Directory) -> Result<Option<u64>, Errno> {
+    match folder.kind(FILE_NAME)? {
+        Some(Kind::File(length)) => Ok(Some(length)),
+        Some(_) => Err(Errno::NXIO),
+        None => Ok(None),
     }
 }
 
@@ -296,6 +444,9 @@ fn unread(shelf: &Shelf, cause: Errno) -> Unread {
     let frame = shelf.path().display().to_string();
     match cause {
         Errno::NOENT | Errno::NOTDIR => Unread::Gone { frame },
+        Errno::NXIO | Errno::LOOP => {
+            Unread::NoFile { record: shelf.path().join(FILE_NAME).display().to_string() }
+        }
         cause => Unread::Io { frame, cause },
     }
 }

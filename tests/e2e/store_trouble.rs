@@ -1,6 +1,8 @@
 //! Stores in which something is in the way, and stores without room.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -98,6 +100,53 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     rest.prints(&format!("sent {}, stored 12 ({files} before)", 12 - files));
     place.run(&["verify", store]).expect(0);
     assert_same_frames(&place.path("visible"), &folder);
+}
+
+/// Whoever watches the receiver sees that its disk is full, and each frame in one place.
+#[test]
+fn a_full_disk_is_seen_by_who_watches() {
+    let place = Place::new();
+    place.frames("visible", 12, 300_000);
+    let Some(small) = SmallStore::start_with(&place, &["--view", "127.0.0.1:0"]) else { return };
+    let view = small.receiver.process().stderr_line(|line| {
+        let (_, place) = line.split_once("view at http://")?;
+        place.trim_end_matches('/').parse::<std::net::SocketAddr>().ok()
+    });
+    let get = |path: &str| {
+        let mut stream = TcpStream::connect(view).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {view}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    assert!(get("/readyz").starts_with("HTTP/1.0 200"));
+    small.receiver.send(&["visible"], &["--retry-for", "0"]).expect(1);
+    let stored = place_lines(&small.folder.join("visible/manifest.jsonl"));
+    let state = get("/state");
+    let state: serde_json::Value =
+        serde_json::from_str(state.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let source = &state["sources"][0];
+    let counts = ["stored", "dropped", "missing"].map(|word| source[word].as_u64().unwrap());
+    assert_eq!(counts, [stored, 12 - stored, 0], "{source:#}");
+    assert_eq!(state["ready"], false);
+    assert!(state["trouble"].as_str().unwrap().contains("is full"), "{state:#}");
+    let ready = get("/readyz");
+    assert!(ready.starts_with("HTTP/1.0 503") && ready.contains("had no room"), "{ready}");
+    let metrics = get("/metrics");
+    assert!(metrics.contains("framelane_ready 0.0\n"), "{metrics}");
+    let of = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in\n{metrics}"))
+    };
+    let (free, size): (f64, f64) =
+        (of("framelane_disk_free_bytes"), of("framelane_disk_size_bytes"));
+    assert!(free < 400_000.0 && (4.9e6..5.1e6).contains(&size), "{free} of {size}");
+    small.make_room();
+    assert!(get("/readyz").starts_with("HTTP/1.0 200"));
+}
+
+fn place_lines(manifest: &Path) -> u64 {
+    fs::read_to_string(manifest).unwrap().lines().count() as u64
 }
 
 #[test]
@@ -241,6 +290,10 @@ const BALLAST: usize = 3_500_000;
 impl<'a> SmallStore<'a> {
     /// `None`, and a word about it, where this machine lets nobody make a namespace.
     fn start(place: &'a Place) -> Option<Self> {
+        Self::start_with(place, &[])
+    }
+
+    fn start_with(place: &'a Place, args: &[&str]) -> Option<Self> {
         fs::create_dir_all(place.store()).unwrap();
         let mount = "mount -t tmpfs -o size=5000000 tmpfs store";
         let possible = Command::new("unshare")
@@ -252,7 +305,7 @@ impl<'a> SmallStore<'a> {
             skipped("no small file system can be mounted here (unshare -Urm)");
             return None;
         }
-        let receive = place.command(&Receiver::arguments(&[]));
+        let receive = place.command(&Receiver::arguments(args));
         let mut command = Command::new("unshare");
         let script =
             format!("{mount} && head -c {BALLAST} /dev/zero > store/ballast && exec \"$@\"");

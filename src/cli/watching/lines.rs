@@ -184,6 +184,8 @@ mod tests {
             at_unix_ns: 1_796_000_000_000_000_000,
             version: String::new(),
             ready: true,
+            trouble: None,
+            disk: None,
             sessions: 1,
             viewers: 0,
             sources,

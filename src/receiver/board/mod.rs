@@ -15,7 +15,7 @@ use tokio::sync::watch;
 pub use chart::{BOUNDS, SECONDS, Second, Spread};
 pub use guest::{Guest, Told};
 pub(super) use panel::StoredFrame;
-pub use panel::{Counts, Newest, Panel, Quantiles, Share, Snapshot};
+pub use panel::{Counts, Newest, Panel, Quantiles, Share, Snapshot, Trouble};
 pub(super) use seat::Seat;
 
 use crate::frame::SourceName;

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::chart::{Chart, Second, Spread};
 use super::guest::{Guest, Sitting, Told};
 use crate::frame::{
-    Captured, Clock, DropRange, FrameName, MediaType, RunId, Sequence, SourceName, UnixNanos,
+    Captured, Clock, ContentHash, DropRange, FrameName, MediaType, RunId, Sequence, SourceName,
+    UnixNanos,
 };
 use crate::store::{Outcome, ReceivedFrame};
 use crate::transport::PathWatch;
@@ -56,6 +58,18 @@ struct State {
     /// How far this machine's clock is ahead of the last sender's.
     ahead: Option<i64>,
     last_stored: UnixNanos,
+    trouble: Option<Trouble>,
+}
+
+/// The disk would not take a frame, and has taken none of the source since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// What the system said.
+    pub cause: Errno,
+    /// The frame's length.
+    pub bytes: u64,
+    /// When.
+    pub at: UnixNanos,
 }
 
 /// The newest frame of a source. Its content is in the store, under its name.
@@ -67,6 +81,8 @@ pub struct Newest {
     pub name: FrameName,
     /// Its length.
     pub bytes: u64,
+    /// Of its content, where it came with the frame.
+    pub hash: Option<ContentHash>,
     /// What it is, as the sender says.
     pub media: MediaType,
     /// When the camera made it.
@@ -105,7 +121,8 @@ pub struct Counts {
     pub dropped: u64,
     /// Frames that will not come and were not declared dropped, as senders said when they ended the source.
     pub missing: u64,
-    /// Frames that the source has in the store, of all times; `None` where the store does not say.
+    /// Frames that the source has in the store, of all times, those that have expired left out; `None` where nobody has
+    /// counted them.
     pub held: Option<u64>,
 }
 
@@ -143,6 +160,8 @@ pub struct Snapshot {
     pub repair: Share,
     /// The newest frame.
     pub newest: Option<Arc<Newest>>,
+    /// What is wrong with the disk, where it would not take the last frame.
+    pub trouble: Option<Trouble>,
 }
 
 /// A part of something, lately; `of` is 0 where nobody has told.
@@ -192,7 +211,27 @@ impl Panel {
             lost,
             repair,
             newest: self.newest.borrow().clone(),
+            trouble: state.trouble,
         }
+    }
+
+    /// What is wrong with the disk, where it would not take the last frame.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.state().trouble
+    }
+
+    /// Whether anybody has counted the source's frames in the store.
+    pub fn is_counted(&self) -> bool {
+        self.tallies.held.load(Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Has the source's frames in the store counted anew, where they have changed by something else than storing.
+    /// Where a batch is stored meanwhile, that one's count stays, and this is false.
+    pub fn recount(&self, count: impl FnOnce() -> Option<u64>) -> bool {
+        let before = self.tallies.held.load(Ordering::Relaxed);
+        let Some(counted) = count() else { return false };
+        let order = Ordering::Relaxed;
+        self.tallies.held.compare_exchange(before, counted, order, order).is_ok()
     }
 
     fn counts(&self) -> Counts {
@@ -221,6 +260,7 @@ impl Panel {
             return;
         }
         let mut newest: Option<&ReceivedFrame> = None;
+        let mut trouble = None;
         let (mut stored, mut bytes, mut before, mut repaired) = (0, 0, 0, 0);
         let mut state = self.state();
         for StoredFrame { frame, outcome, repaired: mended } in frames {
@@ -236,8 +276,14 @@ impl Panel {
                     }
                 }
                 Outcome::AlreadyStored => before += 1,
-                Outcome::Failed(_) => {}
+                Outcome::Failed(error) => {
+                    let of = |cause| Trouble { cause, bytes: frame.frame.meta.bytes, at };
+                    trouble = error.cause().map(of).or(trouble);
+                }
             }
+        }
+        if trouble.is_some() || stored > 0 {
+            state.trouble = trouble;
         }
         state.last_stored = at;
         drop(state);
@@ -273,6 +319,7 @@ impl Panel {
                 sequence: meta.sequence,
                 name: meta.name.clone(),
                 bytes: meta.bytes,
+                hash: meta.hash,
                 media: meta.media.clone(),
                 captured: meta.captured,
                 due: meta.due,
@@ -290,6 +337,17 @@ impl Panel {
             let is_news = newest.is_none();
             newest.get_or_insert_with(|| Arc::new(frame));
             is_news
+        });
+    }
+
+    /// What was shown as the newest is not in the store any more, and this one is.
+    pub fn replace_gone(&self, gone: &Arc<Newest>, frame: Option<Newest>) {
+        self.newest.send_if_modified(|newest| {
+            let is_it = newest.as_ref().is_some_and(|newest| Arc::ptr_eq(newest, gone));
+            if is_it {
+                *newest = frame.map(Arc::new);
+            }
+            is_it
         });
     }
 

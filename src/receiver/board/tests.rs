@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 
 use super::*;
 use crate::frame::{
@@ -11,7 +12,7 @@ use crate::frame::{
     Sequence, UnixNanos,
 };
 use crate::identity::Permit;
-use crate::store::{Opener, Outcome, ReceivedFrame};
+use crate::store::{FrameError, Opener, Outcome, ReceivedFrame};
 use crate::transport::{PathStats, PathWatch, Peer, Transport};
 
 const SECOND: u64 = 1_000_000_000;
@@ -199,6 +200,44 @@ fn declared_drops_count_once() {
     assert_eq!(panel.look().counts.dropped, 4);
     panel.dropped(RunId([2; 16]), &[range]);
     assert_eq!(panel.look().counts.dropped, 8);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_known_until_it_does_again() {
+    let board = Board::default();
+    board.show();
+    let panel = panel(&board);
+    let put = |outcome: &Outcome, at_ms: u64| {
+        let frame = frame(1, at_ms, at_ms);
+        let stored = StoredFrame { frame: &frame, outcome, repaired: false };
+        panel.stored([stored].into_iter(), UnixNanos(at_ms * 1_000_000), None);
+    };
+    let full = FrameError::NoSpace { frame: "a/0.jpg".to_owned(), cause: Errno::NOSPC };
+    put(&Outcome::Failed(full), 5);
+    let at = UnixNanos(5_000_000);
+    assert_eq!(panel.trouble(), Some(Trouble { cause: Errno::NOSPC, bytes: 3, at }));
+    // What the sender did wrong says nothing of the disk.
+    let wrong = FrameError::NotAFile { frame: "a/1.jpg".to_owned() };
+    put(&Outcome::Failed(wrong), 6);
+    assert!(panel.trouble().is_some());
+    put(&Outcome::Stored, 7);
+    assert_eq!(panel.trouble(), None);
+}
+
+#[test]
+fn frames_that_are_stored_while_others_count_them_stay_counted() {
+    let board = Board::default();
+    board.show();
+    let panel = panel(&board);
+    assert!(panel.recount(|| Some(5)));
+    assert_eq!(panel.look().counts.held, Some(5));
+    let meanwhile = || {
+        store(&panel, &[frame(1, 0, 0)], 5);
+        Some(4)
+    };
+    assert!(!panel.recount(meanwhile));
+    assert_eq!(panel.look().counts.held, Some(7));
+    assert!(!panel.recount(|| None));
 }
 
 #[test]

@@ -22,6 +22,8 @@ function time(ms) {
   if (ms < 3600e3) return `${Math.floor(ms / 60e3)} min ${Math.round((ms % 60e3) / 1000)} s`;
   return `${Math.floor(ms / 3600e3)} h ${Math.round((ms % 3600e3) / 60e3)} min`;
 }
+/** How long ago something was, as people say it. */
+const ago = (ms) => (ms < 59.5e3 ? `${Math.round(ms / 1000)} s` : time(Math.round(ms / 1000) * 1000));
 function share(part) {
   if (part == null) return '–';
   const percent = part * 100;
@@ -64,7 +66,7 @@ function keep() {
 }
 function settings(source) {
   const own = kept.of[source.id] ?? {};
-  const isRaw = source.picture?.values != null;
+  const isRaw = source.picture?.values != null && source.picture.channels === 1;
   const palette = own.palette ?? (isRaw ? 'iron' : PALETTES[0]);
   return { palette: isRaw && palette === PALETTES[0] ? 'white-hot' : palette, mode: own.mode ?? 'auto', fixed: own.fixed };
 }
@@ -147,9 +149,13 @@ function figures(now) {
   set($('total-sources'), count(all.length));
   set($('total-rate'), rate(sum((source) => source.frames_per_s)));
   set($('total-bits'), rate(sum((source) => source.bytes_per_s * 8e-6)));
-  set($('total-stored'), count(sum((source) => source.stored)));
+  set($('total-stored'), count(sum((source) => source.held ?? source.stored)));
+  const trouble = $('trouble');
+  trouble.hidden = !now.trouble;
+  trouble.dataset.is = now.ready ? 'low' : 'not';
+  set(trouble, now.trouble ? `${now.trouble[0].toUpperCase()}${now.trouble.slice(1)}.` : '');
   if (page.paused) status('paused', 'paused');
-  else if (!now.ready) status('stopping', 'receiver is stopping');
+  else if (!now.ready) status('lost', 'takes no frames');
   else if (all.some((source) => source.state === 'live')) status('live', 'live');
   else status('waiting', now.sessions ? 'waiting for frames' : 'no sender');
   $('empty').hidden = all.length > 0 || page.open != null;
@@ -222,10 +228,13 @@ function fill(source) {
   receipts(parts.receipts, figures);
   const shown = source.picture?.head;
   const age = figures.newest ? Date.now() - page.skew - figures.newest.stored_unix_ns / 1e6 : null;
-  set(parts.age, age > QUIET_MS ? `${time(Math.round(age / 1000) * 1000)} ago` : '');
+  set(parts.age, age > QUIET_MS ? `${ago(age)} ago` : '');
   parts.none.hidden = shown != null && shown.form !== 'none';
-  set(parts.none, shown?.form === 'none' || source.unshown ? 'This image cannot be shown here' : figures.newest ? 'Loading' : 'No frame yet');
+  set(parts.none, shown ? UNSHOWN : figures.newest ? (page.paused ? 'Paused' : 'Loading') : nothing(figures));
 }
+
+const UNSHOWN = 'This image cannot be shown here';
+const nothing = (figures) => (figures.held ? 'No frame since the receiver began' : 'No frame yet');
 
 function unit(element, value, words) {
   const text = `${value}|${words}`;
@@ -242,8 +251,10 @@ function facts(list, entries) {
 }
 
 function receipts(bar, figures) {
-  const parts = [['stored', figures.stored], ['pending', figures.pending ?? 0], ['dropped', figures.dropped], ['missing', figures.missing]];
-  const text = parts.map(([name, n]) => `${count(n)} ${name}`).join(', ');
+  // What is there and was neither sent nor offered since the receiver began.
+  const before = Math.max(0, (figures.held ?? 0) - figures.stored);
+  const parts = [...(before ? [['before', before]] : []), ['stored', figures.stored], ['pending', figures.pending ?? 0], ['dropped', figures.dropped], ['missing', figures.missing]];
+  const text = parts.map(([name, n]) => `${count(n)} ${name === 'before' ? 'from before' : name}`).join(', ');
   if (bar.dataset.text === text) return;
   bar.dataset.text = text;
   bar.setAttribute('aria-label', text);
@@ -371,14 +382,29 @@ async function show(source, frame, stored = false) {
   if (!stored && (page.paused || (page.open === source && page.back))) return;
   source.picture?.bitmap?.close();
   source.picture = picture ?? { head: { ...frame.head, form: 'none' }, width: 0, height: 0 };
-  source.content = stored ? null : undefined;
   source.number = frame.head.number;
   paint(source);
 }
 
+/** Takes the picture away from a source at full size: nothing of another frame stays beside these words. */
+function blank(words) {
+  const canvas = $('large');
+  canvas.width = canvas.height = 1;
+  $('probe').hidden = true;
+  set($('one-empty'), words);
+  $('one-empty').hidden = false;
+}
+
 function paint(source) {
   const { picture } = source;
-  if (!picture || picture.head.form === 'none') return;
+  if (!picture) return;
+  if (picture.head.form === 'none') {
+    source.parts.none.hidden = false;
+    if (page.open !== source) return;
+    blank(picture.head.words ?? UNSHOWN);
+    afterLarge(source);
+    return;
+  }
   const own = settings(source);
   if (own.palette !== PALETTES[0] && picture.head.grey) toGrey(picture);
   let shown = range(picture, own.mode, own.fixed);
@@ -413,15 +439,21 @@ function open(source) {
   document.title = `${source.id} · framelane`;
   history.replaceState(null, '', `#${address(source.id)}`);
   set($('one-name'), source.id);
-  $('large').width = $('large').height = 1;
   $('scrub').value = $('scrub').max;
-  $('one-empty').hidden = source.picture != null;
+  $('one-wrong').hidden = true;
   setReal(false);
+  // Nothing stays of the source that was open before.
+  set($('one-when'), '');
+  facts($('one-frame'), []);
+  $('one-file').hidden = true;
+  blank(source.figures.newest ? 'Loading' : nothing(source.figures));
   if (source.picture) paint(source);
   fillOne();
   fillColour();
   page.watched = '';
   watch();
+  // Nothing comes by itself while the page is paused.
+  if (page.paused && !source.picture) look('share=1');
   $('window').focus({ preventScroll: true });
   window.scrollTo(0, 0);
 }
@@ -439,6 +471,8 @@ function close() {
   history.replaceState(null, '', location.pathname);
   arrange();
   source.shown = null;
+  // What could not be had was of the store, and is not the newest.
+  if (source.picture?.head.words) source.picture = null;
   page.watched = '';
   watch();
   source.parts.picture.focus();
@@ -472,13 +506,13 @@ function fillOne() {
   ]);
   receipts($('one-receipts'), figures);
   facts($('one-counts'), [
-    ['stored', count(figures.stored), ''],
+    ['in the store', count(figures.held), ''],
+    ['stored since the start', count(figures.stored), ''],
     ['pending', count(figures.pending), ''],
     ['dropped, declared', count(figures.dropped), figures.dropped ? 'warn' : ''],
     ['missing', count(figures.missing), figures.missing ? 'bad' : ''],
     ['refused', count(figures.refused), figures.refused ? 'warn' : ''],
     ['made whole by repair', count(figures.repaired), ''],
-    ['in the store', count(figures.held), ''],
   ]);
   const head = source.picture?.head;
   if (head && !page.back) set($('one-when'), head.stored_ms ? `stored ${clock(head.stored_ms)}` : '');
@@ -488,27 +522,32 @@ function fillOne() {
 
 function afterLarge(source) {
   const { head, width, height, values } = source.picture;
-  $('one-empty').hidden = true;
+  if (head.form !== 'none') $('one-empty').hidden = true;
   const own = settings(source);
   // What the first picture of a source brings, or its first one of 16 bits.
-  if ($('one-colour').hidden === Boolean(head.grey) || $('one-palette').value !== own.palette) fillColour();
+  if ($('one-colour').hidden === hasRange(source) || $('one-palette').value !== own.palette) fillColour();
   facts($('one-frame'), [
     ['name', head.name, ''],
     ['sequence', count(head.sequence), ''],
     ['captured', clock(head.captured_ms ?? head.due_ms), ''],
     ['stored', clock(head.stored_ms), ''],
-    ['size', `${width} × ${height}${values ? ', 16 bit' : ''}, ${size(head.bytes)}`, ''],
+    ['size', `${width ? `${width} × ${height}${values ? ', 16 bit' : ''}, ` : ''}${size(head.bytes)}`, ''],
   ]);
   set($('one-when'), page.back ? `from the store: ${clock(head.captured_ms ?? head.stored_ms)}` : `stored ${clock(head.stored_ms)}`);
   const at = page.back?.at != null ? `?at=${page.back.at}` : '';
+  $('one-file').hidden = head.words != null;
   $('one-file').href = `${address(source.id)}/frames/${head.sequence}${at}`;
   $('one-file').setAttribute('download', head.name.split('/').at(-1));
+  if (!source.shown || !width) return;
   const [low, high] = source.shown;
   for (const [field, value] of [['one-low', low], ['one-high', high]]) {
     if (document.activeElement !== $(field)) $(field).value = Math.round(value);
   }
   if (page.pointer) point(page.pointer);
 }
+
+/** Whether a picture's levels are spread over a range: grey ones, and 16-bit values of colour. */
+const hasRange = (source) => Boolean(source.picture?.head.grey || source.picture?.values);
 
 // ---- palette and range
 
@@ -517,8 +556,17 @@ $('one-palette').addEventListener('change', ({ target }) => page.open && change(
 $('one-range').addEventListener('change', ({ target }) => page.open && change(page.open, { mode: target.value, fixed: page.open.shown?.map(Math.round) }));
 for (const field of ['one-low', 'one-high']) {
   $(field).addEventListener('change', () => {
-    const fixed = [Number($('one-low').value), Number($('one-high').value)];
-    if (page.open && fixed[1] > fixed[0]) change(page.open, { mode: 'fixed', fixed });
+    if (!page.open?.shown) return;
+    const shown = page.open.shown.map(Math.round);
+    // An empty field is no number, and stays as it was.
+    const fixed = ['one-low', 'one-high'].map((name, end) => ($(name).value === '' ? shown[end] : Math.round(Number($(name).value))));
+    const top = page.open.picture?.values ? 65535 : 255;
+    const wrong = fixed[0] >= fixed[1] ? `From ${count(fixed[0])} has to be below ${count(fixed[1])}: the range stays as it was.`
+      : fixed[0] < 0 || fixed[1] > top ? `Values go from 0 to ${count(top)}: the range stays as it was.` : '';
+    set($('one-wrong'), wrong);
+    $('one-wrong').hidden = !wrong;
+    if (wrong || fixed.every((value, end) => value === shown[end])) [$('one-low').value, $('one-high').value] = shown;
+    else change(page.open, { mode: 'fixed', fixed });
   });
 }
 
@@ -526,7 +574,8 @@ function fillColour() {
   const source = page.open;
   if (!source) return;
   const own = settings(source);
-  $('one-colour').hidden = !source.picture?.head.grey;
+  $('one-colour').hidden = !hasRange(source);
+  $('one-colours').hidden = $('one-legend').hidden = !source.picture?.head.grey;
   $('one-palette').options[0].disabled = source.picture?.values != null;
   $('one-palette').value = own.palette;
   $('one-range').value = own.mode;
@@ -592,19 +641,29 @@ async function look(query) {
   if (page.asking) return;
   page.asking = true;
   try {
-    while (page.asked) {
+    while (page.asked && page.open === source) {
       const asked = page.asked;
       page.asked = null;
       const answer = await fetch(`${address(source.id)}/frames?limit=1&${asked}`);
       const list = answer.ok ? await answer.json() : null;
       const found = list?.frames[0];
-      if (!found || page.open !== source) continue;
+      if (page.open !== source) continue;
+      if (!found) {
+        if (!source.picture) blank(answer.ok ? 'Nothing is stored' : (await answer.text()).trim());
+        continue;
+      }
       const frame = await fetch(`${address(source.id)}/frames/${found.sequence}?as=page&at=${found.at}`);
-      if (page.open !== source) return;
+      const content = frame.ok ? await frame.arrayBuffer() : await frame.text();
+      if (page.open !== source) continue;
       page.back = { at: found.at, next: list.next, share: found.share };
       watch();
-      if (frame.ok) await show(source, read(await frame.arrayBuffer()), true);
-      else set($('one-when'), (await frame.text()).trim());
+      if (frame.ok) await show(source, read(content), true);
+      else {
+        facts($('one-frame'), [['name', found.name, ''], ['sequence', count(found.sequence), '']]);
+        $('one-file').hidden = true;
+        source.picture = null;
+        blank(content.trim());
+      }
       if (!page.dragging) $('scrub').value = Math.round(found.share * $('scrub').max);
       fillOne();
     }
@@ -612,6 +671,8 @@ async function look(query) {
     status('lost', 'the store cannot be read');
   } finally {
     page.asking = false;
+    // Asked of a source that was opened meanwhile.
+    if (page.asked && page.open && page.open !== source) look(page.asked);
   }
 }
 

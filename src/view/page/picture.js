@@ -41,16 +41,19 @@ export function read(buffer) {
   return { head, content: new Uint8Array(buffer, 2 + length) };
 }
 
-/** Decodes a frame: `{head, width, height, bitmap | values | grey}`, or `null` where nothing can be shown of it. */
+/** Decodes a frame: `{head, width, height, channels, bitmap | values | grey}`, or `null` where nothing can be shown of it. */
 export async function decode({ head, content }, paletted) {
   if (head.form === 'values') {
-    const values = new Uint16Array(head.width * head.height);
+    const { width, height, channels } = head;
+    const values = new Uint16Array(width * height * channels);
     new Uint8Array(values.buffer).set(content.subarray(0, values.byteLength));
-    return { head, width: head.width, height: head.height, values };
+    return { head, width, height, channels, values };
   }
   if (head.form !== 'image') return null;
-  const bitmap = await createImageBitmap(new Blob([content], { type: head.image_type }));
-  const picture = { head, width: bitmap.width, height: bitmap.height, bitmap };
+  // Levels of grey are measurements: no profile changes them.
+  const options = head.grey ? { colorSpaceConversion: 'none' } : {};
+  const bitmap = await createImageBitmap(new Blob([content], { type: head.image_type }), options);
+  const picture = { head, width: bitmap.width, height: bitmap.height, channels: head.grey ? 1 : 3, bitmap };
   if (head.grey && paletted) toGrey(picture);
   return picture;
 }
@@ -93,13 +96,24 @@ export function draw(canvas, picture, settings, most) {
     return;
   }
   const [low, high] = settings.shown;
-  const colours = table(settings.palette);
   const factor = 255 / Math.max(1, high - low);
   const image = new ImageData(picture.width, picture.height);
-  const words = new Uint32Array(image.data.buffer);
-  for (let at = 0; at < levels.length; at++) {
-    const level = (levels[at] - low) * factor;
-    words[at] = colours[level <= 0 ? 0 : level >= 255 ? 255 : level | 0];
+  if (picture.channels === 3) {
+    // Clamped by the array itself.
+    const { data } = image;
+    for (let from = 0, to = 0; from < levels.length; from += 3, to += 4) {
+      data[to] = (levels[from] - low) * factor;
+      data[to + 1] = (levels[from + 1] - low) * factor;
+      data[to + 2] = (levels[from + 2] - low) * factor;
+      data[to + 3] = 255;
+    }
+  } else {
+    const colours = table(settings.palette);
+    const words = new Uint32Array(image.data.buffer);
+    for (let at = 0; at < levels.length; at++) {
+      const level = (levels[at] - low) * factor;
+      words[at] = colours[level <= 0 ? 0 : level >= 255 ? 255 : level | 0];
+    }
   }
   if (scale === 1) {
     context.putImageData(image, 0, 0);
@@ -115,7 +129,10 @@ export function draw(canvas, picture, settings, most) {
 export function probe(picture, x, y) {
   if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return null;
   const at = y * picture.width + x;
-  if (picture.values) return picture.values[at].toLocaleString('en').replaceAll(',', '\u202f');
+  if (picture.values) {
+    const values = picture.values.subarray(at * picture.channels, (at + 1) * picture.channels);
+    return [...values].map((value) => value.toLocaleString('en').replaceAll(',', '\u202f')).join('  ');
+  }
   if (picture.head.grey) {
     toGrey(picture);
     return String(picture.grey[at]);

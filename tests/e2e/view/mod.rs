@@ -8,8 +8,11 @@ mod support;
 mod tls;
 mod watch;
 
-use std::io::{BufRead, Read};
+use std::fs::OpenOptions;
+use std::io::{BufRead, Read, Write};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use framelane::Frame;
 use support::{Viewed, ask, begin, head, jpeg, push, thermal};
 
 use crate::support::{Place, Process, Relay};
@@ -235,13 +238,89 @@ async fn a_frame_that_was_altered_or_is_gone_is_not_shown_as_the_stored_one() {
         push(&camera, "visible", &format!("{number}.jpg"), jpeg(number)).await;
     }
     std::fs::write(place.store().join("visible/0.jpg"), jpeg(5)).unwrap();
-    std::fs::remove_file(place.store().join("visible/1.jpg")).unwrap();
+    // Of the same length, so that nothing but its hash tells.
+    let newest = place.store().join("visible/1.jpg");
+    let mut altered = std::fs::read(&newest).unwrap();
+    altered.iter_mut().skip(300).for_each(|byte| *byte ^= 1);
+    std::fs::write(&newest, altered).unwrap();
+    let latest = viewed.get("/visible/latest");
+    assert_eq!(latest.status, 500);
+    assert!(latest.text().contains("framelane verify"), "{}", latest.text());
+    std::fs::remove_file(newest).unwrap();
     let altered = viewed.get("/visible/frames/0");
     assert_eq!(altered.status, 500);
     assert!(altered.text().contains("framelane verify"), "{}", altered.text());
     assert_eq!(viewed.get("/visible/frames/1").status, 410);
     assert_eq!(viewed.get("/visible/latest").status, 410);
     camera.finish().await;
+    // A pipe in the place of a manifest is no empty store.
+    let manifest = place.store().join("visible/manifest.jsonl");
+    std::fs::remove_file(&manifest).unwrap();
+    let mode = rustix::fs::Mode::RWXU;
+    rustix::fs::mkfifoat(rustix::fs::CWD, &manifest, mode).unwrap();
+    let listed = viewed.get("/visible/frames");
+    assert_eq!(listed.status, 500);
+    assert!(listed.text().contains("is no file"), "{}", listed.text());
+}
+
+/// Frames that were removed because they were old enough are stored no more, wherever that is asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_that_have_expired_are_shown_nowhere() {
+    for layout in ["day", "flat"] {
+        let place = Place::new();
+        let viewed = Viewed::start(&place, &["--layout", layout]);
+        let camera = viewed.camera(&place, &["visible"]).await;
+        for number in 0..6u64 {
+            let seconds = 1_700_000_000 + number / 2 * 86_400;
+            let captured = UNIX_EPOCH + Duration::from_secs(seconds);
+            let frame =
+                Frame::named(&format!("{number}.jpg"), jpeg(number as u32)).captured_at(captured);
+            camera.push("visible", frame).await.unwrap().stored().await.unwrap();
+        }
+        camera.finish().await;
+        viewed.until("the end of the session", |state| state["sources"][0]["state"] == "away");
+        // As the receiver itself says and does it, of the first two days.
+        let mut ledger = OpenOptions::new()
+            .append(true)
+            .open(place.store().join("visible/ledger.jsonl"))
+            .unwrap();
+        for (number, day) in ["2023-11-14", "2023-11-15"].into_iter().enumerate() {
+            let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+            let line = format!(
+                "{{\"day\":\"{day}\",\"expired_unix_ns\":{at},\"frames\":2,\"bytes\":9}}\n"
+            );
+            ledger.write_all(line.as_bytes()).unwrap();
+            for file in [2 * number, 2 * number + 1] {
+                let below = if layout == "day" { format!("{day}/") } else { String::new() };
+                std::fs::remove_file(place.store().join(format!("visible/{below}{file}.jpg")))
+                    .unwrap();
+            }
+        }
+        let held = |state: &serde_json::Value| state["sources"][0]["held"] == 2;
+        viewed.until("the count of what is left", held);
+        let metrics = viewed.get("/metrics").text();
+        assert!(metrics.contains("framelane_frames_held{source=\"visible\"} 2.0\n"), "{metrics}");
+        for at in ["share=0", "", "limit=9"] {
+            let page = viewed.get(&format!("/visible/frames?{at}")).json();
+            let frames = page["frames"].as_array().unwrap();
+            let sequences: Vec<_> =
+                frames.iter().map(|frame| frame["sequence"].as_u64().unwrap()).collect();
+            assert_eq!(sequences, [4, 5], "{layout} {at}");
+            assert!(page["before"].is_null() && page["next"].is_null());
+        }
+        let gone = viewed.get("/visible/frames/1");
+        assert_eq!(gone.status, 410);
+        assert!(gone.text().contains("old enough to be removed"), "{}", gone.text());
+        assert_eq!(viewed.get("/visible/frames/4").body, jpeg(4));
+        assert_eq!(viewed.get("/visible/latest").body, jpeg(5));
+        let printed = place.run(&["tail", "store"]).expect(0);
+        assert_eq!(printed.stdout.lines().count(), 2, "{}", printed.stdout);
+        viewed.receiver.interrupt();
+        // The next receiver knows it as well, before anybody sends.
+        let viewed = Viewed::start(&place, &["--layout", layout]);
+        viewed.until("the count of what is left", held);
+        assert_eq!(viewed.state()["sources"][0]["sent"], 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,6 +339,8 @@ async fn what_was_stored_before_is_there_at_once() {
         let viewed = Viewed::start(&place, args);
         let source = viewed.state()["sources"][0].clone();
         assert_eq!((&source["id"], &source["state"]), (&id.as_str().into(), &"away".into()));
+        assert_eq!(source["sent"], 0);
+        viewed.until("what was stored before", |state| state["sources"][0]["held"] == 3);
         assert_eq!(viewed.get(&format!("/{id}/latest")).body, jpeg(2));
         assert_eq!(viewed.get(&format!("/{id}/frames/0")).body, jpeg(0));
         // Its sender comes back to the same place.

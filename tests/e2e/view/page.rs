@@ -108,6 +108,52 @@ async fn shows_what_comes_and_what_is_stored(kind: Kind) {
     assert_eq!(page.eval(&drawn(1)), still);
     page.key("k");
     page.until(&format!("{} !== {still}", drawn(1)), true);
+
+    // Of a frame whose file is gone nothing but that is shown, and no picture of another.
+    page.key("1");
+    page.until(sequence, "3");
+    page.key("Home");
+    page.until(sequence, "0");
+    std::fs::remove_file(place.store().join("infrared/1.png")).unwrap();
+    page.key("ArrowRight");
+    page.until(sequence, "1");
+    page.until("document.querySelector('#one-empty').hidden", false);
+    let words = page.eval("document.querySelector('#one-empty').textContent");
+    assert!(words.as_str().unwrap().contains("is not in the store any more"), "{words}");
+    assert_eq!(page.eval("document.querySelector('#large').width"), 1);
+    assert_eq!(page.eval("document.querySelector('#one-file').hidden"), true);
+    page.key("ArrowRight");
+    page.until(sequence, "2");
+    page.until("document.querySelector('#large').width", 40);
+
+    // An empty end of the range stays as it was, and one beyond the other is refused in words.
+    let set = |field: &str, value: &str| {
+        format!(
+            "(() => {{ const field = document.querySelector('#{field}'); field.value = '{value}'; \
+             field.dispatchEvent(new Event('change')); return field.value; }})()"
+        )
+    };
+    let low = page.eval("document.querySelector('#one-low').value");
+    assert!(low.as_str().unwrap().parse::<u32>().unwrap() > 6_900, "{low}");
+    assert_eq!(page.eval(&set("one-low", "")), low);
+    assert_eq!(page.eval(&set("one-low", "60000")), low);
+    assert_eq!(page.eval("document.querySelector('#one-wrong').hidden"), false);
+    assert_eq!(page.eval(&set("one-low", "7001")), "7001");
+    page.until("document.querySelector('#one-range').value", "fixed");
+    assert_eq!(page.eval("document.querySelector('#one-wrong').hidden"), true);
+
+    // Paused, another source that is opened shows nothing of the former one.
+    page.key("Escape");
+    page.key("k");
+    page.key("2");
+    let name = "[...document.querySelectorAll('#one-frame div')].find((row) => \
+         row.firstChild.textContent === 'name').lastChild.textContent";
+    page.until(name, "4.jpg");
+    let file = page.eval("document.querySelector('#one-file').getAttribute('href')");
+    assert_eq!(file, "visible/frames/4");
+    page.key("Escape");
+    page.key("k");
+
     page.key("?");
     page.until("document.querySelector('#keys').open", true);
     page.key("Escape");
