@@ -37,7 +37,7 @@ use crate::transport::{self, PathsMode, Transport, TransportChoice, ViaLink};
 
 /// How long a sender that is to end at once has to bring what is in its memory to its spool, and to say what became of
 /// its frames.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 const AFTER_HELP: &str = "\
 A source is one of

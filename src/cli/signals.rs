@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{INTERRUPTED, output};
 
@@ -58,13 +58,18 @@ pub(super) fn follow(
                 () = next(&mut hung_up) => Wish::Terminate,
             }
         };
-        tell.send_replace(heard().await);
-        let same_until = Instant::now() + SAME_WISH;
-        while timeout_at(same_until, heard()).await.is_ok() {}
-        heard().await;
+        let mut wished = async || {
+            let wish = heard().await;
+            let same_until = Instant::now() + SAME_WISH;
+            while timeout_at(same_until, heard()).await.is_ok() {}
+            wish
+        };
+        tell.send_replace(wished().await);
+        wished().await;
         tell.send_replace(Wish::AtOnce);
         at_once();
-        sleep(grace).await;
+        // A third one is somebody who does not even want to wait for that.
+        let _ = timeout(grace, wished()).await;
         output::flush_lines();
         exit(i32::from(INTERRUPTED));
     });

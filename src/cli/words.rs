@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 /// What a program says, and the option that says so here.
-const NAMES: [(&str, &str); 24] = [
+const NAMES: [(&str, &str); 25] = [
     ("allow", "--allow"),
     ("allow_any", "--allow any"),
     ("allow_file", "--allow-file"),
@@ -31,6 +31,7 @@ const NAMES: [(&str, &str); 24] = [
     ("stall", "--stall"),
     ("transport", "--transport"),
     ("via", "--via"),
+    ("view", "--view"),
 ];
 
 /// A text with options in the place of what a program would call.
