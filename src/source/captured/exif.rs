@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use exif::{DateTime, Exif, In, Reader, Tag, Value};
 
-use super::{Stamp, calendar};
+use super::{Stamp, calendar, pattern};
 
 /// When the image was taken, as its camera says; `None` where it does not.
 pub(super) fn read(image: &[u8]) -> Option<Stamp> {
@@ -22,24 +22,26 @@ fn stamp(exif: &Exif, [date, fraction, offset]: &[Tag; 3]) -> Option<Stamp> {
     let mut time = DateTime::from_ascii(text(*date)?).ok()?;
     let fraction = text(*fraction).map(<[u8]>::trim_ascii_end).filter(|text| !text.is_empty());
     let digits = fraction.filter(|text| time.parse_subsec(text).is_ok()).map_or(0, <[u8]>::len);
-    if let Some(offset) = text(*offset) {
-        // One that is no offset says nothing, and spoils nothing.
-        let _ = time.parse_offset(offset);
-    }
     let month = time::Month::try_from(time.month).ok()?;
     let date = time::Date::from_calendar_date(i32::from(time.year), month, time.day).ok()?;
     let nanos = time.nanosecond.unwrap_or(0);
     let local = calendar(date, (time.hour, time.minute, time.second), nanos)?;
     let unit = 10_u64.pow(9_u32.saturating_sub(u32::try_from(digits).unwrap_or(9)));
-    Some(Stamp { local, offset: time.offset.map(|minutes| i32::from(minutes) * 60), unit })
+    // What is no offset says nothing, and spoils nothing.
+    let offset = text(*offset).map(<[u8]>::trim_ascii_end).and_then(|text| {
+        pattern::offset(text)
+            .filter(|(_, length)| *length == text.len())
+            .map(|(seconds, _)| seconds)
+    });
+    Some(Stamp { local, offset, unit })
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A TIFF with nothing but a camera's times in it.
-    fn image(fields: &[(u16, &str)]) -> Vec<u8> {
+    pub(in crate::source) fn image(fields: &[(u16, &str)]) -> Vec<u8> {
         let word = |value: usize| u32::try_from(value).unwrap().to_be_bytes();
         let entry = |tag: u16, kind: u16, count: usize, value: [u8; 4]| {
             [&tag.to_be_bytes()[..], &kind.to_be_bytes(), &word(count), &value].concat()
@@ -75,6 +77,11 @@ mod tests {
                 Some((at + 123_456_000, Some(7_200), 1_000)),
             ),
             (vec![date, (0x9291, "no")], Some((at, None, 1_000_000_000))),
+            (vec![date, (0x9011, "-05:30")], Some((at, Some(-19_800), 1_000_000_000))),
+            (vec![date, (0x9011, "-99:99")], Some((at, None, 1_000_000_000))),
+            (vec![date, (0x9011, "+24:00")], Some((at, None, 1_000_000_000))),
+            (vec![date, (0x9011, "+02:60")], Some((at, None, 1_000_000_000))),
+            (vec![date, (0x9011, "   :  ")], Some((at, None, 1_000_000_000))),
             (vec![(0x9004, "2026:11:29 20:11:33")], Some((at, None, 1_000_000_000))),
             (vec![(0x9003, "0000:00:00 00:00:00")], None),
             (vec![(0x9003, "    :  :     :  :  ")], None),

@@ -2,6 +2,7 @@
 
 mod exif;
 mod pattern;
+mod untimed;
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 pub use pattern::{TimePattern, TimePatternError};
+pub(super) use untimed::Untimed;
 
 use crate::frame::{Captured, Clock, UnixNanos};
 
@@ -136,6 +138,17 @@ impl CapturedBy {
     }
 }
 
+impl CapturedBy {
+    /// Where the rule looks for a time that may not be there, in words; `None` for one that always gives one.
+    fn place(&self) -> Option<&'static str> {
+        match self {
+            Self::Name(_) => Some("in the name"),
+            Self::Exif => Some("in the EXIF"),
+            Self::Modified | Self::Now => None,
+        }
+    }
+}
+
 /// A rule, whose length is the first byte, and then what it is for. A rule that was read is shown as one that reads the
 /// same.
 #[cfg(feature = "fuzzing")]
@@ -151,6 +164,9 @@ pub(crate) fn read_for_fuzzing(bytes: &[u8]) {
     let zone = Zone { seconds: -86_340 };
     let _ = rule.of(file, Some(file), None, zone);
 }
+
+#[cfg(test)]
+pub(in crate::source) use exif::tests::image as image_of;
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use rustix::fs::OFlags;
 pub use listing::{Passed, Unsent};
 pub use pick::{LeftOut, NamePattern, PatternError, Pick};
 
+use super::captured::Untimed;
 use super::{CapturedBy, Content, Description, Extent, Source, SourceError, Zone};
 use crate::frame::{Clock, ContentHash, FrameName, Sequence, SourceName, UnixNanos, printable};
 use listing::{Listing, kind_of};
@@ -47,6 +49,8 @@ pub struct Folder {
     listing: Listing,
     captured: CapturedBy,
     zone: Zone,
+    /// Frames that were read and have no time by that rule; those of names are known from the listing.
+    untimed: Arc<Untimed>,
 }
 
 impl Folder {
@@ -77,17 +81,18 @@ impl Folder {
             listing.note_untimed(path, |name| !pattern.gives_a_time(name, options.zone));
         }
         let (captured, zone) = (options.captured.clone(), options.zone);
-        let folder = Self { name, path: path.to_owned(), listing, captured, zone };
+        let is_listed = matches!(captured, CapturedBy::Name(_));
+        let counted = if is_listed { &CapturedBy::Modified } else { &captured };
+        let untimed = Arc::new(Untimed::by(counted, &name));
+        let folder = Self { name, path: path.to_owned(), listing, captured, zone, untimed };
         folder.check_captured()?;
         Ok(folder)
     }
 
-    /// Checks that the rule of capture times is one for these frames.
+    /// Checks that the rule of capture times is one for these frames: of some of them, at least.
     fn check_captured(&self) -> Result<(), SourceError> {
-        /// Frames that are read to see whether their camera wrote its time into them.
-        const PROBES: u64 = 3;
-        /// Frames that are read are no longer than this.
-        const PROBE_BYTES: u64 = 256 << 20;
+        /// Where so much was read and no camera wrote its time into it, the rest is not looked through for one that has.
+        const PROBE_BYTES: u64 = 64 << 20;
         let fault = |why| Err(SourceError::Captured { path: self.path.clone(), why });
         let example = printable(&String::from_utf8_lossy(self.listing.name(0))).into_owned();
         match &self.captured {
@@ -95,18 +100,18 @@ impl Folder {
                 fault(format!("no name in it is as {}; one is {example}", self.captured))
             }
             CapturedBy::Exif => {
-                let probes = (0..PROBES.min(self.listing.len() as u64)).map(Sequence);
-                let mut read = probes.filter_map(|probe| self.read(probe, PROBE_BYTES).ok());
-                let is_told = |content: Content| {
+                let mut rest = PROBE_BYTES;
+                for probe in 0..self.listing.len() as u64 {
+                    // What cannot be read is told in its turn.
+                    let Ok(content) = self.content(Sequence(probe), rest) else { return Ok(()) };
                     let captured = content.description.captured;
-                    captured.is_some_and(|captured| captured.clock == Clock::Exif)
-                };
-                // What cannot be read is told in its turn.
-                if read.any(is_told) || self.read(Sequence(0), PROBE_BYTES).is_err() {
-                    return Ok(());
+                    if captured.is_some_and(|captured| captured.clock == Clock::Exif) {
+                        return Ok(());
+                    }
+                    rest = rest.saturating_sub(content.description.bytes);
                 }
                 fault(format!(
-                    "{example} and others have none in their EXIF: take the time of the files, then (`captured` mtime)"
+                    "{example} and all others have none in their EXIF: take the time of the files, then (`captured` mtime)"
                 ))
             }
             _ => Ok(()),
@@ -147,7 +152,28 @@ impl Folder {
         };
         let fresh = listing.take_out(is_fresh);
         let (captured, zone) = (options.captured.clone(), options.zone);
-        Ok((Self { name, path: path.to_owned(), listing, captured, zone }, fresh))
+        let untimed = Arc::new(Untimed::by(&captured, &name));
+        Ok((Self { name, path: path.to_owned(), listing, captured, zone, untimed }, fresh))
+    }
+
+    /// What counts the frames without a time, for those that come later as well.
+    pub(super) fn untimed(&self) -> &Arc<Untimed> {
+        &self.untimed
+    }
+
+    /// The content of a frame, whatever its time.
+    fn content(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
+        let name = self.frame_name(sequence)?;
+        let path = self.file(sequence);
+        let (mut file, before) = open_file(&path)?;
+        let bytes = before.len();
+        if bytes > limit {
+            return Err(SourceError::TooLarge { path, bytes, limit });
+        }
+        let body = read_exactly(&mut file, bytes, &path)?;
+        check_unchanged(&file, &before, &path)?;
+        let description = self.description(name, &before, Some(&body));
+        Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
     }
 
     /// The names of its frames as they are on the disk, below its path.
@@ -174,6 +200,12 @@ impl Folder {
     }
 }
 
+impl Drop for Folder {
+    fn drop(&mut self) {
+        self.untimed.tell();
+    }
+}
+
 impl Source for Folder {
     fn name(&self) -> &SourceName {
         &self.name
@@ -192,17 +224,10 @@ impl Source for Folder {
     }
 
     fn read(&self, sequence: Sequence, limit: u64) -> Result<Content, SourceError> {
-        let name = self.frame_name(sequence)?;
-        let path = self.file(sequence);
-        let (mut file, before) = open_file(&path)?;
-        let bytes = before.len();
-        if bytes > limit {
-            return Err(SourceError::TooLarge { path, bytes, limit });
-        }
-        let body = read_exactly(&mut file, bytes, &path)?;
-        check_unchanged(&file, &before, &path)?;
-        let description = self.description(name, &before, Some(&body));
-        Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
+        let content = self.content(sequence, limit)?;
+        let captured = content.description.captured.as_ref();
+        self.untimed.note(self.raw_name(sequence), captured, &self.label(sequence));
+        Ok(content)
     }
 
     fn hash(&self, sequence: Sequence) -> Result<(Description, ContentHash), SourceError> {
@@ -490,6 +515,25 @@ mod tests {
             let error = open(rule).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn images_without_a_time_beside_others_are_counted() {
+        let dated = crate::source::captured::image_of(&[(0x9003, "2026:11:29 20:11:33")]);
+        let mut files: Vec<(&[u8], &[u8])> = vec![(b"9.jpg", &dated)];
+        files.extend([b"0.jpg", b"1.jpg", b"2.jpg", b"3.jpg"].map(|name| (&name[..], &b"x"[..])));
+        let (dir, _) = folder(&files);
+        let options = FolderOptions { captured: CapturedBy::Exif, ..FolderOptions::default() };
+        let name = SourceName::parse("s").unwrap();
+        let source = Folder::open_with(name, dir.path(), &options).unwrap();
+        assert_eq!(source.untimed.count(), 0);
+        // Each once, however often it is read.
+        for sequence in [0, 1, 2, 3, 4, 0] {
+            let captured = source.read(Sequence(sequence), 999).unwrap().description.captured;
+            let expected = if sequence == 4 { Clock::Exif } else { Clock::Modified };
+            assert_eq!(captured.unwrap().clock, expected);
+        }
+        assert_eq!(source.untimed.count(), 4);
     }
 
     #[test]
