@@ -94,6 +94,28 @@ fn a_file_that_is_not_complete_at_the_end_is_named_and_no_success() {
 }
 
 #[test]
+fn a_folder_below_that_is_renamed_goes_on_and_one_that_is_too_deep_is_named() {
+    let place = Place::new();
+    fs::create_dir_all(place.path("visible/tmp/b")).unwrap();
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible"], &["--watch", "--recursive", "--json"]);
+    put_frames(&place, "visible/tmp/b", 0..1);
+    wait_until_stored(&place, "visible", 1);
+    fs::rename(place.path("visible/tmp"), place.path("visible/flight")).unwrap();
+    put_frames(&place, "visible/flight/b", 1..2);
+    wait_until_stored(&place, "visible", 3);
+    fs::create_dir_all(place.path("visible/1/2/3/4/5/6/7/8")).unwrap();
+    sending.signal(Signal::TERM);
+    let ended = sending.finish().expect(1);
+    let told: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert!(told["not_sent"][0]["path"].as_str().unwrap().ends_with("1/2/3/4/5/6/7/8"), "{told}");
+    let mut names: Vec<_> =
+        place.manifest("visible").iter().map(|line| line["name"].to_string()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["\"flight/b/0.bin\"", "\"flight/b/1.bin\"", "\"tmp/b/0.bin\""]);
+}
+
+#[test]
 fn a_signal_that_comes_twice_at_once_is_one_wish() {
     let place = Place::new();
     let receiver = Receiver::start(&place, &[]);

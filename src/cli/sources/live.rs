@@ -200,11 +200,11 @@ impl LiveSources {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the files of watched folders that were not complete at the end.
+    /// Notes what came to watched folders and is not sent, as files that were not complete at the end.
     pub(in crate::cli) fn note_incomplete(&self, unsent: &mut Unsent) {
         for live in self.list().iter() {
             if let Live::Watched(watched) = live {
-                unsent.passed(watched.name(), &watched.incomplete());
+                unsent.passed(watched.name(), &watched.passed());
             }
         }
     }

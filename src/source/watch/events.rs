@@ -1,18 +1,24 @@
 //! What the kernel tells of folders.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 /// Something that happened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A file at this path below the root was closed by a writer, or moved in.
+    /// A file at this path below the root was closed by a writer.
     Complete(Vec<u8>),
+    /// A file or link was moved there.
+    Moved(Vec<u8>),
     /// A file or link came about: linked, or to be written.
     Created(Vec<u8>),
     /// A folder came about, or was moved in.
@@ -41,9 +47,11 @@ impl Events {
         self.inotify.as_fd()
     }
 
-    /// Listens to a folder, at `relative` below the root; false where it is listened to under another path. More events than these would fill the kernel's
-    /// queue four times as fast.
-    pub(super) fn listen(&mut self, folder: &Path, relative: Vec<u8>) -> io::Result<bool> {
+    /// Listens to a folder, at `relative` below `root`; false where it is listened to already, under this path or under
+    /// another that leads to it as well. One that was moved goes by its new path from here on. More events than these
+    /// would fill the kernel's queue four times as fast.
+    pub(super) fn listen(&mut self, root: &Path, relative: Vec<u8>) -> io::Result<bool> {
+        let folder = &below(root, &relative);
         let flags = WatchFlags::CLOSE_WRITE
             | WatchFlags::MOVED_TO
             | WatchFlags::CREATE
@@ -54,10 +62,12 @@ impl Events {
         let flags = if is_root { flags | own } else { flags };
         let watch = inotify::add_watch(&self.inotify, folder, flags)?;
         let known = self.folders.get(&watch);
-        if known.is_some_and(|known| *known != relative && !is_root) {
-            return Ok(false);
-        }
-        let is_new = known.is_none();
+        let is_new = match known {
+            Some(known) if *known == relative => false,
+            Some(_) if is_root => false,
+            Some(known) if is_same(&below(root, known), folder) => return Ok(false),
+            Some(_) | None => true,
+        };
         self.folders.insert(watch, relative);
         if is_root {
             self.root = Some(watch);
@@ -68,6 +78,14 @@ impl Events {
     /// The folders that are listened to, by their paths below the root.
     pub(super) fn folders(&self) -> Vec<Vec<u8>> {
         self.folders.values().cloned().collect()
+    }
+
+    /// Listens no more to a folder that is not there: where it was moved to, it is found again.
+    pub(super) fn forget(&mut self, relative: &[u8]) {
+        let watches = self.folders.extract_if(|_, known| known == relative);
+        for (watch, _) in watches.collect::<Vec<_>>() {
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
     }
 
     /// Listens to nothing any more.
@@ -111,13 +129,26 @@ impl Events {
             let path = join(folder, name.to_bytes());
             if flags.contains(ReadFlags::ISDIR) {
                 events.push(Event::Folder(path));
-            } else if flags.intersects(ReadFlags::CLOSE_WRITE | ReadFlags::MOVED_TO) {
+            } else if flags.contains(ReadFlags::MOVED_TO) {
+                events.push(Event::Moved(path));
+            } else if flags.contains(ReadFlags::CLOSE_WRITE) {
                 events.push(Event::Complete(path));
             } else if flags.contains(ReadFlags::CREATE) {
                 events.push(Event::Created(path));
             }
         }
     }
+}
+
+/// A path below the root.
+fn below(root: &Path, relative: &[u8]) -> PathBuf {
+    root.join(OsStr::from_bytes(relative))
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|it| (it.dev(), it.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// A name in a folder, both below the root.

@@ -9,6 +9,7 @@
 
 mod content;
 mod events;
+mod left;
 mod look;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,8 @@ pub struct Watched {
     old: Folder,
     frames: Growing,
     seen: Arc<Mutex<Seen>>,
-    incomplete: Arc<Mutex<Passed>>,
+    /// What is not sent of what came since.
+    passed: Arc<Mutex<Passed>>,
     /// Files that were there at the start and whose names other frames have: each goes by its name and its time.
     renamed: Mutex<HashSet<Sequence>>,
     stop: Stop,
@@ -83,7 +85,7 @@ impl Watched {
         // What does not fit into memory stays in its files.
         let frames = Growing::new(None);
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let incomplete = Arc::default();
+        let passed = Arc::default();
         let (watcher, old) = Watcher::begin(
             &name,
             path,
@@ -91,13 +93,13 @@ impl Watched {
             frames.clone(),
             stop.clone(),
             seen.clone(),
-            Arc::clone(&incomplete),
+            Arc::clone(&passed),
         )?;
         std::thread::Builder::new()
             .name(format!("source {name}"))
             .spawn(move || watcher.run())
             .map_err(fault)?;
-        Ok(Self { name, old, frames, seen, incomplete, renamed: Mutex::default(), stop })
+        Ok(Self { name, old, frames, seen, passed, renamed: Mutex::default(), stop })
     }
 
     /// What was in the folder at the start.
@@ -105,9 +107,10 @@ impl Watched {
         &self.old
     }
 
-    /// What is not sent because it was not complete when the watching ended; nothing before that.
-    pub fn incomplete(&self) -> Passed {
-        self.incomplete.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What came since the start and is not sent: folders that are not watched, and, once the watching has ended, files
+    /// that were not complete then.
+    pub fn passed(&self) -> Passed {
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// No more files are taken; what was captured stays, and the list ends there.

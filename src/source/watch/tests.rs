@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::frame::{Clock, UnixNanos};
+use crate::source::folder::Unsent;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -207,6 +208,71 @@ fn folders_that_appear_are_looked_through() {
     labels.sort();
     labels.dedup();
     assert_eq!(labels.len(), 400, "something came twice");
+}
+
+#[test]
+fn a_folder_that_is_renamed_is_watched_under_its_new_name() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("w");
+    let path = |name: &str| folder.join(name);
+    fs::create_dir_all(path("a/b")).unwrap();
+    let source = watch_with(&folder, |options| options.folder.recursive = true);
+    let mut expected = Vec::new();
+    let mut wait_for = |names: &[&str]| {
+        expected.extend(names.iter().map(|&name| name.to_owned()));
+        let mut labels = labels(&source, expected.len() as u64);
+        labels.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(labels, expected);
+    };
+    fs::write(path("a/b/0.png"), png(0, 50)).unwrap();
+    wait_for(&["a/b/0.png"]);
+    // As a flight that gets its last name while the camera writes on. What was there has a new name, as a file has that is renamed.
+    fs::rename(path("a"), path("a2")).unwrap();
+    fs::write(path("a2/1.png"), png(1, 50)).unwrap();
+    fs::write(path("a2/b/2.png"), png(2, 50)).unwrap();
+    wait_for(&["a2/b/0.png", "a2/1.png", "a2/b/2.png"]);
+    fs::write(path("a2/b/3.png"), png(3, 50)).unwrap();
+    wait_for(&["a2/b/3.png"]);
+    // Into one that is new, and with its old name taken by another.
+    fs::create_dir(path("n")).unwrap();
+    fs::rename(path("a2/b"), path("n/b")).unwrap();
+    fs::create_dir(path("a2/b")).unwrap();
+    fs::write(path("n/b/4.png"), png(4, 50)).unwrap();
+    fs::write(path("a2/b/5.png"), png(5, 50)).unwrap();
+    wait_for(&["n/b/0.png", "n/b/2.png", "n/b/3.png", "n/b/4.png", "a2/b/5.png"]);
+    // Out, and back in under a third name.
+    fs::rename(path("a2"), place.path().join("away")).unwrap();
+    fs::write(place.path().join("away/6.png"), png(6, 50)).unwrap();
+    fs::rename(place.path().join("away"), path("a3")).unwrap();
+    fs::write(path("a3/b/7.png"), png(7, 50)).unwrap();
+    wait_for(&["a3/1.png", "a3/6.png", "a3/b/5.png", "a3/b/7.png"]);
+    // A link to a folder elsewhere.
+    fs::create_dir(place.path().join("else")).unwrap();
+    std::os::unix::fs::symlink(place.path().join("else"), path("l1")).unwrap();
+    fs::write(path("l1/8.png"), png(8, 50)).unwrap();
+    wait_for(&["l1/8.png"]);
+    fs::rename(path("l1"), path("l2")).unwrap();
+    fs::write(path("l2/9.png"), png(9, 50)).unwrap();
+    wait_for(&["l2/8.png", "l2/9.png"]);
+}
+
+#[test]
+fn folders_that_come_and_are_not_watched_are_named_at_the_end() {
+    for (is_recursive, made, named, why) in [
+        (true, "1/2/3/4/5/6/7/8", "1/2/3/4/5/6/7/8", Unsent::TooDeep),
+        (false, "flight/deep", "flight", Unsent::Folder),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let source = watch_with(folder.path(), |options| options.folder.recursive = is_recursive);
+        fs::create_dir_all(folder.path().join(made)).unwrap();
+        fs::write(folder.path().join(made).join("1.png"), png(1, 50)).unwrap();
+        source.stop();
+        assert!(labels_at_the_end(&source).is_empty());
+        let passed = source.passed();
+        assert_eq!(passed.unsent, [(folder.path().join(named), why)]);
+        assert!(passed.is_missing_any());
+    }
 }
 
 #[test]

@@ -15,8 +15,10 @@ use bytes::Bytes;
 use super::WatchOptions;
 use super::content::{self, Found};
 use super::events::{Event, Events, join};
+use super::left::Left;
 use super::look::{Known, Seen};
 use crate::frame::{Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
+use crate::source::captured::Untimed;
 use crate::source::folder::{Folder, Passed, Unsent};
 use crate::source::growing::{Body, Entry, Growing, content as held};
 use crate::source::stamp::{self, Stamp, Stamps};
@@ -37,8 +39,6 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 const LAST_CHANGE: Duration = Duration::from_secs(1);
 /// Between two looks after the word to end.
 const LAST_LOOKS: Duration = Duration::from_millis(20);
-/// Files that are named where they were not complete at the end.
-const MOST_NAMED: usize = 5;
 /// Files that are waited for at a time; more are found when the folder is looked at.
 const MOST_PENDING: usize = 10_000;
 
@@ -50,9 +50,10 @@ pub(super) struct Watcher {
     stop: Stop,
     events: Events,
     seen: Arc<Mutex<Seen>>,
-    /// What is not sent because it was not complete at the end.
-    incomplete: Arc<Mutex<Passed>>,
+    left: Left,
     stamps: Stamps,
+    /// Set once the folder was listed.
+    untimed: Option<Arc<Untimed>>,
     /// Files that may have been being written at the start.
     from_start: HashSet<Vec<u8>>,
     pending: HashMap<Vec<u8>, Pending>,
@@ -62,7 +63,6 @@ pub(super) struct Watcher {
     polled: Instant,
     /// Events have come since the folder was looked at.
     heard: bool,
-    told_of_folders: bool,
 }
 
 /// A file that is not complete.
@@ -88,7 +88,7 @@ impl Watcher {
         frames: Growing,
         stop: Stop,
         seen: Arc<Mutex<Seen>>,
-        incomplete: Arc<Mutex<Passed>>,
+        passed: Arc<Mutex<Passed>>,
     ) -> Result<(Self, Folder), SourceError> {
         let fault = |error: io::Error| SourceError::Start {
             what: format!("watching {}", printable(&root.to_string_lossy())),
@@ -102,21 +102,23 @@ impl Watcher {
             stop,
             events: Events::new().map_err(fault)?,
             seen,
-            incomplete,
+            left: Left::new(source.clone(), passed),
             stamps: Stamps::of(source.clone()),
+            untimed: None,
             from_start: HashSet::new(),
             pending: HashMap::new(),
             identity: None,
             folder_times: HashMap::new(),
             polled: Instant::now(),
             heard: false,
-            told_of_folders: false,
         };
         watcher.attach().map_err(fault)?;
         let (old, fresh) = Folder::for_watching(source.clone(), root, &watcher.options.folder)?;
         for name in old.raw_names() {
             watcher.seen().name(name);
         }
+        watcher.left.is_listed = true;
+        watcher.untimed = Some(Arc::clone(old.untimed()));
         watcher.from_start.extend(fresh.iter().cloned());
         for path in fresh {
             watcher.look(path, false);
@@ -152,6 +154,9 @@ impl Watcher {
                 break None;
             }
         };
+        if let Some(untimed) = &self.untimed {
+            untimed.tell();
+        }
         self.frames.end(failure);
     }
 
@@ -174,26 +179,11 @@ impl Watcher {
             self.pending.values_mut().for_each(|pending| pending.look_at = Instant::now());
             self.look_at_pending();
         }
-        self.tell_of_incomplete();
-        None
-    }
-
-    fn tell_of_incomplete(&self) {
-        if self.pending.is_empty() || self.frames.is_closed() {
-            return;
+        if !self.frames.is_closed() {
+            let names = self.pending.keys().map(|name| OsStr::from_bytes(name).into());
+            self.left.incomplete(&self.root, names.collect());
         }
-        let mut names: Vec<_> = self.pending.keys().collect();
-        names.sort_unstable();
-        let mut incomplete = self.incomplete.lock().unwrap_or_else(PoisonError::into_inner);
-        names.iter().for_each(|name| incomplete.unsent(self.absolute(name), Unsent::Incomplete));
-        let shown = names.iter().take(MOST_NAMED).map(|name| String::from_utf8_lossy(name));
-        let shown = shown.map(|name| printable(&name).into_owned()).collect::<Vec<_>>().join(", ");
-        let more = if names.len() > MOST_NAMED { ", ..." } else { "" };
-        tracing::warn!(
-            "source {}: {} files were not complete at the end and are not sent: {shown}{more}",
-            self.source,
-            names.len()
-        );
+        None
     }
 
     /// Listens to the root, and what is below it, if it is there.
@@ -225,6 +215,8 @@ impl Watcher {
         for event in events {
             match event {
                 Event::Complete(path) => self.look(path, true),
+                Event::Moved(path) if self.is_link_to_folder(&path) => self.enter(path, true),
+                Event::Moved(path) => self.look(path, true),
                 Event::Created(path) => self.created(path),
                 Event::Folder(path) => self.enter(path, true),
                 Event::RootGone => self.detach(),
@@ -251,14 +243,18 @@ impl Watcher {
 
     /// Something came about. One that is written to is complete when it is closed; a link is as it is.
     fn created(&mut self, path: Vec<u8>) {
-        let absolute = self.absolute(&path);
-        let Ok(metadata) = fs::symlink_metadata(&absolute) else { return };
-        if metadata.is_symlink() && absolute.is_dir() {
+        if self.is_link_to_folder(&path) {
             return self.enter(path, true);
         }
+        let Ok(metadata) = fs::symlink_metadata(self.absolute(&path)) else { return };
         if metadata.is_symlink() || metadata.nlink() > 1 {
             self.look(path, true);
         }
+    }
+
+    fn is_link_to_folder(&self, path: &[u8]) -> bool {
+        let absolute = self.absolute(path);
+        fs::symlink_metadata(&absolute).is_ok_and(|it| it.is_symlink()) && absolute.is_dir()
     }
 
     /// Listens to a folder below the root, and looks at what is in it where `looks`.
@@ -266,30 +262,20 @@ impl Watcher {
         if self.options.folder.pick.leaves_out_folder(&folder).is_some() {
             return;
         }
-        if !self.options.folder.recursive {
-            if !std::mem::replace(&mut self.told_of_folders, true) {
-                let shown = printable(&self.absolute(&folder).to_string_lossy()).into_owned();
-                tracing::warn!(
-                    "source {}: not watched: {shown}; `recursive` takes folders",
-                    self.source
-                );
-            }
-            return;
-        }
         let parts = folder.iter().filter(|&&byte| byte == b'/').count() + 1;
-        if parts >= MAX_FRAME_NAME_PARTS {
-            return;
-        }
-        match self.events.listen(&self.absolute(&folder), folder.clone()) {
-            // Where it is listened to already, a link leads around.
-            Ok(false) => return,
-            Ok(true) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                let shown = printable(&self.absolute(&folder).to_string_lossy()).into_owned();
-                tracing::warn!("source {}: cannot watch {shown}: {error}", self.source);
-                return;
-            }
+        let listens = match parts {
+            _ if !self.options.folder.recursive => Err(Unsent::Folder),
+            MAX_FRAME_NAME_PARTS.. => Err(Unsent::TooDeep),
+            _ => match self.events.listen(&self.root, folder.clone()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+                Err(error) => Err(Unsent::Unreadable(format!("it cannot be watched: {error}"))),
+                // Where it is listened to already, a link leads around.
+                Ok(false) => return,
+                Ok(true) => Ok(()),
+            },
+        };
+        if let Err(why) = listens {
+            return self.left.folder(&folder, self.absolute(&folder), why);
         }
         if looks {
             self.look_through(&folder);
@@ -354,7 +340,16 @@ impl Watcher {
         let heard = std::mem::take(&mut self.heard);
         for folder in self.events.folders() {
             let time = fs::metadata(self.absolute(&folder)).and_then(|folder| folder.modified());
-            let Ok(time) = time else { continue };
+            let time = match time {
+                Ok(time) => time,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::NotFound {
+                        self.events.forget(&folder);
+                        self.folder_times.remove(&folder);
+                    }
+                    continue;
+                }
+            };
             let before = self.folder_times.insert(folder.clone(), time);
             // Where the kernel tells, it has told.
             if before.is_some_and(|before| before != time) && !heard {
@@ -505,6 +500,9 @@ impl Watcher {
                     None,
                     self.options.folder.zone,
                 );
+                if let Some(untimed) = &self.untimed {
+                    untimed.note(path, by_rule.as_ref(), &label);
+                }
                 let captured = Some(by_rule.unwrap_or_else(|| stamp.captured(Clock::Complete)));
                 let bytes = body.len() as u64;
                 let description = Description { name, bytes, modified, captured };
