@@ -33,19 +33,25 @@ use crate::frame::UnixNanos;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 * 1024;
+/// Manifests of a source that stay open when they have been read, those in which there was more the last: what was
+/// stored in one before it was taken away is read even so.
+const MAX_HELD: usize = 2;
 
 /// Reads the frames of one source, each once, as they are stored.
 ///
 /// The parts of a source come one behind the other: its own folder, and then its days from the first on; in each part
 /// in the order stored. At the end it can be asked again, and gives what has been stored meanwhile, in whichever
-/// part. A part that was taken away and came back anew is read from its beginning. Frames that have expired are left out:
-/// their lines are there, and their files are not.
+/// part. A part that was taken away is read to its end first, if it is one of the two that grew the last, though its
+/// files are not at their paths any more; one that came back anew is read from its beginning. Frames that have expired are
+/// left out: their lines are there, and their files are not.
 #[derive(Debug)]
 pub struct Reel {
     folder: PathBuf,
     parts: BTreeMap<Option<Day>, Place>,
     /// What is being read.
     open: Option<Open>,
+    /// What was read and stays open, the last one last.
+    held: Vec<Held>,
     since: Option<UnixNanos>,
     expired: Expired,
 }
@@ -66,6 +72,14 @@ struct Place {
     offset: u64,
     /// The end of the file then: up to there, there is no more than the beginning of a line.
     seen: u64,
+}
+
+/// A manifest that was read, wherever it is by now.
+#[derive(Debug)]
+struct Held {
+    day: Option<Day>,
+    file: File,
+    inode: u64,
 }
 
 /// A manifest that is being read.
@@ -90,8 +104,8 @@ impl Reel {
         if !fs::metadata(folder)?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no folder"));
         }
-        let (parts, expired) = (BTreeMap::new(), Expired::default());
-        Ok(Self { folder: folder.to_owned(), parts, open: None, since: None, expired })
+        let (parts, held, expired) = (BTreeMap::new(), Vec::new(), Expired::default());
+        Ok(Self { folder: folder.to_owned(), parts, open: None, held, since: None, expired })
     }
 
     /// Leaves out what was stored before a time. Days that are over by then are not read at all.
@@ -108,9 +122,10 @@ impl Reel {
     pub fn skip_to_end(&mut self) -> io::Result<()> {
         self.open = None;
         for day in self.days()? {
-            if let Ok((_, place, length)) = self.open_part(day) {
+            if let Ok((file, place, length)) = self.open_part(day) {
                 // In the middle of a line, the rest of it is none, and is skipped.
                 self.parts.insert(day, Place { offset: length, seen: length, ..place });
+                self.hold(Held { day, file, inode: place.inode });
             }
         }
         Ok(())
@@ -133,7 +148,9 @@ impl Reel {
                 let (day, inode) = (open.day, open.inode);
                 let (offset, seen) = (open.offset + open.next as u64, open.end());
                 self.parts.insert(day, Place { inode, offset, seen });
-                self.open = None;
+                if let Some(Open { file, .. }) = self.open.take() {
+                    self.hold(Held { day, file, inode });
+                }
                 continue;
             };
             let Ok(record) = Record::parse(line) else { continue };
@@ -190,8 +207,52 @@ impl Reel {
         Ok(days)
     }
 
+    /// How many manifests stay open that have been read.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Closes them: what is stored in them from now on is not read if they are taken away before the next look.
+    pub(super) fn let_go(&mut self) {
+        self.held.clear();
+    }
+
+    fn hold(&mut self, held: Held) {
+        self.held.retain(|other| other.day != held.day);
+        if self.held.len() >= MAX_HELD {
+            self.held.remove(0);
+        }
+        self.held.push(held);
+    }
+
+    /// Opens one that is not at its path any more and in which there is more.
+    fn open_taken_away(&mut self) -> io::Result<bool> {
+        let is_there = |held: &Held| {
+            self.open_part(held.day).is_ok_and(|(_, found, _)| found.inode == held.inode)
+        };
+        let there = self.held.iter().map(is_there).collect::<Vec<_>>();
+        for at in (0..there.len()).rev().filter(|at| !there[*at]) {
+            let Held { day, file, inode } = self.held.remove(at);
+            let Some(place) = self.parts.get(&day).filter(|place| place.inode == inode) else {
+                continue;
+            };
+            if place.seen < file.metadata()?.len() {
+                let offset = place.offset;
+                let mut open = Open { day, file, inode, offset, text: Vec::new(), next: 0 };
+                if open.fill()? {
+                    self.open = Some(open);
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Opens the first part in which there is more.
     fn open_next(&mut self) -> io::Result<bool> {
+        if self.open_taken_away()? {
+            return Ok(true);
+        }
         follow(&mut self.expired, &self.folder);
         for day in self.days()? {
             let Ok((file, found, length)) = self.open_part(day) else { continue };
@@ -219,6 +280,8 @@ impl Reel {
                     self.open = Some(open);
                     return Ok(true);
                 }
+            } else if self.held.len() < MAX_HELD && !self.held.iter().any(|held| held.day == day) {
+                self.held.push(Held { day, file, inode: place.inode });
             }
         }
         Ok(false)
@@ -378,6 +441,38 @@ mod tests {
         assert!(names(&mut end).is_empty());
         append(folder, "last.jpg", 7);
         assert_eq!(names(&mut end), ["last.jpg"]);
+    }
+
+    #[test]
+    fn what_was_stored_before_a_folder_was_taken_away_comes_still() {
+        let place = tempfile::tempdir().unwrap();
+        let (source, away) = (place.path().join("cam"), |name: &str| place.path().join(name));
+        let day = source.join("2026-11-29");
+        append(&source, "before.jpg", 0);
+        let mut reel = Reel::open(&source).unwrap();
+        reel.skip_to_end().unwrap();
+        append(&source, "0.jpg", 1);
+        fs::rename(&source, away("flight1")).unwrap();
+        append(&source, "1.jpg", 2);
+        append(&day, "2.jpg", 3);
+        assert_eq!(names(&mut reel), ["0.jpg", "1.jpg", "2026-11-29/2.jpg"]);
+        // A day, and all of it, twice; with the beginning of a line that nobody wrote to its end.
+        append(&day, "3.jpg", 4);
+        fs::rename(&day, away("day")).unwrap();
+        append(&day, "4.jpg", 5);
+        append(&source, "5.jpg", 6);
+        assert_eq!(names(&mut reel), ["2026-11-29/3.jpg", "5.jpg", "2026-11-29/4.jpg"]);
+        append(&source, "6.jpg", 7);
+        append(&day, "7.jpg", 8);
+        let mut torn = fs::OpenOptions::new().append(true).open(day.join(FILE_NAME)).unwrap();
+        torn.write_all(b"{").unwrap();
+        fs::rename(&source, away("flight2")).unwrap();
+        let mut left = [reel.next_frame().unwrap(), reel.next_frame().unwrap()]
+            .map(|stored| stored.unwrap().record.sequence.0);
+        left.sort_unstable();
+        assert_eq!(left, [7, 8]);
+        let gone = reel.next_frame().unwrap_err();
+        assert_eq!((gone.kind(), reel.held()), (io::ErrorKind::NotFound, 0));
     }
 
     #[test]

@@ -9,12 +9,15 @@ use super::reel::{Reel, Stored};
 use super::{FILE_NAME, LEDGER_NAME};
 use crate::frame::{SourceName, UnixNanos};
 
+/// Manifests of all sources that may stay open when they have been read.
+const MAX_HELD: usize = 256;
+
 /// Reads the frames of every source in a store, also of such as come to be, each frame once. See [`Reel`].
 #[derive(Debug)]
 pub struct Reels {
     store: PathBuf,
-    /// The folder is a source's.
-    is_source: bool,
+    /// The folder is that of this source.
+    source: Option<String>,
     only: Vec<String>,
     since: Option<UnixNanos>,
     reels: BTreeMap<String, Reel>,
@@ -31,9 +34,11 @@ impl Reels {
         // Says why, where it is none.
         Reel::open(folder)?;
         let store = folder.to_owned();
-        let is_source = is_source(folder);
+        let full = folder.canonicalize()?;
+        let name = || full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let source = is_source(folder).then(name);
         let (only, since, reels, turn) = (Vec::new(), None, BTreeMap::new(), None);
-        Ok(Self { store, is_source, only, since, reels, turn })
+        Ok(Self { store, source, only, since, reels, turn })
     }
 
     /// Reads these sources and no others.
@@ -72,6 +77,13 @@ impl Reels {
     pub fn next_frame(&mut self) -> io::Result<Option<(String, Stored)>> {
         if self.turn.is_none() {
             self.look()?;
+            let mut held = 0;
+            for reel in self.reels.values_mut() {
+                held += reel.held();
+                if held > MAX_HELD {
+                    reel.let_go();
+                }
+            }
             self.turn = self.reels.keys().next().cloned();
         }
         while let Some(name) = self.turn.clone() {
@@ -93,9 +105,7 @@ impl Reels {
 
     /// Takes in sources that have come to be.
     fn look(&mut self) -> io::Result<()> {
-        if self.is_source {
-            let full = self.store.canonicalize()?;
-            let name = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(name) = self.source.clone() {
             let folder = self.store.clone();
             return self.add(name, &folder);
         }
@@ -117,7 +127,11 @@ impl Reels {
 
     fn add(&mut self, name: String, folder: &Path) -> io::Result<()> {
         if !self.reels.contains_key(&name) {
-            let reel = Reel::open(folder)?;
+            let reel = match Reel::open(folder) {
+                // Taken away just now; the next may come.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+                reel => reel?,
+            };
             let reel = match self.since {
                 Some(since) => reel.since(since),
                 None => reel,
@@ -187,6 +201,22 @@ mod tests {
         assert_eq!(all(&mut end), ["two/1.jpg"]);
         assert_eq!(all(&mut Reels::open(&two).unwrap()), ["two/0.jpg", "two/1.jpg"]);
         assert!(Reels::open(&one).is_err());
+        // Each time all of a source is taken away, what was stored in it before comes still.
+        let sources = [place.path(), two.as_path()].map(|folder| Reels::open(folder).unwrap());
+        let mut sources = sources.map(|mut reels| {
+            reels.skip_to_end().unwrap();
+            reels
+        });
+        for flight in 2..5 {
+            append(&two, &format!("{flight}.jpg"));
+            fs::rename(&two, place.path().join(format!("flight{flight}"))).unwrap();
+            let mut all = sources.each_mut().map(all);
+            all[0].retain(|frame| frame.starts_with("two/"));
+            assert_eq!(all, [[format!("two/{flight}.jpg")], [format!("two/{flight}.jpg")]]);
+            append(&two, &format!("{flight}.new.jpg"));
+            let all = sources.each_mut().map(self::all);
+            assert!(all.iter().all(|all| all.contains(&format!("two/{flight}.new.jpg"))));
+        }
     }
 
     #[test]
