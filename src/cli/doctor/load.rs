@@ -1,10 +1,10 @@
 //! A trial of the link: clocks first, then as much as it takes, for a while. Nothing of it is stored.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rand::RngExt;
-use tokio::time::{interval, sleep_until, timeout};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::finding::Measured;
 use crate::compare::remote::ClockOffset;
@@ -32,6 +32,12 @@ const FIRST_ROOM: u64 = 1 << 20;
 
 /// How long the end of a trial may take.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// A receiver that was not heard for so long is asked whether it is there at all.
+const SILENT: Duration = Duration::from_secs(2);
+
+/// How long that answer may take, behind all that is under way.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// Why nothing was measured.
 pub(super) enum Unmeasured {
@@ -201,16 +207,16 @@ async fn load(
     let (mut from, mut to): (Option<(Instant, u64)>, _) = (None, (began, 0));
     // What may be under way: what the link carries in a second, so that it is soon through at the end.
     let mut room = FIRST_ROOM;
-    let mut round_trips = Vec::new();
+    let (mut round_trips, mut heard) = (Vec::new(), began);
     let mut tick = interval(Duration::from_millis(100));
-    let ended = loop {
+    let mut ended = loop {
         let unconfirmed = frames.next.saturating_sub(counted.frames);
         let has_room = unconfirmed < welcome.max_unconfirmed_frames
             && (unconfirmed + 1) * each <= welcome.max_unconfirmed_bytes.min(room).max(each);
         tokio::select! {
             message = link.incoming.recv() => match message {
                 Some(Message::Counted(now)) => {
-                    counted = now;
+                    (counted, heard) = (now, Instant::now());
                     to = (Instant::now(), now.bytes);
                     let carried = now.bytes as f64 / began.elapsed().as_secs_f64().max(0.1);
                     room = FIRST_ROOM.max(carried as u64);
@@ -218,7 +224,7 @@ async fn load(
                         from = Some(to);
                     }
                 }
-                Some(_) => {}
+                Some(_) => heard = Instant::now(),
                 None => break Some(link.end.cause().await),
             },
             permit = link.frames.reserve(), if has_room => match (permit, frames.next()) {
@@ -230,14 +236,21 @@ async fn load(
                     round_trips.push(link.path.look().rtt);
                 }
             }
-            () = sleep_until((began + time).into()) => break None,
+            () = sleep_until(began + time) => break None,
         }
     };
     let (since, bytes) = from.unwrap_or((began, 0));
     let seconds = to.0.saturating_duration_since(since).as_secs_f64();
     measured.seconds = began.elapsed().as_secs_f64();
-    if ended.is_none() && counted.frames < frames.next {
-        drain(link, frames.next).await;
+    if ended.is_none() && counted.frames < frames.next && !drain(link, frames.next).await {
+        let is_silent = heard.elapsed() > SILENT + DRAIN;
+        if is_silent && !is_there(link).await {
+            let after = heard.saturating_duration_since(began).as_secs_f64();
+            let why = format!(
+                "the receiver was heard for {after:.1} s of the measurement, and then no more: it has ended, or the link is gone"
+            );
+            ended = Some(TransportError::Silent { why });
+        }
     }
     measured.bytes = counted.bytes;
     measured.rate_mbit = (seconds > 0.0).then(|| (to.1 - bytes) as f64 * 8e-6 / seconds);
@@ -248,15 +261,28 @@ async fn load(
 }
 
 /// Waits until all is through, for a moment: a goodbye that is sent into a full queue is lost with what overflows it.
-async fn drain(link: &mut SenderLink, sent: u64) {
+/// Whether anything was heard meanwhile.
+async fn drain(link: &mut SenderLink, sent: u64) -> bool {
+    let mut is_heard = false;
     let draining = async {
         while let Some(message) = link.incoming.recv().await {
+            is_heard = true;
             if matches!(message, Message::Counted(counted) if counted.frames >= sent) {
                 return;
             }
         }
     };
     let _ = timeout(DRAIN, draining).await;
+    is_heard
+}
+
+/// Whether a receiver that is not heard answers a question. Frames that are slow to come through say nothing of it.
+async fn is_there(link: &mut SenderLink) -> bool {
+    let asking = async {
+        let _ = link.messages.send(Message::ClockProbe(UnixNanos::now().0)).await;
+        link.incoming.recv().await.is_some()
+    };
+    timeout(ANSWER, asking).await.unwrap_or(false)
 }
 
 impl Measured {
@@ -266,5 +292,78 @@ impl Measured {
         let lost = after.packets_lost.saturating_sub(before.packets_lost);
         self.loss = (sent > 0).then(|| lost as f64 / sent as f64);
         self.datagram = after.datagram;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::transport::{LinkEnd, PathWatch, Transport, Via};
+    use crate::wire::Capabilities;
+
+    /// What is measured of a receiver that counts frames for so long, and answers questions for so long.
+    async fn measured(counts: Duration, answers: Duration) -> (Option<TransportError>, Measured) {
+        let (messages, mut far_messages) = mpsc::channel(8);
+        let (frames, mut far_frames) = mpsc::channel(8);
+        let (far_incoming, incoming) = mpsc::channel(8);
+        let (path, address) = (PathWatch::new(PathStats::default), ([127, 0, 0, 1], 1).into());
+        let via = Via { transport: Transport::Quic, address, why: None, link: None };
+        let (end, _keeper) = LinkEnd::new();
+        let mut link = SenderLink { messages, frames, incoming, end, path, via };
+        let began = Instant::now();
+        let far = tokio::spawn(async move {
+            let mut counted = Counted { frames: 0, bytes: 0 };
+            let mut tick = interval(Duration::from_millis(20));
+            loop {
+                tokio::select! {
+                    message = far_messages.recv() => match message {
+                        Some(Message::ClockProbe(asked)) if began.elapsed() < answers => {
+                            let reply = Message::ClockReply { asked, arrived: 1, replied: 1 };
+                            let _ = far_incoming.send(reply).await;
+                        }
+                        Some(_) => {}
+                        None => return,
+                    },
+                    _ = tick.tick(), if began.elapsed() < counts => {
+                        let Ok(frame) = far_frames.try_recv() else { continue };
+                        let OutgoingFrame { header, .. } = frame;
+                        counted.frames += 1;
+                        counted.bytes += header.meta.bytes;
+                        let _ = far_incoming.send(Message::Counted(counted)).await;
+                    }
+                }
+            }
+        });
+        let welcome = Welcome {
+            durable: false,
+            replaces: false,
+            max_frame: 1 << 20,
+            max_unconfirmed_bytes: 1 << 20,
+            max_unconfirmed_frames: 64,
+            agent: "test".to_owned(),
+            next: Vec::new(),
+            capabilities: Capabilities::default(),
+            join: None,
+        };
+        let mut measured = Measured::default();
+        let ended = load(&mut link, &welcome, Duration::from_secs(6), &mut measured).await;
+        far.abort();
+        (ended, measured)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_dies_in_the_measurement_is_told_and_a_slow_one_is_measured() {
+        let (two, ten, ages) =
+            (Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(99));
+        let (ended, _) = measured(two, two).await;
+        let told = ended.expect("it died").to_string();
+        assert!(told.contains("heard for 2.0 s") || told.contains("heard for 1.9 s"), "{told}");
+        let (ended, of_all) = measured(ten, ten).await;
+        assert!(ended.is_none() && of_all.rate_mbit.is_some(), "{ended:?}");
+        // Nothing comes through any more, as behind a full queue, and it is there.
+        let (ended, _) = measured(two, ages).await;
+        assert!(ended.is_none(), "{ended:?}");
     }
 }
