@@ -109,9 +109,9 @@ pub(super) struct SendArgs {
     #[arg(long, value_name = "NAME")]
     tcp_congestion: Option<String>,
     /// The pause of stop-and-wait before each frame, without which a Python receiver may read two
-    /// texts as one; framelane's own needs none
-    #[arg(long, value_name = "TIME", default_value = "10ms")]
-    gap: Span,
+    /// texts as one; framelane's own needs none [default: 10ms]
+    #[arg(long, value_name = "TIME")]
+    gap: Option<Span>,
     /// Replace frames that the receiver has with other content
     #[arg(long)]
     overwrite: bool,
@@ -179,6 +179,24 @@ fn check_via(args: &SendArgs) -> Result<(), Failure> {
     }
 }
 
+/// What would change nothing is not taken without a word.
+fn check_use(args: &SendArgs) -> Result<(), Failure> {
+    let streams_alone = args.sources.iter().all(|arg| arg.folder().is_none());
+    let refuse = |why: &str| Err(Failure::usage(anyhow!("{why}; leave it out")));
+    if args.fps.is_some() && streams_alone {
+        return refuse(
+            "--fps replays folders, and no source is one: a stream's frames go when they come",
+        );
+    }
+    if args.gap.is_some() && !args.transport.is_only(Transport::StopAndWait) {
+        return refuse("--gap is of --transport stop-and-wait");
+    }
+    if args.paths != PathsMode::Auto && args.via.is_empty() {
+        return refuse("--paths says how the links of --via are used, and none is named");
+    }
+    Ok(())
+}
+
 /// Files that were there before are due at no time, but for a replay's.
 fn check_live(args: &SendArgs) -> Result<(), Failure> {
     if args.fps.is_some() || args.growing.watches() {
@@ -207,6 +225,7 @@ pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_transport(&args.sources, args.transport)?;
     check_trust(args)?;
     check_via(args)?;
+    check_use(args)?;
     check_congestion(args)?;
     check_live(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
@@ -222,12 +241,13 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     let Ending(live) = &Ending::default();
     let ending = live.clone();
     let mut wish = signals::follow(true, AT_ONCE, move || ending.end())?;
+    // Before anything is captured.
+    let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
+    let identity = trust::identity(&args.certs)?;
     let Some(Opened { sources, mut unsent }) = open(args, talk, live, &mut wish).await? else {
         tell(&interrupted(), &Unsent::default(), args.json)?;
         return Ok(INTERRUPTED);
     };
-    let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
-    let identity = trust::identity(&args.certs)?;
     if args.transport.is_only(Transport::StopAndWait) {
         output::note(transport::stop_and_wait::UNPROTECTED);
     }
@@ -248,7 +268,6 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         .congestion(args.congestion)
         .repair(args.repair)
         .tcp_congestion(args.tcp_congestion.clone())
-        .gap(args.gap.0)
         .options(options)
         .stop_when(wind_down(live, args.drain.0, wish.clone()));
     let builder = match KnownReceivers::default_path() {
@@ -258,6 +277,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
             .count_data_in(known.with_file_name("data-used")),
         None => builder,
     };
+    let builder = args.gap.iter().fold(builder, |builder, gap| builder.gap(gap.0));
     let builder = args.via.iter().fold(builder, |builder, link| builder.via(link.to_string()));
     let builder = args.spool.on(builder.paths(args.paths));
     let builder = sources.into_iter().fold(builder, SenderBuilder::any);

@@ -96,6 +96,16 @@ fn what_a_crash_left_is_cleared_away() {
 }
 
 #[test]
+fn a_folder_in_the_place_of_the_key_is_told_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    Identity::create(folder.path(), &new(), false).unwrap();
+    fs::remove_file(folder.path().join(KEY_FILE)).unwrap();
+    fs::create_dir(folder.path().join(KEY_FILE)).unwrap();
+    let error = Identity::load(folder.path(), SystemTime::now()).unwrap_err().to_string();
+    assert!(error.contains("directory") && !error.contains("chmod"), "{error}");
+}
+
+#[test]
 fn half_an_identity_is_refused_by_name() {
     let empty = tempfile::tempdir().unwrap();
     let error = load_error(empty.path());

@@ -64,6 +64,9 @@ fn judge(found: Found) -> Judgement {
 pub(super) fn check(path: &Path, file: &File) -> Result<Option<String>, IdentityError> {
     let failed = |error| IdentityError::File { action: "read", path: path.to_owned(), error };
     let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
     let mode = metadata.mode() & 0o7777;
     if mode & OTHERS == 0 {
         return Ok(None);

@@ -241,7 +241,10 @@ fn wrong_usage_says_what_would_be_right() {
         (&["--allow", "any", "--allow", &pin], "--allow any or --allow PIN"),
         (&["--allow", "sha256:PIN-OF-CAMERA"], "64 of them, as `framelane certs` prints it"),
     ];
-    let send: [(&[&str], &str); 16] = [
+    let send: [(&[&str], &str); 19] = [
+        (&["v=cmd:true", "--fps", "30"], "--fps replays folders, and no source is one"),
+        (&["visible", "--gap", "5s"], "--gap is of --transport stop-and-wait"),
+        (&["visible", "--paths", "spread"], "of --via are used, and none is named"),
         (&["visible", "--fps", "-1"], "from 0.000001 to 1000000"),
         (&["visible", "--fps", "nan"], "from 0.000001 to 1000000"),
         (&["visible", "--fps", "inf"], "from 0.000001 to 1000000"),
