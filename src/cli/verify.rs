@@ -255,6 +255,15 @@ fn describe_account(account: &Account) -> String {
                 .to_owned()
         }
         State::NotEnded => "run not ended: frames may be missing".to_owned(),
+        State::Ambiguous => {
+            let (ambiguous, have) =
+                (account.ambiguous, if account.ambiguous == 1 { "has" } else { "have" });
+            format!(
+                "ambiguous: {} {have} the sequence of another of the same run, as when a spool or a machine's disk was copied \
+                 and both sent; what is here is verified, and whether others are missing, nothing can say",
+                output::frames(ambiguous)
+            )
+        }
         State::Gap => match account.gaps.first.first() {
             Some(gap) => format!("gap: {}", describe_gap_of(gap)),
             None => "gap: frames have neither frame nor declaration".to_owned(),
@@ -393,6 +402,7 @@ mod tests {
             drops,
             refused: 0,
             other_content: 0,
+            ambiguous: 0,
             expired: 0,
         };
         let refused = || drops("refused", "sender", 29);

@@ -166,6 +166,7 @@ pub(super) fn refusal_code(error: &FrameError) -> RefusalCode {
         FrameError::Conflict { .. }
         | FrameError::NotAFile { .. }
         | FrameError::NotAFolder { .. }
+        | FrameError::Occupied { .. }
         | FrameError::Folded { .. } => RefusalCode::Conflict,
         FrameError::Source { why, .. } if matches!(**why, StoreError::NotOwner { .. }) => {
             RefusalCode::Conflict

@@ -191,6 +191,12 @@ impl Account {
         run.brought.insert(record.sequence.0, record.sequence.0);
     }
 
+    /// Whether a frame of a run that goes on has a line already: another frame of that sequence is another sender's.
+    pub(super) fn has_brought(&self, run: Option<RunId>, Sequence(sequence): Sequence) -> bool {
+        let open = self.runs.iter().rev().find(|open| Some(open.id) == run);
+        open.is_some_and(|open| open.brought.contains(sequence))
+    }
+
     /// Takes in that `run` has replaced the frame of an earlier line. What it has as it was is in the ledger.
     pub(super) fn has_again(&mut self, run: Option<RunId>, earlier: &Record) {
         let (Some(run), Some(before)) = (run, earlier.run) else { return };

@@ -191,6 +191,10 @@ impl<'a> Batch<'a> {
             return Err(FrameError::from_source(self.names.frame(name), &why));
         }
         let hash = received.checked_hash(self.names.source)?;
+        let (run, sequence) = (received.from.run, received.frame.meta.sequence);
+        let is_own_line = found
+            .as_ref()
+            .is_some_and(|Found { record, .. }| (record.run, record.sequence) == (run, sequence));
         let mut earlier = None;
         match self.names.standing_of(name, found)? {
             Standing::Stored(record) if record.blake3 == hash => {
@@ -208,6 +212,9 @@ impl<'a> Batch<'a> {
             }
             Standing::Stored(record) => earlier = Some(record),
             Standing::Expired(_) | Standing::Altered | Standing::Open => {}
+        }
+        if !is_own_line && self.names.footing.account.has_brought(run, sequence) {
+            self.names.footing.tell_of_two(self.names.source, sequence);
         }
         let part = self.write_part(received, sync)?;
         Ok(Step::Written { part, hash, earlier })
@@ -340,6 +347,9 @@ impl<'a> Batch<'a> {
         if self.names.footing.folder.look(part).is_ok_and(is_part) {
             let other = format!("{part}, which is the store's own");
             return Err(FrameError::Folded { frame: self.names.frame(name), other });
+        }
+        if let Some(other) = self.names.frame_at(name, Spot { part: self.part, hour })? {
+            return Err(FrameError::Occupied { frame: self.names.frame(name), other });
         }
         if let Some(other) = self.names.owner_of_file(name, self.part, &folder, file.id)? {
             return Err(FrameError::Folded { frame: self.names.frame(name), other });

@@ -139,6 +139,17 @@ pub enum FrameError {
         /// The frame that has the file, or the store's own file.
         other: String,
     },
+    /// Another frame of the source has the file: a layout's folders can have the names of those that frames bring along.
+    #[error(
+        "{frame} is not stored: by the store's `layout` its file would be that of {other}, another frame, which was stored by \
+         another. Send it under another name, or to a receiver with the `layout` of before"
+    )]
+    Occupied {
+        /// Which frame.
+        frame: String,
+        /// The frame that has the file.
+        other: String,
+    },
     /// A link or a file is in the place of one of the frame's folders.
     #[error(
         "cannot store {frame}: {folder} is a link or a file in the store, not a folder; remove it there and send again"

@@ -14,7 +14,7 @@ use super::options::StoreOptions;
 use super::remembered::Remembered;
 use super::root::Root;
 use super::volumes::{Volumes, open_record};
-use crate::frame::{RESERVED_PREFIX, SourceName};
+use crate::frame::{RESERVED_PREFIX, Sequence, SourceName};
 use crate::manifest::{
     Entry, FILE_NAME, INDEX_NAME, INDEX_PART_NAME, LEDGER_NAME, Ledger, ManifestError, Opened,
 };
@@ -48,6 +48,7 @@ pub(super) struct Footing {
     ledger_id: FileId,
     options: StoreOptions,
     parts: u64,
+    told_of_two: bool,
 }
 
 impl Footing {
@@ -101,6 +102,7 @@ impl Footing {
             ledger_id,
             options,
             parts: 0,
+            told_of_two: false,
         })
     }
 
@@ -168,6 +170,16 @@ impl Footing {
         self.ledger.append(entries, true)?;
         entries.iter().for_each(|entry| self.account.learn(entry));
         Ok(())
+    }
+
+    /// Says once that two different frames of a run have one sequence. Both are stored; the account is `verify`'s.
+    pub(super) fn tell_of_two(&mut self, source: &SourceName, sequence: Sequence) {
+        if !std::mem::replace(&mut self.told_of_two, true) {
+            tracing::warn!(
+                "source {source}: two different frames are number {sequence} of one run. Was a spool, or the disk of a machine, \
+                 copied, and both send? Both frames are stored; verify tells how many there are"
+            );
+        }
     }
 
     /// A name for a temporary file.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::frame::UnixNanos;
+use crate::frame::{FrameName, UnixNanos};
 use crate::manifest::{Day, Record};
 
 /// How the frames of a source are put into folders. A store may change its layout at any time: what is stored stays
@@ -44,6 +44,33 @@ impl Layout {
             Self::Day => Spot { part: Part::Of(Day::of(at)), hour: None },
             Self::Hour => Spot { part: Part::Of(Day::of(at)), hour: Some(Day::hour(at)) },
         }
+    }
+}
+
+impl Spot {
+    /// The frames of other names whose files would be at the path of this one's, and by which places: a frame that is
+    /// called `2026-11-29/0.jpg` in the source's own folder, and one called `0.jpg` in that of the day.
+    pub(super) fn others(self, name: &FrameName) -> Vec<(Self, FrameName)> {
+        let hour = self.hour.map(|hour| format!("{hour:02}/")).unwrap_or_default();
+        let path = match self.part {
+            Part::Whole => format!("{hour}{name}"),
+            Part::Of(day) => format!("{day}/{hour}{name}"),
+        };
+        let mut readings = vec![(Self { part: Part::Whole, hour: None }, path.as_str())];
+        if let Some((day, rest)) = path.split_once('/')
+            && let Ok(day) = day.parse()
+        {
+            let part = Part::Of(day);
+            readings.push((Self { part, hour: None }, rest));
+            if let Some((hour, rest)) = rest.split_once('/')
+                && hour.len() == 2
+                && let Some(hour) = hour.parse().ok().filter(|hour| *hour < 24)
+            {
+                readings.push((Self { part, hour: Some(hour) }, rest));
+            }
+        }
+        let others = readings.into_iter().filter(|(spot, _)| *spot != self);
+        others.filter_map(|(spot, name)| Some((spot, FrameName::parse(name).ok()?))).collect()
     }
 }
 

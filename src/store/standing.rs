@@ -154,6 +154,22 @@ impl Names<'_> {
         Some(Reading::new(move || read(&folder, &name, record.blake3).ok()?.1))
     }
 
+    /// The frame of another name that has a line of the file in that place, from a time of another layout.
+    pub(super) fn frame_at(
+        &mut self,
+        name: &FrameName,
+        spot: Spot,
+    ) -> Result<Option<String>, FrameError> {
+        for (place, other) in spot.others(name) {
+            let is_there =
+                |found: Found| (found.part, found.record.hour) == (place.part, place.hour);
+            if self.find(&other)?.is_some_and(is_there) {
+                return Ok(Some(self.frame(&other)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The frame, or the store's own file, whose file is found under a name without a line of its own: where the
     /// file system takes the two names for one. Known by looking at what is there, never by the names: every
     /// frame's file in that part of the source is looked at, where the file system is one that folds names at all.

@@ -186,6 +186,84 @@ fn a_layout_that_is_changed_leaves_what_is_stored_where_it_is() {
 }
 
 #[test]
+fn a_file_is_one_frames_whatever_the_layout_calls_it() {
+    for (first, name, then, other) in [
+        (Layout::Flat, "2026-11-29/5.jpg", Layout::Day, "5.jpg"),
+        (Layout::Flat, "2026-11-29/23/5.jpg", Layout::Hour, "5.jpg"),
+        (Layout::Flat, "2026-11-29/23/5.jpg", Layout::Day, "23/5.jpg"),
+        (Layout::Day, "5.jpg", Layout::Flat, "2026-11-29/5.jpg"),
+        (Layout::Day, "23/5.jpg", Layout::Hour, "5.jpg"),
+        (Layout::Hour, "5.jpg", Layout::Day, "23/5.jpg"),
+    ] {
+        let out = TempDir::new().unwrap();
+        stored(&mut open(out.path(), first), &[at(0, name, 0)]);
+        let mut second = at(1, other, 0);
+        for replace in [false, true] {
+            second.replace = replace;
+            let refused = open(out.path(), then).store_batch(std::slice::from_ref(&second));
+            let (frame, other) = (format!("visible/{other}"), format!("visible/{name}"));
+            assert_eq!(refused, [Outcome::Failed(FrameError::Occupied { frame, other })]);
+        }
+        // Others of that day go beside it, and nothing of it is unknown.
+        stored(&mut open(out.path(), then), &[at(2, "6.jpg", 0)]);
+        let report = verified(out.path());
+        let source = &report.sources[0];
+        assert_eq!((source.verified, source.unknown.count), (2, 0), "{name}: {source:?}");
+    }
+}
+
+/// As two senders do of which one has a copy of the other's spool.
+#[test]
+fn two_frames_of_one_run_and_sequence_are_no_account() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let out = TempDir::new().unwrap();
+        let mut store = open(out.path(), layout);
+        let from = Opener::with_pin(Some("sha256:aa"));
+        store.note(&from, &[began()]).unwrap();
+        stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 0)]);
+        // One that is stored again in the place of its own file is the same frame.
+        let file = files(out.path()).pop().unwrap();
+        fs::remove_file(out.path().join("visible").join(file)).unwrap();
+        stored(&mut store, &[at(1, "1.jpg", 0)]);
+        store.note(&from, &[ended(2)]).unwrap();
+        let account = &verified(out.path()).sources[0].account;
+        assert_eq!((account.state, account.ambiguous), (State::Complete, 0));
+        stored(&mut store, &[at(1, "other.jpg", DAY)]);
+        let report = verified(out.path());
+        let source = &report.sources[0];
+        let account = &source.account;
+        assert_eq!((account.state, account.ambiguous, source.verified), (State::Ambiguous, 1, 3));
+        assert!(!report.proven);
+    }
+}
+
+#[test]
+fn a_source_that_is_called_like_a_day_is_one_of_many() {
+    for layout in [Layout::Flat, Layout::Day] {
+        let out = TempDir::new().unwrap();
+        for name in ["2026-11-29", "visible"] {
+            let options =
+                StoreOptions { layout, clock: || UnixNanos(EVENING), ..StoreOptions::default() };
+            let from = Opener::with_pin(Some("sha256:aa"));
+            let name = SourceName::parse(name).unwrap();
+            let store = FolderStore::open(out.path(), options).unwrap();
+            let mut source = store.source(&name, &from).unwrap();
+            source.note(&from, &[began()]).unwrap();
+            stored(&mut source, &[at(0, "0.jpg", 0)]);
+            source.note(&from, &[ended(1)]).unwrap();
+        }
+        let report = verified(out.path());
+        assert!(report.proven, "{layout}: {report:?}");
+        let names: Vec<_> = report.sources.iter().map(|source| &*source.source).collect();
+        assert_eq!(names, ["2026-11-29", "visible"]);
+        // One folder of it, and the days of a source whose ledger is lost, are what they were.
+        assert_eq!(verified(&out.path().join("2026-11-29")).sources.len(), 1);
+        fs::remove_file(out.path().join("visible").join(LEDGER_NAME)).unwrap();
+        assert_eq!(verified(&out.path().join("visible")).sources[0].verified, 1);
+    }
+}
+
+#[test]
 fn a_day_that_is_taken_away_is_gone_and_said_to_be() {
     let out = TempDir::new().unwrap();
     let mut store = open(out.path(), Layout::Day);

@@ -9,6 +9,7 @@
 //! | undeclared | no run says how many frames there were: they came over stop-and-wait, which has no runs, or to an earlier version. Gaps in their sequences are listed and prove nothing: stop-and-wait takes the numbers from the names | yes |
 //! | account lost | frames of a run are here and verified, and the ledger, or this part of it, is lost: nothing says how many it had | no |
 //! | not ended | the sender of a run was killed, or is still at it; no later run of the same folder has all of it | no |
+//! | ambiguous | different frames have one run and sequence: two senders gave it, as from a copied spool | no |
 //! | gap | frames of a run have neither file nor declaration, or went with a folder that was taken away while it went on | no |
 //!
 //! Files are never changed, symbolic links never followed. Memory is bounded: the manifests are
@@ -262,10 +263,25 @@ fn what_is(store: &Directory, name: &str) -> Result<Within, Errno> {
     }
 }
 
-/// A source has a manifest or, where it has days instead, a ledger.
+/// A source has a manifest or, where it has days instead, a ledger; where that is lost, days are enough. A source may be
+/// called like a day: then it has a ledger of its own, which is in no part of a source.
 fn is_source(folder: &Directory) -> Result<bool, Errno> {
-    let has = |name| Ok(matches!(folder.kind(name)?, Some(Kind::File(_))));
-    Ok(has(FILE_NAME)? || has(LEDGER_NAME)? || !days(folder)?.is_empty())
+    let has = |folder: &Directory, name| {
+        Ok::<_, Errno>(matches!(folder.kind(name)?, Some(Kind::File(_))))
+    };
+    if has(folder, FILE_NAME)? || has(folder, LEDGER_NAME)? {
+        return Ok(true);
+    }
+    if days(folder)?.is_empty() {
+        return Ok(false);
+    }
+    let mut has_sources = false;
+    folder.for_each_name(|name| {
+        let inner = std::str::from_utf8(name).ok().and_then(|name| folder.folder(name).ok());
+        has_sources |= inner.is_some_and(|inner| has(&inner, LEDGER_NAME).unwrap_or(false));
+        Ok::<_, Errno>(())
+    })?;
+    Ok(!has_sources)
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ pub enum State {
     AccountLost,
     /// The sender of a run was killed, or is still at it.
     NotEnded,
+    /// Different frames of a run have one sequence: two senders gave it, as from a copied spool, and how many frames there
+    /// were nobody can tell.
+    Ambiguous,
     /// Frames of a run have neither file nor declaration.
     Gap,
 }
@@ -103,6 +106,8 @@ pub struct Account {
     pub refused: u64,
     /// Those of `refused` of whose names other content is stored.
     pub other_content: u64,
+    /// Frames that have the sequence of another frame of their run.
+    pub ambiguous: u64,
     /// Frames that were removed because they were old enough.
     pub expired: u64,
 }
@@ -136,6 +141,10 @@ struct Run {
     ended: Option<(UnixNanos, u64)>,
     resumed_by: Option<RunId>,
     stored: Ranges,
+    /// Those that are the last ones of their names.
+    current: Ranges,
+    /// How many of these have the sequence of another.
+    ambiguous: u64,
     before: Ranges,
     expired: Ranges,
     taken: Ranges,
@@ -177,6 +186,8 @@ impl Default for Run {
             ended: None,
             resumed_by: None,
             stored: ranges(),
+            current: ranges(),
+            ambiguous: 0,
             before: ranges(),
             expired: ranges(),
             taken: ranges(),
@@ -249,6 +260,14 @@ impl Accounts {
         }
     }
 
+    /// Takes in a line of the manifest that is the last one of its name.
+    pub(super) fn current(&mut self, record: &Record) {
+        let Some(run) = record.run.map(|run| self.run(run)) else { return };
+        if !run.current.insert(record.sequence.0, record.sequence.0) {
+            run.ambiguous += 1;
+        }
+    }
+
     /// All that the ledger says was taken in.
     pub(super) fn ledger_is_read(&mut self) {
         self.later.all_are_known();
@@ -311,6 +330,7 @@ impl Accounts {
             drops: Vec::new(),
             refused: 0,
             other_content: 0,
+            ambiguous: 0,
             expired: 0,
         };
         let closed: HashMap<RunId, State> =
@@ -345,6 +365,7 @@ impl Accounts {
             account.came_later += (later.came + self.later.came(place)).min(report.dropped);
             account.state = account.state.max(state);
             account.dropped += report.dropped;
+            account.ambiguous += run.ambiguous;
             account.expired += report.expired;
             account.runs.push(report);
         }
@@ -379,12 +400,15 @@ impl Account {
 impl Run {
     /// What is to be said of the run by itself.
     fn own_state(&self) -> State {
-        if self.ended.is_none() {
-            return if self.is_told { State::NotEnded } else { State::AccountLost };
-        }
         let mut gaps = Listed::new(0);
         self.gaps(RunId([0; RunId::BYTES]), &mut gaps);
-        if gaps.is_empty() { State::Complete } else { State::Gap }
+        match self.ended {
+            Some(_) if !gaps.is_empty() => State::Gap,
+            _ if self.ambiguous > 0 => State::Ambiguous,
+            Some(_) => State::Complete,
+            None if self.is_told => State::NotEnded,
+            None => State::AccountLost,
+        }
     }
 
     fn in_store(&self) -> Ranges {

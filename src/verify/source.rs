@@ -151,9 +151,9 @@ pub(super) fn verify_source(
     let (below, bytes_read, checked) = (String::new(), 0, 0);
     let tally = Tally { report, below, of_frames, bytes_read, checked, whole, progress };
     let tally = Mutex::new(tally);
-    let mut places = Places::default();
+    let (mut places, whole) = (Places::default(), Mutex::default());
     for part in &parts {
-        let source = Source { folder, path, expired: &expired, course };
+        let source = Source { folder, path, expired: &expired, course, whole: &whole };
         (places, accounts) = verify_part(part, &source, options, (places, accounts), &tally)?;
     }
     let mut report = tally.into_inner().unwrap_or_else(PoisonError::into_inner).report;
@@ -187,6 +187,8 @@ struct Source<'a> {
     path: &'a Path,
     expired: &'a Mutex<Expired>,
     course: Course<'a>,
+    /// The manifest of its own folder, once it was asked about the folders of days.
+    whole: &'a Mutex<Option<Manifest>>,
 }
 
 /// Holds the files of one manifest against it.
@@ -213,8 +215,12 @@ fn verify_part(
     let id = Look::of_file(&file).map_err(failed)?.id;
     let (mut manifest, opened) = Manifest::read(file, &manifest_path)?;
     let mut unknown = locked(tally).begin(part, manifest.frames(), opened.bad_lines);
-    unknown::find(&part.folder, part.day.is_none(), &mut manifest, &mut unknown)?
-        .map_err(failed)?;
+    let mut lines = unknown::Known {
+        manifest: &mut manifest,
+        day: part.day.map(|day| (day, source.folder, source.path)),
+        whole: &mut locked(source.whole),
+    };
+    unknown::find(&part.folder, part.day.is_none(), &mut lines, &mut unknown)?.map_err(failed)?;
     locked(tally).found_unknown(unknown);
     let feed = Mutex::new(Feed {
         manifest: &manifest,
@@ -394,6 +400,7 @@ impl Feed<'_> {
             self.accounts.stored(&record);
             // Lines that a later line of the same name has replaced claim nothing any more.
             if self.manifest.is_current(&record.name, line.offset) {
+                self.accounts.current(&record);
                 if self.since.is_some_and(|since| record.stored < since) {
                     self.skipped += 1;
                     continue;

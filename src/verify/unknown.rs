@@ -1,21 +1,23 @@
 //! What is in a source's folder that no line speaks of.
 
+use std::path::Path;
+
 use rustix::io::Errno;
 
 use crate::frame::{FrameName, MAX_FRAME_NAME_PARTS};
 use crate::manifest::{Day, FILE_NAME, INDEX_NAME, LEDGER_NAME, Listed, Manifest, ManifestError};
 use crate::store::{Directory, Kind, is_temporary};
 
-/// Lists what is in the folder of a manifest, and in folders below it, without a line: a folder of which nothing has
+/// Lists what is in the folder of a part of a source, and in folders below it, without a line: a folder of which nothing has
 /// one as a whole. Days with manifests of their own are left out where this is the source's own folder, its `top`. The
 /// outer error is the manifest's, the inner one the folder's.
 pub(super) fn find(
     folder: &Directory,
     is_top: bool,
-    manifest: &mut Manifest,
+    lines: &mut Known<'_>,
     unknown: &mut Listed<String>,
 ) -> Result<Result<bool, Errno>, ManifestError> {
-    find_below(folder, "", is_top, manifest, unknown)
+    find_below(folder, "", is_top, lines, unknown)
 }
 
 /// Lists what is beside the days of a source that has no manifest of its own.
@@ -41,6 +43,40 @@ fn is_own(folder: &Directory, name: &[u8], is_top: bool) -> bool {
     is_record || is_passing() || is_top && name.parse::<Day>().is_ok() && has_manifest()
 }
 
+/// What has a line in the folder of a part of a source.
+pub(super) struct Known<'a> {
+    /// The part's own.
+    pub(super) manifest: &'a mut Manifest,
+    /// Of a day: that and the source's folder. Its manifest may have frames whose own folder is called like the day, from
+    /// a time of another layout; it is opened when there is something that the day's does not know.
+    pub(super) day: Option<(Day, &'a Directory, &'a Path)>,
+    pub(super) whole: &'a mut Option<Manifest>,
+}
+
+impl Known<'_> {
+    fn has(&mut self, path: &str) -> Result<bool, ManifestError> {
+        if has_line(self.manifest, path, None)? {
+            return Ok(true);
+        }
+        // In the folder of an hour.
+        if let Some((hour, rest)) = path.split_once('/')
+            && hour.len() == 2
+            && let Ok(hour) = hour.parse()
+            && has_line(self.manifest, rest, Some(hour))?
+        {
+            return Ok(true);
+        }
+        let Some((day, top, top_path)) = self.day else { return Ok(false) };
+        if self.whole.is_none()
+            && let Ok(file) = top.open_file(FILE_NAME)
+        {
+            *self.whole = Some(Manifest::read(file, &top_path.join(FILE_NAME))?.0);
+        }
+        let Some(whole) = self.whole else { return Ok(false) };
+        has_line(whole, &format!("{day}/{path}"), None)
+    }
+}
+
 fn has_line(manifest: &mut Manifest, name: &str, hour: Option<u8>) -> Result<bool, ManifestError> {
     let Ok(name) = FrameName::parse(name) else { return Ok(false) };
     Ok(manifest.find(&name)?.is_some_and(|record| record.hour == hour))
@@ -51,7 +87,7 @@ fn find_below(
     folder: &Directory,
     below: &str,
     is_top: bool,
-    manifest: &mut Manifest,
+    lines: &mut Known<'_>,
     unknown: &mut Listed<String>,
 ) -> Result<Result<bool, Errno>, ManifestError> {
     let (mut failed, mut any) = (None, false);
@@ -61,7 +97,7 @@ fn find_below(
         }
         let shown = format!("{below}{}", String::from_utf8_lossy(name));
         let found = match std::str::from_utf8(name) {
-            Ok(name) => is_known(folder, name, &shown, manifest, unknown),
+            Ok(name) => is_known(folder, name, &shown, lines, unknown),
             Err(_) => Ok(Ok(false)),
         };
         match found {
@@ -84,18 +120,10 @@ fn is_known(
     folder: &Directory,
     name: &str,
     shown: &str,
-    manifest: &mut Manifest,
+    lines: &mut Known<'_>,
     unknown: &mut Listed<String>,
 ) -> Result<Result<bool, Errno>, ManifestError> {
-    if has_line(manifest, shown, None)? {
-        return Ok(Ok(true));
-    }
-    // In the folder of an hour.
-    if let Some((hour, rest)) = shown.split_once('/')
-        && hour.len() == 2
-        && let Ok(hour) = hour.parse()
-        && has_line(manifest, rest, Some(hour))?
-    {
+    if lines.has(shown)? {
         return Ok(Ok(true));
     }
     match folder.kind(name) {
@@ -110,7 +138,7 @@ fn is_known(
         Err(cause) => return Ok(Err(cause)),
     };
     let mut inside = unknown.alike();
-    let found = find_below(&inner, &format!("{shown}/"), false, manifest, &mut inside)?;
+    let found = find_below(&inner, &format!("{shown}/"), false, lines, &mut inside)?;
     if found == Ok(true) {
         unknown.append(inside);
     }
