@@ -184,9 +184,9 @@ fn show_refused(name: &str, account: &Account) {
         let (frames, have) =
             (output::frames(conflicts), if conflicts == 1 { "has" } else { "have" });
         output::result(&format!(
-            "  refused  {name}: {frames} {have} the name of another that is stored here, with other content. To send \
-             the same again does not help: send to a source of another name (NAME=FOLDER), or replace what is here \
-             (send --overwrite to receive --allow-overwrite)"
+            "  refused  {name}: {frames} {have} the name of another that is stored here, with other content, or would be \
+             where that is. To send the same again does not help: send to a source of another name (NAME=FOLDER), or \
+             replace what is here under that name (send --overwrite to receive --allow-overwrite)"
         ));
     }
 }

@@ -191,10 +191,10 @@ impl Account {
         run.brought.insert(record.sequence.0, record.sequence.0);
     }
 
-    /// Whether a frame of a run that goes on has a line already: another frame of that sequence is another sender's.
-    pub(super) fn has_brought(&self, run: Option<RunId>, Sequence(sequence): Sequence) -> bool {
-        let open = self.runs.iter().rev().find(|open| Some(open.id) == run);
-        open.is_some_and(|open| open.brought.contains(sequence))
+    /// Whether a frame of a run that goes on has a line already; `None` for a run that has ended, or never began.
+    pub(super) fn has_brought(&self, run: RunId, Sequence(sequence): Sequence) -> Option<bool> {
+        let open = self.runs.iter().rev().find(|open| open.id == run);
+        open.map(|open| open.brought.contains(sequence))
     }
 
     /// Takes in that `run` has replaced the frame of an earlier line. What it has as it was is in the ledger.

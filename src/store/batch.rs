@@ -213,7 +213,7 @@ impl<'a> Batch<'a> {
             Standing::Stored(record) => earlier = Some(record),
             Standing::Expired(_) | Standing::Altered | Standing::Open => {}
         }
-        if !is_own_line && self.names.footing.account.has_brought(run, sequence) {
+        if !is_own_line && self.names.footing.has_brought(run, sequence) {
             self.names.footing.tell_of_two(self.names.source, sequence);
         }
         let part = self.write_part(received, sync)?;

@@ -14,9 +14,10 @@ use super::options::StoreOptions;
 use super::remembered::Remembered;
 use super::root::Root;
 use super::volumes::{Volumes, open_record};
-use crate::frame::{RESERVED_PREFIX, Sequence, SourceName};
+use crate::frame::{RESERVED_PREFIX, RunId, Sequence, SourceName};
 use crate::manifest::{
     Entry, FILE_NAME, INDEX_NAME, INDEX_PART_NAME, LEDGER_NAME, Ledger, ManifestError, Opened,
+    Summary,
 };
 
 /// A temporary file's name ends in this.
@@ -170,6 +171,17 @@ impl Footing {
         self.ledger.append(entries, true)?;
         entries.iter().for_each(|entry| self.account.learn(entry));
         Ok(())
+    }
+
+    /// Whether a frame of that run and sequence has a line: another one of them is another sender's.
+    pub(super) fn has_brought(&self, run: Option<RunId>, sequence: Sequence) -> bool {
+        let Some(run) = run else { return false };
+        // A run that has ended brings no more, but where two senders have it: then it is looked for everywhere.
+        let has = |summary: &Summary| {
+            summary.runs.get(&run).is_some_and(|brought| brought.contains(sequence.0))
+        };
+        let anywhere = || self.volumes.summaries().any(|(_, summary)| has(summary));
+        self.account.has_brought(run, sequence).unwrap_or_else(anywhere)
     }
 
     /// Says once that two different frames of a run have one sequence. Both are stored; the account is `verify`'s.

@@ -263,3 +263,23 @@ fn a_copied_store_is_read_once_for_whoever_asks_and_not_by_the_thread_that_store
     store.has_read(reading);
     assert_eq!(store.look_up(&a, &offered, &|| true), [Held::Same]);
 }
+
+/// As two senders do of which one has a copy of the other's spool, also when the run of the first has ended.
+#[test]
+fn a_sequence_that_a_run_has_brought_is_known_also_when_it_has_ended() {
+    for is_ended in [false, true] {
+        let out = TempDir::new().unwrap();
+        let one = sender("sha256:aa", Some(ONE));
+        let mut store = open(out.path(), &one).unwrap();
+        store.note(&one, &[began(ONE)]).unwrap();
+        assert_eq!(store.store_batch(&[from(&one, frame(7, "7.jpg", b"7"))]), [Outcome::Stored]);
+        if is_ended {
+            store.note(&one, &[ended(ONE, 1)]).unwrap();
+        }
+        drop(store);
+        let root = super::root::Root::open(out.path()).unwrap();
+        let footing = super::footing::Footing::open(&root, &source(), StoreOptions::default());
+        let has = |run, sequence| footing.as_ref().unwrap().has_brought(run, Sequence(sequence));
+        assert!(has(Some(ONE), 7) && !has(Some(ONE), 8) && !has(Some(TWO), 7) && !has(None, 7));
+    }
+}
