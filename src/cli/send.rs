@@ -242,6 +242,12 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     let ending = live.clone();
     let mut wish = signals::follow(true, AT_ONCE, move || ending.end())?;
     // Before anything is captured.
+    let known = KnownReceivers::default_path();
+    let data_used = known.as_ref().map(|known| known.with_file_name("data-used"));
+    for link in &args.via {
+        let counted = data_used.as_ref().map(|file| transport::check_count(link, file));
+        counted.unwrap_or(Ok(())).map_err(anyhow::Error::from)?;
+    }
     let trust = args.trust.for_receiver(&args.receiver).map_err(Failure::usage)?;
     let identity = trust::identity(&args.certs)?;
     let Some(Opened { sources, mut unsent }) = open(args, talk, live, &mut wish).await? else {
@@ -270,11 +276,11 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
         .tcp_congestion(args.tcp_congestion.clone())
         .options(options)
         .stop_when(wind_down(live, args.drain.0, wish.clone()));
-    let builder = match KnownReceivers::default_path() {
+    let builder = match known.zip(data_used) {
         // Beside the receivers that this user trusts.
-        Some(known) => builder
-            .remember_in(known.with_file_name("reached"))
-            .count_data_in(known.with_file_name("data-used")),
+        Some((known, data_used)) => {
+            builder.remember_in(known.with_file_name("reached")).count_data_in(data_used)
+        }
         None => builder,
     };
     let builder = args.gap.iter().fold(builder, |builder, gap| builder.gap(gap.0));

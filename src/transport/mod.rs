@@ -48,7 +48,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-pub use bond::{DataCap, PathsMode, Period, ViaError, ViaLink};
+pub use bond::{DataCap, PathsMode, Period, ViaError, ViaLink, check_count};
 pub use budget::{Account, Claim, Holdup, MemoryBudget, SHORT_MESSAGE, WeakAccount};
 pub use error::TransportError;
 pub use forecast::Forecast;

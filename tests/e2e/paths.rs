@@ -235,6 +235,11 @@ fn what_cannot_be_kept_on_a_link_is_wrong_usage() {
         let all = [&["send", "127.0.0.1:9", "visible"][..], args].concat();
         place.run(&all).expect(2).says(why);
     }
+    // Where it cannot be counted, nothing is begun that captures.
+    place.file("config/framelane/data-used", b"junk\n");
+    let camera = ["send", "127.0.0.1:9", "cam=cmd:touch began", "--via", "w0,max=1MB/day"];
+    place.run(&camera).expect(1).says("remove it, and counting begins anew");
+    assert!(!place.path("began").exists());
     // A file may say the same.
     let file = place.file("send.toml", b"[send]\nvia = [\"w0,max=2GB/week\"]\n");
     place

@@ -14,7 +14,7 @@ mod sums;
 mod unanswered;
 mod wanted;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -81,6 +81,17 @@ enum Tried {
     /// what it has.
     Opened(usize, SenderLink, bool),
     Failed(usize, TransportError),
+}
+
+/// Whether what goes over a link with a cap can be counted in a file: for who wants to know it before anything is
+/// captured.
+///
+/// # Errors
+/// [`TransportError::Uncounted`].
+pub fn check_count(link: &ViaLink, file: &Path) -> Result<(), TransportError> {
+    let Some(error) = link.cap().and_then(|_| meter::check(file).err()) else { return Ok(()) };
+    let (link, file, why) = (link.name().to_owned(), file.to_owned(), error.to_string());
+    Err(TransportError::Uncounted { link, file, why })
 }
 
 impl Bond {
