@@ -247,8 +247,7 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
         let on_stored = args.on_stored.clone();
         let following = on_stored.map(|command| OnStored::start(command, &args.out)).transpose()?;
         announce(&serving.places, serving.pin, &policy, talk);
-        let places: Vec<_> = serving.places.iter().map(|place| place.address.to_string()).collect();
-        manager.ready(&format!("listening on {}", places.join(", ")));
+        manager.ready(&format!("listening on {}", addresses(&serving.places)));
         let showing =
             to_show.map(|it| it.show(&serving, &identity, &args.out, talk)).transpose()?;
         let bar = output::bar(talk, None);
@@ -270,6 +269,17 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
             (Wish::None, false) => INCOMPLETE,
         })
     })
+}
+
+/// Each address once, whatever is served there.
+fn addresses(places: &[Place]) -> String {
+    let mut told: Vec<String> = Vec::new();
+    for address in places.iter().map(|place| place.address.to_string()) {
+        if !told.contains(&address) {
+            told.push(address);
+        }
+    }
+    told.join(", ")
 }
 
 /// Where it is told how the receiver stands.

@@ -3,12 +3,14 @@
 //! The protocol is a datagram of lines to the socket that `NOTIFY_SOCKET` names. A process without that variable tells
 //! nobody anything.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::JoinHandle;
 
@@ -32,19 +34,20 @@ impl Manager {
     /// # Errors
     /// Where `NOTIFY_SOCKET` names no socket that can be written to: whoever set it waits for ever.
     pub(super) fn of_process() -> anyhow::Result<Self> {
-        let Some(name) = std::env::var("NOTIFY_SOCKET").ok().filter(|name| !name.is_empty()) else {
+        let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
             return Ok(Self::default());
         };
-        let unusable = || format!("cannot reach the service manager at {name:?} (NOTIFY_SOCKET)");
-        let address = address(&name).with_context(unusable)?;
-        let socket = UnixDatagram::unbound().with_context(unusable)?;
-        // A manager that does not listen must not hold this process up.
-        socket.set_nonblocking(true).with_context(unusable)?;
+        let socket = reach(&name).with_context(|| {
+            format!(
+                "cannot reach the service manager at {name:?} (NOTIFY_SOCKET); where there is none, start framelane \
+                 without that variable"
+            )
+        })?;
         let patience = patience(
             std::env::var("WATCHDOG_USEC").ok().as_deref(),
             std::env::var("WATCHDOG_PID").ok().as_deref(),
         );
-        Ok(Self { socket: Some((socket, address)), patience })
+        Ok(Self { socket: Some(socket), patience })
     }
 
     /// True where there is one.
@@ -52,7 +55,8 @@ impl Manager {
         self.socket.is_some()
     }
 
-    /// This process does what it was started for; also at the end of a reload.
+    /// This process does what it was started for; also at the end of a reload, whatever came of that: a manager that is
+    /// told nothing more waits for it. What came of it is in the status.
     pub(super) fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={}", one_line(status)));
     }
@@ -87,22 +91,34 @@ impl Manager {
     }
 }
 
-/// A path, or `@` and an abstract name.
-fn address(name: &str) -> io::Result<SocketAddr> {
-    match name.strip_prefix('@') {
-        Some(name) => abstract_address(name),
-        None => SocketAddr::from_pathname(name),
+/// A socket to tell the manager with, and where it listens: somebody does, and takes datagrams.
+fn reach(name: &OsStr) -> anyhow::Result<(UnixDatagram, SocketAddr)> {
+    let address = address(name)?;
+    // One of its own, which is let go: the manager may be started again, and listen at the same place then.
+    UnixDatagram::unbound()?.connect_addr(&address)?;
+    let socket = UnixDatagram::unbound()?;
+    // A manager that does not listen must not hold this process up.
+    socket.set_nonblocking(true)?;
+    Ok((socket, address))
+}
+
+/// A path from the root on, or `@` and an abstract name.
+fn address(name: &OsStr) -> anyhow::Result<SocketAddr> {
+    match name.as_bytes() {
+        [b'@', name @ ..] => Ok(abstract_address(name)?),
+        [b'/', ..] => Ok(SocketAddr::from_pathname(name)?),
+        _ => Err(anyhow!("it is neither a path that begins with / nor @ and an abstract name")),
     }
 }
 
 #[cfg(target_os = "linux")]
-fn abstract_address(name: &str) -> io::Result<SocketAddr> {
+fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
     use std::os::linux::net::SocketAddrExt;
     SocketAddr::from_abstract_name(name)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn abstract_address(_: &str) -> io::Result<SocketAddr> {
+fn abstract_address(_: &[u8]) -> io::Result<SocketAddr> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -226,6 +242,26 @@ mod tests {
         assert_eq!(patience(Some("0"), None), None);
         assert_eq!(patience(Some("soon"), None), None);
         assert_eq!(patience(None, None), None);
+    }
+
+    #[test]
+    fn a_manager_is_reached_only_where_somebody_takes_datagrams() {
+        use std::os::unix::net::UnixListener;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        let heard = UnixDatagram::bind(path("heard")).expect("a socket");
+        let (socket, address) = reach(path("heard").as_os_str()).expect("somebody listens");
+        socket.send_to_addr(b"READY=1", &address).expect("it is taken");
+        assert_eq!(heard.recv(&mut [0; 64]).expect("it came"), 7);
+        drop(heard);
+        let _streams = UnixListener::bind(path("streams")).expect("a socket");
+        std::fs::write(path("plain"), "").expect("a file");
+        for name in ["heard", "streams", "plain", "none"] {
+            assert!(reach(path(name).as_os_str()).is_err(), "{name}");
+        }
+        for name in ["relative", "vsock:2:1234", "@framelane-test-nobody-is-here", "/a\0b"] {
+            assert!(reach(OsStr::new(name)).is_err(), "{name}");
+        }
     }
 
     #[tokio::test]

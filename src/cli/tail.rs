@@ -50,6 +50,7 @@ pub(super) fn run(args: &TailArgs) -> Outcome {
     }
     output::require_stdout().context(UNWRITABLE)?;
     let mut out = io::stdout().lock();
+    let mut is_first = true;
     loop {
         let written = print(args, &mut reels, &mut out)?;
         match written {
@@ -60,17 +61,27 @@ pub(super) fn run(args: &TailArgs) -> Outcome {
                 return Err(error).context(UNWRITABLE).map_err(Into::into);
             }
         }
-        if !args.follow {
+        if std::mem::take(&mut is_first) {
             tell_missing(args, &reels);
+        }
+        if !args.follow {
             return Ok(COMPLETE);
         }
         sleep(LOOK_EVERY);
     }
 }
 
-/// Says which sources that were asked for are not there: nothing may have come of them yet, or the name is another.
+/// Says that there are no sources, or which of those that were asked for are not there: nothing may have come of them
+/// yet, or the name is another.
 fn tell_missing(args: &TailArgs, reels: &Reels) {
     let there = reels.sources();
+    if there.is_empty() && args.source.is_empty() {
+        output::note(&format!(
+            "framelane: {} is neither a store nor the folder of a source so far; name the folder that `receive` stores to \
+             (--out)",
+            args.dir.display()
+        ));
+    }
     for name in args.source.iter().filter(|name| !there.contains(name)) {
         let store = args.dir.display();
         output::note(&format!("framelane: there is no source {name} in {store} so far"));

@@ -71,6 +71,8 @@ fn each_day_has_a_folder_and_a_pipeline_follows() {
     assert!(none.stdout.is_empty());
     none.says("there is no source infrared in store so far");
     place.run(&["tail", "nowhere"]).expect(1).says("nowhere");
+    fs::create_dir(place.path("pictures")).unwrap();
+    place.run(&["tail", "pictures"]).expect(0).says("pictures is neither a store nor");
 }
 
 #[test]

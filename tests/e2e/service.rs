@@ -70,7 +70,9 @@ fn a_service_manager_is_told_at_a_path_and_at_an_abstract_name() {
         manager.manages(&mut command);
         let receiver = Receiver::of(&place, Process::start(command), 1);
         let ready = manager.hears("READY=1");
-        assert!(ready.contains(&format!("STATUS=listening on {}", receiver.address())), "{ready}");
+        // Whatever is served there, an address is said once.
+        let status = format!("STATUS=listening on {}", receiver.address());
+        assert!(ready.lines().any(|line| line == status), "{ready}");
 
         let pin = place.pin("receiver");
         let address = receiver.address().to_string();
@@ -91,7 +93,14 @@ fn a_service_manager_is_told_at_a_path_and_at_an_abstract_name() {
             since.is_some_and(|since| since.parse::<u64>().is_ok_and(|since| since > 0)),
             "{reloading}"
         );
-        manager.hears("READY=1");
+        let ready = manager.hears("READY=1");
+        assert!(ready.contains("STATUS=read the configuration again"), "{ready}");
+        // The reload is over; that nothing came of it is the status.
+        place.file("allowed", b"nobody whom we know");
+        receiver.process().signal(Signal::HUP);
+        manager.hears("RELOADING=1");
+        let ready = manager.hears("READY=1");
+        assert!(ready.contains("STATUS=the list of senders stays as it was"), "{ready}");
 
         receiver.process().signal(Signal::TERM);
         manager.hears("STOPPING=1");
@@ -119,11 +128,35 @@ fn a_service_gives_signs_of_life_to_a_manager_that_waits_for_them() {
 #[test]
 fn a_service_manager_that_cannot_be_reached_is_said_before_anything_else() {
     let place = Place::new();
-    let mut command = place.command(&Receiver::arguments(&[]));
-    command.env("NOTIFY_SOCKET", "@");
-    // A name of nothing is one that a manager can have; one beyond every length is not.
-    command.env("NOTIFY_SOCKET", format!("/{}", "x".repeat(300)));
-    Process::start(command).finish().expect(1).says("NOTIFY_SOCKET");
+    let at = |name: &str| place.path(name).to_str().expect("a path in UTF-8").to_owned();
+    drop(UnixDatagram::bind(place.path("stale")).expect("a socket"));
+    place.file("plain", b"");
+    let too_long = format!("/{}", "x".repeat(300));
+    let receive = Receiver::arguments(&[]);
+    let send = ["send", "127.0.0.1:9", "visible", "--watch"];
+    for name in [&*at("nowhere"), &at("stale"), &at("plain"), "vsock:2:1234", "stale", &too_long] {
+        for args in [&receive[..], &send] {
+            let mut command = place.command(args);
+            command.env("NOTIFY_SOCKET", name);
+            Process::start(command).finish().expect(1).says("NOTIFY_SOCKET").says(name);
+        }
+    }
+    assert!(!place.store().exists());
+}
+
+#[test]
+fn the_manual_has_the_pages_that_the_units_name() {
+    let place = Place::new();
+    place.run(&["man", "pages"]).expect(0);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for unit in ["framelane-receive.service", "framelane-send@.service"] {
+        let text = fs::read_to_string(root.join("packaging/systemd").join(unit)).unwrap();
+        let page = text.lines().find_map(|line| line.strip_prefix("Documentation=man:"));
+        let page = page.and_then(|page| page.strip_suffix("(1)")).expect("a page");
+        assert!(place.path(format!("pages/{page}.1")).is_file(), "{unit} names {page}");
+    }
+    let how = fs::read_to_string(root.join("docs/service.md")).unwrap();
+    assert!(how.lines().any(|line| line.starts_with("framelane man /")), "no pages are installed");
 }
 
 #[test]
@@ -172,6 +205,9 @@ fn both_ends_run_by_their_files_and_the_list_of_senders_is_read_again() {
     receiver.process().stderr_line(|line| {
         (line.contains("stays as it was") && line.contains("did you mean")).then_some(())
     });
+    manager.hears("RELOADING=1");
+    let ready = manager.hears("READY=1");
+    assert!(ready.contains("STATUS=the configuration stays as it was"), "{ready}");
     place.frames("later", 1, 100);
     receiver.send(&["later"], &[]).expect(0);
     receiver.process().signal(Signal::TERM);
@@ -185,6 +221,11 @@ fn a_configuration_that_cannot_be_used_is_wrong_usage() {
     place.run(&["send", "--config", "a.toml"]).expect(2).says("a.toml, line 3").says("fps");
     place.file("a.toml", b"[receive]\nstall = \"1ms\"\n");
     place.run(&["receive", "--config", "a.toml"]).expect(2).says("stall stands in a.toml, line 2");
+    // Of the section of the other role as well.
+    place.file("a.toml", b"[send]\nfps = \"x\"\n[receive]\nonce = true\n");
+    place.run(&["receive", "--config", "a.toml"]).expect(2).says("fps stands in a.toml, line 2");
+    place.file("a.toml", b"[send]\nsources = [\"visible\"]\n");
+    place.run(&["send", "--config", "a.toml"]).expect(2).says("a.toml, line 2").says("no receiver");
     place.run(&["receive", "--config", "none.toml"]).expect(2).says("none.toml");
     let printed = place.run(&["send", "--print-config", "--fps", "12.5"]).expect(0);
     let printed = printed.prints("[send]").prints("fps = \"12.5\" # command line");

@@ -114,6 +114,11 @@ impl ConfigFile {
         Ok(file)
     }
 
+    /// The roles that it has a section of.
+    pub(super) fn roles(&self) -> impl Iterator<Item = &str> {
+        self.sections.keys().map(String::as_str)
+    }
+
     /// What the file says of an option of a role.
     pub(super) fn entry(&self, role: &str, name: &str) -> Option<&Entry> {
         self.sections.get(role)?.get(name)
@@ -180,6 +185,9 @@ fn parse_value(option: &clap::Arg, value: &DeValue<'_>, written: &str) -> Result
     let kind = Kind::of(option);
     match (kind, value) {
         (Kind::Flag, DeValue::Boolean(given)) => Ok(Value::Flag(*given)),
+        // As in `--durable=true`: what is in quotes is as on the command line.
+        (Kind::Flag, DeValue::String(text)) if text == "true" => Ok(Value::Flag(true)),
+        (Kind::Flag, DeValue::String(text)) if text == "false" => Ok(Value::Flag(false)),
         (Kind::Flag, _) => Err(format!("{written} is neither true nor false")),
         (Kind::Times, value) => {
             let times = scalar(value, written).and_then(|text| text.parse().ok());

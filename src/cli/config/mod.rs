@@ -199,10 +199,12 @@ pub(super) fn resolve(
         true => config_file(&given, &command, around)?,
         false => None,
     };
-    let mut gathered = Gathered::new(role, &given, line.denied.clone());
+    let mut gathered = Gathered::new(role, Some(&given), line.denied.clone());
     gathered.take_variables(around, is_role)?;
     if let Some(file) = &file {
-        gathered.take_file(file, around)?;
+        gathered.take_file(file, Some(around))?;
+        gathered.check_places()?;
+        check_others(file, &command, role)?;
     }
     gathered.take_credentials(around);
     line.add(gathered.words);
@@ -211,9 +213,7 @@ pub(super) fn resolve(
     let (name, origins) = (role.get_name().to_owned(), gathered.origins);
     let parsing = match is_printing {
         // What is not said yet is printed as that.
-        true => {
-            command.clone().mut_subcommand(&name, |role| role.mut_args(|arg| arg.required(false)))
-        }
+        true => nothing_required(&command, &name),
         false => command.clone(),
     };
     let matches = parsing.try_get_matches_from(words).map_err(|error| {
@@ -228,6 +228,37 @@ pub(super) fn resolve(
         values: values.unwrap_or_default(),
     };
     Ok(Resolved { matches, effective })
+}
+
+/// The command line with a role that does without what it has to be told.
+fn nothing_required(command: &Command, role: &str) -> Command {
+    command.clone().mut_subcommand(role, |role| role.mut_args(|arg| arg.required(false)))
+}
+
+/// Checks the values in the sections of other roles than the one that is wanted. What is missing there, or excludes
+/// something else, may be put right by that role's own command line.
+fn check_others(file: &ConfigFile, command: &Command, wanted: &Command) -> Result<(), Refused> {
+    for name in file.roles().filter(|name| *name != wanted.get_name()) {
+        let Some(role) = command.find_subcommand(name) else { continue };
+        let mut gathered = Gathered::new(role, None, BTreeSet::new());
+        gathered.take_file(file, None)?;
+        if gathered.check_places().is_err() {
+            // Its command line may say the first of them.
+            gathered.words.1.clear();
+        }
+        let mut line = CommandLine { words: Vec::new(), denied: BTreeSet::new() };
+        line.add(gathered.words);
+        let before = [command.get_name(), name].map(OsString::from);
+        let parsed = nothing_required(command, name)
+            .try_get_matches_from([&before[..], &line.words].concat());
+        let Err(error) = parsed else { continue };
+        use ErrorKind::{ArgumentConflict, MissingRequiredArgument};
+        if !matches!(error.kind(), ArgumentConflict | MissingRequiredArgument) {
+            let notes = notes(&error, role, &gathered.origins);
+            return Err(Refused::Clap(error, notes));
+        }
+    }
+    Ok(())
 }
 
 /// The configuration as a file, where that is asked for.
@@ -321,10 +352,11 @@ struct Gathered<'a> {
 }
 
 impl<'a> Gathered<'a> {
-    fn new(role: &'a Command, given: &ArgMatches, denied: BTreeSet<String>) -> Self {
+    /// `given`: what the command line says, where there is one of this role.
+    fn new(role: &'a Command, given: Option<&ArgMatches>, denied: BTreeSet<String>) -> Self {
         let is_given = |option: &&Arg| {
             let id = option.get_id().as_str();
-            given.value_source(id) == Some(ValueSource::CommandLine)
+            given.is_some_and(|given| given.value_source(id) == Some(ValueSource::CommandLine))
         };
         let set: Vec<_> = option::settable(role).filter(is_given).collect();
         let names = set.iter().filter_map(|option| option::name(option));
@@ -364,7 +396,12 @@ impl<'a> Gathered<'a> {
         Ok(())
     }
 
-    fn take_file(&mut self, file: &ConfigFile, around: &Surroundings) -> anyhow::Result<()> {
+    /// `around`: where values that are not in the file are looked for; they are left out without it.
+    fn take_file(
+        &mut self,
+        file: &ConfigFile,
+        around: Option<&Surroundings>,
+    ) -> anyhow::Result<()> {
         for option in option::settable(self.role) {
             let Some(name) = option::name(option) else { continue };
             let Some(Entry { line, value }) = file.entry(self.role.get_name(), &name) else {
@@ -376,6 +413,7 @@ impl<'a> Gathered<'a> {
             let (line, path) = (*line, file.path.clone());
             let (value, reference) = match value {
                 Value::Reference(reference) => {
+                    let Some(around) = around else { continue };
                     let found = follow(reference, option, around)
                         .with_context(|| format!("{}, line {line}: {name}", path.display()))?;
                     (vec![found], Some(reference.clone()))
@@ -389,6 +427,29 @@ impl<'a> Gathered<'a> {
                 self.push(option, &value);
             }
             self.origins.insert(name, Origin::File { path, line, reference });
+        }
+        Ok(())
+    }
+
+    /// What is known by its place would be taken for what has to stand before it, where nobody says that.
+    fn check_places(&self) -> anyhow::Result<()> {
+        let named =
+            self.role.get_positionals().filter_map(|place| Some((option::name(place)?, place)));
+        let mut missing = None;
+        for (name, place) in named {
+            match (&missing, self.origins.get(&name)) {
+                (None, None) => missing = Some((name, place)),
+                (Some((first, place)), Some(Origin::File { path, line, .. })) => {
+                    let (path, role) = (path.display(), self.role.get_name());
+                    let value = place.get_value_names().and_then(<[_]>::first);
+                    let value = value.map_or("...", |value| value.as_str());
+                    anyhow::bail!(
+                        "{path}, line {line}: there are {name} and no {first}; write {first} = \"{value}\" into \
+                         [{role}], or say it on the command line"
+                    );
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
@@ -519,7 +580,17 @@ fn notes(error: &clap::Error, role: &Command, origins: &BTreeMap<String, Origin>
             Origin::File { path, line, .. } => format!("in {}, line {line}", path.display()),
             Origin::Credentials => "among the service's credentials".to_owned(),
         };
-        named.contains(&option.to_string()).then(|| format!("{name} stands {place}"))
+        // A place that is not required stands in other brackets.
+        let shown = option.to_string();
+        named
+            .iter()
+            .any(|named| bare(named) == bare(&shown))
+            .then(|| format!("{name} stands {place}"))
     };
     option::settable(role).filter_map(of).collect()
+}
+
+/// An option as clap shows it, without what stands around it.
+fn bare(shown: &str) -> &str {
+    shown.trim_end_matches("...").trim_matches(['<', '>', '[', ']'])
 }

@@ -356,6 +356,9 @@ fn what_is_wrong_with_a_file_is_named_with_its_line() {
         ("[receive]\nconfig = \"other\"\n", &["line 2", "no \"config\""]),
         // The other role's section is checked as well.
         ("[receive]\n[send]\nfqs = 30\n", &["line 3", "fps"]),
+        ("[receive]\n[send]\nfps = \"x\"\n", &["fps stands in", "line 3"]),
+        ("[receive]\nonce = true\n[send]\n\npin = [\"x\"]\n", &["pin stands in", "line 5"]),
+        ("[receive]\n[send]\nreceiver = \"x\"\n", &["no port", "line 3"]),
         // And what clap refuses.
         ("[receive]\n# a\nstall = \"soon\"\n", &["stall", "line 3"]),
     ] {
@@ -371,6 +374,45 @@ fn what_is_wrong_with_a_file_is_named_with_its_line() {
     assert!(why.contains("FRAMELANE_STALL"), "{why}");
     let why = resolved(&["receive"], &[("FRAMELANE_ONCE", "maybe")]).err().unwrap_or_default();
     assert!(why.contains("FRAMELANE_ONCE") && why.contains("true nor false"), "{why}");
+}
+
+#[test]
+fn what_the_other_role_can_put_right_is_not_held_against_its_section() {
+    let pin = PIN;
+    for text in [
+        "[send]\nsources = [\"v=./v\"]\n",
+        "[send]\nreceiver = \"h:1\"\n",
+        "[send]\npin = { env = \"NOT_HERE\" }\n",
+        &format!("[send]\npin = \"{pin}\"\nca = \"ca.pem\"\n"),
+        "[send]\nreceiver = \"h:1\"\nsources = [\"v=./v\", \"-odd\"]\nwatch = true\nfps = 30\nverbose = 2\n",
+    ] {
+        let (_folder, path) = config(text);
+        if let Err(why) = resolved(&["receive", "--config", &path], &[]) {
+            panic!("{why} in\n{text}");
+        }
+    }
+}
+
+#[test]
+fn sources_without_a_receiver_are_not_taken_for_it() {
+    let (_folder, path) = config("[send]\nfps = 30\nsources = [\"a\", \"b\"]\n");
+    for line in [&["send", "--config", &path][..], &["send", "--config", &path, "--print-config"]] {
+        let why = resolved(line, &[]).err().expect("there is no receiver");
+        for part in [&*path, "line 3", "no receiver", "receiver = \"HOST:PORT\""] {
+            assert!(why.contains(part), "no {part:?} in {why}");
+        }
+    }
+    assert!(resolved(&["send", "--config", &path, "h:1"], &[]).is_ok());
+}
+
+#[test]
+fn true_and_false_may_stand_in_quotes() {
+    for (written, durable) in [("\"true\"", true), ("\"false\"", false), ("true", true)] {
+        let (_folder, path) = config(&format!("[receive]\ndurable = {written}\n"));
+        let found = resolved(&["receive", "--config", &path], &[]).expect("fine");
+        let found = found.matches.subcommand_matches("receive").expect("it").get_flag("durable");
+        assert_eq!(found, durable, "{written}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use clap::{CommandFactory, FromArgMatches};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 
 use super::super::config::Loaded;
@@ -46,6 +46,24 @@ pub(super) struct Followed {
     loaded: Loaded,
     manager: Arc<Manager>,
     file: Option<FollowedFile>,
+    /// What came of the configuration, while the list of senders that was asked for is still being read.
+    reloading: Option<Again>,
+}
+
+/// What came of reading the configuration again.
+#[derive(Debug, Default)]
+struct Again {
+    /// The list of senders was read anew with it.
+    with_list: bool,
+    /// Why something stays as it was.
+    kept: Option<String>,
+}
+
+impl Again {
+    fn kept(why: String) -> Self {
+        tracing::warn!("{why}");
+        Self { kept: Some(why), with_list: false }
+    }
 }
 
 /// An allow file that is looked at by a task.
@@ -86,13 +104,13 @@ impl Followed {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
         let file = file.map(|file| FollowedFile::start(file, policy.clone()));
-        let mut followed = Self { policy, loaded, manager, file };
+        let mut followed = Self { policy, loaded, manager, file, reloading: None };
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     Some(()) = hangup.recv() => followed.read_again(),
                     Some((path, news)) = next(&mut followed.file) => {
-                        say_news(&path, &followed.policy, news);
+                        followed.take_news(&path, news);
                     }
                     else => break,
                 }
@@ -104,25 +122,44 @@ impl Followed {
     /// Reads everything again that can be.
     fn read_again(&mut self) {
         self.manager.reloading();
-        let is_followed_anew = self.loaded.file().is_some() && self.read_configuration();
-        if let Some(file) = self.file.as_ref().filter(|_| !is_followed_anew) {
+        let again = match self.loaded.file() {
+            Some(_) => self.read_configuration(),
+            None => Again::default(),
+        };
+        let asked =
+            self.file.as_ref().filter(|_| !again.with_list).map(|file| file.ask.try_send(()));
+        self.reloading = match asked {
             // One that is asked for already will do for both.
-            let _ = file.ask.try_send(());
-        }
-        self.manager.ready("read the configuration again");
+            Some(Ok(()) | Err(TrySendError::Full(()))) => Some(again),
+            Some(Err(TrySendError::Closed(()))) | None => {
+                self.end_reload(&again);
+                None
+            }
+        };
     }
 
-    /// Takes from the configuration what can be taken while the receiver runs, and says what cannot. True where the
-    /// list of senders was read anew with it.
-    fn read_configuration(&mut self) -> bool {
+    /// Says what is new of the list of senders, with which a reload comes to its end.
+    fn take_news(&mut self, path: &str, news: AllowFileNews) {
+        let kept = say_news(path, &self.policy, news);
+        if let Some(again) = self.reloading.take() {
+            self.end_reload(&Again { kept: again.kept.or(kept), ..again });
+        }
+    }
+
+    /// Tells the service manager, to whom a reload that has failed is one that has ended, too.
+    fn end_reload(&self, again: &Again) {
+        self.manager.ready(again.kept.as_deref().unwrap_or("read the configuration again"));
+    }
+
+    /// Takes from the configuration what can be taken while the receiver runs, and says what cannot.
+    fn read_configuration(&mut self) -> Again {
         let path = self.loaded.file().map(|path| path.display().to_string()).unwrap_or_default();
         let before = self.loaded.clone();
         let read = self.loaded.again(Cli::command());
         let (matches, changes) = match read {
             Ok(read) => read,
             Err(error) => {
-                tracing::warn!("the configuration stays as it was: {error:#}");
-                return false;
+                return Again::kept(format!("the configuration stays as it was: {error:#}"));
             }
         };
         let (now, later): (Vec<_>, Vec<_>) =
@@ -135,7 +172,7 @@ impl Followed {
         }
         if now.is_empty() {
             output::note(&format!("read {path} again"));
-            return false;
+            return Again::default();
         }
         let args = matches.subcommand_matches("receive").ok_or_else(|| anyhow!("no receiver"));
         let args = args.and_then(|found| Ok(ReceiveArgs::from_arg_matches(found)?));
@@ -144,20 +181,19 @@ impl Followed {
                 let change = self.policy.replace(policy);
                 self.file = file.map(|file| FollowedFile::start(file, self.policy.clone()));
                 say_change(&path, &self.policy, &change);
-                true
+                Again { with_list: true, kept: None }
             }
             Ok(_) => {
                 output::note(&format!(
                     "{path}: whether senders are listed one by one, or all of them or those of this machine may \
                      send, counts when framelane is started again"
                 ));
-                false
+                Again::default()
             }
             Err(error) => {
                 // What was not taken is found different once more the next time.
                 self.loaded = before;
-                tracing::warn!("the list of senders stays as it was: {error:#}");
-                false
+                Again::kept(format!("the list of senders stays as it was: {error:#}"))
             }
         }
     }
@@ -178,11 +214,12 @@ async fn next(file: &mut Option<FollowedFile>) -> Option<(String, AllowFileNews)
     }
 }
 
-fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
+/// Gives why the list stays as it was, where it does.
+fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) -> Option<String> {
     let (change, senders) = match news {
         AllowFileNews::Read { change, senders } => (change, senders),
         AllowFileNews::Kept(error) => {
-            return tracing::warn!("the list of senders stays as it was: {error}");
+            return Again::kept(format!("the list of senders stays as it was: {error}")).kept;
         }
     };
     say_change(path, policy, &change);
@@ -190,6 +227,7 @@ fn say_news(path: &str, policy: &SharedPolicy, news: AllowFileNews) {
         "read {path} again: {} may send",
         output::counted(senders as u64, "sender")
     ));
+    None
 }
 
 fn say_change(path: &str, policy: &SharedPolicy, change: &PolicyChange) {
