@@ -50,7 +50,7 @@ fn watch_ends_where_nobody_reads_it() {
 fn watch_says_what_is_wrong_with_a_place() {
     let place = Place::new();
     place.run(&["watch", "127.0.0.1"]).expect(2).says("has no port");
-    place.run(&["watch", "127.0.0.1:1", "--once"]).expect(1).says("started with `view`");
+    place.run(&["watch", "127.0.0.1:1", "--once"]).expect(1).says("started with --view");
     std::fs::write(place.path("token"), "a-token-of-this-test").unwrap();
     let guarded = Viewed::start(&place, &["--view-token-file", "token"]);
     let at = guarded.view.to_string();
