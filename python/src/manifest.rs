@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use framelane::frame::UnixNanos;
-use framelane::manifest::{Day, Entry, LEDGER_NAME, Ledger, Place, Reel, Stored};
+use framelane::manifest::{Entry, LEDGER_NAME, Ledger, Place, Reel, Stored};
 use numpy::PyArray1;
 use pyo3::prelude::*;
 
@@ -85,24 +85,6 @@ impl Columns {
         self.senders.push(record.sender);
     }
 
-    /// Leaves out frames that were removed because they were old enough: of each of these days, those stored until then.
-    fn leave_out_expired(&mut self, folder: &Path, days: &HashMap<Day, UnixNanos>) {
-        if days.is_empty() {
-            return;
-        }
-        let is_there = |(path, stored): (&String, &i64)| {
-            let below = Path::new(path).strip_prefix(folder).ok();
-            let part = below.and_then(|below| below.components().next());
-            let day = part.and_then(|part| part.as_os_str().to_str()?.parse::<Day>().ok());
-            let until = day.and_then(|day| days.get(&day));
-            until.is_none_or(|until| *stored > time(Some(*until)))
-        };
-        let kept: Vec<bool> = self.paths.iter().zip(&self.stored).map(is_there).collect();
-        let before = self.names.len();
-        self.keep(&kept);
-        self.expired = (before - self.names.len()) as u64;
-    }
-
     /// Leaves out lines that a later one of the same name has replaced.
     fn keep_last(&mut self) {
         let mut last: HashMap<&str, usize> = HashMap::with_capacity(self.names.len());
@@ -152,26 +134,27 @@ fn read(folder: &Path) -> io::Result<Columns> {
         columns.push(stored);
     }
     columns.keep_last();
-    columns.leave_out_expired(folder, &expired_days(folder)?);
+    columns.expired = expired(folder)?;
     Ok(columns)
 }
 
-/// The days of which everything stored until a time was removed, as the ledger says.
-fn expired_days(folder: &Path) -> io::Result<HashMap<Day, UnixNanos>> {
+/// How many frames were removed because they were old enough, as the ledger says; the reel leaves their lines out.
+fn expired(folder: &Path) -> io::Result<u64> {
     let path = folder.join(LEDGER_NAME);
-    let mut days = HashMap::new();
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(days),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
+    let mut days = HashMap::new();
     let mut visit = |entry: Entry| {
-        if let Entry::DayExpired { day, at, .. } = entry {
-            days.insert(day, at);
+        if let Entry::DayExpired { day, frames, .. } = entry {
+            // Where more of a day expires later, this counts all of it.
+            days.insert(day, frames);
         }
     };
     Ledger::read(file, &path, &mut visit).map_err(io::Error::other)?;
-    Ok(days)
+    Ok(days.values().sum())
 }
 
 /// Frames that were declared dropped: run, first and last sequence, reason, at which end, and when the first and the
