@@ -5,6 +5,8 @@
 //! words. Which options there are is read off clap's definition of the command line.
 
 mod file;
+mod gathered;
+mod line;
 mod option;
 mod print;
 #[cfg(test)]
@@ -14,28 +16,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
-use file::{ConfigFile, Entry, Reference, Value};
+use file::{ConfigFile, Reference};
+use gathered::Gathered;
+use line::{CommandLine, look, subcommand};
 use option::Kind;
 
 /// The subcommands that a file can configure, and each of whose options has a variable.
 const ROLES: [&str; 2] = ["receive", "send"];
-
-/// Options of other subcommands that mean the same there, so that their variables count there as well.
-const EVERYWHERE: [&str; 4] = ["certs", "pin", "ca", "known-receivers"];
 
 /// The variable that names the file.
 const CONFIG_VARIABLE: &str = "FRAMELANE_CONFIG";
 
 /// The folder of the credentials that systemd hands to a service.
 const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-
-/// A value out of a file of its own is a token or a pin.
-const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Where a role's options come from.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -275,61 +272,6 @@ pub(super) fn printed(command: Command, resolved: &Resolved) -> Option<String> {
     Some(print::print(role, matches, &effective.origins))
 }
 
-/// The subcommand that a command line names, and where.
-fn subcommand<'a>(command: &'a Command, argv: &[OsString]) -> Option<(usize, &'a Command)> {
-    // No option that stands before it takes a value.
-    let is_word = |word: &OsString| !word.to_string_lossy().starts_with('-');
-    let at = 1 + argv.iter().skip(1).position(is_word)?;
-    Some((at, command.find_subcommand(argv.get(at)?)?))
-}
-
-/// What stands behind the subcommand.
-struct CommandLine {
-    words: Vec<OsString>,
-    /// Options that it says are not to be, as in `--durable=false`.
-    denied: BTreeSet<String>,
-}
-
-impl CommandLine {
-    /// Takes out what clap does not know: of an option without a value, that it is `=true` or `=false`.
-    fn of(role: &Command, words: &[OsString], is_role: bool) -> Self {
-        let mut line = Self { words: Vec::new(), denied: BTreeSet::new() };
-        let mut is_over = !is_role;
-        for word in words {
-            is_over |= word == "--";
-            let said = word.to_str().filter(|_| !is_over).and_then(|word| word.strip_prefix("--"));
-            let said = said.and_then(|said| said.split_once('='));
-            let said = said.filter(|(name, _)| {
-                option::find(role, name).is_some_and(|option| Kind::of(option) == Kind::Flag)
-            });
-            match said {
-                Some((name, "true")) => line.words.push(format!("--{name}").into()),
-                Some((name, "false")) => drop(line.denied.insert(name.to_owned())),
-                _ => line.words.push(word.clone()),
-            }
-        }
-        line
-    }
-
-    /// Puts options in front, and what is known by its place behind.
-    fn add(&mut self, (options, places): (Vec<OsString>, Vec<OsString>)) {
-        let words = std::mem::replace(&mut self.words, options);
-        let is_over = words.iter().any(|word| word == "--");
-        self.words.extend(words);
-        if !places.is_empty() && !is_over {
-            self.words.push("--".into());
-        }
-        self.words.extend(places);
-    }
-}
-
-/// What a command line says by itself, right or wrong; `None` where it asks for help or the version.
-fn look(lenient: Command, before: &[OsString], words: &[OsString]) -> Option<ArgMatches> {
-    let words = [before, words].concat();
-    let matches = lenient.try_get_matches_from(words).ok()?;
-    matches.subcommand().map(|(_, matches)| matches.clone())
-}
-
 fn config_file(
     given: &ArgMatches,
     command: &Command,
@@ -338,207 +280,6 @@ fn config_file(
     let path = given.get_one::<PathBuf>("config").cloned();
     let path = path.or_else(|| around.get(CONFIG_VARIABLE).map(PathBuf::from));
     path.map(|path| ConfigFile::read(&path, command, &ROLES)).transpose()
-}
-
-/// What is added to a command line.
-struct Gathered<'a> {
-    role: &'a Command,
-    /// Options that are set by what counts before the file.
-    set: Vec<&'a Arg>,
-    denied: BTreeSet<String>,
-    /// Options, and what is known by its place.
-    words: (Vec<OsString>, Vec<OsString>),
-    origins: BTreeMap<String, Origin>,
-}
-
-impl<'a> Gathered<'a> {
-    /// `given`: what the command line says, where there is one of this role.
-    fn new(role: &'a Command, given: Option<&ArgMatches>, denied: BTreeSet<String>) -> Self {
-        let is_given = |option: &&Arg| {
-            let id = option.get_id().as_str();
-            given.is_some_and(|given| given.value_source(id) == Some(ValueSource::CommandLine))
-        };
-        let set: Vec<_> = option::settable(role).filter(is_given).collect();
-        let names = set.iter().filter_map(|option| option::name(option));
-        let origins = names.chain(denied.iter().cloned()).map(|name| (name, Origin::CommandLine));
-        Self { role, origins: origins.collect(), set, denied, words: Default::default() }
-    }
-
-    /// True where something that counts for more says it, or says what cannot be together with it.
-    fn is_settled(&self, option: &Arg) -> bool {
-        let excludes = |one: &Arg, other: &Arg| {
-            self.role.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
-        };
-        let is_denied = option::name(option).is_some_and(|name| self.denied.contains(&name));
-        is_denied
-            || self.set.iter().any(|set| {
-                set.get_id() == option.get_id() || excludes(set, option) || excludes(option, set)
-            })
-    }
-
-    fn take_variables(&mut self, around: &Surroundings, is_role: bool) -> anyhow::Result<()> {
-        let mut taken = Vec::new();
-        for option in option::settable(self.role) {
-            let Some((name, variable)) = option::name(option).zip(option::variable(option)) else {
-                continue;
-            };
-            if !is_role && !EVERYWHERE.contains(&name.as_str()) || self.is_settled(option) {
-                continue;
-            }
-            let Some(value) = around.get(&variable) else { continue };
-            let value = of_variable(option, &value)
-                .with_context(|| format!("the environment's {variable}, for --{name}"))?;
-            self.push(option, &value);
-            self.origins.insert(name, Origin::Variable(variable));
-            taken.push(option);
-        }
-        self.set.extend(taken);
-        Ok(())
-    }
-
-    /// `around`: where values that are not in the file are looked for; they are left out without it.
-    fn take_file(
-        &mut self,
-        file: &ConfigFile,
-        around: Option<&Surroundings>,
-    ) -> anyhow::Result<()> {
-        for option in option::settable(self.role) {
-            let Some(name) = option::name(option) else { continue };
-            let Some(Entry { line, value }) = file.entry(self.role.get_name(), &name) else {
-                continue;
-            };
-            if self.is_settled(option) {
-                continue;
-            }
-            let (line, path) = (*line, file.path.clone());
-            let (value, reference) = match value {
-                Value::Reference(reference) => {
-                    let Some(around) = around else { continue };
-                    let found = follow(reference, option, around)
-                        .with_context(|| format!("{}, line {line}: {name}", path.display()))?;
-                    (vec![found], Some(reference.clone()))
-                }
-                Value::Flag(given) => (vec![given.to_string().into()], None),
-                Value::Times(times) => (vec![times.to_string().into()], None),
-                Value::Texts(texts) => (texts.iter().map(OsString::from).collect(), None),
-            };
-            // What is so anyway may stand beside everything, as in a file that was printed.
-            if !option.get_default_values().iter().eq(value.iter()) {
-                self.push(option, &value);
-            }
-            self.origins.insert(name, Origin::File { path, line, reference });
-        }
-        Ok(())
-    }
-
-    /// What is known by its place would be taken for what has to stand before it, where nobody says that.
-    fn check_places(&self) -> anyhow::Result<()> {
-        let named =
-            self.role.get_positionals().filter_map(|place| Some((option::name(place)?, place)));
-        let mut missing = None;
-        for (name, place) in named {
-            match (&missing, self.origins.get(&name)) {
-                (None, None) => missing = Some((name, place)),
-                (Some((first, place)), Some(Origin::File { path, line, .. })) => {
-                    let (path, role) = (path.display(), self.role.get_name());
-                    let value = place.get_value_names().and_then(<[_]>::first);
-                    let value = value.map_or("...", |value| value.as_str());
-                    anyhow::bail!(
-                        "{path}, line {line}: there are {name} and no {first}; write {first} = \"{value}\" into \
-                         [{role}], or say it on the command line"
-                    );
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// An identity among the credentials is this machine's, where nobody names another.
-    fn take_credentials(&mut self, around: &Surroundings) {
-        use crate::identity::{CERTIFICATE_FILE, KEY_FILE};
-        let Some(folder) = around.credentials() else { return };
-        let Some(option) = option::find(self.role, "certs") else { return };
-        let is_there = [CERTIFICATE_FILE, KEY_FILE].iter().all(|name| folder.join(name).exists());
-        if is_there && !self.origins.contains_key("certs") {
-            self.push(option, &[folder.into_os_string()]);
-            self.origins.insert("certs".to_owned(), Origin::Credentials);
-        }
-    }
-
-    fn push(&mut self, option: &Arg, values: &[OsString]) {
-        let Some(long) = option.get_long() else {
-            return self.words.1.extend_from_slice(values);
-        };
-        let flag = OsString::from(format!("--{long}"));
-        let words = &mut self.words.0;
-        match Kind::of(option) {
-            Kind::Flag => {
-                words.extend(values.iter().filter(|value| *value == "true").map(|_| flag.clone()))
-            }
-            Kind::Times => {
-                let times = values.first().and_then(|times| times.to_str()?.parse().ok());
-                words.extend(std::iter::repeat_n(flag, times.unwrap_or(0)));
-            }
-            Kind::One | Kind::Many => words.extend(values.iter().map(|value| {
-                let mut word = flag.clone();
-                word.push("=");
-                word.push(value);
-                word
-            })),
-        }
-    }
-}
-
-/// A variable's value as an option takes it: of one that takes many, each is a word.
-fn of_variable(option: &Arg, value: &OsStr) -> anyhow::Result<Vec<OsString>> {
-    let text = || value.to_str().ok_or_else(|| anyhow!("it is no text in UTF-8"));
-    match Kind::of(option) {
-        Kind::One => Ok(vec![value.to_owned()]),
-        Kind::Many => Ok(text()?.split_whitespace().map(OsString::from).collect()),
-        Kind::Times => match text()?.parse::<u8>() {
-            Ok(_) => Ok(vec![value.to_owned()]),
-            Err(_) => Err(anyhow!("{:?} is no number from 0 to 255", text()?)),
-        },
-        Kind::Flag => match text()? {
-            "true" | "1" | "yes" => Ok(vec!["true".into()]),
-            "false" | "0" | "no" => Ok(vec!["false".into()]),
-            other => Err(anyhow!("{other:?} is neither true nor false")),
-        },
-    }
-}
-
-/// What a reference leads to.
-fn follow(reference: &Reference, option: &Arg, around: &Surroundings) -> anyhow::Result<OsString> {
-    let path = match reference {
-        Reference::Env(name) => {
-            return around.get(name).ok_or_else(|| anyhow!("the environment has no {name}"));
-        }
-        Reference::File(path) => path.clone(),
-        Reference::Credential(name) => {
-            let folder = around.credentials().ok_or_else(|| {
-                anyhow!(
-                    "there is no {CREDENTIALS_VARIABLE}; systemd sets it for a service with \
-                     LoadCredential={name}:PATH"
-                )
-            })?;
-            folder.join(name)
-        }
-    };
-    if option::is_path(option) {
-        return Ok(path.into_os_string());
-    }
-    read_value(&path).with_context(|| format!("cannot take the value from {}", path.display()))
-}
-
-fn read_value(path: &Path) -> anyhow::Result<OsString> {
-    use std::io::Read;
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SECRET_BYTES {
-        return Err(anyhow!("it has more than {MAX_SECRET_BYTES} bytes"));
-    }
-    Ok(text.strip_suffix('\n').unwrap_or(&text).into())
 }
 
 /// What each option of a role is set to.
