@@ -84,6 +84,8 @@ impl Tiff {
             self.begin(data)?;
         }
         while let Some(&at) = self.pending.last() {
+            // What was read so far claims this: without it another directory is none, however much of it is there.
+            needs(data, self.extent)?;
             let directory = self.directory(data, at)?;
             self.pending.pop();
             self.extent = self.extent.max(directory.extent);
