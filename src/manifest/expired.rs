@@ -4,17 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use super::day::Day;
 use super::entry::Entry;
-use super::lines::MAX_LINE_BYTES;
+use super::lines::{Lines, Text};
 use super::record::Record;
 use super::summary::{DayTotal, Summary};
 use crate::frame::UnixNanos;
 
-/// Bytes read at a time.
-const READ_BYTES: usize = 128 * 1024;
 /// What a line that a day has expired has in it; others are passed over unread.
 const MARK: &[u8] = b"\"expired_unix_ns\"";
 
@@ -56,22 +54,19 @@ impl Expired {
         if self.offset == found.len() {
             return Ok(());
         }
-        let mut text = vec![0; READ_BYTES + MAX_LINE_BYTES];
-        while self.offset < found.len() {
-            let read = ledger.read_at(&mut text, self.offset)?;
-            let whole = text[..read].iter().rposition(|byte| *byte == b'\n');
-            let Some(end) = whole else {
-                if read < text.len() {
-                    // The beginning of a line: the rest of it is under way.
-                    break;
+        let mut lines = Lines::from(ledger, self.offset, 0, found.len())?;
+        while let Some(line) = lines.next_line()? {
+            match line.text {
+                Text::Whole(text) => self.take(text),
+                Text::TooLong => {}
+                // The rest of it is under way.
+                Text::Unfinished(_) => {
+                    self.offset = line.offset;
+                    return Ok(());
                 }
-                // No line is so long.
-                self.offset += read as u64;
-                continue;
-            };
-            text[..end].split(|byte| *byte == b'\n').for_each(|line| self.take(line));
-            self.offset += end as u64 + 1;
+            }
         }
+        self.offset = found.len();
         Ok(())
     }
 

@@ -66,9 +66,11 @@ impl Lines {
     }
 
     fn leave(&self, piece: Piece) -> bool {
+        // Counted first: once it is left, it may be written, and counted out, at any moment.
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         let is_left = self.pieces.try_send(piece).is_ok();
-        if is_left {
-            self.counts.waiting.fetch_add(1, Ordering::Relaxed);
+        if !is_left {
+            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
         }
         is_left
     }
@@ -94,10 +96,7 @@ fn write_all(pieces: &Receiver<Piece>, counts: &Counts, write: impl Fn(&str)) {
         match piece {
             Piece::Text(text) => {
                 write(&text);
-                // Counted once it has been left, which may be noticed later than this.
-                let _ = counts
-                    .waiting
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| all.checked_sub(1));
+                counts.waiting.fetch_sub(1, Ordering::Relaxed);
             }
             Piece::Written(told) => drop(told.try_send(())),
         }
