@@ -1,10 +1,13 @@
 //! What became of a session, and of a run of receiving.
 
+mod held;
+
 use std::collections::HashMap;
 
 use serde::Serialize;
 
 use crate::transport::Transport;
+use held::Held;
 
 /// One session from its hello to its end.
 #[derive(Debug, Clone, Serialize)]
@@ -107,7 +110,7 @@ pub struct ReceiveReport {
     forgotten: Forgotten,
 }
 
-/// Sources whose standing is kept: about a megabyte. A receiver without a folder may hear of new ones without end.
+/// Sources whose standing is kept: some megabytes. A receiver without a folder may hear of new ones without end.
 /// Tests have fewer, to have them all soon.
 const STANDINGS: usize = if cfg!(test) { 64 } else { 4_096 };
 
@@ -121,10 +124,12 @@ struct Forgotten {
     gone: Gone,
     /// Whether one of them was not ended.
     open: bool,
+    /// Their frames that were stored before.
+    stored_before: u64,
 }
 
 /// How a source stands after the session that began last of those that named it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Standing {
     /// That session's place.
     began: u64,
@@ -132,6 +137,8 @@ struct Standing {
     open: bool,
     /// What the last session said that did.
     gone: Gone,
+    /// What all of them stored, and found.
+    held: Held,
 }
 
 /// Frames that will not come.
@@ -187,6 +194,7 @@ impl ReceiveReport {
             self.forget_one();
         }
         let standing = self.standings.entry(key).or_default();
+        standing.held.add(began, source.stored, source.stored_before);
         if began > standing.began {
             standing.began = began;
             standing.open = source.frames.is_none();
@@ -206,12 +214,19 @@ impl ReceiveReport {
         let Some(standing) = self.standings.remove(&key) else { return };
         self.forgotten.gone = self.forgotten.gone.and(standing.gone);
         self.forgotten.open |= standing.open;
+        self.forgotten.stored_before += standing.held.before();
+    }
+
+    /// Frames that were stored before all of this, as sessions have found.
+    pub fn stored_before(&self) -> u64 {
+        let held = self.standings.values().map(|source| source.held.before());
+        self.forgotten.stored_before + held.sum::<u64>()
     }
 
     /// True where the last session of each source ended it with nothing missing, and nothing dropped that nobody wanted to
     /// be dropped: what an earlier one left out was sent since.
     pub fn is_complete(&self) -> bool {
-        let Forgotten { gone, open } = self.forgotten;
+        let Forgotten { gone, open, .. } = self.forgotten;
         let all = || self.standings.values().all(|source| !source.open && source.gone.lost == 0);
         gone.lost == 0 && !open && all()
     }
@@ -290,6 +305,20 @@ mod tests {
         assert_eq!((report.missing, report.is_complete()), (3, false));
         report.add(of(3, "one", Some(0)));
         assert!(report.is_complete());
+    }
+
+    #[test]
+    fn what_is_kept_of_sources_is_bounded_and_their_frames_stay_counted() {
+        let most = STANDINGS as u64;
+        let mut report = ReceiveReport::default();
+        for number in 1..=most + 5 {
+            let mut session = session(number, "a", Some(0));
+            session.pin = Some(number.to_string());
+            (session.sources[0].stored, session.sources[0].stored_before) = (1, 1);
+            report.add(session);
+        }
+        assert_eq!(report.standings.len(), STANDINGS);
+        assert_eq!(report.stored_before(), most + 5);
     }
 
     #[test]

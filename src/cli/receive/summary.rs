@@ -2,13 +2,7 @@
 //!
 //! Text and JSON say the same by the same names; docs/json.md has them.
 
-mod held;
-
-use std::collections::BTreeMap;
-
 use serde::Serialize;
-
-use held::Held;
 
 use super::super::words::in_options;
 use super::super::{Talk, log, output};
@@ -27,45 +21,17 @@ const TOLD: u32 = 20;
 #[derive(Default)]
 pub(super) struct Summary {
     report: ReceiveReport,
-    /// By the sender's pin, where it has one, and the source's name.
-    sources: BTreeMap<Key, Held>,
-    /// What was stored before this run of sources that are not among those.
-    before_of_others: u64,
 }
-
-type Key = (Option<String>, String);
-
-/// Sources that are kept: about a megabyte. A receiver without a folder may hear of new ones without end.
-const SOURCES: usize = 4_096;
 
 impl Summary {
     /// Adds an ended session.
     pub(super) fn add(&mut self, mut session: SessionReport) {
         session.end = in_options(&session.end).into_owned();
-        for source in &session.sources {
-            let key = (session.pin.clone(), source.name.clone());
-            if self.sources.len() >= SOURCES && !self.sources.contains_key(&key) {
-                self.forget_one();
-            }
-            let held = self.sources.entry(key).or_default();
-            held.add(session.began.unwrap_or(0), source.stored, source.stored_before);
-        }
         self.report.add(session);
-    }
-
-    /// Forgets the source of which a session began the longest ago.
-    fn forget_one(&mut self) {
-        let oldest = self.sources.iter().min_by_key(|(_, held)| held.last_began());
-        let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
-        self.before_of_others += self.sources.remove(&key).map_or(0, |held| held.before());
     }
 
     pub(super) fn is_complete(&self) -> bool {
         self.report.is_complete()
-    }
-
-    fn before(&self) -> u64 {
-        self.before_of_others + self.sources.values().map(Held::before).sum::<u64>()
     }
 
     /// The summary for people.
@@ -73,7 +39,7 @@ impl Summary {
         let ReceiveReport {
             stored, bytes, verified, dropped, missing, incomplete_sessions, ..
         } = self.report;
-        let before = self.before();
+        let before = self.report.stored_before();
         let cut_short = match incomplete_sessions {
             0 => String::new(),
             sessions => format!(", {} cut short", output::counted(sessions, "session")),
@@ -90,7 +56,7 @@ impl Summary {
 
     /// The summary for programs.
     pub(super) fn document(&self) -> Document<'_> {
-        let before = self.before();
+        let before = self.report.stored_before();
         Document {
             sent: self.report.stored,
             stored: self.report.stored + before,
@@ -326,17 +292,6 @@ mod tests {
         summary.add(of("one", session(1, 100, 0)));
         summary.add(of("two", session(2, 10, 50)));
         assert!(summary.text().starts_with("stored 160 frames (50 before)"), "{}", summary.text());
-    }
-
-    #[test]
-    fn what_is_kept_of_sources_is_bounded_and_their_frames_stay_counted() {
-        let mut summary = Summary::default();
-        for number in 1..=SOURCES as u64 + 5 {
-            let pin = Some(number.to_string());
-            summary.add(SessionReport { pin, ..session(number, 1, 1) });
-        }
-        assert_eq!(summary.sources.len(), SOURCES);
-        assert_eq!(summary.before(), SOURCES as u64 + 5);
     }
 
     /// Other people's programs depend on them: one may be added, none taken away or given another meaning
