@@ -14,7 +14,7 @@ const RECEIVE: [Group; 5] = [
         "Storing",
         &["out", "layout", "durable", "keep", "keep-bytes", "keep-free", "warn-free", "on-stored"],
     ),
-    ("Limits", &["max-frame", "memory", "stall"]),
+    ("Limits", &["max-frame", "memory", "max-sessions", "stall"]),
     (
         "Seeing it",
         &[

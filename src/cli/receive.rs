@@ -108,6 +108,9 @@ pub(super) struct ReceiveArgs {
     /// --max-frame [default: 128MiB, or --max-frame where that is more]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
+    /// Sessions at once over each transport; one over several links counts once. Others are told to come later
+    #[arg(long, value_name = "N", default_value_t = ReceiveLimits::default().max_sessions, value_parser = parse_max_sessions)]
+    max_sessions: usize,
     /// End a session whose frames make no progress for this long; at least 100ms
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_stall)]
     stall: Span,
@@ -178,6 +181,11 @@ fn parse_keep_free(text: &str) -> Result<Share, String> {
     }
 }
 
+fn parse_max_sessions(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{text:?} is no number of sessions; write 1 or more"))
+}
+
 fn parse_stall(text: &str) -> Result<Span, String> {
     /// Less than the pauses of any link would end sessions that are well.
     const SHORTEST: Duration = Duration::from_millis(100);
@@ -194,6 +202,7 @@ fn parse_stall(text: &str) -> Result<Span, String> {
 fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder, Failure> {
     let limits = ReceiveLimits {
         stall: args.stall.0,
+        max_sessions: args.max_sessions,
         shared: args.shared,
         warn_free: args.warn_free,
         allow_overwrite: args.allow_overwrite,

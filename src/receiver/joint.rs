@@ -23,6 +23,10 @@ use crate::wire::{
 /// dead.
 const MOST_CONNECTIONS: usize = 8;
 
+/// Sessions of one run that may be there beside another when all places are taken: the one that it follows, and those
+/// that are not known to have ended, where paths change again and again.
+const MOST_PREDECESSORS: usize = 3;
+
 /// Ranges of sequences that are remembered of a source, to tell a second copy from a frame that was there before: some
 /// 40 bytes each.
 const MOST_RANGES: usize = 4_096;
@@ -315,6 +319,18 @@ impl Joints {
             }
         }
         all.insert((joint.sender.clone(), joint.session), Arc::downgrade(joint));
+    }
+
+    /// True where a hello of this sender begins a session in the place of one that it has here: one of the same runs, of
+    /// which there are not many yet that are to end.
+    pub(super) fn is_succeeded(&self, sender: &str, hello: &Hello) -> bool {
+        let all = self.all();
+        let own = all.iter().filter(|((of, _), _)| of == sender).filter_map(|(_, it)| it.upgrade());
+        let same = |joint: &Arc<Joint>| {
+            let named = |run: &RunId| hello.sources.iter().any(|source| source.run == *run);
+            joint.runs.iter().any(|run| *run != RunId::NONE && named(run))
+        };
+        (1..=MOST_PREDECESSORS).contains(&own.filter(same).count())
     }
 
     /// The session that a connection of this sender is to join, in which it counts from now on.

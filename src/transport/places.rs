@@ -17,6 +17,9 @@ const LINGERING_PART: usize = 4;
 /// See [`LINGERING_PART`].
 const LEAST_LINGERING: usize = 4;
 
+/// Connections of one sender that are let in beyond all places, for each session that it has: as many as join one.
+const MOST_GUESTS: usize = 8;
+
 /// The places of a listener's sessions. The connections of one session have one.
 #[derive(Debug, Clone)]
 pub(super) struct Places(Arc<Shared>);
@@ -71,10 +74,25 @@ impl Places {
                 format!("the receiver has as many sessions as it serves, its limit of {limit}");
             return Err(Full(format!("{why}; try later")));
         }
-        let number = taken.next;
-        taken.next += 1;
-        taken.open.insert(number, account.clone());
-        Ok(Place { places: self.clone(), number })
+        Ok(taken.enter(account, self))
+    }
+
+    /// The same, and where there is no place, leave to come as a guest for a sender that has a session in: its
+    /// connection may join that, or be a session in its place, but no session more.
+    pub(super) fn take_or_join(&self, account: &Account) -> Result<Place, Full> {
+        let full = match self.take(account) {
+            Ok(place) => return Ok(place),
+            Err(full) => full,
+        };
+        let mut taken = self.taken();
+        if !taken.takes_guest(account.sender()) {
+            return Err(full);
+        }
+        let shared = Arc::downgrade(&self.0);
+        account.comes_as_guest(move |guest| {
+            shared.upgrade().is_some_and(|shared| Self(shared).taken().swap(guest))
+        });
+        Ok(taken.enter(account, self))
     }
 
     /// Waits for a place. Cancel safe.
@@ -99,10 +117,38 @@ impl Places {
 type Group<'a> = Vec<&'a Account>;
 
 impl Taken {
-    /// Sessions that were not told to go, each with its connections.
+    fn enter(&mut self, account: &Account, places: &Places) -> Place {
+        let number = self.next;
+        self.next += 1;
+        self.open.insert(number, account.clone());
+        Place { places: places.clone(), number }
+    }
+
+    /// Gives a guest the place of another connection of its sender that has begun no session; that is a guest then.
+    fn swap(&mut self, guest: &Account) -> bool {
+        let waits = |account: &&Account| {
+            let is_own = account.sender() == guest.sender() && !account.is_guest();
+            is_own && account.session().is_none() && !account.is_told_to_go()
+        };
+        let other = self.open.values().find(waits);
+        other.inspect(|other| other.be_guest(true)).inspect(|_| guest.be_guest(false)).is_some()
+    }
+
+    /// True where a sender has sessions that one more connection may join.
+    fn takes_guest(&self, sender: &str) -> bool {
+        let sessions = self.sessions();
+        let own = sessions.iter().filter(|group| group[0].sender() == sender).count();
+        let guests =
+            self.open.values().filter(|account| account.is_guest() && account.sender() == sender);
+        guests.count() < own * MOST_GUESTS
+    }
+
+    /// Sessions that were not told to go, each with its connections. A guest that has not said which it joins is none.
     fn sessions(&self) -> Vec<Group<'_>> {
         let mut groups: BTreeMap<(Option<u64>, u64), Group<'_>> = BTreeMap::new();
+        let counts = |account: &Account| !account.is_guest() || account.session().is_some();
         let there = self.open.iter().filter(|(_, account)| !account.is_told_to_go());
+        let there = there.filter(|(_, account)| counts(account));
         for (&number, account) in there {
             let session = account.session();
             let alone = if session.is_none() { number } else { 0 };
@@ -210,6 +256,42 @@ mod tests {
         account.act();
         enter("e", 5).expect("one gives way");
         assert!(joined.iter().all(|(_, account)| account.is_told_to_go()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_places_are_taken_a_sender_may_join_its_own_session() {
+        let (budget, places) = (budget(), Places::new(1));
+        let first = budget.open("a");
+        let place = places.take_or_join(&first).unwrap();
+        first.is_of(1);
+        assert!(!first.is_guest());
+        let mut guests = Vec::new();
+        for _ in 0..MOST_GUESTS {
+            let guest = budget.open("a");
+            guests.push((places.take_or_join(&guest).expect("a link of its session"), guest));
+        }
+        assert!(guests.iter().all(|(_, guest)| guest.is_guest() && !guest.is_told_to_go()));
+        assert!(places.take_or_join(&budget.open("a")).is_err(), "so many and no more");
+        assert!(places.take_or_join(&budget.open("b")).is_err(), "it has no session here");
+        assert!(places.take(&budget.open("a")).is_err(), "it would be a session");
+        // What has joined goes on when the first connection is gone, and is still one session.
+        guests[0].1.is_of(1);
+        drop((place, first));
+        assert!(places.take_or_join(&budget.open("b")).is_err());
+        // Those that have joined none keep nobody out.
+        guests.remove(0);
+        places.take_or_join(&budget.open("b")).expect("there is no session any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_two_connections_either_may_begin_the_session() {
+        let (budget, places) = (budget(), Places::new(1));
+        let (first, second) = (budget.open("a"), budget.open("a"));
+        let _held = (places.take_or_join(&first).unwrap(), places.take_or_join(&second).unwrap());
+        assert!(second.is_guest() && second.may_begin());
+        assert!(!second.is_guest() && first.is_guest(), "they have changed places");
+        second.is_of(1);
+        assert!(!first.may_begin(), "there is a session");
     }
 
     #[tokio::test(start_paused = true)]

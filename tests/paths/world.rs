@@ -192,8 +192,18 @@ impl World {
         let receiver = self.start(
             Side::Far,
             &[
-                "receive", "--listen", &listen, "--allow", "any", "--certs", "receiver", "--out",
-                "store", "-v",
+                "receive",
+                "--listen",
+                &listen,
+                "--allow",
+                "any",
+                "--certs",
+                "receiver",
+                "--out",
+                "store",
+                "-v", // However its paths change, and over however many, a session is one.
+                "--max-sessions",
+                "1",
             ],
         )?;
         self.listening(receiver)

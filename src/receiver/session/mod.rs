@@ -24,7 +24,7 @@ use crate::identity::Permit;
 use crate::store::Opener;
 use crate::transport::{Account, ReceiverLink, TransportError};
 use crate::wire::{CloseCode, Message};
-use opening::{Opening, open_in_time, opening};
+use opening::{Opening, admit, open_in_time, opening};
 
 /// Messages that wait to be sent, and offers that wait to be looked up, beyond which nothing more
 /// is taken from the sender: one that does not listen is not answered without end.
@@ -69,7 +69,8 @@ pub(super) async fn serve(
         end: String::new(),
         refused_unnamed: 0,
     };
-    let opened = match opening(&mut link, &mut stop).await {
+    let begins = opening(&mut link, &mut stop).await;
+    let opened = match begins.and_then(|begins| admit(begins, &link, server)) {
         Ok(Opening::Trial) => {
             try_out(link, server, &mut stop).await;
             return None;

@@ -58,6 +58,31 @@ pub(super) async fn opening(
     }
 }
 
+/// Whether what a connection begins with is what it was let in for, where all places are taken.
+pub(super) fn admit(
+    opening: Opening,
+    link: &ReceiverLink,
+    server: &Server,
+) -> Result<Opening, Ending> {
+    let account = &link.account;
+    let is_admitted = match &opening {
+        Opening::Join(_) => true,
+        Opening::Hello(hello) => {
+            account.may_begin() || server.joints.is_succeeded(account.sender(), hello)
+        }
+        Opening::Trial => account.may_begin(),
+    };
+    let limit = server.limits.max_sessions;
+    match is_admitted {
+        true => Ok(opening),
+        false => {
+            let why =
+                format!("the receiver has as many sessions as it serves, its limit of {limit}");
+            Err(Ending { code: CloseCode::Busy, why: format!("{why}; try later") })
+        }
+    }
+}
+
 /// Opens the sources that a hello names, as long as the link is there and the receiver is not stopped.
 pub(super) async fn open_in_time<'a>(
     hello: &Hello,

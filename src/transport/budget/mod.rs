@@ -10,8 +10,9 @@
 mod shares;
 mod turns;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -71,6 +72,21 @@ struct Open {
     active: Mutex<Instant>,
     /// Of which session it is, once that is known.
     session: AtomicU64,
+    /// It came when all places were taken, and what is to be done where it is to have one.
+    guest: AtomicBool,
+    host: OnceLock<Host>,
+}
+
+/// Gives a guest the place of another, where there is one to be had.
+type HasPlace = dyn Fn(&Account) -> bool + Send + Sync;
+
+/// See [`HasPlace`].
+struct Host(Box<HasPlace>);
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
 }
 
 /// Tells whether an [`Account`] is still there, without keeping it.
@@ -127,7 +143,8 @@ impl MemoryBudget {
         let (id, go) = self.shares().enter(sender);
         let active = Mutex::new(Instant::now());
         let (budget, sender, session) = (self.clone(), sender.to_owned(), AtomicU64::new(0));
-        Account(Arc::new(Open { budget, id, sender, go, active, session }))
+        let (guest, host) = (AtomicBool::new(false), OnceLock::new());
+        Account(Arc::new(Open { budget, id, sender, go, active, session, guest, host }))
     }
 
     /// Bytes held at the moment, those of the one frame that goes over not counted.
@@ -182,6 +199,29 @@ impl Account {
     /// The number of its session, once that is known.
     pub(crate) fn session(&self) -> Option<u64> {
         Some(self.0.session.load(Ordering::Relaxed)).filter(|session| *session > 0)
+    }
+
+    /// It is let in though all places are taken, to join a session or to take one's place. `host` gives it a place all the
+    /// same where there is one to be had, and does so once.
+    pub(super) fn comes_as_guest(&self, host: impl Fn(&Self) -> bool + Send + Sync + 'static) {
+        self.be_guest(true);
+        let _ = self.0.host.set(Host(Box::new(host)));
+    }
+
+    /// Whether it has no place of its own.
+    pub(super) fn be_guest(&self, is_guest: bool) {
+        self.0.guest.store(is_guest, Ordering::Relaxed);
+    }
+
+    /// True where it has no place of its own.
+    pub(super) fn is_guest(&self) -> bool {
+        self.0.guest.load(Ordering::Relaxed)
+    }
+
+    /// True where it may be a session of its own. One that came when all places were taken may not, unless another
+    /// connection of its sender has one and has not begun a session yet: they came at once, and this one was quicker.
+    pub fn may_begin(&self) -> bool {
+        !self.is_guest() || self.0.host.get().is_some_and(|Host(host)| host(self))
     }
 
     /// Counts bytes that have come from the peer.

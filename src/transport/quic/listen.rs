@@ -182,7 +182,7 @@ impl Reception {
         };
         let pin = permit.pin().map(|pin| pin.to_string());
         let account = budget.open(&sender_of(pin.as_deref(), address));
-        let place = match self.places.take(&account) {
+        let place = match self.places.take_or_join(&account) {
             Ok(place) => place,
             Err(Full(why)) => {
                 voice.warn(account.sender(), || format!("refused a session of {address}: {why}"));

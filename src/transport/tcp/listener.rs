@@ -200,7 +200,7 @@ impl Server {
         };
         let pin = permit.pin().map(|pin| pin.to_string());
         let account = self.intake.budget.open(&sender_of(pin.as_deref(), address));
-        let place = match self.places.take(&account) {
+        let place = match self.places.take_or_join(&account) {
             Ok(place) => place,
             Err(Full(reason)) => return self.turn_away(stream, CloseCode::Busy, &reason).await,
         };
