@@ -134,10 +134,30 @@ impl Taken {
         other.inspect(|other| other.be_guest(true)).inspect(|_| guest.be_guest(false)).is_some()
     }
 
-    /// True where a sender has sessions that one more connection may join.
+    /// The place of a connection that is gone goes to a guest of its sender: one of the same session first, then one that
+    /// has begun another.
+    fn hand_on(&mut self, gone: &Account) {
+        if gone.is_guest() {
+            return;
+        }
+        let is_own =
+            |account: &&Account| account.sender() == gone.sender() && account.session().is_some();
+        let guests = self.open.values().filter(is_own);
+        if guests.clone().any(|other| !other.is_guest() && other.session() == gone.session()) {
+            return;
+        }
+        let heir = guests.filter(|account| account.is_guest());
+        let heir = heir.min_by_key(|account| account.session() != gone.session());
+        heir.inspect(|heir| heir.be_guest(false));
+    }
+
+    /// True where a sender has sessions that one more connection may join: those in which one has a place, so that sessions
+    /// that guests have begun in the place of others bring no more of them.
     fn takes_guest(&self, sender: &str) -> bool {
         let sessions = self.sessions();
-        let own = sessions.iter().filter(|group| group[0].sender() == sender).count();
+        let has_place = |group: &&Group<'_>| group.iter().any(|account| !account.is_guest());
+        let own = sessions.iter().filter(|group| group[0].sender() == sender);
+        let own = own.filter(has_place).count();
         let guests =
             self.open.values().filter(|account| account.is_guest() && account.sender() == sender);
         guests.count() < own * MOST_GUESTS
@@ -187,6 +207,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         if let Some(account) = taken.open.remove(&self.number) {
+            taken.hand_on(&account);
             let weak = account.downgrade();
             taken.lingering.insert(self.number, (account.sender().to_owned(), weak));
             drop(taken);
@@ -277,6 +298,7 @@ mod tests {
         // What has joined goes on when the first connection is gone, and is still one session.
         guests[0].1.is_of(1);
         drop((place, first));
+        assert!(!guests[0].1.is_guest(), "it has the place now");
         assert!(places.take_or_join(&budget.open("b")).is_err());
         // Those that have joined none keep nobody out.
         guests.remove(0);

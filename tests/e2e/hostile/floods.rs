@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use framelane::frame::RunId;
 use framelane::wire::{CloseCode, Message, Offer, SourceId};
 use quinn::Endpoint;
 
@@ -187,9 +188,9 @@ async fn the_65th_session_is_told_that_the_receiver_is_busy() {
     for _ in 0..64 {
         peers.push(Peer::welcomed(&place, &receiver, &["same"]).await);
     }
-    // It may join one of those of its sender, but is no session more.
+    // It may join one of those of its sender, or follow one, but is no session more.
     let mut turned_away = Peer::connect(&place, &receiver).await;
-    turned_away.say(&hello(&["same"])).await;
+    turned_away.say(&of_another_run(hello(&["same"]))).await;
     let (code, why) = turned_away.closed().await;
     assert_eq!(code, CloseCode::Busy, "{why}");
     // The sender's own patience brings it in as soon as there is a place. Over TCP there are others.
@@ -236,4 +237,12 @@ fn a_small_budget_is_slower_and_loses_no_frame_that_would_fit() {
     let sent = receiver.send(&["large"], &[]).expect(1);
     let told = sent.stdout.lines().filter(|line| line.contains("0.bin")).collect::<Vec<_>>();
     assert!(told.len() == 1 && told[0].contains("20480"), "{sent}");
+}
+
+/// The hello of another run.
+fn of_another_run(hello: Message) -> Message {
+    let Message::Hello(mut hello) = hello else { panic!("no hello") };
+    hello.session = [8; 16];
+    hello.sources.iter_mut().for_each(|source| source.run = RunId([2; 16]));
+    Message::Hello(hello)
 }
