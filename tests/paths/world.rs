@@ -189,23 +189,11 @@ impl World {
     /// Starts a receiver: its address and its pin.
     fn receive(&mut self) -> Result<(String, String)> {
         let listen = format!("{RECEIVER}:0");
-        let receiver = self.start(
-            Side::Far,
-            &[
-                "receive",
-                "--listen",
-                &listen,
-                "--allow",
-                "any",
-                "--certs",
-                "receiver",
-                "--out",
-                "store",
-                "-v", // However its paths change, and over however many, a session is one.
-                "--max-sessions",
-                "1",
-            ],
-        )?;
+        // However its paths change, and over however many, a session is one.
+        let places = ["--max-sessions", "1"];
+        let receive = ["receive", "--listen", &listen, "--allow", "any", "--certs", "receiver"];
+        let receive = [&receive[..], &["--out", "store", "-v"], &places].concat();
+        let receiver = self.start(Side::Far, &receive)?;
         self.listening(receiver)
     }
 
