@@ -1,5 +1,6 @@
 //! What a session says and hears on its stream, over QUIC on this machine.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use quinn::{ClientConfig, Endpoint, VarInt};
@@ -244,6 +245,87 @@ async fn a_long_message_that_does_not_go_on_ends_its_session() {
         }
     };
     soon("the memory", memory_is_back).await;
+}
+
+/// Forwards datagrams to a receiver and back, each after `delay`, and nothing back once that is said.
+async fn a_long_way(
+    receiver: std::net::SocketAddr,
+    delay: Duration,
+) -> (std::net::SocketAddr, tokio::sync::watch::Sender<bool>) {
+    use tokio::net::UdpSocket;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, sleep_until};
+
+    let bind = async || Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let (near, far) = (bind().await, bind().await);
+    far.connect(receiver).await.unwrap();
+    let address = near.local_addr().unwrap();
+    let (shut, is_shut) = tokio::sync::watch::channel(false);
+    let (found, mut sender) = tokio::sync::watch::channel(None);
+    let (there, mut going) = mpsc::unbounded_channel();
+    let (back, mut returning) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let (from_sender, from_receiver) = (near.clone(), far.clone());
+    tokio::spawn(async move {
+        let mut bytes = vec![0; 65_536];
+        while let Ok((length, from)) = from_sender.recv_from(&mut bytes).await {
+            found.send_replace(Some(from));
+            let _ = there.send((Instant::now() + delay, bytes[..length].to_vec()));
+        }
+    });
+    tokio::spawn(async move {
+        let mut bytes = vec![0; 65_536];
+        while let Ok(length) = from_receiver.recv(&mut bytes).await {
+            if !*is_shut.borrow() {
+                let _ = back.send((Instant::now() + delay, bytes[..length].to_vec()));
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = going.recv().await {
+            sleep_until(at).await;
+            let _ = far.send(&bytes).await;
+        }
+    });
+    tokio::spawn(async move {
+        while let Some((at, bytes)) = returning.recv().await {
+            sleep_until(at).await;
+            let to = *sender.wait_for(Option::is_some).await.unwrap();
+            let _ = near.send_to(&bytes, to.unwrap()).await;
+        }
+    });
+    (address, shut)
+}
+
+/// A camera's first frames over a long path are there before the receiver can give credit for what it has read.
+#[tokio::test]
+async fn what_may_be_under_way_at_first_grows_with_the_path() {
+    let mut world = World::new();
+    let (way, shut) = a_long_way(world.listener.address, Duration::from_millis(150)).await;
+    let mut sender = soon("dialling", world.dial(way).dial()).await.unwrap();
+    sender.messages.send(Message::ClockProbe(1)).await.unwrap();
+    let mut receiver = world.accepted().await;
+    receiver.sources.set(1);
+    receiver.messages.send(Message::ClockProbe(2)).await.unwrap();
+    assert_eq!(soon("an answer", sender.incoming.recv()).await, Some(Message::ClockProbe(2)));
+    // From now on no credit comes.
+    shut.send_replace(true);
+    let body = bytes::Bytes::from(vec![7; 100_000]);
+    let sending = async {
+        for number in 0..6 {
+            sender.frames.send(frame(number, &body)).await.unwrap();
+        }
+        std::future::pending::<()>().await
+    };
+    let arriving = async {
+        for number in 0..6 {
+            let arrival = soon("a frame", receiver.arrivals.recv()).await;
+            assert!(matches!(arrival, Some(Arrival::Frame(..))), "{number}: {arrival:?}");
+        }
+    };
+    tokio::select! {
+        () = sending => {}
+        () = arriving => {}
+    }
 }
 
 /// Forwards datagrams from a sender to one receiver until that has answered, and all that follows to another, as where

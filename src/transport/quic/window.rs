@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use quinn::{Connection, TransportConfig, VarInt};
 
 use super::settings::{FIRST_RECEIVE_WINDOW, FIRST_STREAMS, MAX_FRAME_STREAMS, RECEIVE_WINDOW};
+use crate::congestion::lossy::start_window;
 use crate::transport::Account;
 
 /// What an open stream holds before any of its bytes is counted: its task, its state here and in quinn.
@@ -88,10 +89,16 @@ pub(super) fn begin(config: &mut TransportConfig) {
 }
 
 impl Window {
-    /// Of a connection whose configuration [`begin`] has limited.
+    /// Of a connection whose configuration [`begin`] has limited. It begins with what a sender may have under way
+    /// over so long a path before anything it sent has been answered, as far as there is room.
     pub(super) fn new(connection: Connection, account: Account) -> Self {
-        let bytes = Credit::new(FIRST_RECEIVE_WINDOW, u64::from(RECEIVE_WINDOW));
+        let mut bytes = Credit::new(FIRST_RECEIVE_WINDOW, u64::from(RECEIVE_WINDOW));
         let streams = Credit::new(FIRST_STREAMS, u64::from(MAX_FRAME_STREAMS));
+        let more = start_window(connection.rtt()).saturating_sub(bytes.first);
+        if more > 0 {
+            bytes.limit += account.extend_credit(more);
+            connection.set_receive_window(varint(bytes.limit));
+        }
         Self { connection, account, state: Mutex::new(State { bytes, streams }) }
     }
 

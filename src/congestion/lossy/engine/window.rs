@@ -63,6 +63,11 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 /// Packets in a probe.
 const PROBE_PACKETS: u64 = 2;
 
+/// Bytes that are in flight at most while nothing is known of a path but its round trip.
+pub(in crate::congestion) fn start_window(round_trip: Duration) -> u64 {
+    ((START_RATE * round_trip.as_secs_f64()) as u64).min(MAX_START_WINDOW)
+}
+
 impl Engine {
     /// Bytes that may be in flight at `now`.
     pub(in crate::congestion::lossy) fn window(&self, now: Instant) -> u64 {
@@ -173,8 +178,7 @@ impl Engine {
         };
         let mut window = (wanted.min(MAX_WINDOW as f64) as u64).max(floor);
         if self.phase == TracePhase::Startup && self.saturated_trains == 0 {
-            let start = (START_RATE * base.as_secs_f64()) as u64;
-            window = window.max(self.initial_window).max(start.min(MAX_START_WINDOW));
+            window = window.max(self.initial_window).max(start_window(base));
         }
         self.window = window;
     }
