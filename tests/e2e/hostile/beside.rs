@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framelane::frame::{RunId, Sequence, UnixNanos};
+use framelane::frame::{Sequence, UnixNanos};
 use framelane::wire::{EndOfRun, LostFrame, Message, Offer, OfferEntry, SourceId};
 use quinn::Endpoint;
 use tokio::net::TcpStream;
@@ -12,7 +12,7 @@ use super::fair::{
     HOSTILE, MEMORY, Pins, assert_fair, begin_streams, beginning, hostile, hostile_sessions,
     processor_ticks,
 };
-use super::peer::{self, Peer, header, hello};
+use super::peer::{self, Peer, header, hello, run_of};
 use crate::support::{Place, Receiver};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,12 +76,12 @@ async fn sessions_that_come_and_go() {
     .await;
 }
 
-/// The end of a run with as many names of lost frames as fit.
-fn many_lost() -> Message {
+/// The end of the source's run with as many names of lost frames as fit.
+fn many_lost(source: &str) -> Message {
     let lost = |number| LostFrame { sequence: Sequence(number), name: "x".repeat(480) };
     Message::EndOfRun(EndOfRun {
         source: SourceId(0),
-        run: RunId([1; 16]),
+        run: run_of(source),
         first: Sequence(0),
         captured: 1_024,
         ended: UnixNanos(2),
@@ -97,7 +97,6 @@ async fn names_of_lost_frames() {
     let stall = ["--stall", "120s"];
     let receiver =
         Receiver::start(&place, &[&["--allow", "any", "--memory", MEMORY], &stall[..]].concat());
-    let end = many_lost();
     assert_fair(&place, &receiver, async || {
         for _ in 0..2 {
             let (mut peers, mut answered) = (Vec::new(), 0);
@@ -105,7 +104,7 @@ async fn names_of_lost_frames() {
                 // Each says it at once: on a busy machine a session may be over before all others are there.
                 let source = format!("hostile-{number}");
                 let mut peer = Peer::welcomed_as(&place, &receiver, &[&source], &hostile(0)).await;
-                peer.say(&end).await;
+                peer.say(&many_lost(&source)).await;
                 // Where those of the round before are still leaving, one that is idle gives way to the next.
                 match peer.hear_or_end().await {
                     Some(Message::Totals(_)) => answered += 1,

@@ -28,7 +28,7 @@ const FIRST: Duration = Duration::from_secs(2);
 const FIRST_PROCESSOR: Duration = Duration::from_secs(3);
 
 /// How long goodput is measured, from the first frame on.
-const MEASURED: Duration = Duration::from_secs(3);
+const MEASURED: Duration = Duration::from_secs(2);
 
 /// A camera's frame.
 const FRAME_BYTES: usize = 60_000;

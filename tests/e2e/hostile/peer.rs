@@ -234,9 +234,15 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     outcome.unwrap_or_else(|_| panic!("{what} did not come"))
 }
 
+/// The run of a source of that name. Sessions of one sender with a run in common are one that goes on in another.
+pub(crate) fn run_of(source: &str) -> RunId {
+    let hash = blake3::hash(source.as_bytes());
+    RunId(std::array::from_fn(|place| hash.as_bytes()[place]))
+}
+
 pub(crate) fn hello(sources: &[&str]) -> Message {
     let source = |name: &&str| {
-        SourceHello::new(SourceName::parse(name).unwrap(), RunId([1; 16]), UnixNanos(1))
+        SourceHello::new(SourceName::parse(name).unwrap(), run_of(name), UnixNanos(1))
     };
     Message::Hello(Hello {
         session: [7; 16],
