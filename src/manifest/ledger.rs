@@ -126,7 +126,6 @@ impl Ledger {
             entry.write_line(&mut text);
         }
         if let Err(error) = self.write_through(&text, at, durable) {
-            // A line that had grown is as good as before: it says more of what is true.
             self.unclean = true;
             let _ = self.cut();
             return Err(error);
@@ -194,10 +193,16 @@ impl Ledger {
         self.file.write_all_at(text, at).map_err(|error| self.error("append to", &error))
     }
 
-    /// Cuts off everything after the last whole line.
+    /// Cuts off everything after the last whole line. That may have grown over its end meanwhile, and is put back as it was
+    /// before anything is cut: cut first, it would be torn if the process were killed here.
     fn cut(&mut self) -> Result<(), ManifestError> {
-        self.last = None;
+        if let Some((offset, last)) = &self.last {
+            let mut line = Vec::new();
+            last.write_line(&mut line);
+            self.write(&line, *offset)?;
+        }
         self.file.set_len(self.end).map_err(|error| self.error("cut the torn end off", &error))?;
+        self.last = None;
         self.unclean = false;
         Ok(())
     }
@@ -331,6 +336,25 @@ mod tests {
         ledger.file = file;
         ledger.append(&[ended(9)], true).unwrap();
         assert_eq!(open(&folder).1, [dropped(0, 4), ended(9)]);
+    }
+
+    #[test]
+    fn a_line_that_had_grown_when_an_append_failed_is_as_it_was() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("ledger.jsonl");
+        let (mut ledger, _, _) = open(&folder);
+        ledger.append(&[dropped(0, 9)], false).unwrap();
+        let before = fs::read(&path).unwrap();
+        // What a disk leaves that had room for the line that has grown, and not for what follows it.
+        let mut grown = Vec::new();
+        dropped(0, 1_000).write_line(&mut grown);
+        grown.extend_from_slice(b"{\"run\":\"5a5a");
+        fs::write(&path, grown).unwrap();
+        ledger.cut().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        ledger.append(&[ended(9)], false).unwrap();
+        let (_, found, opened) = open(&folder);
+        assert_eq!((found, opened.bad_lines.count), (vec![dropped(0, 9), ended(9)], 0));
     }
 
     proptest! {
