@@ -228,15 +228,22 @@ impl Carrier {
 
     /// Takes what the receiver says over a connection.
     fn heard(&mut self, id: u64, message: Message, now: Instant) {
+        let leads = id == self.lead;
         let Some(line) = self.line_mut(id) else { return };
         line.hear(now);
-        let leads = id == self.lead;
         match message {
             Message::Welcome(welcome) => self.welcomed(id, welcome, now),
             Message::Receipts(receipts) => self.receipts(id, receipts, now),
             Message::Refusal(refusal) => self.refusal(id, refusal),
             // The order of answers is that of the offers over one connection.
-            Message::Answer(_) if !leads => {}
+            Message::Answer(answer) => {
+                if line.is_answered(answer.source) && leads {
+                    let answer = Message::Answer(answer);
+                    if self.unanswered.heard(&answer) {
+                        self.upward.push_back(answer);
+                    }
+                }
+            }
             // The session asks over the one that leads, and this asks the others.
             Message::ClockReply { .. } if !leads => {}
             message => {

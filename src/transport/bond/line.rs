@@ -1,6 +1,6 @@
 //! One connection of a session, and what is known of its path.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,7 +11,7 @@ use super::Named;
 use super::book::{Copied, Key};
 use super::meter;
 use super::steer::{Health, View};
-use crate::wire::Message;
+use crate::wire::{Message, SourceId};
 
 /// What a path is taken for, in bytes a second, before a frame has gone over it: a slow one costs a frame more than a
 /// fast one gains it.
@@ -93,6 +93,12 @@ pub(super) struct Line {
     pub(super) since: Instant,
     /// What of its cost its link's meter has.
     metered: u64,
+    /// Answers to offers that are to come over it, of each source, ...
+    answers: BTreeMap<SourceId, u64>,
+    /// ... and the first of them that are to what was said before it led: that was said again since.
+    stale: BTreeMap<SourceId, u64>,
+    /// Sources whose end was said over it, which is said once.
+    ended: BTreeSet<SourceId>,
 }
 
 /// Frames that a path has.
@@ -136,6 +142,9 @@ impl Line {
             sounded: None,
             since: now,
             metered: 0,
+            answers: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            ended: BTreeSet::new(),
         }
     }
 
@@ -357,14 +366,88 @@ impl Line {
             && let Ok(permit) = self.link.messages.try_reserve()
             && let Some(message) = self.outbox.pop_front()
         {
+            match &message {
+                Message::Offer(offer) => *self.answers.entry(offer.source).or_default() += 1,
+                Message::EndOfRun(end) => {
+                    self.ended.insert(end.source);
+                }
+                _ => {}
+            }
             permit.send(message);
             self.owed.get_or_insert(now);
             self.said = now;
         }
     }
 
+    /// It leads from now on, and is told all again that has no answer: what it was told before is answered first, and that
+    /// has been answered over another, or will be once more.
+    pub(super) fn leads(&mut self, again: impl Iterator<Item = Message>) {
+        self.stale = self.answers.clone();
+        let ended = &self.ended;
+        let is_new = |message: &Message| !matches!(message, Message::EndOfRun(end) if ended.contains(&end.source));
+        self.outbox.extend(again.filter(is_new));
+    }
+
+    /// An answer has come over it; true where it is to what was said since it leads. Answers of one source come in the
+    /// order of its offers over one connection, so it is known by counting.
+    pub(super) fn is_answered(&mut self, source: SourceId) -> bool {
+        if let Some(owed) = self.answers.get_mut(&source) {
+            *owed = owed.saturating_sub(1);
+        }
+        match self.stale.get_mut(&source).filter(|stale| **stale > 0) {
+            Some(stale) => {
+                *stale -= 1;
+                false
+            }
+            None => true,
+        }
+    }
+
     /// The name by which it is told of.
     pub(super) fn name<'a>(&self, links: &'a [Named]) -> &'a str {
         links.get(self.slot).map_or("", |link| link.name.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::super::{LinkEnd, PathWatch, Transport, Via};
+    use super::*;
+    use crate::frame::{RunId, Sequence, UnixNanos};
+    use crate::wire::{EndOfRun, Offer};
+
+    #[tokio::test(start_paused = true)]
+    async fn where_all_is_said_again_only_the_last_answers_count_and_an_end_is_said_once() {
+        let (messages, mut told) = mpsc::channel(16);
+        let ((frames, _given), (_words, incoming)) = (mpsc::channel(1), mpsc::channel(1));
+        let address = ([127, 0, 0, 1], 9).into();
+        let via = Via { transport: Transport::Quic, address, why: None, link: None };
+        let path = PathWatch::new(PathStats::default);
+        let link = SenderLink { messages, frames, incoming, end: LinkEnd::new().0, path, via };
+        let now = Instant::now();
+        let mut line = Line::new(0, 0, link, now);
+        let (source, other) = (SourceId(3), SourceId(4));
+        let offer = Message::Offer(Offer { source, entries: Vec::new() });
+        let end = Message::EndOfRun(EndOfRun {
+            source: other,
+            run: RunId([1; 16]),
+            first: Sequence(0),
+            captured: 0,
+            ended: UnixNanos(1),
+            lost: Vec::new(),
+            lost_count: 0,
+        });
+        line.leads([offer.clone(), offer.clone(), end.clone()].into_iter());
+        line.flush(now);
+        assert!(line.is_answered(source));
+        // Another has led meanwhile, and this one does again.
+        line.leads([offer.clone(), end.clone()].into_iter());
+        line.flush(now);
+        let said: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+        assert_eq!(said, [offer.clone(), offer.clone(), end, offer]);
+        assert!(!line.is_answered(source), "it is to what was said the first time");
+        assert!(line.is_answered(source) && line.is_answered(other));
     }
 }

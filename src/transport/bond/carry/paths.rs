@@ -153,7 +153,7 @@ impl Carrier {
         self.lead = id;
         let again: Vec<_> = self.unanswered.again().collect();
         if let Some(line) = self.lead_mut() {
-            line.outbox.extend(again);
+            line.leads(again.into_iter());
         }
     }
 
