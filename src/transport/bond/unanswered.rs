@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::wire::Message;
+use crate::wire::{Drops, Message, Noted};
 
 /// Messages that are owed an answer, in their order.
 #[derive(Debug, Default)]
@@ -23,9 +23,18 @@ impl Unanswered {
             Message::Answer(answer) => self.0.iter().position(
                 |said| matches!(said, Message::Offer(offer) if offer.source == answer.source),
             ),
-            Message::Noted(noted) => self.0.iter().position(|said| {
-                matches!(said, Message::Drops(drops) if (drops.source, drops.run) == (noted.source, noted.run))
-            }),
+            Message::Noted(noted) => {
+                let place = self.0.iter().position(|said| {
+                    matches!(said, Message::Drops(drops) if is_of(drops, noted) && has_all(noted, drops))
+                });
+                // In other pieces than they were said in it tells of drops as well: the session knows of which.
+                let is_meant =
+                    |said: &Message| matches!(said, Message::Drops(drops) if is_of(drops, noted));
+                if place.is_none() {
+                    return self.0.iter().any(is_meant);
+                }
+                place
+            }
             Message::Totals(totals) => self.0.iter().position(
                 |said| matches!(said, Message::EndOfRun(end) if end.source == totals.source),
             ),
@@ -40,11 +49,26 @@ impl Unanswered {
     }
 }
 
+/// Whether these drops are of the source and run that it speaks of.
+fn is_of(drops: &Drops, noted: &Noted) -> bool {
+    (drops.source, drops.run) == (noted.source, noted.run)
+}
+
+/// Whether it names all of them: there may be others of the same run, which are noted by themselves.
+fn has_all(noted: &Noted, drops: &Drops) -> bool {
+    drops.ranges.iter().all(|range| {
+        noted.frames.iter().any(|run| {
+            let end = run.first.0.saturating_add(run.count);
+            run.first <= range.first && range.last().0 < end
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::RunId;
-    use crate::wire::{Answer, Noted, Offer, SourceId, Totals};
+    use crate::frame::{DropRange, DropReason, RunId, Sequence};
+    use crate::wire::{Answer, Offer, SequenceRun, SourceId, Totals};
 
     #[test]
     fn what_is_not_answered_is_said_again_in_its_order() {
@@ -62,5 +86,26 @@ mod tests {
         assert!(!unanswered.heard(&Message::Totals(totals)), "a second count tells nothing");
         let noted = Noted { source: SourceId(0), run: RunId([1; 16]), frames: Vec::new() };
         assert!(!unanswered.heard(&Message::Noted(noted)));
+    }
+
+    #[test]
+    fn a_second_note_of_drops_does_not_answer_others_of_the_run() {
+        let (source, run) = (SourceId(0), RunId([1; 16]));
+        let drops = |first| {
+            let (first, reason) = (Sequence(first), DropReason::Late);
+            let ranges = vec![DropRange { first, count: 5, reason, captured: None }];
+            Message::Drops(Drops { source, run, ranges })
+        };
+        let noted = |first| {
+            let frames = vec![SequenceRun { first: Sequence(first), count: 5 }];
+            Message::Noted(Noted { source, run, frames })
+        };
+        let mut unanswered = Unanswered::default();
+        unanswered.said(&drops(0));
+        assert!(unanswered.heard(&noted(0)));
+        unanswered.said(&drops(5));
+        unanswered.heard(&noted(0));
+        assert_eq!(unanswered.again().collect::<Vec<_>>(), [drops(5)]);
+        assert!(unanswered.heard(&noted(5)) && unanswered.again().next().is_none());
     }
 }
