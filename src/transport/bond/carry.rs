@@ -338,7 +338,9 @@ impl Carrier {
                 line.rid(bytes, live);
             }
             self.book.take_back(key, id);
-            return;
+            if self.is_carried(key) {
+                return;
+            }
         }
         self.settle(key, None, Instant::now());
         self.upward.push_back(Message::Refusal(refusal));

@@ -176,12 +176,11 @@ impl Carrier {
                 self.again.pop_front();
                 continue;
             };
-            let is_alive = |id: u64| self.line(id).is_some_and(|line| line.health != Health::Dead);
-            if out.copies.iter().any(|copied| is_alive(copied.line)) {
+            let (frame, none) = (out.frame.copy(), out.copies.is_empty());
+            if self.is_carried(key) {
                 self.again.pop_front();
                 continue;
             }
-            let (frame, none) = (out.frame.copy(), out.copies.is_empty());
             if self.is_hopeless(&frame, now) {
                 self.give_up(key);
                 continue;

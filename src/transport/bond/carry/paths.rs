@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::super::super::TransportError;
+use super::super::book::Key;
 use super::super::line::{Line, Stage};
 use super::super::steer::Health;
 use super::super::{Named, Tried, data_spent};
@@ -239,11 +240,19 @@ impl Carrier {
             .map(|(key, _)| key)
             .collect();
         for key in had {
-            if !self.book.take_back(key, id) {
+            self.book.take_back(key, id);
+            // One that a dead path has is as good as none, and that it is dead was told when this one had another.
+            if !self.is_carried(key) {
                 self.again.push_back(key);
             }
         }
         Some(line)
+    }
+
+    /// Whether a path that carries anything has a copy of a frame.
+    pub(super) fn is_carried(&self, key: Key) -> bool {
+        let is_alive = |id: u64| self.line(id).is_some_and(|line| line.health != Health::Dead);
+        self.book.get(key).is_some_and(|out| out.copies.iter().any(|copied| is_alive(copied.line)))
     }
 
     /// A connection has ended by itself.
