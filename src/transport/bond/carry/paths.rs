@@ -274,17 +274,14 @@ impl Carrier {
             return;
         }
         // Where another is silent only, a session that cannot be joined any more is over as well.
-        let alone = !self.lines.iter().any(|line| line.is_joined());
-        if alone || !goes_on || is_of_session(&cause) {
-            self.over = Some(match was_joined {
-                true => cause,
-                // A receiver that was started again knows nothing of this session, but takes another.
-                false => TransportError::Lost {
-                    address: line.link.via.address,
-                    why: format!("no other connection joins the session: {cause}"),
-                },
-            });
-        }
+        self.over = Some(match was_joined {
+            true => cause,
+            // A receiver that was started again knows nothing of this session, but takes another.
+            false => TransportError::Lost {
+                address: line.link.via.address,
+                why: format!("no other connection joins the session: {cause}"),
+            },
+        });
     }
 }
 
