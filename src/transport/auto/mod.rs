@@ -32,6 +32,9 @@ const HEAD_START: Duration = Duration::from_millis(200);
 /// How long the link that the route names has to itself at the beginning, until others are tried as well.
 const OTHERS_AFTER: Duration = Duration::from_secs(1);
 
+/// How soon the usual way is tried again that has failed, while others are tried: the receiver may only be starting.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
 /// Makes a way to the receiver over a transport, which leaves by some link.
 pub(super) type Over = Box<dyn Fn(Transport, Leave) -> Arc<dyn Dial> + Send + Sync>;
 
@@ -149,8 +152,8 @@ impl Auto {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first that comes through of the usual way and, `later`, of those by other links that lead to
-    /// `address`, where that is known. Cancel safe.
+    /// The first that comes through of the usual way and, `later` or as soon as that fails, of those by other links that
+    /// lead to `address`, where that is known. Cancel safe.
     async fn open(
         &self,
         head_start: Duration,
@@ -158,19 +161,40 @@ impl Auto {
         later: Duration,
     ) -> Result<SenderLink, TransportError> {
         let mut usual = std::pin::pin!(self.usual.open(head_start));
+        let begin = Notify::new();
         let mut others = std::pin::pin!(async {
-            sleep(later).await;
+            tokio::select! {
+                () = sleep(later) => {}
+                () = begin.notified() => {}
+            }
             self.open_elsewhere(address).await
         });
-        let mut none_elsewhere = false;
+        let (mut failed, mut none_elsewhere) = (None, false);
+        let mut again = Instant::now();
         let (link, trying) = loop {
             tokio::select! {
                 biased;
-                opened = &mut usual => break opened?,
+                opened = &mut usual, if failed.is_none() => match opened {
+                    Ok(opened) => break opened,
+                    Err(error) if is_refusal(&error) => return Err(error),
+                    // A link that is not there fails at once: then the others are not waited for.
+                    Err(error) => {
+                        begin.notify_one();
+                        failed = Some(error);
+                        again = Instant::now() + AGAIN_AFTER;
+                    }
+                },
                 opened = &mut others, if !none_elsewhere => match opened {
                     Some(link) => break (link, None),
                     None => none_elsewhere = true,
                 },
+                () = sleep_until(again), if failed.is_some() => {
+                    failed = None;
+                    usual.set(self.usual.open(head_start));
+                }
+            }
+            if none_elsewhere && let Some(error) = failed.take() {
+                return Err(error);
             }
         };
         self.state().trying = trying;

@@ -303,3 +303,23 @@ async fn a_link_that_leads_nowhere_at_first_costs_a_second() {
     assert_eq!(link.via.link.as_deref(), Some("second"));
     assert_eq!(began.elapsed(), OTHERS_AFTER + ROUND_TRIP);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_fails_at_once_has_the_second_tried_at_once() {
+    let (auto, does) = two_links();
+    *does[0].lock().unwrap() = Does::IsRefused;
+    let began = Instant::now();
+    let link = auto.dial().await.unwrap();
+    assert_eq!((link.via.link.as_deref(), began.elapsed()), (Some("second"), ROUND_TRIP));
+    // The same in mid-stream, where nothing comes over the first any more.
+    let (auto, does) = two_links();
+    let link = auto.dial().await.unwrap();
+    *does[0].lock().unwrap() = Does::IsRefused;
+    let silent = path(Arc::new(AtomicU64::new(1_000)), Instant::now());
+    let better = auto.better(&link.via, &silent).await;
+    assert_eq!(better.link.via.link.as_deref(), Some("second"));
+    // Where none leads anywhere, what the first came to is told.
+    *does[1].lock().unwrap() = Does::IsRefused;
+    let error = auto.dial().await.unwrap_err();
+    assert!(matches!(error, TransportError::Neither { .. }), "{error}");
+}
