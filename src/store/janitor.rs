@@ -6,7 +6,7 @@
 //! frame that is offered again is known, until the records of such days take too much; then those go as well, and the
 //! ledger has the sequences.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -43,6 +43,8 @@ const RECORD_BYTES: u64 = 256 << 20;
 const RECORD_PART: u64 = 20;
 /// A line of a manifest takes about so much.
 const LINE_BYTES: u64 = 400;
+/// What is said where nothing is removed though it should be.
+const TROUBLE: &str = "old frames cannot be removed";
 
 /// Keeps a store within its limits until it is dropped.
 #[derive(Debug)]
@@ -85,6 +87,10 @@ struct Work {
     /// When that was found, and by how much the store was over its limit then.
     judged: (Instant, u64),
     said: Said,
+    /// Sources at which something has failed: the others go first, and then they are tried again.
+    left_out: HashSet<SourceName>,
+    /// What was said of them.
+    troubles: BTreeMap<SourceName, Said>,
     /// That there is nothing to be removed though there should be.
     short: Said,
     /// Since when that is so.
@@ -109,6 +115,8 @@ impl Work {
             is_behind: false,
             judged,
             said,
+            left_out: HashSet::new(),
+            troubles: BTreeMap::new(),
             short,
             short_since: None,
         }
@@ -121,7 +129,7 @@ impl Work {
                 Ok(true) => PAUSE,
                 Ok(false) => LOOK_EVERY,
                 Err(error) => {
-                    self.said.trouble(&"old frames cannot be removed", &error);
+                    self.said.trouble(&TROUBLE, &error);
                     LOOK_EVERY
                 }
             };
@@ -132,40 +140,65 @@ impl Work {
         }
     }
 
-    /// Does something; whether there is more to do.
+    /// Does something; whether there is more to do. What fails at one source is said, and keeps nothing of the others.
     fn go_on(&mut self) -> Result<bool, StoreError> {
         let Some(seats) = self.seats.upgrade() else { return Ok(false) };
         if let Some((source, removal)) = self.removal.take() {
-            return self.remove(&seats, source, removal);
-        }
-        let stock = self.look(&seats)?;
-        let unfinished =
-            all(&stock).filter(|(_, day)| day.is_pending).min_by_key(|(_, day)| day.day);
-        if let Some((source, day)) = unfinished {
-            return self.begin(&seats, source, day.day);
-        }
-        if let Some((source, day)) =
-            victim(&self.options.keep, &stock, seats.root(), self.options.clock)
-        {
-            return self.begin(&seats, source, day);
-        }
-        self.say_short(&stock, seats.root());
-        if let Some((source, day)) = too_many_records(&stock) {
-            with_seat(&seats, source, self.options, |seat| seat.fold(day))?;
+            let removed = self.remove(&seats, source.clone(), removal);
+            self.of_source(&source, removed);
             return Ok(true);
         }
-        self.said.over(&"old frames cannot be removed");
+        let stock = self.look(&seats)?;
+        let is_in_turn = |(source, _): &Stocked<'_>| !self.left_out.contains(*source);
+        let unfinished = all(&stock)
+            .filter(is_in_turn)
+            .filter(|(_, day)| day.is_pending)
+            .min_by_key(|(_, day)| day.day)
+            .map(|(source, day)| (source, day.day));
+        let StoreOptions { keep, clock, .. } = &self.options;
+        let oldest = || victim(keep, &stock, seats.root(), *clock, &self.left_out);
+        if let Some((source, day)) = unfinished.or_else(oldest) {
+            let begun = self.begin(&seats, source, day);
+            self.of_source(source, begun);
+            return Ok(true);
+        }
+        self.say_short(&stock, seats.root());
+        if let Some((source, day)) = too_many_records(&stock, &self.left_out) {
+            let folded = with_seat(&seats, source, self.options, |seat| seat.fold(day));
+            self.of_source(source, folded);
+            return Ok(true);
+        }
+        self.said.over(&TROUBLE);
+        let left_out = std::mem::take(&mut self.left_out);
+        self.troubles.retain(|source, said| {
+            let goes_on = left_out.contains(source);
+            if !goes_on {
+                said.over(&of(source));
+            }
+            goes_on
+        });
         Ok(false)
     }
 
-    /// What all sources have.
-    fn look(&self, seats: &Arc<Seats>) -> Result<Stock, StoreError> {
+    /// Takes what came of something at a source; leaves it out for this time where that failed.
+    fn of_source<T>(&mut self, source: &SourceName, done: Result<T, StoreError>) {
+        if let Err(error) = done {
+            self.troubles.entry(source.clone()).or_default().trouble(&of(source), &error);
+            self.left_out.insert(source.clone());
+        }
+    }
+
+    /// What all sources have, but for those that do not open.
+    fn look(&mut self, seats: &Arc<Seats>) -> Result<Stock, StoreError> {
         look_at_open(seats);
         let sources = seats.root().sources()?;
         let known = seats.stock();
         for name in sources.iter().filter(|name| !known.contains_key(name)) {
-            // Opening it is what finds out; one that does not open is tried again.
-            with_seat(seats, name, self.options, |_| Ok(()))?;
+            if !self.left_out.contains(name) {
+                // Opening it is what finds out; one that does not open is tried again.
+                let opened = with_seat(seats, name, self.options, |_| Ok(()));
+                self.of_source(name, opened);
+            }
         }
         known.keys().filter(|name| !sources.contains(name)).for_each(|name| seats.forget(name));
         Ok(seats.stock())
@@ -177,11 +210,11 @@ impl Work {
         seats: &Arc<Seats>,
         source: &SourceName,
         day: Day,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let removal = with_seat(seats, source, self.options, |seat| seat.expire(day))?;
         tracing::debug!("{source}: {day} is to be removed");
         self.removal = Some((source.clone(), removal));
-        Ok(true)
+        Ok(())
     }
 
     fn remove(
@@ -189,7 +222,7 @@ impl Work {
         seats: &Arc<Seats>,
         source: SourceName,
         mut removal: Removal,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let options = self.options;
         let path = seats.root().path().join(source.as_str());
         let failed = |cause| StoreError::Io { doing: "remove old frames from", path, cause };
@@ -202,7 +235,7 @@ impl Work {
         self.judge(seats, &removal);
         if !done.map_err(failed)? {
             self.removal = Some((source, removal));
-            return Ok(true);
+            return Ok(());
         }
         with_seat(seats, &source, options, |seat| seat.expired(&removal))?;
         let Removal { day, frames, bytes, left, .. } = removal;
@@ -214,7 +247,7 @@ impl Work {
             "{source}: {day} has expired: {frames} frames, {} removed{left}",
             ByteSize(bytes)
         );
-        Ok(true)
+        Ok(())
     }
 
     /// Finds out whether more has to go than is being removed: another day has to, or the store grows meanwhile.
@@ -228,7 +261,8 @@ impl Work {
         let there = held(&stock).saturating_add(removal.rest());
         let over = there.saturating_sub(keep.bytes.map_or(0, |limit| limit.0));
         let is_over = is_full(keep, over > 0, seats.root());
-        self.is_behind = victim(keep, &stock, seats.root(), self.options.clock).is_some()
+        let clock = self.options.clock;
+        self.is_behind = victim(keep, &stock, seats.root(), clock, &self.left_out).is_some()
             || is_over && over > over_then;
         self.judged = (Instant::now(), over);
     }
@@ -303,19 +337,26 @@ fn held(stock: &Stock) -> u64 {
     all(stock).map(|(_, day)| day.bytes).fold(0, u64::saturating_add)
 }
 
-/// The oldest day that may go, if one has to.
+/// The same of one source.
+fn of(source: &SourceName) -> String {
+    format!("source {source}: {TROUBLE}")
+}
+
+/// The oldest day that may go, if one has to, of a source that is not left out.
 fn victim<'a>(
     keep: &Keep,
     stock: &'a Stock,
     root: &Root,
     clock: fn() -> UnixNanos,
+    left_out: &HashSet<SourceName>,
 ) -> Option<(&'a SourceName, Day)> {
     let now = clock();
     let may_go = |(source, day): &Stocked<'_>| {
         let since = |span: u64| day.last_stored.0.saturating_add(span);
         let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
         let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
-        day.frames > 0 && day.day < Day::of(now) && !is_written
+        let is_in_turn = !left_out.contains(*source);
+        day.frames > 0 && day.day < Day::of(now) && !is_written && is_in_turn
     };
     let is_over = keep.bytes.is_some_and(|limit| held(stock) > limit.0);
     if is_full(keep, is_over, root) {
@@ -336,13 +377,17 @@ fn is_full(keep: &Keep, is_over: bool, root: &Root) -> bool {
 }
 
 /// The oldest day of which only records are left, where those of all such days take too much.
-fn too_many_records(stock: &Stock) -> Option<(&SourceName, Day)> {
+fn too_many_records<'a>(
+    stock: &'a Stock,
+    left_out: &HashSet<SourceName>,
+) -> Option<(&'a SourceName, Day)> {
     let gone = || all(stock).filter(|(_, day)| day.has_only_records);
     let records: u64 = gone().map(|(_, day)| day.lines.saturating_mul(LINE_BYTES)).sum();
     if records <= RECORD_BYTES.max(held(stock) / RECORD_PART) {
         return None;
     }
-    gone().min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+    let in_turn = gone().filter(|(source, _)| !left_out.contains(*source));
+    in_turn.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
 }
 
 #[cfg(test)]

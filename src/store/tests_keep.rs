@@ -361,3 +361,23 @@ fn records_of_days_that_have_expired_go_last() {
     assert_eq!(store.lookup(&name).unwrap(), None);
     assert_eq!(ask(&mut store, &at(0, 0), true, true), Held::Nothing);
 }
+
+#[test]
+fn a_source_that_does_not_open_keeps_no_day_of_another() {
+    let kept = Kept::new(Layout::Day, aged(1));
+    let mut store = kept.source();
+    stored(&mut store, &[at(0, 0)]);
+    drop(store);
+    let other = kept.out.path().join("another");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join(LEDGER_NAME), "").unwrap();
+    std::os::unix::fs::symlink("nowhere", other.join(FILE_NAME)).unwrap();
+    later(3 * DAY);
+    kept.remove();
+    assert!(files(&kept.visible()).is_empty());
+    assert_eq!(kept.ledger().iter().filter(|entry| is_removed(entry)).count(), 1);
+}
+
+fn is_removed(entry: &Entry) -> bool {
+    matches!(entry, Entry::DayRemoved { frames: 1, left: 0, .. })
+}
