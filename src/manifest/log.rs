@@ -239,11 +239,14 @@ impl Manifest {
         self.names.settle(&self.file, self.end, &self.summary)
     }
 
-    /// Puts it to rest: its index is brought up to its end, and it is closed. `None` where there is none.
-    pub fn rest(mut self) -> Option<Resting> {
-        self.settle().ok()?;
-        let folder = self.names.folder()?;
-        Resting::load(&*folder, &self.file)
+    /// Puts it to rest: its index is brought up to its end, and it is closed.
+    ///
+    /// # Errors
+    /// Where there is no index, or it cannot be written, as on a full disk: what all lines come to is known even so.
+    pub fn rest(mut self) -> Result<Resting, Box<Summary>> {
+        let settled = self.settle().ok().and_then(|()| self.names.folder());
+        let resting = settled.and_then(|folder| Resting::load(&*folder, &self.file));
+        resting.ok_or_else(|| Box::new(self.summary.clone()))
     }
 
     /// Reads everything once, entering all names.

@@ -64,6 +64,16 @@ fn names_are_found_after_they_have_left_memory() {
 }
 
 #[test]
+fn where_no_index_can_be_written_it_is_known_what_the_lines_come_to() {
+    let folder = TempDir::new().unwrap();
+    let mut manifest = open(folder.path());
+    manifest.append(&samples(0, 3), false).unwrap();
+    fs::create_dir(folder.path().join(INDEX_PART_NAME)).unwrap();
+    let summary = manifest.rest().unwrap_err();
+    assert_eq!((summary.frames, summary.last_sequence.map(|last| last.0)), (3, Some(2)));
+}
+
+#[test]
 fn it_is_made_while_frames_are_stored() {
     let folder = TempDir::new().unwrap();
     let mut manifest = open(folder.path());

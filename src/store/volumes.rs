@@ -50,8 +50,8 @@ pub(super) struct Volume {
 /// One that is closed.
 #[derive(Debug)]
 struct Rested {
-    /// `None` where its index could not be written: it is opened for each name then.
-    manifest: Option<Resting>,
+    /// Where its index could not be written, what its lines come to: it is opened for each name then.
+    manifest: Result<Resting, Box<Summary>>,
     used: u64,
 }
 
@@ -108,7 +108,7 @@ impl Volumes {
     fn find_day(&mut self, top: &Directory, day: Day, opened: &mut Opened) -> Result<(), Failed> {
         let found = self.load_resting(top, day);
         let manifest = match found {
-            Some(resting) => Some(resting),
+            Some(resting) => Ok(resting),
             None => {
                 let (volume, found) = self.open_part(top, Part::Of(day))?;
                 opened.torn_bytes += found.torn_bytes;
@@ -167,7 +167,7 @@ impl Volumes {
     fn candidates(&mut self, top: &Directory, name: &FrameName) -> Vec<Day> {
         let mut candidates = Vec::new();
         for (&day, rested) in self.resting.iter_mut().rev() {
-            let Some(resting) = &mut rested.manifest else {
+            let Ok(resting) = &mut rested.manifest else {
                 candidates.push(day);
                 continue;
             };
@@ -269,8 +269,10 @@ impl Volumes {
     pub(super) fn summaries(&self) -> impl Iterator<Item = (Part, &Summary)> {
         let open = self.whole.iter().chain(&self.open);
         let open = open.map(|volume| (volume.part, volume.manifest.summary()));
-        let resting = self.resting.iter().filter_map(|(&day, rested)| {
-            Some((Part::Of(day), rested.manifest.as_ref()?.summary()))
+        let resting = self.resting.iter().map(|(&day, rested)| {
+            let summary =
+                rested.manifest.as_ref().map_or_else(|summary| &**summary, Resting::summary);
+            (Part::Of(day), summary)
         });
         open.chain(resting)
     }
