@@ -215,9 +215,11 @@ impl Account {
         };
         let has_all = |other: &&OpenRun| {
             let again = this.again.iter().find(|(id, _)| *id == other.id);
-            // One that died before its first frame was stored has left nothing that could be held against this.
-            let has_frames = other.brought.count() == 0
-                || again.is_some_and(|(_, again)| other.brought.is_within(again));
+            // One that died before its first frame was stored has left nothing that could be held against this. Of one
+            // with too many gaps to be kept nobody knows what it has left.
+            let has_left_nothing = other.brought.count() == 0 && !other.brought.is_too_scattered();
+            let has_frames =
+                has_left_nothing || again.is_some_and(|(_, again)| other.brought.is_within(again));
             other.id != run && !other.endless && other.sender == this.sender && has_frames
         };
         self.runs.iter().filter(has_all).map(|other| other.id).collect()
@@ -285,5 +287,27 @@ impl Account {
 
     fn run(&mut self, id: RunId) -> Option<&mut OpenRun> {
         self.runs.iter_mut().rev().find(|open| open.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_which_too_many_frames_are_missing_to_be_known_is_resumed_by_none() {
+        let [one, two] = [1, 2].map(|id| RunId([id; 16]));
+        let mut account = Account::default();
+        for run in [one, two] {
+            let (at, first, endless, live, sender) = (UnixNanos(1), 0, false, false, None);
+            account.learn(&Entry::Began { run, at, first, endless, live, sender });
+        }
+        assert_eq!(account.resumed_by(two), [one], "it has stored nothing");
+        let brought = &mut account.run(one).unwrap().brought;
+        (0..=100_000).for_each(|place| {
+            brought.insert(2 * place, 2 * place);
+        });
+        assert!(brought.is_too_scattered());
+        assert!(account.resumed_by(two).is_empty());
     }
 }
