@@ -99,6 +99,12 @@ impl Summary {
         UnixNanos(self.days.values().map(|day| day.last_stored).max().unwrap_or(0))
     }
 
+    /// Whether it has the frames of every run: not where there are too many runs, or too many gaps in one of them. The
+    /// lines tell then.
+    pub fn knows_runs(&self) -> bool {
+        self.runs.len() < MAX_RUNS && !self.runs.values().any(Ranges::is_too_scattered)
+    }
+
     /// Whether a name can be among them, by the lowest and the highest.
     pub fn may_have(&self, name: &str) -> bool {
         self.names.as_ref().is_some_and(|(lowest, highest)| {
@@ -241,6 +247,16 @@ mod tests {
         assert_eq!(again.runs[&RunId([0x5a; 16])].iter().collect::<Vec<_>>(), [(0, 3)]);
         assert!(again.may_have("10.jpg") && again.may_have("2/1.jpg") && again.may_have("7.png"));
         assert!(!again.may_have("12.jpg") && !again.may_have("1.jpg") && !again.may_have("x"));
+    }
+
+    #[test]
+    fn it_does_not_claim_to_know_a_run_with_too_many_gaps() {
+        let mut summary = Summary::default();
+        for place in 0..=100_000 {
+            summary.take(&sample(2 * place, "0.jpg"), 0);
+            assert_eq!(summary.knows_runs(), place < 100_000, "{place}");
+        }
+        assert!(!Summary::from_json(&summary.to_json()).unwrap().knows_runs());
     }
 
     proptest! {

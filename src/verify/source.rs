@@ -201,6 +201,7 @@ fn verify_part(
 ) -> Result<(Places, Accounts), VerifyError> {
     if let (Some(since), Some(resting)) = (options.since, &part.resting)
         && resting.summary().last_stored() < since
+        && resting.summary().knows_runs()
     {
         accounts.stored_all(resting.summary());
         locked(tally).skip(resting.summary().frames);
