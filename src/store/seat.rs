@@ -331,7 +331,10 @@ impl Seat {
         }
         for stock in days.values_mut() {
             let gone = footing.account.expired.of(stock.day);
-            stock.has_only_records &= gone.is_some_and(|gone| gone.is_removed);
+            // Records that alone tell which frames there were stay.
+            stock.has_only_records = stock.has_only_records
+                && gone.is_some_and(|gone| gone.is_removed)
+                && footing.volumes.knows_runs(stock.day);
             let Some(gone) = gone else { continue };
             stock.frames = stock.frames.saturating_sub(gone.frames);
             stock.bytes = stock.bytes.saturating_sub(gone.bytes);

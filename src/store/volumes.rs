@@ -289,8 +289,17 @@ impl Volumes {
 
     /// The frames of a day that has a part of its own, by runs.
     pub(super) fn runs(&self, day: Day) -> BTreeMap<RunId, Ranges> {
+        self.of_day(day).map(|summary| summary.runs.clone()).unwrap_or_default()
+    }
+
+    /// Whether these are all, and not some that nobody could keep.
+    pub(super) fn knows_runs(&self, day: Day) -> bool {
+        self.of_day(day).is_some_and(Summary::knows_runs)
+    }
+
+    fn of_day(&self, day: Day) -> Option<&Summary> {
         let of_day = self.summaries().find(|(part, _)| *part == Part::Of(day));
-        of_day.map(|(_, summary)| summary.runs.clone()).unwrap_or_default()
+        of_day.map(|(_, summary)| summary)
     }
 
     /// Closes a day, where it is open, and says where its frames have their lines.
