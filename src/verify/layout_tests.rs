@@ -383,6 +383,36 @@ fn a_day_that_has_expired_is_not_missing() {
 }
 
 #[test]
+fn a_day_that_expires_while_it_is_verified_is_not_missing() {
+    // More than a thread takes on at a time.
+    const FRAMES: u64 = 100;
+    let out = TempDir::new().unwrap();
+    let mut store = open(out.path(), Layout::Day);
+    let from = Opener::with_pin(Some("sha256:aa"));
+    store.note(&from, &[began()]).unwrap();
+    let frames: Vec<_> = (0..FRAMES).map(|n| at(n, &format!("{n}.jpg"), 0)).collect();
+    stored(&mut store, &frames);
+    store.note(&from, &[ended(FRAMES)]).unwrap();
+    drop(store);
+    let mut declared = false;
+    let options = VerifyOptions { threads: 1, ..VerifyOptions::default() };
+    let report = verify(out.path(), options, &mut |_| {
+        if !std::mem::replace(&mut declared, true) {
+            let (day, at) = ("2026-11-29", UnixNanos(EVENING));
+            let day = day.parse().unwrap();
+            declare(out.path(), &Entry::DayExpired { day, at, frames: FRAMES, bytes: 0 });
+            for n in 0..FRAMES {
+                fs::remove_file(out.path().join(format!("visible/2026-11-29/{n}.jpg"))).unwrap();
+            }
+        }
+    });
+    let report = report.unwrap();
+    let source = &report.sources[0];
+    assert_eq!((source.verified + source.expired, source.missing.count), (FRAMES, 0));
+    assert!(source.expired > 0);
+}
+
+#[test]
 fn what_was_stored_before_is_not_read_again() {
     let out = TempDir::new().unwrap();
     stored(&mut open(out.path(), Layout::Day), &[at(0, "0.jpg", 0), at(1, "1.jpg", DAY)]);

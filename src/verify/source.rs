@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -76,29 +75,27 @@ struct Tally<'p> {
 struct Expired {
     runs: HashMap<RunId, Ranges>,
     days: HashMap<Day, UnixNanos>,
-    read: Instant,
+    /// What the ledger looked like before it was read.
+    ledger: Option<Look>,
 }
 
-/// So old may be what is known of expired days when a frame is missing: they may expire while they are verified.
-const FRESH: Duration = Duration::from_secs(1);
-
 impl Expired {
-    fn of(accounts: &Accounts) -> Self {
+    fn of(accounts: &Accounts, ledger: Option<Look>) -> Self {
         let (runs, days) = (accounts.expired(), accounts.expired_days());
-        Self { runs, days, read: Instant::now() }
+        Self { runs, days, ledger }
     }
 
-    /// The same where the frame's file is missing: where nothing is known of that, the ledger is read again.
+    /// The same where the frame's file is missing: where nothing is known of that, and the ledger is another than the one
+    /// that was read, it is read again. Days may expire while they are verified, and are in the ledger before a file goes.
     fn has_now(&mut self, source: (&Directory, &Path), day: Option<Day>, record: &Record) -> bool {
         if self.has(day, record) {
             return true;
         }
-        let mut accounts = Accounts::default();
-        if self.read.elapsed() < FRESH || read_ledger(source.0, source.1, 0, &mut accounts).is_err()
-        {
+        let (ledger, mut accounts) = (look_at_ledger(source.0), Accounts::default());
+        if ledger == self.ledger || read_ledger(source.0, source.1, 0, &mut accounts).is_err() {
             return false;
         }
-        *self = Self::of(&accounts);
+        *self = Self::of(&accounts, ledger);
         self.has(day, record)
     }
 
@@ -121,9 +118,10 @@ pub(super) fn verify_source(
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
     let mut accounts = Accounts::default();
     // Before the manifests: of a source that is being written, the ledger must not say more than those.
+    let ledger = look_at_ledger(folder);
     let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
     accounts.ledger_is_read();
-    let expired = Mutex::new(Expired::of(&accounts));
+    let expired = Mutex::new(Expired::of(&accounts, ledger));
     let parts = parts(folder, path).map_err(failed)?;
     let named = || Listed::new(options.named);
     let mut report = SourceReport {
@@ -280,6 +278,10 @@ impl Part {
         };
         self.resting.as_ref().map_or_else(by_length, |resting| resting.summary().frames)
     }
+}
+
+fn look_at_ledger(folder: &Directory) -> Option<Look> {
+    folder.look(LEDGER_NAME).ok().flatten()
 }
 
 /// Takes the ledger in, where there is one: earlier versions wrote none.
