@@ -85,7 +85,12 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${location.host}${new URL('ws', location.href).pathname}`);
   socket.binaryType = 'arraybuffer';
   page.socket = socket;
-  socket.onopen = () => { page.retry = 500; page.watched = ''; };
+  socket.onopen = () => {
+    page.retry = 500;
+    page.watched = '';
+    // A receiver that was started anew counts from the first again.
+    for (const source of sources.values()) source.number = 0;
+  };
   socket.onmessage = ({ data }) => (typeof data === 'string' ? figures(JSON.parse(data)) : arrived(data));
   socket.onclose = () => {
     status('lost', 'connection lost');
@@ -134,7 +139,7 @@ function figures(now) {
   for (const figures of now.sources) {
     let source = sources.get(figures.id);
     if (!source) {
-      source = { id: figures.id, history: new Map(), picture: null, number: 0, inSight: true, deciding: Promise.resolve() };
+      source = { id: figures.id, history: new Map(), picture: null, number: 0, inSight: true };
       sources.set(figures.id, source);
       build(source);
       moved = true;
@@ -366,7 +371,7 @@ function arrange() {
 // ---- frames
 
 async function arrived(buffer) {
-  const frame = read(buffer);
+  const frame = { ...read(buffer), by: page.socket };
   const source = sources.get(frame.head.source);
   if (!source) return;
   await show(source, frame);
@@ -378,8 +383,13 @@ async function show(source, frame, stored = false) {
   try {
     picture = await decode(frame, settings(source).palette !== PALETTES[0]);
   } catch { /* it is told below */ }
-  // What was on its way when the page was paused, or while somebody looks back, takes no place.
-  if (!stored && (page.paused || (page.open === source && page.back))) return;
+  // What was on its way when the page was paused, or while somebody looks back, takes no place; nor does a frame that is
+  // decoded after a newer one, or after the connection that it came by.
+  const isOld = () => frame.by !== page.socket || frame.head.number < source.number;
+  if (!stored && (page.paused || (page.open === source && page.back) || isOld())) {
+    picture?.bitmap?.close();
+    return;
+  }
   source.picture?.bitmap?.close();
   source.picture = picture ?? { head: { ...frame.head, form: 'none' }, width: 0, height: 0 };
   source.number = frame.head.number;
