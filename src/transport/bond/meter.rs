@@ -65,6 +65,8 @@ struct State {
     is_empty: bool,
     /// A frame had no room for that.
     is_spent: bool,
+    /// It was said that nothing can be written down, and that is so still.
+    is_told: bool,
 }
 
 impl State {
@@ -139,7 +141,8 @@ impl Meter {
         let mut state = self.state();
         // A clock that goes back begins nothing anew.
         if current > state.period {
-            *state = State { period: current, asking: state.asking, ..State::default() };
+            let State { asking, is_told, .. } = *state;
+            *state = State { period: current, asking, is_told, ..State::default() };
             drop(state);
             self.ask();
         }
@@ -156,14 +159,19 @@ impl Meter {
         }
         let meter = self.clone();
         let work = move || {
-            if let Err(error) = meter.allow() {
+            let allowed = meter.allow();
+            let mut state = meter.state();
+            state.asking = false;
+            let was_told = std::mem::replace(&mut state.is_told, allowed.is_err());
+            drop(state);
+            // It is asked again and again as long as frames wait.
+            if let (Err(error), false) = (allowed, was_told) {
                 tracing::warn!(
                     "{}: what goes over {} cannot be counted, so that no frame does: {error}",
                     meter.0.file.display(),
                     meter.0.link
                 );
             }
-            meter.state().asking = false;
         };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(work)),
@@ -361,6 +369,23 @@ mod tests {
             all += 10_500;
         }
         all
+    }
+
+    #[test]
+    fn that_nothing_can_be_counted_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config");
+        let meter = Meter::open("wwan0", cap(10_000_000), &config.join("data-used")).unwrap();
+        fs::remove_dir_all(&config).unwrap();
+        fs::write(&config, "no folder").unwrap();
+        let is_told = || {
+            meter.ask();
+            let State { asking, is_told, .. } = *meter.state();
+            (asking, is_told)
+        };
+        assert_eq!([is_told(), is_told()], [(false, true); 2]);
+        fs::remove_file(&config).unwrap();
+        assert_eq!(is_told(), (false, false));
     }
 
     #[test]
