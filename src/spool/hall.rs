@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::SpoolOptions;
 use super::disk::{Disk, Found};
 use super::room::Room;
+use crate::frame::UnixNanos;
 
 /// A room behind a lock, and whoever waits for something to happen in it.
 #[derive(Debug)]
@@ -14,6 +15,9 @@ pub(super) struct Hall {
     room: Mutex<Room>,
     news: Condvar,
     pub(super) disk: Option<Disk>,
+    /// Both clocks at one moment, by which times of one are told on the other: how old a frame is goes by the steady one,
+    /// whatever is done to the system's.
+    pub(super) moment: (Instant, UnixNanos),
 }
 
 impl Hall {
@@ -25,12 +29,21 @@ impl Hall {
         let Found { journal, left } = found;
         let left = if disk.is_some() { left } else { BTreeMap::new() };
         let room = Room::new(options, journal, left, disk.is_some());
-        Self { room: Mutex::new(room), news: Condvar::new(), disk }
+        let moment = (Instant::now(), UnixNanos::now());
+        Self { room: Mutex::new(room), news: Condvar::new(), disk, moment }
     }
 
     pub(super) fn room(&self) -> MutexGuard<'_, Room> {
         // Every change is done before anything that could panic.
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A moment by the system's clock, as it was when this process began.
+    pub(super) fn unix(&self, at: Instant) -> UnixNanos {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let since = nanos(at.saturating_duration_since(self.moment.0));
+        let before = nanos(self.moment.0.saturating_duration_since(at));
+        UnixNanos(self.moment.1.0.saturating_add(since).saturating_sub(before))
     }
 
     /// Gives the room back, until something has happened or the time is over.

@@ -98,7 +98,7 @@ fn is_over(shelf: &Shelf) -> bool {
 /// Takes a frame, once there is room for it. False where nobody wants it any more.
 fn take(shelf: &Shelf, place: Sequence) -> bool {
     let arrival = shelf.inner.arrival(place);
-    let came = arrival.map_or_else(UnixNanos::now, |arrival| shelf.unix(arrival));
+    let came = arrival.map_or_else(UnixNanos::now, |arrival| shelf.hall.unix(arrival));
     let at = match arrival {
         Some(_) if shelf.archive => match shelf.inner.read(place, u64::MAX) {
             Ok(content) => At::Memory(Arc::new(content)),

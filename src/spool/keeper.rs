@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::hall::Hall;
 use super::room::{Room, Spill};
-use crate::frame::UnixNanos;
 use crate::source::Content;
 
 /// How often it is looked for frames that have become old.
@@ -59,7 +58,8 @@ struct Keeper<'a> {
 impl Keeper<'_> {
     /// Does what there is to do at present; false where there was nothing.
     fn work(&mut self) -> bool {
-        let now = (Instant::now(), UnixNanos::now());
+        let now = Instant::now();
+        let now = (now, self.hall.unix(now));
         let Some(disk) = &self.hall.disk else {
             let mut room = self.hall.room();
             drop(room.journal.take_unwritten());

@@ -22,8 +22,6 @@ pub(super) struct Shelf {
     pub(super) archive: bool,
     recalled: Recalled,
     bell: Mutex<Option<Bell>>,
-    /// Both clocks at one moment, by which times of one are told on the other.
-    moment: (Instant, UnixNanos),
     /// How many frames were counted, this process's and those before.
     counted: Arc<Mutex<u64>>,
     /// The run is over: frames that were not taken in yet are of it.
@@ -59,9 +57,8 @@ impl Shelf {
             };
             inner.count_by(&Count::new(tell));
         }
-        let (bell, moment) = (Mutex::default(), (Instant::now(), UnixNanos::now()));
-        let is_over = AtomicBool::new(false);
-        Self { hall, inner, number, archive, recalled, bell, moment, counted, is_over }
+        let (bell, is_over) = (Mutex::default(), AtomicBool::new(false));
+        Self { hall, inner, number, archive, recalled, bell, counted, is_over }
     }
 
     /// Rings for whoever sends it.
@@ -71,24 +68,16 @@ impl Shelf {
         }
     }
 
-    /// When a frame came about by the system's clock, as it was when this process began.
-    pub(super) fn unix(&self, at: Instant) -> UnixNanos {
-        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let since = nanos(at.saturating_duration_since(self.moment.0));
-        let before = nanos(self.moment.0.saturating_duration_since(at));
-        UnixNanos(self.moment.1.0.saturating_add(since).saturating_sub(before))
-    }
-
-    /// The same by the steady clock. It may not go back as far, but far enough for all that is decided by it.
+    /// When a frame came about by the steady clock. It may not go back as far, but far enough for all that is decided by it.
     fn instant(&self, at: UnixNanos) -> Instant {
-        let nanos = at.nanos_since(self.moment.1);
+        let nanos = at.nanos_since(self.hall.moment.1);
         let since = Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX));
         let mut ago = Duration::from_nanos(u64::try_from((-nanos).max(0)).unwrap_or(u64::MAX));
         if nanos >= 0 {
-            return self.moment.0 + since.min(Duration::from_secs(1 << 32));
+            return self.hall.moment.0 + since.min(Duration::from_secs(1 << 32));
         }
         loop {
-            if let Some(at) = self.moment.0.checked_sub(ago) {
+            if let Some(at) = self.hall.moment.0.checked_sub(ago) {
                 return at;
             }
             ago /= 2;
