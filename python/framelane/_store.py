@@ -89,8 +89,9 @@ class StoredFrame:
         try:
             with open(self.path, "rb") as file:
                 length = os.fstat(file.fileno()).st_size
-                # One that is longer than it says is not read to its end, however long.
-                content = file.read(size + 1)
+                # Looked at first: what the manifest says may be no length of a file. One that is longer by now is not read to
+                # its end, however long.
+                content = file.read(size + 1) if length == size else b""
         except FileNotFoundError:
             raise StoreError(
                 f"the file of {self.source}/{self.name} is not there: {self.path}. It has expired, or was deleted or moved; "
@@ -98,9 +99,9 @@ class StoredFrame:
             ) from None
         except OSError as error:
             raise StoreError(f"the file of {self.source}/{self.name} cannot be read: {error}") from error
+        if length != size or len(content) != size:
+            raise StoreError(f"{self.path} is not what was stored: it has {max(length, len(content))} bytes, and {size} were stored")
         body = _native.Body(content)
-        if len(content) != size:
-            raise StoreError(f"{self.path} is not what was stored: it has {length} bytes, and {size} were stored")
         if body.blake3() != self._of.blake3[self.index]:
             raise StoreError(f"{self.path} is not what was stored: its BLAKE3 hash is not the one in the manifest")
         return content, body

@@ -251,3 +251,13 @@ def test_hundreds_of_thousands_in_seconds(tmp_path):
     assert len(pairs) == int(kept.sum()) and len(alone) == count - len(pairs)
     assert np.array_equal(pairs.first, np.flatnonzero(kept))
     assert took < 30, f"{took} s"
+
+
+@pytest.mark.parametrize("length", [1 << 40, (1 << 64) - 1])
+def test_a_length_in_the_manifest_that_no_file_has_is_told(tmp_path, length):
+    write(tmp_path, "visible", [1])
+    manifest = tmp_path / "visible" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"bytes":3', f'"bytes":{length}'))
+    (tmp_path / "visible" / "0.png").write_bytes(b"abc")
+    with pytest.raises(framelane.StoreError, match=f"it has 3 bytes, and {length} were stored"):
+        _ = framelane.Store(tmp_path)["visible"][0].bytes
