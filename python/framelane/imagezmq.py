@@ -57,6 +57,8 @@ _FOREVER = "3650d"
 _LIVE = 1.0
 """How old a published image may be when it arrives, in seconds."""
 _PEERS = 64
+_ADDRESS = 300
+"""Characters of a peer's address: a host's name has 253, and there is a port behind it."""
 
 
 def own_pin(certs: "str | os.PathLike[str] | None" = None) -> str:
@@ -338,9 +340,16 @@ class _Publishing:
         for frame in self._subscriptions:
             _, note = _note_of(frame._body)
             address = note.get("reply")
-            if isinstance(address, str) and address.isascii() and frame.sender:
-                with self._lock:
-                    self._heard[(frame.sender, address)] = time.monotonic()
+            if isinstance(address, str) and address.isascii() and len(address) <= _ADDRESS and frame.sender:
+                self._note((frame.sender, address))
+
+    def _note(self, peer: Tuple[str, str]) -> None:
+        """Takes a subscription; of more than there are places for, those that were heard of last."""
+        with self._lock:
+            self._heard.pop(peer, None)
+            self._heard[peer] = time.monotonic()
+            while len(self._heard) > _PEERS:
+                del self._heard[next(iter(self._heard))]
 
     def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> None:
         now = time.monotonic()
@@ -556,7 +565,7 @@ class ImageHub(_Closing):
 
     def _say(self, pin: str | None, note: Dict[str, Any], reply: bytes) -> None:
         address = note.get("reply")
-        if pin is None or not isinstance(address, str) or not address.isascii():
+        if pin is None or not isinstance(address, str) or not address.isascii() or len(address) > _ADDRESS:
             return
         body = _with_note(Body(reply), {"life": note.get("life"), "count": note.get("count")})
         self._peers.push(pin, address, body, "bin")

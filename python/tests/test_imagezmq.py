@@ -217,6 +217,16 @@ def test_a_publisher_that_is_restarted_is_found_again(beside, free_port):
         assert one(hub, "second") == "second"
 
 
+def test_more_subscriptions_than_there_are_places_for_take_no_memory():
+    with imagezmq.ImageSender("tcp://127.0.0.1:0", REQ_REP=False) as sender:
+        publishing = sender._way()
+        for number in range(1_000):
+            publishing._note(("sha256:aa", f"host:{number}"))
+        assert list(publishing._heard)[-1] == ("sha256:aa", "host:999")
+        assert len(publishing._heard) == imagezmq._PEERS
+        publishing._heard.clear()
+
+
 def test_strangers_are_refused(tmp_path):
     with imagezmq.ImageHub("tcp://*:0") as hub:
         with imagezmq.ImageSender(f"tcp://127.0.0.1:{hub.port}", certs=tmp_path / "stranger", pin=imagezmq.own_pin()) as sender:
