@@ -157,9 +157,10 @@ impl Gone {
 
     fn and(self, other: Self) -> Self {
         Self {
-            dropped: self.dropped + other.dropped,
-            missing: self.missing + other.missing,
-            lost: self.lost + other.lost,
+            // As senders say: whatever that is.
+            dropped: self.dropped.saturating_add(other.dropped),
+            missing: self.missing.saturating_add(other.missing),
+            lost: self.lost.saturating_add(other.lost),
         }
     }
 }
@@ -281,6 +282,13 @@ mod tests {
         report.add(session(4, "a", Some(0)));
         assert_eq!((report.missing, report.is_complete()), (0, true));
         assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn what_senders_claim_is_added_as_far_as_numbers_go() {
+        let mut report = report([session(1, "a", Some(u64::MAX - 10))]);
+        report.add(session(2, "b", Some(u64::MAX - 10)));
+        assert_eq!((report.missing, report.is_complete()), (u64::MAX, false));
     }
 
     #[test]

@@ -353,20 +353,21 @@ impl Accounts {
             }
             let stored = run.in_store();
             for (kind, dropped) in &run.dropped {
-                *drops.entry(*kind).or_default() += dropped.count_beside(&stored);
+                add(drops.entry(*kind).or_default(), dropped.count_beside(&stored));
             }
             let later = run.brought_later(id, &stored, behind().map(|(_, run)| run));
-            account.refused += later.refused;
-            account.other_content += later.other_content;
+            add(&mut account.refused, later.refused);
+            add(&mut account.other_content, later.other_content);
             let report = RunReport {
                 resumed_by: resumed_by.map(|by| by.to_string()),
                 ..run.report(id, state, &stored)
             };
-            account.came_later += (later.came + self.later.came(place)).min(report.dropped);
+            let came = later.came.saturating_add(self.later.came(place));
+            add(&mut account.came_later, came.min(report.dropped));
             account.state = account.state.max(state);
-            account.dropped += report.dropped;
+            add(&mut account.dropped, report.dropped);
             account.ambiguous += run.ambiguous;
-            account.expired += report.expired;
+            add(&mut account.expired, report.expired);
             account.runs.push(report);
         }
         let named = |((reason, place), frames): ((Option<DropReason>, Place), u64)| Drops {
@@ -387,6 +388,11 @@ impl Accounts {
         };
         self.order.iter().copied().find(|id| has_all(&self.runs[id]))
     }
+}
+
+/// Adds to a sum of what senders have declared: any number of frames, as far as that goes.
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }
 
 impl Account {
@@ -444,7 +450,7 @@ impl Run {
     fn dropped_beside(&self, reasons: &[DropReason], stored: &Ranges) -> u64 {
         let is_of = |reason: Option<DropReason>| reason.is_some_and(|it| reasons.contains(&it));
         let of_them = self.dropped.iter().filter(|((reason, _), _)| is_of(*reason));
-        of_them.map(|(_, dropped)| dropped.count_beside(stored)).sum()
+        of_them.fold(0, |sum: u64, (_, dropped)| sum.saturating_add(dropped.count_beside(stored)))
     }
 
     /// What later runs brought of frames that this one declared dropped, both being of one folder.
@@ -476,7 +482,7 @@ impl Run {
         // Where nothing was stored, the number of frames alone says that the folder is the same: enough for what was
         // refused and is there still, and not for what could not be read.
         let others = if self.stored.count() > 0 { others } else { 0 };
-        let came = others.max(before - every);
+        let came = others.max(before.saturating_sub(every));
         BroughtLater { came, refused: every, other_content: conflicts }
     }
 

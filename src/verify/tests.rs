@@ -545,3 +545,22 @@ fn the_report_as_json() {
         })
     );
 }
+
+#[test]
+fn drops_beyond_all_counting_are_as_many_as_can_be_counted() {
+    let (out, _) = declared(&[0], &[ended(1)]);
+    let ledger = out.path().join("visible").join(LEDGER_NAME);
+    let mut text = fs::read(&ledger).unwrap();
+    let (range, place, captured) = (Range { first: 1, last: u64::MAX }, Place::Sender, None);
+    for run in [ONE, TWO] {
+        for reason in [DropReason::Refused, DropReason::Conflict] {
+            let reason = Some(reason);
+            Entry::Dropped { run, range, reason, place, captured }.write_line(&mut text);
+        }
+    }
+    fs::write(&ledger, text).unwrap();
+    let report = check(out.path());
+    let account = &report.sources[0].account;
+    assert_eq!((account.dropped, account.refused), (u64::MAX, u64::MAX));
+    assert!(!report.proven);
+}

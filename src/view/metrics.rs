@@ -181,13 +181,18 @@ fn rows(gallery: &Gallery, figures: Vec<SourceFigures>) -> Rows {
 impl Row {
     fn add(&mut self, other: &SourceFigures, spread: &Spread) {
         let all = &mut self.figures;
-        all.sent += other.sent;
-        all.bytes += other.bytes;
-        all.stored_before += other.stored_before;
-        all.repaired += other.repaired;
-        all.refused += other.refused;
-        all.dropped += other.dropped;
-        all.missing += other.missing;
+        // Some of them are what senders say.
+        for (sum, more) in [
+            (&mut all.sent, other.sent),
+            (&mut all.bytes, other.bytes),
+            (&mut all.stored_before, other.stored_before),
+            (&mut all.repaired, other.repaired),
+            (&mut all.refused, other.refused),
+            (&mut all.dropped, other.dropped),
+            (&mut all.missing, other.missing),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
         all.held = all.held.zip(other.held).map(|(a, b)| a + b);
         all.pending = all.pending.into_iter().chain(other.pending).reduce(u64::saturating_add);
         all.lag_s = all.lag_s.into_iter().chain(other.lag_s).reduce(f64::max);
