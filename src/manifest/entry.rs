@@ -72,6 +72,8 @@ pub enum Entry {
         run: RunId,
         /// When, on the sender's clock.
         at: UnixNanos,
+        /// Its first sequence, as its sender says; `None` where only its beginning says so, in lines of earlier versions.
+        first: Option<u64>,
         /// How many frames it had, from its first sequence on.
         captured: u64,
     },
@@ -294,8 +296,8 @@ impl Entry {
                 ..of(run)
             },
             Self::TakenAway { run, range } => Fields { taken_away: Some(*range), ..of(run) },
-            Self::Ended { run, at, captured } => {
-                Fields { ended: Some(at.0), captured: Some(*captured), ..of(run) }
+            Self::Ended { run, at, first, captured } => {
+                Fields { first: *first, ended: Some(at.0), captured: Some(*captured), ..of(run) }
             }
             Self::ResumedBy { run, by } => {
                 Fields { resumed_by: Some(Cow::Owned(by.to_string())), ..of(run) }
@@ -387,7 +389,7 @@ impl Fields<'_> {
         } else if let Some(by) = self.resumed_by {
             Entry::ResumedBy { run, by: by.parse()? }
         } else if let (Some(at), Some(captured)) = (self.ended, self.captured) {
-            Entry::Ended { run, at: UnixNanos(at), captured }
+            Entry::Ended { run, at: UnixNanos(at), first: self.first, captured }
         } else if let Some(at) = self.began {
             let (endless, live) = (self.endless, self.live);
             let sender = self.sender.map(Cow::into_owned);
@@ -498,8 +500,12 @@ pub(crate) mod tests {
             ),
             (Entry::TakenAway { run, range }, r#"{"run":"R","taken_away":{"first":3,"last":9}}"#),
             (
-                Entry::Ended { run, at: UnixNanos(6), captured: 10 },
+                Entry::Ended { run, at: UnixNanos(6), first: None, captured: 10 },
                 r#"{"run":"R","ended":6,"captured":10}"#,
+            ),
+            (
+                Entry::Ended { run, at: UnixNanos(6), first: Some(8), captured: 10 },
+                r#"{"run":"R","first":8,"ended":6,"captured":10}"#,
             ),
             (
                 Entry::ResumedBy { run, by: RunId([0xa5; 16]) },

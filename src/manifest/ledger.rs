@@ -10,7 +10,7 @@
 //! | `run`, `dropped` | frames `first` to `last` will not come: `reason`, `where` (`sender` or `receiver`), `captured_unix_ns` of the first and the last |
 //! | `run`, `stored_before` | frames of this run that an earlier one had stored: their lines in the manifest are that one's |
 //! | `run`, `taken_away` | frames that were stored in a folder which was moved or deleted while the run went on |
-//! | `run`, `ended`, `captured` | the run had so many frames, from its first on |
+//! | `run`, `ended`, `first`, `captured` | the run had so many frames, from this first one on |
 //! | `run`, `resumed_by` | the run never ended, and all that it stored is in that later one, which did |
 //! | `run`, `expired`, `expired_unix_ns` | frames that were removed because they were old enough |
 //!
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn ended(captured: u64) -> Entry {
-        Entry::Ended { run: RUN, at: UnixNanos(1), captured }
+        Entry::Ended { run: RUN, at: UnixNanos(1), first: None, captured }
     }
 
     #[test]

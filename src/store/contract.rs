@@ -249,6 +249,8 @@ pub enum Note {
         run: RunId,
         /// When, on the sender's clock.
         at: UnixNanos,
+        /// Its first sequence, as the sender says; `None` where that is what was noted when it began.
+        first: Option<Sequence>,
         /// How many frames it had.
         captured: u64,
     },

@@ -274,11 +274,12 @@ impl Seat {
                         .collect();
                     self.firmly(Some(from), |footing| Ok(footing.note(&entries)?))?;
                 }
-                Note::Ended { run, at, captured } => self.firmly(Some(from), |footing| {
+                Note::Ended { run, at, first, captured } => self.firmly(Some(from), |footing| {
                     let resumed = footing.account.resumed_by(run).into_iter();
                     let mut entries: Vec<_> =
                         resumed.map(|earlier| Entry::ResumedBy { run: earlier, by: run }).collect();
-                    entries.push(Entry::Ended { run, at, captured });
+                    let first = first.map(|first| first.0);
+                    entries.push(Entry::Ended { run, at, first, captured });
                     Ok(footing.note(&entries)?)
                 })?,
             }

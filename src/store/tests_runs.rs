@@ -38,7 +38,7 @@ fn began(run: RunId) -> Note {
 }
 
 fn ended(run: RunId, captured: u64) -> Note {
-    Note::Ended { run, at: UnixNanos(2), captured }
+    Note::Ended { run, at: UnixNanos(2), first: None, captured }
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn began() -> Note {
 }
 
 fn ended(captured: u64) -> Note {
-    Note::Ended { run: RUN, at: UnixNanos(9), captured }
+    Note::Ended { run: RUN, at: UnixNanos(9), first: None, captured }
 }
 
 fn verified(out: &Path) -> VerifyReport {

@@ -243,7 +243,13 @@ impl Accounts {
             Entry::DayExpired { day, at, .. } => {
                 self.days.insert(day, at);
             }
-            Entry::Ended { run, at, captured } => self.told(run).ended = Some((at, captured)),
+            Entry::Ended { run, at, first, captured } => {
+                let run = self.told(run);
+                run.ended = Some((at, captured));
+                // What its sender says goes before what the receiver took for it when it began: others may have stored in
+                // the source between that and what the sender was told.
+                run.first = first.unwrap_or(run.first);
+            }
             Entry::ResumedBy { run, by } => self.told(run).resumed_by = Some(by),
         }
     }

@@ -238,7 +238,7 @@ fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
 }
 
 fn ended(captured: u64) -> Note {
-    Note::Ended { run: ONE, at: UnixNanos(9), captured }
+    Note::Ended { run: ONE, at: UnixNanos(9), first: None, captured }
 }
 
 fn dropped(first: u64, count: u64, reason: DropReason) -> Note {
@@ -269,6 +269,16 @@ fn a_run_of_which_all_is_stored_or_declared_is_complete() {
 }
 
 #[test]
+fn a_run_has_its_frames_from_where_its_sender_says() {
+    let ended = |first| Note::Ended { run: ONE, at: UnixNanos(9), first, captured: 3 };
+    let (_out, report) = declared(&[5, 6, 7], &[ended(Some(Sequence(5)))]);
+    assert!(report.proven, "{report:?}");
+    // Otherwise what was taken for its first when it began counts.
+    let (_out, report) = declared(&[5, 6, 7], &[ended(None)]);
+    assert_eq!(gaps(&report), [(0, 2)]);
+}
+
+#[test]
 fn frames_without_file_or_declaration_are_a_gap() {
     let (_out, report) = declared(&[0, 3], &[dropped(1, 1, DropReason::Late), ended(6)]);
     assert!(!report.proven);
@@ -295,7 +305,8 @@ fn send_again(store: &Path, frames: u64) {
         .map(|sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
         .collect();
     source.store_batch(&again);
-    source.note(&opener, &[Note::Ended { run: TWO, at: UnixNanos(7), captured: frames }]).unwrap();
+    let (at, first, captured) = (UnixNanos(7), None, frames);
+    source.note(&opener, &[Note::Ended { run: TWO, at, first, captured }]).unwrap();
 }
 
 #[test]
@@ -369,7 +380,7 @@ fn watched(drops: &[DropRange], brought: &[u64]) -> Account {
             source.note(&opener, &[dropped]).unwrap();
         }
         let captured = if run == ONE { 50 } else { times.len() as u64 };
-        source.note(&opener, &[Note::Ended { run, at: at(400), captured }]).unwrap();
+        source.note(&opener, &[Note::Ended { run, at: at(400), first: None, captured }]).unwrap();
     }
     drop(store);
     check(out.path()).sources.remove(0).account

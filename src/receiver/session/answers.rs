@@ -143,7 +143,8 @@ impl ReceiverSession<'_> {
             self.outbox.push_back(Message::Totals(totals));
         } else {
             // What another connection has said is noted, or waits for that before this.
-            let ended = Note::Ended { run: end.run, at: end.ended, captured: end.captured };
+            let EndOfRun { run, ended: at, first, captured, .. } = end;
+            let ended = Note::Ended { run, at, first: Some(first), captured };
             let notes = if is_news { vec![ended] } else { Vec::new() };
             self.note(end.source, notes, Afterwards::Totals(totals), claim);
         }
