@@ -84,6 +84,8 @@ struct LaneTally {
     ended: bool,
     /// Confirmed in this session.
     seen: Seen,
+    /// Found to be stored when they were on offer, which may be far ahead.
+    found: Seen,
 }
 
 /// Sequences of frames, which come nearly in order: a few ranges hold millions. First -> last of each.
@@ -93,7 +95,7 @@ struct Seen(BTreeMap<u64, u64>);
 impl Seen {
     /// Takes a sequence in; true where it was not there. Where there are too many gaps the lowest are forgotten.
     fn insert(&mut self, place: u64) -> bool {
-        let before = self.0.range(..=place).next_back().map(|(&first, &last)| (first, last));
+        let before = self.before(place);
         if before.is_some_and(|(_, last)| last >= place) {
             return false;
         }
@@ -105,6 +107,15 @@ impl Seen {
             self.0.pop_first();
         }
         true
+    }
+
+    fn has(&self, place: u64) -> bool {
+        self.before(place).is_some_and(|(_, last)| last >= place)
+    }
+
+    /// The range that begins there, or else the last one before.
+    fn before(&self, place: u64) -> Option<(u64, u64)> {
+        self.0.range(..=place).next_back().map(|(&first, &last)| (first, last))
     }
 }
 
@@ -131,6 +142,7 @@ impl Joint {
             totals: SourceTotals { name, ..SourceTotals::default() },
             ended: false,
             seen: Seen::default(),
+            found: Seen::default(),
         };
         let lanes = hello.sources.iter().map(|source| lane(source.name.to_string())).collect();
         let tally = Tally {
@@ -199,7 +211,7 @@ impl Joint {
             }
             Outcome::AlreadyStored => {
                 // A second copy is no second frame.
-                match lane.seen.insert(place) {
+                match lane.seen.insert(place) && !lane.found.has(place) {
                     true => lane.totals.stored_before += 1,
                     false => lane.totals.copies += 1,
                 }
@@ -209,9 +221,14 @@ impl Joint {
         }
     }
 
-    /// So many frames on offer were stored before.
-    pub(super) fn stored_before(&self, lane: usize, frames: u64) {
-        self.with_totals(lane, |totals| totals.stored_before += frames);
+    /// These frames on offer were stored before: by this session too, or counted already, where the offer was said over
+    /// another connection as well.
+    pub(super) fn stored_before(&self, lane: usize, frames: &[Sequence]) {
+        let mut tally = self.tally();
+        let Some(LaneTally { totals, seen, found, .. }) = tally.lanes.get_mut(lane) else { return };
+        for &Sequence(place) in frames {
+            totals.stored_before += u64::from(!seen.has(place) && found.insert(place));
+        }
     }
 
     /// A frame was refused; of which source, where that is known.

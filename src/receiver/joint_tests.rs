@@ -18,7 +18,8 @@ use crate::transport::{
     PathStats, PathWatch, Peer, ReceiverLink, SourceCount, TransportError,
 };
 use crate::wire::{
-    Capabilities, CloseCode, EndOfRun, Hello, Join, Message, SourceHello, SourceId, Totals, Welcome,
+    Capabilities, CloseCode, EndOfRun, Hello, Join, Message, Offer, OfferEntry, SourceHello,
+    SourceId, Totals, Verdict, VerdictRun, Welcome,
 };
 
 struct World {
@@ -111,6 +112,27 @@ impl Connection {
     async fn say(&self, message: Message) {
         let claim = self.budget.open("sender").claim();
         self.arrived.send(Arrival::Message(message, claim)).await.unwrap();
+    }
+
+    /// Asks for these frames, which are those of [`Self::send`], and hears that all are stored.
+    async fn offer(&mut self, sequences: impl Iterator<Item = u64>) {
+        let entries: Vec<_> = sequences
+            .map(|sequence| OfferEntry {
+                sequence: Sequence(sequence),
+                name: FrameName::parse(&format!("{sequence}.bin")).unwrap(),
+                bytes: 100,
+                modified: None,
+                hash: Some(blake3::hash(&[7; 100])),
+            })
+            .collect();
+        let count = entries.len() as u64;
+        self.say(Message::Offer(Offer { source: SourceId(0), entries })).await;
+        match self.messages.recv().await {
+            Some(Message::Answer(answer)) => {
+                assert_eq!(answer.runs, [VerdictRun { verdict: Verdict::Stored, count }]);
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     async fn send(&self, sequence: u64) {
@@ -220,6 +242,30 @@ async fn a_frame_that_comes_over_two_connections_is_confirmed_twice_and_counted_
     let totals = &report.sources[0];
     assert_eq!((totals.stored, totals.stored_before, totals.copies), (3, 0, 1));
     assert_eq!(world.server.progress.sessions(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_is_answered_over_two_connections_is_counted_once() {
+    let world = World::new();
+    let (mut earlier, _) = world.session(1).await;
+    for sequence in 0..2 {
+        earlier.send(sequence).await;
+        assert_eq!(earlier.receipts().await, [sequence]);
+    }
+    earlier.ends(None).await;
+    let (mut first, welcome) = world.session(2).await;
+    first.offer(0..2).await;
+    let mut second = world.join("sender", 2, welcome.join.unwrap()).await;
+    second.welcome().await;
+    second.offer(0..2).await;
+    // Nor is what came in this session stored before it, nor a frame that comes though it was found.
+    first.send(2).await;
+    assert_eq!(first.receipts().await, [2]);
+    second.offer(2..3).await;
+    second.send(1).await;
+    assert_eq!(second.receipts().await, [1]);
+    let totals = first.end_run().await;
+    assert_eq!((totals.stored, totals.already), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -175,8 +175,9 @@ fn answer(
         let expired = held.iter().filter(|held| **held == Held::Expired).count() as u64;
         let verdicts = held.into_iter().map(|held| verdict(held, question.replace));
         let verdicts: Vec<_> = verdicts.collect();
-        let is_stored = |verdict: &&Verdict| **verdict == Verdict::Stored;
-        let stored = verdicts.iter().filter(is_stored).count() as u64;
+        let entries = question.offer.entries.iter().zip(&verdicts);
+        let is_stored = |(_, verdict): &(_, &Verdict)| **verdict == Verdict::Stored;
+        let stored = entries.filter(is_stored).map(|(entry, _)| entry.sequence).collect();
         let answer = Answer::new(question.offer.source, verdicts);
         let turn = question.turn;
         let _ = question.ticket.done().send(Done::Answered { answer, turn, stored, expired });

@@ -91,7 +91,8 @@ pub(super) enum Done {
         answer: Answer,
         /// That of its question.
         turn: u64,
-        stored: u64,
+        /// Those of its frames that are stored.
+        stored: Vec<Sequence>,
         /// How many of these have been removed since because they were old enough.
         expired: u64,
     },

@@ -174,7 +174,7 @@ impl ReceiverSession<'_> {
             Done::Answered { answer, turn, stored, expired } => {
                 self.looking_up -= 1;
                 self.say_expired(&answer, expired);
-                self.joint.stored_before(usize::from(answer.source.0), stored);
+                self.joint.stored_before(usize::from(answer.source.0), &stored);
                 let lane = self.lanes.get_mut(usize::from(answer.source.0));
                 let next = lane.map(|lane| lane.turns.found(turn, answer)).unwrap_or_default();
                 self.outbox.extend(next.into_iter().map(Message::Answer));
