@@ -35,7 +35,8 @@ struct Gone {
 }
 
 impl Expired {
-    /// Reads what the ledger says that was not read before; of another ledger, all of it. `None` where there is none.
+    /// Reads what the ledger says that was not read before; of another ledger, all of it. Where there is none,
+    /// nothing has expired.
     ///
     /// # Errors
     /// From reading; what was known stays.

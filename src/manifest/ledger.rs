@@ -13,6 +13,8 @@
 //! | `run`, `ended`, `first`, `captured` | the run had so many frames, from this first one on |
 //! | `run`, `resumed_by` | the run never ended, and all that it stored is in that later one, which did |
 //! | `run`, `expired`, `expired_unix_ns` | frames that were removed because they were old enough |
+//! | `day`, `expired_unix_ns` | all frames of that day that were stored until then are removed: how many `frames` and `bytes` it ever had |
+//! | `day`, `removed_unix_ns` | that is done: so many `frames` were, and so many files are `left` that are not what was stored |
 //!
 //! Lines of another kind, and other fields, are ignored. A line that was torn by a crash is cut off at the next
 //! opening; one that cannot be read is skipped and counted.
