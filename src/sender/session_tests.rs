@@ -260,6 +260,19 @@ async fn a_window_of_nothing_still_lets_one_frame_go_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_source_that_begins_anew_would_go_on_is_nothing_to_it() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    let mut far = welcome(1_000, 1 << 20, WINDOW);
+    if let Message::Welcome(welcome) = &mut far {
+        welcome.next = vec![Sequence(u64::MAX >> 2)];
+    }
+    welcomed(&mut link, far).await;
+    assert_eq!(link.take_all().await.len() as u64, FRAMES);
+    assert!(sending.await.unwrap().is_complete());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_takes_no_length_has_each_frame_fail_by_name() {
     let (mut links, sending) = send(Pace::Bulk, PathStats::default());
     let mut link = links.recv().await.unwrap();

@@ -92,14 +92,21 @@ impl State<'_> {
             return Err(Nonsense("a second welcome".to_owned()));
         }
         let lanes = self.lanes.len();
-        if welcome.next.len() != lanes || welcome.next.iter().any(|next| next.0 > LAST_ORIGIN) {
+        if welcome.next.len() != lanes {
             return Err(Nonsense("a welcome that does not fit the hello".to_owned()));
         }
         for ((ledger, source), &next) in
             self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
         {
             if ledger.origin().is_none() {
+                // Of a source that goes on. Another begins at 0, whatever the receiver has.
                 let origin = source.origin(next);
+                if origin.0 > LAST_ORIGIN {
+                    let name = source.name();
+                    return Err(Nonsense(format!(
+                        "frames of {name} as far as {next}, behind which there is no room"
+                    )));
+                }
                 if let Some(remembered) = source.remembered() {
                     remembered.begun(origin);
                 }
