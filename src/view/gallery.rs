@@ -21,6 +21,9 @@ const MAX_VIEWERS: usize = 128;
 /// Frames that are read or made ready at once.
 const MAX_WORK: usize = 2;
 
+/// Memory for what is shown of all sources together, in KiB. An image of some kilobytes may be decoded to 192 MiB.
+const MOST_SHOWN_KIB: usize = 1 << 20;
+
 /// Sources of which it is remembered what has expired; of more it is read again.
 const MOST_REMEMBERED: usize = 1_024;
 
@@ -36,6 +39,8 @@ pub(super) struct Gallery {
     at_disk: Arc<Semaphore>,
     viewers: Arc<Semaphore>,
     work: Arc<Semaphore>,
+    /// In KiB.
+    memory: Arc<Semaphore>,
     /// Changes when any source has another frame to show.
     news: Arc<watch::Sender<u64>>,
 }
@@ -58,6 +63,7 @@ impl Gallery {
             at_disk: Arc::new(Semaphore::new(1)),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             work: Arc::new(Semaphore::new(MAX_WORK)),
+            memory: Arc::new(Semaphore::new(MOST_SHOWN_KIB)),
             news: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -137,7 +143,8 @@ impl Gallery {
         }
         reels.retain(|_, reel| reel.strong_count() > 0);
         let shelf = self.shelf(exhibit);
-        let reel = Reel::start(exhibit.panel.clone(), shelf, self.work.clone(), self.news.clone());
+        let shared = (self.work.clone(), self.memory.clone(), self.news.clone());
+        let reel = Reel::start(exhibit.panel.clone(), shelf, shared);
         reels.insert(exhibit.id.clone(), Arc::downgrade(&reel));
         reel
     }

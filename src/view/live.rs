@@ -187,7 +187,8 @@ impl Eye {
 fn message(id: &str, still: &Arc<Still>) -> Bytes {
     still.message(|| {
         let newest = &still.newest;
-        let mut head = head(id, &still.picture, still.bytes.len());
+        let bytes = usize::try_from(newest.bytes).unwrap_or(usize::MAX);
+        let mut head = head(id, &still.picture, bytes);
         head.number = still.number;
         (head.sequence, head.name) = (newest.sequence.0, newest.name.as_str());
         head.captured_ms = newest.captured.map(|captured| captured.at.0 as f64 / 1e6);

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(33);
 pub(super) struct Still {
     /// What is known of it.
     pub(super) newest: Arc<Newest>,
-    /// The exact content.
+    /// The exact content, where that itself is shown.
     pub(super) bytes: Bytes,
     /// What can be shown of it.
     pub(super) picture: Picture,
@@ -29,7 +29,12 @@ pub(super) struct Still {
     pub(super) number: u64,
     jpeg: OnceLock<Option<Bytes>>,
     message: OnceLock<Bytes>,
+    /// Its part of the memory for what is shown.
+    memory: Option<OwnedSemaphorePermit>,
 }
+
+/// What all sources have in common: turns to work, memory in KiB, and who hears that there is another frame.
+type Shared = (Arc<Semaphore>, Arc<Semaphore>, Arc<watch::Sender<u64>>);
 
 /// A source's newest frame, for all who look.
 #[derive(Debug)]
@@ -41,14 +46,9 @@ pub(super) struct Reel {
 
 impl Reel {
     /// Begins to read what comes. Ends when nobody has it any more.
-    pub(super) fn start(
-        panel: Arc<Panel>,
-        shelf: Shelf,
-        work: Arc<Semaphore>,
-        news: Arc<watch::Sender<u64>>,
-    ) -> Arc<Self> {
+    pub(super) fn start(panel: Arc<Panel>, shelf: Shelf, shared: Shared) -> Arc<Self> {
         let (show, stills) = watch::channel(None);
-        let task = tokio::spawn(run(panel.newest(), shelf, work, show, news)).abort_handle();
+        let task = tokio::spawn(run(panel.newest(), shelf, shared, show)).abort_handle();
         Arc::new(Self { panel, stills, task })
     }
 
@@ -72,9 +72,8 @@ impl Drop for Reel {
 async fn run(
     mut newest: watch::Receiver<Option<Arc<Newest>>>,
     shelf: Shelf,
-    work: Arc<Semaphore>,
+    (work, memory, news): Shared,
     show: watch::Sender<Option<Arc<Still>>>,
-    news: Arc<watch::Sender<u64>>,
 ) {
     let mut number = 0;
     loop {
@@ -90,7 +89,14 @@ async fn run(
                 Still::read(&shelf, wanted, number)
             });
             // One that cannot be read is passed over: the next one comes.
-            if let Ok(Some(still)) = still.await {
+            if let Ok(Some(mut still)) = still.await {
+                if !still.claim(&memory) {
+                    // That of the one before may do.
+                    show.send_replace(None);
+                    if !still.claim(&memory) {
+                        still.leave_out();
+                    }
+                }
                 show.send_replace(Some(Arc::new(still)));
                 news.send_modify(|count| *count += 1);
             }
@@ -106,8 +112,34 @@ impl Still {
     fn read(shelf: &Shelf, newest: Arc<Newest>, number: u64) -> Option<Self> {
         let bytes = shelf.read_newest(&newest).ok()?;
         let picture = Picture::of_shape(&bytes, shelf.raw);
-        let (jpeg, message) = Default::default();
-        Some(Self { newest, bytes, picture, number, jpeg, message })
+        Some(Self::new(newest, bytes, picture, number))
+    }
+
+    fn new(newest: Arc<Newest>, bytes: Bytes, picture: Picture, number: u64) -> Self {
+        let is_shown = matches!(picture, Picture::Plain { .. });
+        let bytes = if is_shown { bytes } else { Bytes::new() };
+        let (jpeg, message, memory) = Default::default();
+        Self { newest, bytes, picture, number, jpeg, message, memory }
+    }
+
+    /// Takes memory for it and for what is made of it; false where there is not as much.
+    fn claim(&mut self, memory: &Arc<Semaphore>) -> bool {
+        // The content, that in a message, and one converted for streams.
+        let bytes = match &self.picture {
+            Picture::Plain { media: "image/jpeg", .. } => 2 * self.bytes.len(),
+            Picture::Plain { .. } => 3 * self.bytes.len(),
+            Picture::Converted { png, .. } => 3 * png.len(),
+            Picture::Values { values, .. } => 3 * values.len(),
+            Picture::Unknown => 0,
+        };
+        let kib = u32::try_from(bytes / 1_024 + 1).unwrap_or(u32::MAX);
+        self.memory = memory.clone().try_acquire_many_owned(kib).ok();
+        self.memory.is_some()
+    }
+
+    /// Shows nothing of it.
+    fn leave_out(&mut self) {
+        (self.picture, self.bytes) = (Picture::Unknown, Bytes::new());
     }
 
     /// The frame as a JPEG image; made once. Takes a processor where it is none.
@@ -118,5 +150,44 @@ impl Still {
     /// The frame as pages get it; made once by `make`.
     pub(super) fn message(&self, make: impl FnOnce() -> Bytes) -> Bytes {
         self.message.get_or_init(make).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{FrameName, Sequence, UnixNanos};
+
+    fn still(bytes: usize) -> Still {
+        let name = FrameName::parse("0.tiff").unwrap();
+        let newest = Newest {
+            sequence: Sequence(0),
+            media: name.media_type(),
+            name,
+            bytes: 10,
+            hash: None,
+            captured: None,
+            due: None,
+            received: UnixNanos(1),
+            stored: UnixNanos(2),
+            run: None,
+        };
+        let values = vec![0_u8; bytes].into();
+        let picture = Picture::Values { width: 1, height: 1, channels: 1, values };
+        Still::new(Arc::new(newest), Bytes::from_static(b"compressed"), picture, 1)
+    }
+
+    #[test]
+    fn what_is_shown_of_all_sources_together_is_bounded() {
+        let memory = Arc::new(Semaphore::new(1_024));
+        let (mut first, mut second) = (still(200 << 10), still(200 << 10));
+        assert!(first.claim(&memory), "with a message and an image 601 KiB of 1,024");
+        assert!(!second.claim(&memory));
+        drop(first);
+        assert!(second.claim(&memory), "what is shown no more takes nothing");
+        let mut third = still(1 << 20);
+        assert!(!third.claim(&memory));
+        third.leave_out();
+        assert_eq!((third.picture, third.bytes.len()), (Picture::Unknown, 0));
     }
 }
