@@ -133,16 +133,8 @@ impl Seat {
     /// The footing, opened anew where it is not in place any more.
     fn stand(&mut self) -> Result<&mut Footing, StoreError> {
         if self.footing.as_ref().is_none_or(|footing| !footing.is_in_place(&self.root)) {
+            self.leave();
             let path = self.root.path().join(self.source.as_str());
-            if let Some(old) = self.footing.take() {
-                self.left_behind = old.account.left_behind();
-                tracing::warn!(
-                    "{} was moved, deleted or replaced while it was in use; going on in what is there now",
-                    path.display()
-                );
-                // Before it is opened again: it gives its locks back.
-                drop(old);
-            }
             let opened = self.stand_anew();
             match &opened {
                 Ok(_) => self.said.over(&path.display()),
@@ -151,6 +143,26 @@ impl Seat {
             self.footing = Some(Box::new(opened?));
         }
         Ok(self.footing.as_mut().expect("it was opened just now"))
+    }
+
+    /// Leaves a footing that is not in place.
+    fn leave(&mut self) {
+        // Before it is opened again: it gives its locks back.
+        if let Some(old) = self.footing.take() {
+            self.left_behind = old.account.left_behind();
+            tracing::warn!(
+                "{} was moved, deleted or replaced while it was in use; going on in what is there now",
+                self.root.path().join(self.source.as_str()).display()
+            );
+        }
+    }
+
+    /// Looks at the days that are not written now as well, which is too much to do with each batch.
+    fn look_at_all_days(&mut self) {
+        let footing = self.footing.as_deref();
+        if footing.is_some_and(|footing| !footing.volumes.are_all_there(&footing.folder)) {
+            self.leave();
+        }
     }
 
     fn stand_anew(&mut self) -> Result<Footing, StoreError> {
@@ -174,6 +186,7 @@ impl Seat {
 
 impl Seat {
     pub(super) fn admit(&mut self, opener: &Opener) -> Result<(), StoreError> {
+        self.look_at_all_days();
         self.firmly(None, |footing| footing.admit(opener))
     }
 
@@ -274,14 +287,18 @@ impl Seat {
                         .collect();
                     self.firmly(Some(from), |footing| Ok(footing.note(&entries)?))?;
                 }
-                Note::Ended { run, at, first, captured } => self.firmly(Some(from), |footing| {
-                    let resumed = footing.account.resumed_by(run).into_iter();
-                    let mut entries: Vec<_> =
-                        resumed.map(|earlier| Entry::ResumedBy { run: earlier, by: run }).collect();
-                    let first = first.map(|first| first.0);
-                    entries.push(Entry::Ended { run, at, first, captured });
-                    Ok(footing.note(&entries)?)
-                })?,
+                Note::Ended { run, at, first, captured } => {
+                    self.look_at_all_days();
+                    self.firmly(Some(from), |footing| {
+                        let resumed = footing.account.resumed_by(run).into_iter();
+                        let mut entries: Vec<_> = resumed
+                            .map(|earlier| Entry::ResumedBy { run: earlier, by: run })
+                            .collect();
+                        let first = first.map(|first| first.0);
+                        entries.push(Entry::Ended { run, at, first, captured });
+                        Ok(footing.note(&entries)?)
+                    })?;
+                }
             }
         }
         Ok(())

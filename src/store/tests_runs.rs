@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::tests::{frame, source};
 use super::*;
-use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
+use crate::frame::{Captured, Clock, DropRange, DropReason, RunId, Sequence, UnixNanos};
 use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME, Place};
 
 const ONE: RunId = RunId([1; 16]);
@@ -226,6 +226,39 @@ fn a_run_goes_on_in_a_new_folder_and_says_what_is_not_there() {
     assert!(said.iter().any(|entry| matches!(entry, Entry::Began { run: ONE, .. })));
     let moved = fs::read_to_string(out.path().join("flight1").join(FILE_NAME)).unwrap();
     assert_eq!(moved.lines().count(), 2);
+}
+
+#[test]
+fn a_run_says_what_it_had_of_a_day_that_is_not_written_any_more_and_was_taken_away() {
+    for is_looked_for in [false, true] {
+        let out = TempDir::new().unwrap();
+        let one = sender("sha256:aa", Some(ONE));
+        let options = StoreOptions { layout: Layout::Day, ..StoreOptions::default() };
+        let store = FolderStore::open(out.path(), options).unwrap();
+        let mut store = store.source(&source(), &one).unwrap();
+        store.note(&one, &[began(ONE)]).unwrap();
+        let mut stored = Vec::new();
+        for day in 0..6 {
+            let mut frame = from(&one, frame(day, &format!("{day}.jpg"), b"0"));
+            let at = UnixNanos(day * 86_400_000_000_000 + 1);
+            let clock = Clock::Read;
+            frame.frame.meta.captured = Some(Captured { at, clock, uncertainty: None });
+            assert_eq!(store.store_batch(std::slice::from_ref(&frame)), [Outcome::Stored]);
+            stored.push(frame);
+        }
+        fs::rename(out.path().join("visible/1970-01-01"), out.path().join("flight1")).unwrap();
+        if is_looked_for {
+            let held = store.look_up(&one, &[offer(&stored[0], 0)], &|| true);
+            assert_eq!(held, [Held::Nothing]);
+        }
+        store.note(&one, &[ended(ONE, 6)]).unwrap();
+        let said = ledger(out.path());
+        let taken = |entry: &Entry| match entry {
+            Entry::TakenAway { range, .. } => Some((range.first, range.last)),
+            _ => None,
+        };
+        assert_eq!(said.iter().filter_map(taken).collect::<Vec<_>>(), [(0, 0)], "{said:?}");
+    }
 }
 
 #[test]

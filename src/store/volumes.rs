@@ -34,6 +34,8 @@ pub(super) struct Volumes {
     /// The last used last.
     open: Vec<Volume>,
     resting: BTreeMap<Day, Rested>,
+    /// One of those was found to have been taken away.
+    is_one_gone: bool,
     uses: u64,
 }
 
@@ -89,6 +91,7 @@ impl Volumes {
             whole: None,
             open: Vec::new(),
             resting: BTreeMap::new(),
+            is_one_gone: false,
             uses: 0,
         };
         let mut opened = Opened { torn_bytes: 0, bad_lines: Listed::new(100) };
@@ -204,10 +207,12 @@ impl Volumes {
             self.open.push(volume);
             return Ok(self.open.last_mut());
         }
-        if !make && !is_day(top, day) {
-            // It was taken away.
-            self.resting.remove(&day);
-            return Ok(None);
+        if !is_day(top, day) {
+            // It was taken away, where it was there.
+            self.is_one_gone |= self.resting.remove(&day).is_some();
+            if !make {
+                return Ok(None);
+            }
         }
         if self.open.len() >= MAX_OPEN {
             self.close(0);
@@ -263,6 +268,12 @@ impl Volumes {
     /// Whether the folders and manifests that are open are the ones at their paths.
     pub(super) fn are_in_place(&self, top: &Directory) -> bool {
         self.whole.iter().chain(&self.open).all(|volume| volume.is_in_place(top))
+    }
+
+    /// Whether the days at rest are there. That is a look at each of them.
+    pub(super) fn are_all_there(&self, top: &Directory) -> bool {
+        !self.is_one_gone
+            && !self.resting.keys().any(|day| matches!(top.look(&day.to_string()), Ok(None)))
     }
 
     /// What the lines of each part come to.
