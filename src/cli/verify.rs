@@ -264,6 +264,14 @@ fn describe_account(account: &Account) -> String {
                 output::frames(ambiguous)
             )
         }
+        State::Contradictory => format!(
+            "the account contradicts itself: {} here or declared dropped that their run cannot have had; ledger or manifest was \
+             changed, or lines of it are lost",
+            match account.contradictory {
+                1 => "1 frame is".to_owned(),
+                more => format!("{more} frames are"),
+            }
+        ),
         State::Gap => match account.gaps.first.first() {
             Some(gap) => format!("gap: {}", describe_gap_of(gap)),
             None => "gap: frames have neither frame nor declaration".to_owned(),
@@ -403,6 +411,7 @@ mod tests {
             refused: 0,
             other_content: 0,
             ambiguous: 0,
+            contradictory: 0,
             expired: 0,
         };
         let refused = || drops("refused", "sender", 29);

@@ -10,6 +10,7 @@
 //! | account lost | frames of a run are here and verified, and the ledger, or this part of it, is lost: nothing says how many it had | no |
 //! | not ended | the sender of a run was killed, or is still at it; no later run of the same folder has all of it | no |
 //! | ambiguous | different frames have one run and sequence: two senders gave it, as from a copied spool | no |
+//! | contradictory | frames are here, or declared dropped, that their run cannot have had by what it says of itself, or not from that sender: lines of the ledger or the manifest were changed or lost | no |
 //! | gap | frames of a run have neither file nor declaration, or went with a folder that was taken away while it went on | no |
 //!
 //! Files are never changed, symbolic links never followed. Memory is bounded: the manifests are

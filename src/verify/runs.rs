@@ -26,6 +26,9 @@ pub enum State {
     /// Different frames of a run have one sequence: two senders gave it, as from a copied spool, and how many frames there
     /// were nobody can tell.
     Ambiguous,
+    /// The account contradicts itself: frames are here, or are declared dropped, that its run did not have by what it says
+    /// of itself, or that another sender sent than the run's. Lines were changed or lost.
+    Contradictory,
     /// Frames of a run have neither file nor declaration.
     Gap,
 }
@@ -108,6 +111,8 @@ pub struct Account {
     pub other_content: u64,
     /// Frames that have the sequence of another frame of their run.
     pub ambiguous: u64,
+    /// Frames that their run cannot have had, or not from that sender.
+    pub contradictory: u64,
     /// Frames that were removed because they were old enough.
     pub expired: u64,
 }
@@ -131,6 +136,8 @@ struct Run {
     /// The ledger knows of it.
     is_told: bool,
     first: u64,
+    /// Whether its sender says so.
+    says_first: bool,
     sender: Option<String>,
     endless: bool,
     /// Its frames that an earlier run had stored, by that run and their places there.
@@ -145,7 +152,12 @@ struct Run {
     current: Ranges,
     /// How many of these have the sequence of another.
     ambiguous: u64,
+    /// How many came from another sender than the run's.
+    foreign: u64,
+    /// Its frames that an earlier run had stored, as far as those were.
     before: Ranges,
+    /// What the ledger says of them: by that run, and how far its places there are from its places here.
+    found: HashMap<(RunId, u64), Ranges>,
     expired: Ranges,
     taken: Ranges,
     dropped: BTreeMap<(Option<DropReason>, Place), Ranges>,
@@ -178,6 +190,7 @@ impl Default for Run {
             place: 0,
             is_told: false,
             first: 0,
+            says_first: false,
             sender: None,
             endless: true,
             again: HashMap::new(),
@@ -188,7 +201,9 @@ impl Default for Run {
             stored: ranges(),
             current: ranges(),
             ambiguous: 0,
+            foreign: 0,
             before: ranges(),
+            found: HashMap::new(),
             expired: ranges(),
             taken: ranges(),
             dropped: BTreeMap::new(),
@@ -222,16 +237,21 @@ impl Accounts {
             }
             Entry::StoredBefore { run, range, earlier } => {
                 let run = self.told(run);
-                run.before.insert(range.first, range.last);
-                if let Some(earlier) = earlier {
-                    if earlier.first != range.first {
-                        run.shifted.insert(earlier.run);
-                    }
-                    let last = earlier.first.saturating_add(range.last - range.first);
-                    let again = run.again.entry(earlier.run);
-                    let again = again.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
-                    again.insert(earlier.first, last);
+                let Some(earlier) = earlier else {
+                    run.before.insert(range.first, range.last);
+                    return;
+                };
+                if earlier.first != range.first {
+                    run.shifted.insert(earlier.run);
                 }
+                let last = earlier.first.saturating_add(range.last - range.first);
+                let again = run.again.entry(earlier.run);
+                let again = again.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                again.insert(earlier.first, last);
+                let found = (earlier.run, earlier.first.wrapping_sub(range.first));
+                let found = run.found.entry(found);
+                let found = found.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                found.insert(range.first, range.last);
             }
             Entry::TakenAway { run, range } => {
                 self.told(run).taken.insert(range.first, range.last);
@@ -249,6 +269,7 @@ impl Accounts {
                 // What its sender says goes before what the receiver took for it when it began: others may have stored in
                 // the source between that and what the sender was told.
                 run.first = first.unwrap_or(run.first);
+                run.says_first = first.is_some();
             }
             Entry::ResumedBy { run, by } => self.told(run).resumed_by = Some(by),
         }
@@ -269,6 +290,9 @@ impl Accounts {
     /// Takes in a line of the manifest that is the last one of its name.
     pub(super) fn current(&mut self, record: &Record) {
         let Some(run) = record.run.map(|run| self.run(run)) else { return };
+        if run.sender.is_some() && record.sender.is_some() && run.sender != record.sender {
+            run.foreign += 1;
+        }
         if !run.current.insert(record.sequence.0, record.sequence.0) {
             run.ambiguous += 1;
         }
@@ -323,8 +347,43 @@ impl Accounts {
         run
     }
 
+    /// Holds what runs found stored before against what the earlier runs did store: a frame that none of them brought is
+    /// nowhere, whatever a line says.
+    fn hold_found(&mut self) {
+        let there = |run: &Run| {
+            let mut there = run.stored.clone();
+            there.extend(&run.expired);
+            there.extend(&run.taken);
+            there
+        };
+        let all: HashMap<RunId, Ranges> =
+            self.runs.iter().map(|(&id, run)| (id, there(run))).collect();
+        for run in self.runs.values_mut() {
+            for ((earlier, away), found) in &run.found {
+                let Some(there) = all.get(earlier) else { continue };
+                for (first, last) in found.iter() {
+                    let (from, to) = (first.wrapping_add(*away), last.wrapping_add(*away));
+                    // Of one with too many gaps to be kept nobody knows better.
+                    let gaps = match there.is_too_scattered() || from > to {
+                        true => Vec::new(),
+                        false => there.gaps(from, to),
+                    };
+                    let mut next = from;
+                    for (gap, end) in gaps.into_iter().chain([(to.saturating_add(1), to)]) {
+                        if gap > next {
+                            let brought = (next.wrapping_sub(*away), (gap - 1).wrapping_sub(*away));
+                            run.before.insert(brought.0, brought.1);
+                        }
+                        next = end.saturating_add(1);
+                    }
+                }
+            }
+        }
+    }
+
     /// Closes the account; of runs and gaps, so many are named.
-    pub(super) fn finish(self, named: usize) -> Account {
+    pub(super) fn finish(mut self, named: usize) -> Account {
+        self.hold_found();
         let mut account = Account {
             state: if self.runs.is_empty() { State::Undeclared } else { State::Complete },
             owner: self.owner.clone(),
@@ -337,6 +396,7 @@ impl Accounts {
             refused: 0,
             other_content: 0,
             ambiguous: 0,
+            contradictory: 0,
             expired: 0,
         };
         let closed: HashMap<RunId, State> =
@@ -373,6 +433,7 @@ impl Accounts {
             account.state = account.state.max(state);
             add(&mut account.dropped, report.dropped);
             account.ambiguous += run.ambiguous;
+            add(&mut account.contradictory, run.contradictory());
             add(&mut account.expired, report.expired);
             account.runs.push(report);
         }
@@ -416,11 +477,29 @@ impl Run {
         self.gaps(RunId([0; RunId::BYTES]), &mut gaps);
         match self.ended {
             Some(_) if !gaps.is_empty() => State::Gap,
+            _ if self.contradictory() > 0 => State::Contradictory,
             _ if self.ambiguous > 0 => State::Ambiguous,
             Some(_) => State::Complete,
             None if self.is_told => State::NotEnded,
             None => State::AccountLost,
         }
+    }
+
+    /// Frames that it cannot have had by what it says of itself, or not from that sender.
+    fn contradictory(&self) -> u64 {
+        if self.ended.is_none() {
+            return self.foreign;
+        }
+        let mut settled = self.in_store();
+        settled.extend(&self.expired);
+        settled.extend(&self.taken);
+        self.dropped.values().for_each(|dropped| settled.extend(dropped));
+        let mut whole = Ranges::with_limit(MAX_RANGES);
+        if let Some((first, last)) = self.whole() {
+            // In lines of earlier versions its first is what its receiver took for it.
+            whole.insert(if self.says_first { first } else { 0 }, last);
+        }
+        self.foreign.saturating_add(settled.count_beside(&whole))
     }
 
     fn in_store(&self) -> Ranges {

@@ -10,7 +10,7 @@ use super::*;
 use crate::frame::{
     DropRange, DropReason, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
 };
-use crate::manifest::{Entry, LEDGER_NAME, Place, Range};
+use crate::manifest::{Earlier, Entry, LEDGER_NAME, Place, Range};
 use crate::store::{FolderStore, Note, OpenSource, Opener, Outcome, ReceivedFrame, StoreOptions};
 
 pub(super) fn store(out: &Path, source: &str, count: u64) {
@@ -523,7 +523,7 @@ fn the_whole_report_as_json() {
                 { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
             "dropped": 1, "came_later": 0,
             "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ], "refused": 0,
-            "other_content": 0, "ambiguous": 0, "expired": 0,
+            "other_content": 0, "ambiguous": 0, "contradictory": 0, "expired": 0,
         })
     );
 }
@@ -550,7 +550,7 @@ fn the_report_as_json() {
             "account": { "state": "undeclared", "owner": null, "owner_name": null,
                 "runs": { "count": 0, "first": [] }, "gaps": { "count": 0, "first": [] },
                 "dropped": 0, "came_later": 0, "drops": [], "refused": 0, "other_content": 0,
-                "ambiguous": 0, "expired": 0 },
+                "ambiguous": 0, "contradictory": 0, "expired": 0 },
             "sequences": { "first": 0, "last": 1, "gaps": { "count": 0, "first": [] },
                 "duplicates": 0, "too_scattered": false },
         })
@@ -573,5 +573,47 @@ fn drops_beyond_all_counting_are_as_many_as_can_be_counted() {
     let report = check(out.path());
     let account = &report.sources[0].account;
     assert_eq!((account.dropped, account.refused), (u64::MAX, u64::MAX));
+    assert_eq!(account.state, State::Contradictory, "the run has one frame");
     assert!(!report.proven);
+}
+
+/// Lines of a ledger that do not fit one another, each beside three stored frames of a run.
+#[test]
+fn an_account_that_contradicts_itself_is_not_complete() {
+    let before = |first, run, earlier| Entry::StoredBefore {
+        run: ONE,
+        range: Range { first, last: first },
+        earlier: Some(Earlier { run, first: earlier }),
+    };
+    let dropped = |first, last| Entry::Dropped {
+        run: ONE,
+        range: Range { first, last },
+        reason: Some(DropReason::Late),
+        place: Place::Sender,
+        captured: None,
+    };
+    let ended = |captured| Entry::Ended { run: ONE, at: UnixNanos(9), first: Some(0), captured };
+    let state = |lines: &[Entry]| {
+        let (out, _) = declared(&[0, 1, 2], &[]);
+        let ledger = out.path().join("visible").join(LEDGER_NAME);
+        let mut text = fs::read(&ledger).unwrap();
+        lines.iter().for_each(|line| line.write_line(&mut text));
+        fs::write(&ledger, text).unwrap();
+        let report = check(out.path());
+        let account = &report.sources[0].account;
+        assert_eq!(report.proven, account.state == State::Complete);
+        (account.state, account.contradictory)
+    };
+    assert_eq!(state(&[ended(3)]), (State::Complete, 0));
+    assert_eq!(state(&[ended(2)]), (State::Contradictory, 1), "one more than it had");
+    assert_eq!(state(&[ended(0)]), (State::Contradictory, 3));
+    assert_eq!(
+        state(&[dropped(10, 12), ended(3)]),
+        (State::Contradictory, 3),
+        "it never had these"
+    );
+    // A frame is where another run, or this, is said to have stored it, and did not.
+    assert_eq!(state(&[before(3, TWO, 3), ended(4)]), (State::Gap, 0));
+    assert_eq!(state(&[before(3, ONE, 3), ended(4)]), (State::Gap, 0));
+    assert_eq!(state(&[before(3, ONE, 1), ended(4)]), (State::Complete, 0));
 }
