@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::doubt::{self, Doubt};
 use super::error::StoreError;
 use super::keep::Keep;
 use super::options::StoreOptions;
@@ -59,7 +60,8 @@ impl Janitor {
             return None;
         }
         let (stop, stopped) = channel();
-        let mut work = Work::new(seats, options, stopped);
+        let doubt = Doubt::at_start(Instant::now(), (options.clock)());
+        let mut work = Work::new(seats, options, stopped, doubt);
         let spawned = std::thread::Builder::new().name("keep".to_owned()).spawn(move || work.run());
         let thread = spawned.inspect_err(|error| {
             tracing::error!("nothing will be removed: cannot start a thread for that: {error}");
@@ -81,6 +83,9 @@ struct Work {
     seats: Weak<Seats>,
     options: StoreOptions,
     stopped: Receiver<()>,
+    doubt: Doubt,
+    /// What was said of it.
+    doubted: Said,
     removal: Option<(SourceName, Removal)>,
     /// More has to go than is being removed.
     is_behind: bool,
@@ -103,7 +108,7 @@ type Stock = HashMap<SourceName, Vec<DayStock>>;
 type Stocked<'a> = (&'a SourceName, &'a DayStock);
 
 impl Work {
-    fn new(seats: &Arc<Seats>, options: StoreOptions, stopped: Receiver<()>) -> Self {
+    fn new(seats: &Arc<Seats>, options: StoreOptions, stopped: Receiver<()>, doubt: Doubt) -> Self {
         let (said, short) = (Said::default(), Said::default());
         let seats = Arc::downgrade(seats);
         let judged = (Instant::now(), 0);
@@ -111,6 +116,8 @@ impl Work {
             seats,
             options,
             stopped,
+            doubt,
+            doubted: Said::default(),
             removal: None,
             is_behind: false,
             judged,
@@ -149,14 +156,16 @@ impl Work {
             return Ok(true);
         }
         let stock = self.look(&seats)?;
+        let now = (self.options.clock)();
+        self.doubt.look(Instant::now(), now, all(&stock).map(|(_, day)| day));
+        self.say_doubt(&stock, now);
         let is_in_turn = |(source, _): &Stocked<'_>| !self.left_out.contains(*source);
         let unfinished = all(&stock)
             .filter(is_in_turn)
-            .filter(|(_, day)| day.is_pending)
+            .filter(|(_, day)| day.pending.is_some_and(|at| doubt::may_go_on(at, now)))
             .min_by_key(|(_, day)| day.day)
             .map(|(source, day)| (source, day.day));
-        let StoreOptions { keep, clock, .. } = &self.options;
-        let oldest = || victim(keep, &stock, seats.root(), *clock, &self.left_out);
+        let oldest = || self.victim(&stock, seats.root(), now);
         if let Some((source, day)) = unfinished.or_else(oldest) {
             let begun = self.begin(&seats, source, day);
             self.of_source(source, begun);
@@ -261,10 +270,53 @@ impl Work {
         let there = held(&stock).saturating_add(removal.rest());
         let over = there.saturating_sub(keep.bytes.map_or(0, |limit| limit.0));
         let is_over = is_full(keep, over > 0, seats.root());
-        let clock = self.options.clock;
-        self.is_behind = victim(keep, &stock, seats.root(), clock, &self.left_out).is_some()
-            || is_over && over > over_then;
+        let now = (self.options.clock)();
+        self.is_behind =
+            self.victim(&stock, seats.root(), now).is_some() || is_over && over > over_then;
         self.judged = (Instant::now(), over);
+    }
+
+    /// The oldest day that may go, if one has to, of a source that is not left out.
+    fn victim<'a>(
+        &self,
+        stock: &'a Stock,
+        root: &Root,
+        now: UnixNanos,
+    ) -> Option<(&'a SourceName, Day)> {
+        let keep = &self.options.keep;
+        let may_go = |(source, day): &Stocked<'_>| {
+            let since = |span: u64| day.last_stored.0.saturating_add(span);
+            let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
+            let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
+            let is_in_turn = !self.left_out.contains(*source);
+            day.frames > 0 && day.day < Day::of(now) && !is_written && is_in_turn
+        };
+        let is_over = keep.bytes.is_some_and(|limit| held(stock) > limit.0);
+        if is_full(keep, is_over, root) {
+            let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
+            return oldest.map(|(source, day)| (source, day.day));
+        }
+        if !self.doubt.is_over() {
+            return None;
+        }
+        let old = all(stock).filter(may_go).filter(|(_, day)| is_old(keep, day, now));
+        old.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+    }
+
+    /// Says once that nothing is removed by its age, where something would be.
+    fn say_doubt(&mut self, stock: &Stock, now: UnixNanos) {
+        const WHAT: &str = "old frames are not removed";
+        let keep = &self.options.keep;
+        let is_to_come = |day: &DayStock| day.pending.is_some_and(|at| !doubt::may_go_on(at, now));
+        if all(stock).any(|(_, day)| is_to_come(day)) {
+            let why = "a day was declared to have expired at a time that is still to come; was the clock wrong? Its frames stay until then";
+            self.doubted.trouble_once(&WHAT, &why);
+        } else if !self.doubt.is_over() && all(stock).any(|(_, day)| is_old(keep, day, now)) {
+            let why = "the clock has gone on by more than a day since a frame was stored; is it right? They are in 24 h, or when a frame of today by its sender's clock is stored";
+            self.doubted.trouble_once(&WHAT, &why);
+        } else {
+            self.doubted.over(&WHAT);
+        }
     }
 
     /// Says once that more is to be removed than may be, where that is not over as soon as a day is not written any
@@ -342,31 +394,11 @@ fn of(source: &SourceName) -> String {
     format!("source {source}: {TROUBLE}")
 }
 
-/// The oldest day that may go, if one has to, of a source that is not left out.
-fn victim<'a>(
-    keep: &Keep,
-    stock: &'a Stock,
-    root: &Root,
-    clock: fn() -> UnixNanos,
-    left_out: &HashSet<SourceName>,
-) -> Option<(&'a SourceName, Day)> {
-    let now = clock();
-    let may_go = |(source, day): &Stocked<'_>| {
-        let since = |span: u64| day.last_stored.0.saturating_add(span);
-        let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
-        let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
-        let is_in_turn = !left_out.contains(*source);
-        day.frames > 0 && day.day < Day::of(now) && !is_written && is_in_turn
-    };
-    let is_over = keep.bytes.is_some_and(|limit| held(stock) > limit.0);
-    if is_full(keep, is_over, root) {
-        let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
-        return oldest.map(|(source, day)| (source, day.day));
-    }
-    let age = u64::try_from(keep.age?.as_nanos()).unwrap_or(u64::MAX);
-    let is_old = |(_, day): &Stocked<'_>| day.last_stored.0.saturating_add(age) < now.0;
-    let old = all(stock).filter(may_go).filter(is_old);
-    old.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+/// Whether a day has been kept for as long as it is to be.
+fn is_old(keep: &Keep, day: &DayStock, now: UnixNanos) -> bool {
+    let Some(age) = keep.age else { return false };
+    let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
+    doubt::says_age(day.last_stored) && day.last_stored.0.saturating_add(age) < now.0
 }
 
 /// Whether something has to go for want of room.

@@ -49,6 +49,7 @@ mod belief;
 mod content;
 mod contract;
 mod directory;
+mod doubt;
 mod error;
 mod folder;
 mod folder_source;

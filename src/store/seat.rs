@@ -319,8 +319,8 @@ pub(super) struct DayStock {
     pub(super) bytes: u64,
     pub(super) lines: u64,
     pub(super) last_stored: UnixNanos,
-    /// Declared to have expired, and not all removed.
-    pub(super) is_pending: bool,
+    /// When it was declared to have expired, where not all is removed.
+    pub(super) pending: Option<UnixNanos>,
     /// A day of its own, of which all frames have expired and are removed.
     pub(super) has_only_records: bool,
 }
@@ -338,7 +338,7 @@ impl Seat {
                 bytes: 0,
                 lines: 0,
                 last_stored: UnixNanos(0),
-                is_pending: false,
+                pending: None,
                 has_only_records: true,
             });
             stock.frames += total.frames;
@@ -356,7 +356,7 @@ impl Seat {
             let Some(gone) = gone else { continue };
             stock.frames = stock.frames.saturating_sub(gone.frames);
             stock.bytes = stock.bytes.saturating_sub(gone.bytes);
-            stock.is_pending = !gone.is_removed;
+            stock.pending = (!gone.is_removed).then_some(gone.until);
         }
         days.into_values().collect()
     }

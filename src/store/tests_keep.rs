@@ -52,7 +52,7 @@ impl Kept {
     }
 
     fn work(&self) -> Work {
-        Work::new(&self.seats, self.options, channel().1)
+        Work::new(&self.seats, self.options, channel().1, Doubt::none())
     }
 
     /// Removes all that is to be removed.
@@ -380,4 +380,34 @@ fn a_source_that_does_not_open_keeps_no_day_of_another() {
 
 fn is_removed(entry: &Entry) -> bool {
     matches!(entry, Entry::DayRemoved { frames: 1, left: 0, .. })
+}
+
+/// A receiver whose clock is in another year when it starts, and one that was declared to have expired by such a clock.
+#[test]
+fn a_clock_that_is_far_ahead_removes_nothing() {
+    let kept = Kept::new(Layout::Day, aged(30));
+    let mut store = kept.source();
+    stored(&mut store, &[at(0, 0), at(1, 0)]);
+    later(400 * DAY);
+    let mut work = kept.work();
+    work.doubt = Doubt::at_start(Instant::now(), now());
+    while work.go_on().unwrap() {}
+    assert_eq!(files(&kept.visible()).len(), 2);
+    // A frame of that day, by its sender's clock, speaks for the receiver's.
+    stored(&mut store, &[at(2, 400)]);
+    while work.go_on().unwrap() {}
+    assert_eq!(files(&kept.visible()), ["2.jpg"]);
+    drop(store);
+
+    let kept = Kept::new(Layout::Day, aged(30));
+    stored(&mut kept.source(), &[at(0, 0), at(1, 0)]);
+    later(400 * DAY);
+    // Declared, and nothing removed yet.
+    assert!(kept.work().go_on().unwrap());
+    NOW.with(|now| now.fetch_sub(399 * DAY, Ordering::Relaxed));
+    kept.remove();
+    assert_eq!(files(&kept.visible()).len(), 2, "the declaration is of a time to come");
+    later(399 * DAY);
+    kept.remove();
+    assert!(files(&kept.visible()).is_empty());
 }
