@@ -144,7 +144,7 @@ fn latencies(encoder: &mut DescriptorEncoder<'_>, rows: &Rows) -> Result<(), fmt
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
     for (source, row) in rows {
         let counts = row.spread.counts;
-        let bounds = BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(counts).collect();
         let label = [("source", source.as_str())];
         let count = counts.iter().sum();

@@ -153,6 +153,17 @@ async fn metrics_say_what_the_state_says() {
     let plain = viewed.get("/metrics");
     assert!(plain.header("content-type").unwrap().starts_with("text/plain"));
     assert!(plain.text().contains("framelane_frames_stored_total{source=\"visible\"} 7\n"));
+    // Who reads them computes with the last bucket, and takes none without it: everything is in it.
+    for text in [&text, &plain.text()] {
+        let buckets = text.lines().filter(|line| line.contains("_bucket{"));
+        let last: Vec<_> =
+            buckets.filter(|line| line.contains("+Inf") || line.contains("e30")).collect();
+        assert_eq!(
+            last,
+            ["framelane_latency_seconds_bucket{source=\"visible\",le=\"+Inf\"} 7"],
+            "{text}"
+        );
+    }
     assert_eq!(viewed.get("/healthz").status, 200);
     assert_eq!(viewed.get("/readyz").text(), "ready\n");
     camera.finish().await;
