@@ -4,17 +4,21 @@ mod resume;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
 
-use super::{COMPLETE, INCOMPLETE, INTERRUPTED, Outcome, Talk, output};
+use serde::Serialize;
+
+use super::{COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output};
 use crate::frame::{ByteSize, UnixNanos};
 use crate::manifest::Listed;
 use crate::report::Versioned;
 use crate::verify::{
-    Account, Alteration, Course, Gap, Past, SequenceGap, Sequences, SourceReport, State,
-    UnreadableSource, VerifyError, VerifyOptions, VerifyReport, verify_on,
+    Account, Alteration, Course, Gap, Past, SequenceGap, Sequences, SourceReport, State, Together,
+    UnreadableSource, VerifyError, VerifyOptions, VerifyReport, overlapping, verify_on,
 };
 
 const AFTER_HELP: &str = "\
@@ -26,6 +30,7 @@ Nothing is changed. Each source is one of:
   run not ended                         its sender was killed, or is still at it
   account lost                          frames are here, and the ledger that tells of their run
                                         is not
+  the account contradicts itself        frames are here that their run cannot have had
   undeclared                            nothing says how many there were (stop-and-wait)
 Unknown files are listed and do not count as failures.
 
@@ -44,8 +49,10 @@ const NAMED: usize = 100;
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct VerifyArgs {
-    /// The store (the folder that `receive` stored to), or the folder of one source in it
-    dir: PathBuf,
+    /// The store (the folder that `receive` stored to), or the folder of one source in it; or several, as flights that were
+    /// taken away while their runs went on: what one has of a run counts for all of them
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
     /// Read only the files of frames that were stored since then: a time ago (24h), or a day in UTC (2026-11-29). Of
     /// the others their lines count
     #[arg(long, value_name = "WHEN", value_parser = super::since::parse)]
@@ -72,13 +79,54 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
     options.threads = args.threads.unwrap_or(options.threads);
     options.since = args.since;
     let stop = resume::stop()?;
-    let past = resume::open(&args.dir, args.checkpoint.as_deref(), args.resume)?;
+    if let Some((inner, outer)) = overlapping(&args.dirs) {
+        let (inner, outer) = (inner.display(), outer.display());
+        return Err(Failure::usage(anyhow!("{inner} is in {outer}: name it once")));
+    }
+    if args.checkpoint.is_some() && args.dirs.len() > 1 {
+        return Err(Failure::usage(anyhow!(
+            "one --checkpoint does not serve several folders: leave it out"
+        )));
+    }
+    let together = Together::of(&args.dirs)?;
+    let mut reports = Vec::new();
+    for dir in &args.dirs {
+        match verify_one(dir, args, options, (&stop, &together), talk)? {
+            Some(report) => reports.push(report),
+            None => return Ok(INTERRUPTED),
+        }
+    }
+    let proven = reports.iter().all(VerifyReport::is_proven);
+    match (args.json, &reports[..]) {
+        (false, _) => {}
+        (true, [report]) => output::json(&Versioned::of(report))?,
+        (true, stores) => output::json(&Versioned::of(&Stores { proven, stores }))?,
+    }
+    Ok(if proven { COMPLETE } else { INCOMPLETE })
+}
+
+/// Several folders, in JSON.
+#[derive(Debug, Serialize)]
+struct Stores<'a> {
+    proven: bool,
+    stores: &'a [VerifyReport],
+}
+
+/// Verifies one folder, and says what was found unless that is for JSON; `None` where it was interrupted.
+fn verify_one(
+    dir: &Path,
+    args: &VerifyArgs,
+    options: VerifyOptions,
+    (stop, together): (&AtomicBool, &Together),
+    talk: Talk,
+) -> Result<Option<VerifyReport>, Failure> {
+    let past = resume::open(dir, args.checkpoint.as_deref(), args.resume)?;
     let bar = output::bar(talk, Some(0));
     let started = Instant::now();
     let mut lines = resume::Lines::new(talk);
     let mut seen = None;
-    let course = Course { past: past.as_ref(), stop: Some(&stop) };
-    let report = verify_on(&args.dir, options, course, &mut |progress| {
+    let course = Course { past: past.as_ref(), stop: Some(stop), together: Some(together) };
+    let report = verify_on(dir, options, course, &mut |progress| {
         bar.set_length(progress.of_all_frames);
         bar.set_position(progress.all_frames);
         bar.set_message(format!("{} {}", progress.source, ByteSize(progress.bytes)));
@@ -89,25 +137,30 @@ pub(super) fn run(args: &VerifyArgs, talk: Talk) -> Outcome {
     drop(bar);
     let report = match report {
         Err(VerifyError::Interrupted) => {
-            resume::say_interrupted(&args.dir, args.checkpoint.as_deref(), past.as_ref(), seen);
-            return Ok(INTERRUPTED);
+            resume::say_interrupted(dir, args.checkpoint.as_deref(), past.as_ref(), seen);
+            return Ok(None);
         }
         report => report?,
     };
     past.into_iter().for_each(Past::end);
-    if args.json {
-        output::json(&Versioned::of(&report))?;
-    } else {
-        report.sources.iter().for_each(show);
-        show_beside(&report.unknown, &args.dir);
-        show_unreadable(&report.unreadable);
-        show_resumed(&report);
-        let bytes = report.sources.iter().map(|source| source.verified_bytes).sum();
-        let before: u64 = report.sources.iter().map(|source| source.read_before_bytes).sum();
-        let rate = output::rate(bytes - before, started.elapsed());
-        output::result(&summary(&report, bytes, &rate));
+    if !args.json {
+        if args.dirs.len() > 1 {
+            output::result(&format!("{}:", dir.display()));
+        }
+        show_report(&report, dir, started.elapsed());
     }
-    Ok(if report.is_proven() { COMPLETE } else { INCOMPLETE })
+    Ok(Some(report))
+}
+
+fn show_report(report: &VerifyReport, dir: &Path, took: Duration) {
+    report.sources.iter().for_each(show);
+    show_beside(&report.unknown, dir);
+    show_unreadable(&report.unreadable);
+    show_resumed(report);
+    let bytes = report.sources.iter().map(|source| source.verified_bytes).sum();
+    let before: u64 = report.sources.iter().map(|source| source.read_before_bytes).sum();
+    let rate = output::rate(bytes - before, took);
+    output::result(&summary(report, bytes, &rate));
 }
 
 /// What was not read now, because it had been.
@@ -148,13 +201,15 @@ fn show(source: &SourceReport) {
     });
     show_refused(name, &source.account);
     list("gap", &source.account.gaps, |gap| format!("{name}: {}", describe_run_gap(gap)));
+    show_elsewhere(name, &source.account);
     let open = source.account.runs.first.iter().filter(|run| run.state == State::NotEnded);
     for run in open.take(NAMED) {
         let stored = output::frames(run.stored);
         let run = &run.run;
         output::result(&format!(
             "  run      {name}: run {run} has not ended: {stored} of it are stored. Its sender was \
-             killed or is still at it, or this folder was taken away meanwhile; send the same again"
+             killed or is still at it: send the same again. Or this folder was taken away meanwhile: verify it together with \
+             the one in which the run goes on (verify DIR DIR)"
         ));
     }
     show_lost_account(name, &source.account);
@@ -166,6 +221,17 @@ fn show(source: &SourceReport) {
     if sequences.duplicates > 0 {
         let frames = output::frames(sequences.duplicates);
         output::result(&format!("  {frames} of {name} with the sequence of another"));
+    }
+}
+
+/// Frames of its runs that are in others of the folders that were named.
+fn show_elsewhere(name: &str, account: &Account) {
+    let elsewhere: u64 = account.runs.first.iter().map(|run| run.elsewhere).sum();
+    if elsewhere > 0 {
+        output::result(&format!(
+            "  together {name}: {} of its runs are in another of these folders, and are verified there",
+            output::frames(elsewhere)
+        ));
     }
 }
 
@@ -335,7 +401,9 @@ fn describe_gap_of(Gap { from, to, taken_away, .. }: &Gap) -> String {
     };
     let (have, were) = if from == to { ("has", "was") } else { ("have", "were") };
     match taken_away {
-        true => format!("{which} {were} in a folder that was taken away while the run went on"),
+        true => format!(
+            "{which} {were} in a folder that was taken away while the run went on; verify that together with this one"
+        ),
         false => format!("{which} {have} neither frame nor declaration"),
     }
 }

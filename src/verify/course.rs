@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::past::Past;
+use super::together::Together;
 
 /// What a verification has beside its options.
 #[derive(Debug, Clone, Copy, Default)]
@@ -11,6 +12,8 @@ pub struct Course<'a> {
     pub past: Option<&'a Past>,
     /// Ends it once this is true, with [`VerifyError::Interrupted`](super::VerifyError::Interrupted).
     pub stop: Option<&'a AtomicBool>,
+    /// What other sources that are verified say of the runs of each.
+    pub together: Option<&'a Together>,
 }
 
 impl Course<'_> {

@@ -25,6 +25,7 @@ mod report;
 mod runs;
 mod sequences;
 mod source;
+mod together;
 mod unknown;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use past::Past;
 pub use report::{Alteration, Altered, Progress, SourceReport, UnreadableSource, VerifyReport};
 pub use runs::{Account, Drops, Gap, RunReport, State};
 pub use sequences::{SequenceGap, Sequences};
+pub use together::{Together, overlapping};
 
 use crate::frame::UnixNanos;
 use crate::manifest::{FILE_NAME, LEDGER_NAME, Listed, ManifestError};
@@ -117,7 +119,9 @@ pub fn verify(
     options: VerifyOptions,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<VerifyReport, VerifyError> {
-    verify_on(path, options, Course::default(), progress)
+    let together = Together::of(&[path.to_owned()])?;
+    let course = Course { together: Some(&together), ..Course::default() };
+    verify_on(path, options, course, progress)
 }
 
 /// The same, from where an interrupted one was, and to be interrupted itself.
@@ -131,12 +135,7 @@ pub fn verify_on(
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<VerifyReport, VerifyError> {
     let failed = |cause| VerifyError::Io { path: path.to_owned(), cause };
-    let folder = Directory::open(path).map_err(|cause| match path.read_link() {
-        Ok(target) if cause == Errno::NOENT => {
-            VerifyError::Dangling { path: path.to_owned(), target }
-        }
-        _ => failed(cause),
-    })?;
+    let folder = open(path)?;
     let mut report = VerifyReport {
         proven: false,
         folder: path.display().to_string(),
@@ -185,6 +184,27 @@ pub fn verify_on(
     }
     report.proven = report.is_proven();
     Ok(report)
+}
+
+fn open(path: &Path) -> Result<Directory, VerifyError> {
+    Directory::open(path).map_err(|cause| match path.read_link() {
+        Ok(target) if cause == Errno::NOENT => {
+            VerifyError::Dangling { path: path.to_owned(), target }
+        }
+        _ => VerifyError::Io { path: path.to_owned(), cause },
+    })
+}
+
+/// The folders of the sources in `path`, or `path` itself where it is one.
+fn sources(path: &Path) -> Result<Vec<(Directory, PathBuf)>, VerifyError> {
+    let folder = open(path)?;
+    if is_source(&folder).map_err(|cause| VerifyError::Io { path: path.to_owned(), cause })? {
+        return Ok(vec![(folder, path.to_owned())]);
+    }
+    let names = source_names(&folder, path, &mut Listed::new(0))?;
+    let found =
+        names.into_iter().filter_map(|name| Some((folder.folder(&name).ok()?, path.join(name))));
+    Ok(found.collect())
 }
 
 /// What to do about a link in the place of a source.

@@ -55,7 +55,7 @@ impl Read {
         let mut past = Past::open(&self.past, &self.store(), resume).unwrap();
         past.settled_after = 0;
         let stop = AtomicBool::new(false);
-        let course = Course { past: Some(&past), stop: Some(&stop) };
+        let course = Course { past: Some(&past), stop: Some(&stop), ..Course::default() };
         let options = VerifyOptions { threads: 1, ..VerifyOptions::default() };
         let report = verify_on(&self.store(), options, course, &mut |progress| {
             let is_enough = after.is_some_and(|after| progress.all_frames >= after);
@@ -152,7 +152,7 @@ fn a_file_that_was_changed_shortly_before_it_was_read_is_not_remembered() {
     let (place, path) = (out.path().join("store"), out.path().join("past"));
     store(&place, "visible", FRAMES);
     let past = Past::open(&path, &place, false).unwrap();
-    let course = Course { past: Some(&past), stop: None };
+    let course = Course { past: Some(&past), ..Course::default() };
     verify_on(&place, VerifyOptions::default(), course, &mut |_| {}).unwrap();
     past.keep().unwrap();
     assert!(!path.exists());

@@ -58,6 +58,8 @@ pub struct RunReport {
     pub expired: u64,
     /// Frames of it in a folder that was taken away while it went on.
     pub taken_away: u64,
+    /// Frames of it that are in another source that was verified together with this.
+    pub elsewhere: u64,
 }
 
 /// Frames in a row that a run had and the store does not.
@@ -160,6 +162,8 @@ struct Run {
     found: HashMap<(RunId, u64), Ranges>,
     expired: Ranges,
     taken: Ranges,
+    /// Its frames in other sources.
+    elsewhere: Ranges,
     dropped: BTreeMap<(Option<DropReason>, Place), Ranges>,
 }
 
@@ -206,6 +210,7 @@ impl Default for Run {
             found: HashMap::new(),
             expired: ranges(),
             taken: ranges(),
+            elsewhere: ranges(),
             dropped: BTreeMap::new(),
         }
     }
@@ -298,6 +303,39 @@ impl Accounts {
         }
     }
 
+    /// The runs that ledger or manifest speak of, as far as those were read.
+    pub(super) fn known(&self) -> impl Iterator<Item = RunId> {
+        self.runs.keys().copied()
+    }
+
+    /// Forgets all runs but these.
+    pub(super) fn keep_only(&mut self, runs: &HashSet<RunId>) {
+        self.runs.retain(|id, _| runs.contains(id));
+        self.order.retain(|id| runs.contains(id));
+    }
+
+    /// Takes in what another source says of the runs that are here.
+    pub(super) fn join(&mut self, other: &Self) {
+        for (id, run) in &mut self.runs {
+            let Some(other) = other.runs.get(id) else { continue };
+            run.is_told |= other.is_told;
+            run.elsewhere.extend(&other.stored);
+            run.expired.extend(&other.expired);
+            for (kind, dropped) in &other.dropped {
+                let ranges = run.dropped.entry(*kind);
+                ranges.or_insert_with(|| Ranges::with_limit(MAX_RANGES)).extend(dropped);
+            }
+            for (kind, found) in &other.found {
+                let ranges = run.found.entry(*kind);
+                ranges.or_insert_with(|| Ranges::with_limit(MAX_RANGES)).extend(found);
+            }
+            if run.ended.is_none() && other.ended.is_some() {
+                (run.ended, run.first) = (other.ended, other.first);
+                (run.says_first, run.resumed_by) = (other.says_first, None);
+            }
+        }
+    }
+
     /// All that the ledger says was taken in.
     pub(super) fn ledger_is_read(&mut self) {
         self.later.all_are_known();
@@ -354,6 +392,7 @@ impl Accounts {
             let mut there = run.stored.clone();
             there.extend(&run.expired);
             there.extend(&run.taken);
+            there.extend(&run.elsewhere);
             there
         };
         let all: HashMap<RunId, Ranges> =
@@ -505,6 +544,7 @@ impl Run {
     fn in_store(&self) -> Ranges {
         let mut stored = self.stored.clone();
         stored.extend(&self.before);
+        stored.extend(&self.elsewhere);
         stored
     }
 
@@ -616,6 +656,7 @@ impl Run {
             dropped: Self::all_dropped(&self.dropped).count_beside(stored),
             expired: self.expired.count(),
             taken_away: self.taken.count_beside(stored),
+            elsewhere: self.elsewhere.count_beside(&self.stored),
         }
     }
 }

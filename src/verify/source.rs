@@ -162,8 +162,13 @@ pub(super) fn verify_source(
         read_ledger(folder, path, 0, &mut now)?;
         accounts.has_told_since(&now);
     }
+    if let Ok(id) = folder.id() {
+        course.together.inspect(|together| together.join(id, &mut accounts));
+    }
+    let has_untold = accounts.has_untold();
     report.account = accounts.finish(options.named);
-    if report.source.parse::<Day>().is_ok() && folder.kind(LEDGER_NAME).map_err(failed)?.is_none() {
+    let is_day = report.source.parse::<Day>().is_ok();
+    if is_day && has_untold && folder.kind(LEDGER_NAME).map_err(failed)?.is_none() {
         // A day that was taken away: the ledger with its runs is where it came from.
         report.account.declares_nothing();
     }
@@ -284,8 +289,35 @@ fn look_at_ledger(folder: &Directory) -> Option<Look> {
     folder.look(LEDGER_NAME).ok().flatten()
 }
 
+/// Takes in all lines of the manifests, and looks at no file.
+pub(super) fn read_lines(
+    folder: &Directory,
+    path: &Path,
+    accounts: &mut Accounts,
+) -> Result<(), VerifyError> {
+    let failed = |path: &Path, cause| VerifyError::Io { path: path.to_owned(), cause };
+    for part in parts(folder, path).map_err(|cause| failed(path, cause))? {
+        if let Some(resting) = part.resting.filter(|resting| resting.summary().knows_runs()) {
+            accounts.stored_all(resting.summary());
+            continue;
+        }
+        let path = part.path.join(FILE_NAME);
+        let file = part.folder.open_file(FILE_NAME).map_err(|cause| failed(&path, cause))?;
+        let (manifest, _) = Manifest::read(file, &path)?;
+        let mut lines = manifest.lines()?;
+        let cannot = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
+        while let Some(line) = lines.next_line().map_err(|error| failed(&path, cannot(&error)))? {
+            let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
+            if let Ok(record) = Record::parse(text) {
+                accounts.stored(&record);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes the ledger in, where there is one: earlier versions wrote none.
-fn read_ledger(
+pub(super) fn read_ledger(
     folder: &Directory,
     path: &Path,
     named: usize,

@@ -518,7 +518,8 @@ fn the_whole_report_as_json() {
             "state": "gap", "owner": "sha256:ab", "owner_name": "cam1",
             "runs": { "count": 1, "first": [ { "run": run, "state": "gap", "began_unix_ns": 5,
                 "ended_unix_ns": 9, "resumed_by": null, "captured": 4, "stored": 2,
-                "stored_before": 0, "dropped": 1, "expired": 0, "taken_away": 0 } ] },
+                "stored_before": 0, "dropped": 1, "expired": 0, "taken_away": 0,
+                "elsewhere": 0 } ] },
             "gaps": { "count": 1, "first": [
                 { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
             "dropped": 1, "came_later": 0,
@@ -616,4 +617,47 @@ fn an_account_that_contradicts_itself_is_not_complete() {
     assert_eq!(state(&[before(3, TWO, 3), ended(4)]), (State::Gap, 0));
     assert_eq!(state(&[before(3, ONE, 3), ended(4)]), (State::Gap, 0));
     assert_eq!(state(&[before(3, ONE, 1), ended(4)]), (State::Complete, 0));
+}
+
+/// A flight that was taken away while its run went on, and the folder in which that ended.
+#[test]
+fn folders_that_share_a_run_are_complete_together() {
+    let (flight, alone) = declared(&[0, 1, 2], &[]);
+    assert_eq!(alone.sources[0].account.state, State::NotEnded);
+    let (rest, _) = declared(&[3, 4], &[ended(5)]);
+    let ledger = rest.path().join("visible").join(LEDGER_NAME);
+    let mut text = fs::read(&ledger).unwrap();
+    Entry::TakenAway { run: ONE, range: Range { first: 0, last: 2 } }.write_line(&mut text);
+    fs::write(&ledger, text).unwrap();
+    assert_eq!(check(rest.path()).sources[0].account.state, State::Gap);
+
+    let paths = [flight.path().to_owned(), rest.path().to_owned()];
+    let states = || {
+        let together = Together::of(&paths).unwrap();
+        let course = Course { together: Some(&together), ..Course::default() };
+        paths.each_ref().map(|path| {
+            let report = verify_on(path, VerifyOptions::default(), course, &mut |_| {}).unwrap();
+            let account = &report.sources[0].account;
+            (account.state, account.runs.first[0].elsewhere, report.proven)
+        })
+    };
+    assert_eq!(states(), [(State::Complete, 2, true), (State::Complete, 3, true)]);
+    // What the other has lost is lost for both, and a file that is altered is for the folder that has it.
+    fs::write(flight.path().join("visible/001.jpg"), "altered").unwrap();
+    assert_eq!(states(), [(State::Complete, 2, false), (State::Complete, 3, true)]);
+    let manifest = flight.path().join("visible").join(FILE_NAME);
+    let lines = fs::read_to_string(&manifest).unwrap();
+    let two: Vec<_> = lines.lines().take(2).collect();
+    fs::write(&manifest, two.join("\n") + "\n").unwrap();
+    assert_eq!(states(), [(State::Gap, 2, false), (State::Gap, 2, false)]);
+}
+
+#[test]
+fn a_folder_is_not_verified_together_with_one_that_it_is_in() {
+    let (out, _) = declared(&[0], &[]);
+    let inner = out.path().join("visible");
+    let paths = [out.path().to_owned(), inner.clone()];
+    assert_eq!(overlapping(&paths), Some((&*inner, out.path())));
+    assert_eq!(overlapping(&[inner.clone(), inner]).map(|_| ()), Some(()));
+    assert_eq!(overlapping(&paths[..1]), None);
 }

@@ -212,6 +212,44 @@ fn a_flight_is_taken_away_by_moving_its_folder() {
 }
 
 #[test]
+fn flights_that_share_a_run_are_complete_together() {
+    let place = Place::new();
+    place.frames("visible", 60, 3_000);
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible"], &["--fps", "30"]);
+    fs::create_dir(place.path("archive")).unwrap();
+    // Twice in the midst of the run.
+    for flight in ["archive/one", "archive/two"] {
+        place.wait_for_frames("visible", 5);
+        fs::rename(place.store().join("visible"), place.path(flight)).unwrap();
+    }
+    sending.finish().expect(0);
+    receiver.interrupt();
+    place.run(&["verify", "archive"]).expect(1).prints("run not ended").prints("verify DIR DIR");
+    place.run(&["verify", "store"]).expect(1).prints("taken away while the run went on");
+    let together = place.run(&["verify", "archive", "store", "--json"]).expect(0).json();
+    assert_eq!(
+        (&together["proven"], together["stores"].as_array().unwrap().len()),
+        (&true.into(), 2)
+    );
+    for store in together["stores"].as_array().unwrap() {
+        for source in store["sources"].as_array().unwrap() {
+            let run = &source["account"]["runs"]["first"][0];
+            let count = |field: &str| run[field].as_u64().unwrap();
+            assert_eq!(
+                (count("captured"), count("stored") + count("elsewhere")),
+                (60, 60),
+                "{source}"
+            );
+        }
+    }
+    place.run(&["verify", "archive", "store"]).expect(0).prints("in another of these folders");
+    fs::remove_file(place.path("archive/one/000.jpg")).unwrap();
+    place.run(&["verify", "archive", "store"]).expect(1).prints("missing  one/000.jpg");
+    place.run(&["verify", "archive", "archive/one"]).expect(2).says("name it once");
+}
+
+#[test]
 fn a_flight_is_deleted_under_a_running_receiver() {
     for durable in [&[][..], &["--durable"]] {
         let (_place, log) = next_flight(durable, |place| {
