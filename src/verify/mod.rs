@@ -20,6 +20,7 @@
 mod check;
 mod course;
 mod later;
+mod parts;
 mod past;
 mod report;
 mod runs;

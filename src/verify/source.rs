@@ -1,13 +1,14 @@
 //! Verifies the folder of one source, with several threads reading from one manifest.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::check::{Finding, check, look};
 use super::course::{Course, Whole};
+use super::parts::{Part, look_at_ledger, parts, read_ledger};
 use super::report::{Altered, Progress, SourceReport};
 use super::runs::Accounts;
 use super::sequences::Places;
@@ -15,26 +16,15 @@ use super::unknown;
 use super::{VerifyError, VerifyOptions};
 use crate::frame::{RunId, UnixNanos};
 use crate::manifest::{
-    BadLine, Day, FILE_NAME, LEDGER_NAME, Ledger, Lines, Listed, Manifest, ManifestError, Ranges,
-    Record, Resting, Text,
+    BadLine, Day, FILE_NAME, LEDGER_NAME, Lines, Listed, Manifest, ManifestError, Ranges, Record,
+    Text,
 };
-use crate::store::{Directory, FileId, Kind, Look, days};
+use crate::store::{Directory, FileId, Look};
 
-/// A line of the manifest takes about so much, where nothing tells how many there are.
-const LINE_BYTES: u64 = 400;
 /// What a thread takes on at a time: enough that threads seldom wait for one another, little
 /// enough that progress is seen and no thread is left alone with the rest.
 const BATCH_FRAMES: usize = 64;
 const BATCH_BYTES: u64 = 8 << 20;
-
-/// A part of the source with a manifest: all of it, or a day.
-struct Part {
-    day: Option<Day>,
-    folder: Directory,
-    path: PathBuf,
-    /// What its index says, where that speaks of all of it.
-    resting: Option<Resting>,
-}
 
 /// Hands out the records that count, in the manifest's order.
 struct Feed<'m> {
@@ -253,82 +243,6 @@ fn verify_part(
     let feed = feed.into_inner().unwrap_or_else(PoisonError::into_inner);
     locked(tally).report.skipped += feed.skipped;
     feed.failed.map_or(Ok((feed.places, feed.accounts)), |error| Err(error.into()))
-}
-
-/// The parts of a source that have a manifest: its own folder, and the days in it.
-fn parts(folder: &Directory, path: &Path) -> Result<Vec<Part>, Errno> {
-    let mut parts = Vec::new();
-    if folder.kind(FILE_NAME)?.is_some() {
-        parts.push(Part::of(None, folder.again()?, path.to_owned()));
-    }
-    for day in days(folder)? {
-        let name = day.to_string();
-        parts.push(Part::of(Some(day), folder.folder(&name)?, path.join(name)));
-    }
-    Ok(parts)
-}
-
-impl Part {
-    fn of(day: Option<Day>, folder: Directory, path: PathBuf) -> Self {
-        let file = folder.open_file(FILE_NAME).ok();
-        let resting = file.and_then(|file| Resting::load(&folder, &file));
-        Self { day, folder, path, resting }
-    }
-
-    /// About how many frames it has.
-    fn about(&self) -> u64 {
-        let by_length = || match self.folder.kind(FILE_NAME) {
-            Ok(Some(Kind::File(bytes))) => bytes / LINE_BYTES,
-            _ => 0,
-        };
-        self.resting.as_ref().map_or_else(by_length, |resting| resting.summary().frames)
-    }
-}
-
-fn look_at_ledger(folder: &Directory) -> Option<Look> {
-    folder.look(LEDGER_NAME).ok().flatten()
-}
-
-/// Takes in all lines of the manifests, and looks at no file.
-pub(super) fn read_lines(
-    folder: &Directory,
-    path: &Path,
-    accounts: &mut Accounts,
-) -> Result<(), VerifyError> {
-    let failed = |path: &Path, cause| VerifyError::Io { path: path.to_owned(), cause };
-    for part in parts(folder, path).map_err(|cause| failed(path, cause))? {
-        if let Some(resting) = part.resting.filter(|resting| resting.summary().knows_runs()) {
-            accounts.stored_all(resting.summary());
-            continue;
-        }
-        let path = part.path.join(FILE_NAME);
-        let file = part.folder.open_file(FILE_NAME).map_err(|cause| failed(&path, cause))?;
-        let (manifest, _) = Manifest::read(file, &path)?;
-        let mut lines = manifest.lines()?;
-        let cannot = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
-        while let Some(line) = lines.next_line().map_err(|error| failed(&path, cannot(&error)))? {
-            let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
-            if let Ok(record) = Record::parse(text) {
-                accounts.stored(&record);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Takes the ledger in, where there is one: earlier versions wrote none.
-pub(super) fn read_ledger(
-    folder: &Directory,
-    path: &Path,
-    named: usize,
-    accounts: &mut Accounts,
-) -> Result<Listed<BadLine>, VerifyError> {
-    let path = path.join(LEDGER_NAME);
-    match folder.open_file(LEDGER_NAME) {
-        Ok(file) => Ok(Ledger::read(file, &path, &mut |entry| accounts.learn(entry))?),
-        Err(Errno::NOENT) => Ok(Listed::new(named)),
-        Err(cause) => Err(VerifyError::Io { path, cause }),
-    }
 }
 
 /// One thread's work: until nothing is left, takes some records and checks their files.

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::parts::{read_ledger, read_lines};
 use super::runs::Accounts;
-use super::{VerifyError, source, sources};
+use super::{VerifyError, sources};
 use crate::store::{Directory, FileId};
 
 /// What the sources of some folders say of runs of which more than one of them has a part. What a source holds of
@@ -26,7 +27,7 @@ impl Together {
         for path in paths {
             found.extend(sources(path)?);
         }
-        let known: Vec<_> = found.iter().filter_map(|found| Known::of(found)).collect();
+        let known: Vec<_> = found.iter().filter_map(Known::of).collect();
         let (mut once, mut shared) = (HashMap::new(), HashSet::new());
         for Known { id, accounts, .. } in &known {
             for run in accounts.known() {
@@ -66,17 +67,17 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     fn of((folder, path): &'a (Directory, PathBuf)) -> Option<Self> {
         let (id, mut accounts) = (folder.id().ok()?, Accounts::default());
-        source::read_ledger(folder, path, 0, &mut accounts).ok()?;
+        read_ledger(folder, path, 0, &mut accounts).ok()?;
         let has_lines = accounts.known().next().is_none();
         if has_lines {
-            source::read_lines(folder, path, &mut accounts).ok()?;
+            read_lines(folder, path, &mut accounts).ok()?;
         }
         Some(Self { id, folder, path, accounts, has_lines })
     }
 
     fn with_lines(mut self) -> Option<(FileId, Accounts)> {
         if !self.has_lines {
-            source::read_lines(self.folder, self.path, &mut self.accounts).ok()?;
+            read_lines(self.folder, self.path, &mut self.accounts).ok()?;
         }
         Some((self.id, self.accounts))
     }
