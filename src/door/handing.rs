@@ -7,7 +7,7 @@ use super::desk::{Desk, Seat};
 use super::received::Received;
 use super::remembered::Remembered;
 use super::wants::{Want, Wants};
-use crate::frame::{ContentHash, Sequence, SourceName};
+use crate::frame::{ContentHash, RunId, Sequence, SourceName};
 use crate::store::{
     FrameError, Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store,
     StoreError,
@@ -138,6 +138,10 @@ impl OpenSource for Stored {
 
     fn last_sequence(&mut self) -> Option<Sequence> {
         self.below.last_sequence()
+    }
+
+    fn goes_on_from(&mut self, run: RunId) -> Option<Sequence> {
+        self.below.goes_on_from(run)
     }
 
     fn held(&mut self) -> Option<u64> {

@@ -9,7 +9,7 @@ use super::board::{Panel, StoredFrame};
 use super::busy::Busy;
 use super::hashing::{Hashing, Job};
 use super::work::{Admitted, Done, Question, Reply, Settled, Ticket, Work};
-use crate::frame::UnixNanos;
+use crate::frame::{RunId, Sequence, UnixNanos};
 use crate::store::{Held, Offered, OpenSource, Opener, ReceivedFrame};
 use crate::transport::{ArrivedFrame, Claim};
 use crate::wire::{Answer, OfferEntry, SourceId, Verdict};
@@ -20,6 +20,14 @@ const BATCH_FRAMES: usize = 64;
 
 /// Bytes that are stored together, for the same reason: 8 MiB are some 5 ms of writing to memory.
 const BATCH_BYTES: u64 = 8 << 20;
+
+/// Where a run goes on: from its own beginning, where it has brought frames before and its sender was killed before it
+/// knew, or behind all that the source has.
+fn goes_on(store: &mut dyn OpenSource, run: Option<RunId>) -> Sequence {
+    let behind = |last: Sequence| Sequence(last.0.saturating_add(1));
+    let begun = run.and_then(|run| store.goes_on_from(run));
+    begun.or_else(|| store.last_sequence().map(behind)).unwrap_or(Sequence(0))
+}
 
 /// Does what is asked of an open source, until nobody can ask any more. `again` asks the same source.
 pub(super) fn work(
@@ -38,7 +46,8 @@ pub(super) fn work(
                 Work::Admit { opener, reply } => {
                     let admitted = store.admit(&opener);
                     panel.holds(store.held());
-                    let admitted = admitted.map(|()| Admitted { last: store.last_sequence() });
+                    let admitted =
+                        admitted.map(|()| Admitted { next: goes_on(&mut *store, opener.run) });
                     let _ = reply.send(admitted);
                 }
                 Work::Store { frame, from, replace, ticket } => {

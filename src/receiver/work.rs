@@ -54,8 +54,8 @@ impl Afterwards {
 /// What a session is told of a source that it may use.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Admitted {
-    /// The highest sequence that the source knows of.
-    pub(super) last: Option<Sequence>,
+    /// The sequence of the first frame of the sender's run, where that goes on.
+    pub(super) next: Sequence,
 }
 
 /// An offer, and who waits for its answer.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::contract::Opener;
 use super::layout::Part;
-use crate::frame::{RunId, Sequence, UnixNanos};
-use crate::manifest::{Day, Earlier, Entry, Range, Ranges, Record, Summary};
+use crate::frame::{DropReason, RunId, Sequence, UnixNanos};
+use crate::manifest::{Day, Earlier, Entry, Place, Range, Ranges, Record, Summary};
 
 /// Runs that have not ended are remembered up to this many: one for each crash of a sender, at most. Of older ones
 /// nothing is forgotten but that they may be continued.
@@ -72,11 +72,16 @@ struct OpenRun {
     sender: Option<String>,
     /// Its frames with a line in the manifest.
     brought: Ranges,
-    /// Its frames that need none: stored before, dropped, taken away.
+    /// Its frames that need none: stored before, taken away, expired.
     declared: Ranges,
+    /// Its frames that will not come, and why.
+    dropped: Dropped,
     /// Frames of earlier runs that this one has as well, by the places they have there.
     again: Vec<(RunId, Ranges)>,
 }
+
+/// Frames that were declared dropped, by reason and end.
+type Dropped = BTreeMap<(Option<DropReason>, Place), Ranges>;
 
 /// A run that goes on, and what there was of it.
 #[derive(Debug, Clone)]
@@ -84,6 +89,7 @@ pub(super) struct LeftBehind {
     began: Entry,
     run: RunId,
     had: Ranges,
+    dropped: Dropped,
 }
 
 /// What the ledger says of a frame of `run`, by its sequence there, that has an earlier run's line.
@@ -107,6 +113,13 @@ impl OpenRun {
 }
 
 impl Account {
+    /// Where a run without a last frame began that has brought frames and has not ended.
+    pub(super) fn goes_on_from(&self, run: RunId) -> Option<Sequence> {
+        let run = self.runs.iter().find(|open| open.id == run && open.endless)?;
+        let Entry::Began { first, .. } = run.began else { return None };
+        (run.brought.count() > 0).then_some(Sequence(first))
+    }
+
     /// Takes in what the ledger says, or was just told.
     pub(super) fn learn(&mut self, entry: &Entry) {
         match entry {
@@ -126,6 +139,7 @@ impl Account {
                     sender: sender.clone(),
                     brought: Ranges::default(),
                     declared: Ranges::default(),
+                    dropped: Dropped::new(),
                     again: Vec::new(),
                 });
                 if *endless {
@@ -136,9 +150,14 @@ impl Account {
                 }
             }
             Entry::Began { .. } => {}
-            Entry::Dropped { run, range, .. }
-            | Entry::StoredBefore { run, range, earlier: None }
-            | Entry::TakenAway { run, range } => {
+            Entry::Dropped { run, range, reason, place, .. } => {
+                self.last = self.last.max(Some(range.last));
+                if let Some(run) = self.run(*run) {
+                    let dropped = run.dropped.entry((*reason, *place)).or_default();
+                    dropped.insert(range.first, range.last);
+                }
+            }
+            Entry::StoredBefore { run, range, earlier: None } | Entry::TakenAway { run, range } => {
                 self.last = self.last.max(Some(range.last));
                 if let Some(run) = self.run(*run) {
                     run.declared.insert(range.first, range.last);
@@ -235,7 +254,8 @@ impl Account {
         let of = |open: &OpenRun| {
             let mut had = open.brought.clone();
             had.extend(&open.declared);
-            LeftBehind { began: open.began.clone(), run: open.id, had }
+            let (began, dropped) = (open.began.clone(), open.dropped.clone());
+            LeftBehind { began, run: open.id, had, dropped }
         };
         self.runs.iter().map(of).collect()
     }
@@ -243,22 +263,33 @@ impl Account {
     /// What the ledger has to say, of what the account had before, so that nothing is unaccounted for here.
     pub(super) fn taken_away(&self, left_behind: &[LeftBehind]) -> Vec<Entry> {
         let mut entries = Vec::new();
-        for LeftBehind { began, run, had } in left_behind {
+        for LeftBehind { began, run, had, dropped } in left_behind {
             let mut here = Ranges::default();
             match self.runs.iter().find(|open| open.id == *run) {
                 Some(open) => {
                     here.extend(&open.brought);
                     here.extend(&open.declared);
+                    open.dropped.values().for_each(|dropped| here.extend(dropped));
                 }
                 None => entries.push(began.clone()),
             }
-            let gone = had.iter().flat_map(|(first, last)| here.gaps(first, last));
-            entries.extend(
-                gone.map(|(first, last)| Entry::TakenAway {
-                    run: *run,
-                    range: Range { first, last },
-                }),
-            );
+            let run = *run;
+            let not_here = |of: &Ranges| -> Vec<_> {
+                let gaps = of.iter().flat_map(|(first, last)| here.gaps(first, last));
+                gaps.map(|(first, last)| Range { first, last }).collect()
+            };
+            let gone = not_here(had).into_iter();
+            entries.extend(gone.map(|range| Entry::TakenAway { run, range }));
+            for (&(reason, place), dropped) in dropped {
+                let dropped = not_here(dropped).into_iter();
+                entries.extend(dropped.map(|range| Entry::Dropped {
+                    run,
+                    range,
+                    reason,
+                    place,
+                    captured: None,
+                }));
+            }
         }
         entries
     }

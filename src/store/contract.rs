@@ -143,6 +143,12 @@ pub trait OpenSource: Debug + Send {
         None
     }
 
+    /// The first sequence of a run without a last frame that has not ended, and of which the source has frames. A sender
+    /// that was killed before it knew goes on with the run there, and not behind its own frames.
+    fn goes_on_from(&mut self, _run: RunId) -> Option<Sequence> {
+        None
+    }
+
     /// How many frames the source has, of all times, those that have expired left out; `None` where the store does not
     /// count them. Asked after each batch.
     fn held(&mut self) -> Option<u64> {
@@ -233,6 +239,9 @@ pub enum Note {
         endless: bool,
         /// Frames that are too old are dropped rather than sent late.
         live: bool,
+        /// The sequence that its sender was told its first frame has; `None` where that is behind all that the source
+        /// knows of.
+        first: Option<Sequence>,
     },
     /// Frames of it will not come.
     Dropped {

@@ -8,7 +8,7 @@ use super::error::{FrameError, StoreError};
 use super::options::StoreOptions;
 use super::seat::Seat;
 use super::seats::{Seats, Slot};
-use crate::frame::{FrameName, Sequence, SourceName};
+use crate::frame::{FrameName, RunId, Sequence, SourceName};
 use crate::manifest::Opened;
 
 /// One source of a [`FolderStore`](super::FolderStore), open for storing. All calls block on the file system.
@@ -138,6 +138,10 @@ impl OpenSource for FolderSource {
 
     fn last_sequence(&mut self) -> Option<Sequence> {
         self.with(|seat| seat.last_sequence()).ok().flatten()
+    }
+
+    fn goes_on_from(&mut self, run: RunId) -> Option<Sequence> {
+        self.with(|seat| seat.goes_on_from(run)).ok().flatten()
     }
 
     fn held(&mut self) -> Option<u64> {

@@ -265,9 +265,10 @@ impl Seat {
         let sender = || from.pin.as_deref().map(str::to_owned);
         for note in notes {
             match *note {
-                Note::Began { run, at, endless, live } => {
+                Note::Began { run, at, endless, live, first } => {
                     let next = self.last_sequence().and_then(|last| last.0.checked_add(1));
-                    let first = if endless { next.unwrap_or(0) } else { 0 };
+                    let told = first.map(|first| first.0);
+                    let first = if endless { told.or(next).unwrap_or(0) } else { 0 };
                     self.begin(
                         run,
                         Entry::Began { run, at, first, endless, live, sender: sender() },
@@ -302,6 +303,10 @@ impl Seat {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn goes_on_from(&mut self, run: RunId) -> Option<Sequence> {
+        self.footing.as_ref()?.account.goes_on_from(run)
     }
 
     pub(super) fn last_sequence(&mut self) -> Option<Sequence> {

@@ -335,7 +335,13 @@ fn records_of_days_that_have_expired_go_last() {
     store
         .note(
             &at(0, 0).from,
-            &[Note::Began { run: RunId([7; 16]), at: UnixNanos(1), endless: true, live: false }],
+            &[Note::Began {
+                run: RunId([7; 16]),
+                at: UnixNanos(1),
+                endless: true,
+                live: false,
+                first: None,
+            }],
         )
         .unwrap();
     stored(&mut store, &[at(0, 0), at(1, 0), at(2, 1)]);

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::tests::{frame, source};
 use super::*;
 use crate::frame::{Captured, Clock, DropRange, DropReason, RunId, Sequence, UnixNanos};
-use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME, Place};
+use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME, Place, Range};
 
 const ONE: RunId = RunId([1; 16]);
 const TWO: RunId = RunId([2; 16]);
@@ -34,7 +34,7 @@ fn ledger(out: &Path) -> Vec<Entry> {
 }
 
 fn began(run: RunId) -> Note {
-    Note::Began { run, at: UnixNanos(1), endless: false, live: false }
+    Note::Began { run, at: UnixNanos(1), endless: false, live: false, first: None }
 }
 
 fn ended(run: RunId, captured: u64) -> Note {
@@ -115,10 +115,34 @@ fn what_is_declared_is_in_the_ledger_once() {
     // A camera's next run goes on behind it all.
     let mut store = open(out.path(), &a).unwrap();
     store
-        .note(&a, &[Note::Began { run: TWO, at: UnixNanos(3), endless: true, live: true }])
+        .note(
+            &a,
+            &[Note::Began { run: TWO, at: UnixNanos(3), endless: true, live: true, first: None }],
+        )
         .unwrap();
     let Some(Entry::Began { first, .. }) = ledger(out.path()).pop() else { panic!() };
     assert_eq!(first, 16);
+}
+
+/// Its sender was killed before it knew what its first frame is called.
+#[test]
+fn a_run_that_has_brought_frames_goes_on_from_its_own_beginning() {
+    let out = TempDir::new().unwrap();
+    let a = sender("sha256:aa", Some(TWO));
+    let mut store = open(out.path(), &a).unwrap();
+    store.store(&[from(&a, frame(0, "0.jpg", b"0"))]);
+    let (run, at, first) = (ONE, UnixNanos(3), Some(Sequence(1)));
+    let a = sender("sha256:aa", Some(ONE));
+    store.note(&a, &[Note::Began { run, at, endless: true, live: false, first }]).unwrap();
+    assert_eq!(store.goes_on_from(ONE), None, "it has brought nothing");
+    store.store(&[from(&a, frame(1, "1.jpg", b"1")), from(&a, frame(2, "2.jpg", b"2"))]);
+    assert_eq!(store.goes_on_from(ONE), Some(Sequence(1)));
+    drop(store);
+    let mut store = open(out.path(), &a).unwrap();
+    assert_eq!(store.goes_on_from(ONE), Some(Sequence(1)));
+    assert_eq!(store.goes_on_from(TWO), None, "of a run of a folder its sender knows");
+    store.note(&a, &[ended(ONE, 2)]).unwrap();
+    assert_eq!(store.goes_on_from(ONE), None);
 }
 
 fn offer<'a>(received: &'a ReceivedFrame, sequence: u64) -> Offered<'a> {
@@ -214,15 +238,27 @@ fn a_run_goes_on_in_a_new_folder_and_says_what_is_not_there() {
     let mut store = open(out.path(), &one).unwrap();
     store.note(&one, &[began(ONE)]).unwrap();
     store.store(&[from(&one, frame(0, "0.jpg", b"0")), from(&one, frame(1, "1.jpg", b"1"))]);
+    let (first, reason) = (Sequence(2), DropReason::Late);
+    let ranges = vec![DropRange { first, count: 2, reason, captured: None }];
+    store.note(&one, &[Note::Dropped { run: ONE, ranges, place: Place::Sender }]).unwrap();
     fs::rename(out.path().join("visible"), out.path().join("flight1")).unwrap();
-    store.store(&[from(&one, frame(2, "2.jpg", b"2"))]);
-    store.note(&one, &[ended(ONE, 3)]).unwrap();
+    store.store(&[from(&one, frame(4, "4.jpg", b"4"))]);
+    store.note(&one, &[ended(ONE, 5)]).unwrap();
     let said = ledger(out.path());
     let taken = |entry: &Entry| match entry {
         Entry::TakenAway { range, .. } => Some((range.first, range.last)),
         _ => None,
     };
-    assert_eq!(said.iter().find_map(taken), Some((0, 1)), "{said:?}");
+    assert_eq!(said.iter().filter_map(taken).collect::<Vec<_>>(), [(0, 1)], "{said:?}");
+    // What was dropped is in no folder.
+    let dropped = Entry::Dropped {
+        run: ONE,
+        range: Range { first: 2, last: 3 },
+        reason: Some(DropReason::Late),
+        place: Place::Sender,
+        captured: None,
+    };
+    assert!(said.contains(&dropped), "{said:?}");
     assert!(said.iter().any(|entry| matches!(entry, Entry::Began { run: ONE, .. })));
     let moved = fs::read_to_string(out.path().join("flight1").join(FILE_NAME)).unwrap();
     assert_eq!(moved.lines().count(), 2);

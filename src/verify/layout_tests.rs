@@ -76,7 +76,7 @@ fn files(out: &Path) -> Vec<String> {
 }
 
 fn began() -> Note {
-    Note::Began { run: RUN, at: UnixNanos(1), endless: false, live: false }
+    Note::Began { run: RUN, at: UnixNanos(1), endless: false, live: false, first: None }
 }
 
 fn ended(captured: u64) -> Note {

@@ -445,15 +445,19 @@ impl Accounts {
             let run = &self.runs[&id];
             let behind = || self.order[place + 1..].iter().map(|id| (*id, &self.runs[id]));
             let resumed_by = match closed[&id] {
-                State::AccountLost => self.made_good_by(id),
-                _ => run.resumed_by,
-            };
+                State::AccountLost => self.made_good_by(id).map(|by| (by, run)),
+                State::Gap => behind().find(|(other, later)| {
+                    closed[other] == State::Complete && later.has_all_of(run, id)
+                }),
+                _ => run.resumed_by.map(|by| (by, run)),
+            }
+            .map(|(by, _)| by);
             let resumed = resumed_by.and_then(|by| closed.get(&by).copied());
             let state = match (closed[&id], resumed) {
-                (State::NotEnded | State::AccountLost, Some(by)) => by,
+                (State::NotEnded | State::AccountLost | State::Gap, Some(by)) => by,
                 (own, _) => own,
             };
-            if run.ended.is_some() {
+            if run.ended.is_some() && state == State::Gap {
                 run.gaps(id, &mut account.gaps);
             }
             let stored = run.in_store();
@@ -629,6 +633,13 @@ impl Run {
         } else {
             Same::No
         }
+    }
+
+    /// Whether it has every frame of an earlier run, of which some are gone by now: both are of one folder, of which the
+    /// earlier one has frames here that this one found again, and no frame of this one is dropped.
+    fn has_all_of(&self, earlier: &Self, id: RunId) -> bool {
+        let is_same = !matches!(self.is_of_the_folder_of(earlier, id), Same::No);
+        is_same && earlier.stored.count() > 0 && self.dropped.is_empty()
     }
 
     /// First and last sequence of a run that ended and had frames.

@@ -224,7 +224,8 @@ fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
     opener.name = Some("cam1".into());
     opener.run = Some(ONE);
     let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
-    let began = Note::Began { run: ONE, at: UnixNanos(5), endless: false, live: false };
+    let began =
+        Note::Began { run: ONE, at: UnixNanos(5), endless: false, live: false, first: None };
     source.note(&opener, &[began]).unwrap();
     let from = Arc::new(opener.clone());
     let frames: Vec<_> = frames
@@ -298,7 +299,8 @@ fn send_again(store: &Path, frames: u64) {
     opener.run = Some(TWO);
     let store = FolderStore::open(store, StoreOptions::default()).unwrap();
     let mut source = store.source(&SourceName::parse("visible").unwrap(), &opener).unwrap();
-    let began = Note::Began { run: TWO, at: UnixNanos(6), endless: false, live: false };
+    let began =
+        Note::Began { run: TWO, at: UnixNanos(6), endless: false, live: false, first: None };
     source.note(&opener, &[began]).unwrap();
     let from = Arc::new(opener.clone());
     let again: Vec<_> = (0..frames)
@@ -363,7 +365,7 @@ fn watched(drops: &[DropRange], brought: &[u64]) -> Account {
         let mut opener = Opener::with_pin(Some("sha256:ab"));
         opener.run = Some(run);
         let mut source = store.source(&name, &opener).unwrap();
-        let began = Note::Began { run, at: at(began), endless: true, live: false };
+        let began = Note::Began { run, at: at(began), endless: true, live: false, first: None };
         source.note(&opener, &[began]).unwrap();
         let from = Arc::new(opener.clone());
         for (place, &time) in times.iter().enumerate() {
@@ -660,4 +662,25 @@ fn a_folder_is_not_verified_together_with_one_that_it_is_in() {
     assert_eq!(overlapping(&paths), Some((&*inner, out.path())));
     assert_eq!(overlapping(&[inner.clone(), inner]).map(|_| ()), Some(()));
     assert_eq!(overlapping(&paths[..1]), None);
+}
+
+/// Frames of a run that were deleted since, with their lines, and the folder was sent again.
+#[test]
+fn a_gap_is_made_good_by_a_later_run_of_the_folder() {
+    for (frames, state) in [(4, State::Complete), (5, State::Complete), (3, State::Gap)] {
+        let (out, _) = declared(&[0, 1, 2, 3], &[ended(4)]);
+        let folder = out.path().join("visible");
+        let lines = fs::read_to_string(folder.join(FILE_NAME)).unwrap();
+        let left: Vec<_> = lines.lines().take(2).collect();
+        fs::write(folder.join(FILE_NAME), left.join("\n") + "\n").unwrap();
+        for name in ["002.jpg", "003.jpg"] {
+            fs::remove_file(folder.join(name)).unwrap();
+        }
+        assert_eq!(check(out.path()).sources[0].account.state, State::Gap);
+        send_again(out.path(), frames);
+        let report = check(out.path());
+        let account = &report.sources[0].account;
+        assert_eq!((account.state, report.proven), (state, state == State::Complete), "{frames}");
+        assert_eq!(account.gaps.is_empty(), state == State::Complete);
+    }
 }

@@ -220,12 +220,13 @@ fn check(place: &Place, written: u64, hasty: u64, sums: &mut Sums) {
     let mut captured_of = BTreeMap::new();
     for source in found["sources"].as_array().unwrap() {
         let (name, account) = (source["source"].as_str().unwrap(), &source["account"]);
-        assert_eq!(account["state"], "complete", "{source}");
+        let ledger = || fs::read_to_string(place.store().join(name).join("ledger.jsonl"));
+        assert_eq!(account["state"], "complete", "{source}\n{}", ledger().unwrap());
         let mut captured = 0;
         for run in account["runs"]["first"].as_array().unwrap() {
             let count = |field: &str| run[field].as_u64().unwrap();
             let settled = count("stored") + count("stored_before") + count("dropped");
-            assert_eq!(count("captured"), settled, "{name}: {run}");
+            assert_eq!(count("captured"), settled, "{name}: {run}\n{}", ledger().unwrap());
             captured += settled;
         }
         for drops in account["drops"].as_array().unwrap() {

@@ -113,7 +113,9 @@ impl ReceiverSession<'_> {
 
     /// Has the beginnings of the runs noted that the hello names.
     pub(super) fn begin_runs(&mut self, hello: &Hello) {
+        let told = self.joint.welcome.next.clone();
         for (place, source) in hello.sources.iter().enumerate() {
+            let first = told.get(place).copied();
             let Ok(place) = u8::try_from(place) else { return };
             if source.run == RunId::NONE {
                 continue;
@@ -123,6 +125,7 @@ impl ReceiverSession<'_> {
                 at: source.began,
                 endless: source.endless,
                 live: source.live,
+                first,
             };
             self.note(SourceId(place), vec![began], Afterwards::Nothing, self.account.claim());
         }

@@ -17,7 +17,7 @@ use super::super::sources::Unopened;
 use super::super::turns::Turns;
 use super::super::work::{Admitted, SourceThread};
 use super::{Ending, Lane, ReceiverSession, protocol, revoked, shutting_down, stopped};
-use crate::frame::{RunId, Sequence, SourceName, UnixNanos};
+use crate::frame::{RunId, SourceName, UnixNanos};
 use crate::store::Opener;
 use crate::transport::{Arrival, ReceiverLink};
 use crate::wire::{Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, Welcome};
@@ -117,15 +117,11 @@ impl<'a> ReceiverSession<'a> {
         from.shared = server.limits.shared;
         from.began = Some(UnixNanos::now());
         let lanes = open_all(hello, &from, link, server, began).await?;
-        // A run goes on behind what the source has.
-        let next = |admitted: &Admitted| {
-            Sequence(admitted.last.map_or(0, |last| last.0.saturating_add(1)))
-        };
         let joins = hello.capabilities.has(Capabilities::JOIN);
         let welcome = Welcome {
             durable: server.sources.is_durable(),
             replaces: server.limits.allow_overwrite,
-            next: lanes.iter().map(|(_, admitted)| next(admitted)).collect(),
+            next: lanes.iter().map(|(_, admitted)| admitted.next).collect(),
             capabilities: Capabilities::JOIN,
             join: joins.then(rand::random::<[u8; JOIN_TOKEN_BYTES]>),
             max_frame: server.limits.max_frame.0,
