@@ -84,6 +84,30 @@ fn memory_is_flat_over_many_frames() {
     }
 }
 
+/// A sender of two cameras takes 24 MB at most, of which 16 are the program itself as it lies on the disk.
+#[test]
+fn a_live_sender_of_two_cameras_is_small() {
+    const MOST: u64 = 8_000_000;
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    let camera = |bytes| {
+        format!("raw:{bytes}x1x1:cmd:while head -c {bytes} /dev/urandom; do sleep 0.03; done")
+    };
+    let sources = [format!("visible={}", camera(60_000)), format!("infrared={}", camera(20_000))];
+    let sources = sources.each_ref().map(String::as_str);
+    let sender = receiver.sending(&sources, &["--live", "300ms", "--repair", "20%"]);
+    wait_for_lines(&place, "visible", 40);
+    wait_for_lines(&place, "infrared", 40);
+    let Some(memory) = own_memory(sender.pid()) else {
+        return skipped("this system does not tell what a process takes of memory");
+    };
+    println!("{memory} bytes");
+    assert!(memory <= MOST, "{memory} bytes");
+    sender.signal(Signal::TERM);
+    sender.finish().expect(0);
+    receiver.interrupt();
+}
+
 #[test]
 fn a_live_source_that_floods_stays_live_and_within_bounds() {
     /// What waits of a source, and as much again for what each small frame takes beside its bytes.
