@@ -35,5 +35,5 @@ pub use places::Place;
 pub use receipt::{NotStored, Receipt};
 pub use received::Received;
 pub use receiver::Receiver;
-pub use sender::Sender;
+pub use sender::{Ready, Sender};
 pub use serving::Serving;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use super::error::PushError;
@@ -15,6 +15,10 @@ use crate::sender::{self, Progress, SendOptions, SendReport};
 use crate::source::Source;
 use crate::spool::{Spool, SpoolFigures};
 use crate::transport::Dial;
+
+/// Why nothing is known of a run that was ended from outside.
+const CUT_SHORT: &str =
+    "the sender was cut short before its end: the runtime that it ran on was shut down";
 
 /// Memory is given out in pieces of this many bytes.
 const PIECE: u64 = 1 << 10;
@@ -68,15 +72,16 @@ impl Sender {
         if let Some(from_outside) = from_outside {
             tokio::spawn(pass_on(from_outside, stop.clone()));
         }
-        let (shown, left, closed) = (progress.clone(), pushed.clone(), room.clone());
+        let shown = progress.clone();
+        let end = End { room: room.clone(), pushed: pushed.clone() };
         let task = tokio::spawn(async move {
+            let end = end;
             let mut report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
-            // Whoever waits for room, or for a receipt, waits no longer.
-            closed.close();
+            // Whoever waits for room waits no longer, while the spool is closed.
+            end.room.close();
             if let Some(spool) = spool {
                 close(spool, &mut report).await;
             }
-            left.iter().for_each(|source| source.abandon());
             report
         });
         Self { task, pushed, room, pieces, progress, spool: figures, stop }
@@ -91,14 +96,25 @@ impl Sender {
     /// # Errors
     /// [`PushError`].
     pub async fn push(&self, source: &str, frame: Frame) -> Result<Receipt, PushError> {
+        self.ready(source, frame).await?.push()
+    }
+
+    /// The same in two steps: waits until there is room for a frame, which is handed over by [`Ready::push`], at once. For
+    /// whoever is told of the room elsewhere, and may have given the frame up by then.
+    ///
+    /// Cancel safe: nothing was handed over. Frames of one source are in the order of the second step.
+    ///
+    /// # Errors
+    /// [`PushError`].
+    pub async fn ready(&self, source: &str, frame: Frame) -> Result<Ready, PushError> {
         let unknown = || PushError::UnknownSource(source.to_owned());
         let named = self.pushed.iter().find(|pushed| pushed.name().as_str() == source);
-        let pushed = named.ok_or_else(unknown)?;
+        let pushed = named.ok_or_else(unknown)?.clone();
         let pieces = (frame.bytes.len() as u64 / PIECE + 1).min(u64::from(self.pieces));
         let pieces = u32::try_from(pieces).unwrap_or(self.pieces);
         let room = self.room.clone().acquire_many_owned(pieces).await;
         let room = room.map_err(|_| PushError::Ended)?;
-        pushed.push(frame, room)?.map(Receipt).ok_or(PushError::Ended)
+        Ok(Ready { pushed, frame, room })
     }
 
     /// Frames that were pushed and are not settled.
@@ -117,7 +133,8 @@ impl Sender {
         Some(move || figures.0())
     }
 
-    /// Ends the run early: what is not confirmed by then is missing in the report.
+    /// Ends the run early: what is not confirmed by then is missing in the report. The receiver has up to four seconds to
+    /// confirm what it has, and to note what will not come; told once more, the run waits for neither.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
@@ -134,8 +151,8 @@ impl Sender {
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // Nobody else has the task.
-                Err(failed) => {
-                    let error = Some(failed.to_string());
+                Err(_) => {
+                    let error = Some(CUT_SHORT.to_owned());
                     SendReport { complete: false, error, ..SendReport::default() }
                 }
             },
@@ -145,7 +162,41 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.stop();
+        // Not once more where it was told: that would be another word.
+        self.stop.send_if_modified(|stop| !std::mem::replace(stop, true));
+    }
+}
+
+/// A frame for which there is room. Dropped, it was not handed over, and the room is free again.
+#[derive(Debug)]
+#[must_use = "nothing is handed over before `push`"]
+pub struct Ready {
+    pushed: Arc<Pushed>,
+    frame: Frame,
+    room: OwnedSemaphorePermit,
+}
+
+impl Ready {
+    /// Hands the frame over.
+    ///
+    /// # Errors
+    /// [`PushError`]: the run has ended meanwhile, or the frame's own name cannot travel.
+    pub fn push(self) -> Result<Receipt, PushError> {
+        self.pushed.push(self.frame, self.room)?.map(Receipt).ok_or(PushError::Ended)
+    }
+}
+
+/// At the end of a run, however that comes, whoever waits for room, or for a receipt, waits no longer: the runtime may be shut
+/// down while others use the sender.
+struct End {
+    room: Arc<Semaphore>,
+    pushed: Vec<Arc<Pushed>>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.room.close();
+        self.pushed.iter().for_each(|source| source.abandon());
     }
 }
 
@@ -167,13 +218,30 @@ async fn close(spool: Spool, report: &mut SendReport) {
     report.complete = report.is_complete();
 }
 
-/// Stops the run when the user's own signal says so.
+/// Stops the run when the user's own signal says so, as often as it does.
 async fn pass_on(mut from: watch::Receiver<bool>, stop: watch::Sender<bool>) {
-    tokio::select! {
-        Ok(_) = from.wait_for(|stop| *stop) => { stop.send_replace(true); }
-        () = stop.closed() => {}
-        else => {}
+    let mut told = false;
+    loop {
+        tokio::select! {
+            Ok(()) = said(&mut from, told) => {
+                stop.send_replace(true);
+                told = true;
+            }
+            () = stop.closed() => return,
+            else => return,
+        }
     }
+}
+
+/// Waits for the signal's first word, or another one.
+async fn said(
+    from: &mut watch::Receiver<bool>,
+    again: bool,
+) -> Result<(), watch::error::RecvError> {
+    if again {
+        from.changed().await?;
+    }
+    from.wait_for(|stop| *stop).await.map(|_| ())
 }
 
 #[cfg(test)]

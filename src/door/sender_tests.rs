@@ -93,3 +93,37 @@ async fn a_spool_has_what_was_taken_and_the_report_says_how_much_of_it() {
     let source = &report.sources[0];
     assert_eq!((source.frames, source.pending, source.missing), (taken, 0, taken));
 }
+
+#[test]
+fn whoever_waits_is_told_where_the_runtime_is_shut_down() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (sender, _, _) = runtime.block_on(async { giving_up(None) });
+    let elsewhere = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let receipt = elsewhere.block_on(sender.push("visible", Frame::raw(vec![0]))).unwrap();
+    runtime.shutdown_timeout(Duration::from_secs(60));
+    elsewhere.block_on(async {
+        let limit = Duration::from_secs(60);
+        let fate = tokio::time::timeout(limit, receipt.stored()).await.expect("it is told");
+        assert_eq!(fate, Err(crate::door::NotStored::Ended));
+        let late = sender.push("visible", Frame::raw(vec![1])).await;
+        assert_eq!(late.err(), Some(PushError::Ended));
+        let why = sender.finish().await.error.unwrap();
+        assert!(why.contains("runtime"), "{why}");
+    });
+}
+
+#[tokio::test]
+async fn room_that_is_given_back_is_room_for_others_and_hands_nothing_over() {
+    let (sender, _, go_on) = giving_up(None);
+    // As long as all of the memory.
+    let whole = || Frame::raw(vec![0; 1 << 20]);
+    drop(sender.ready("visible", whole()).await.unwrap());
+    let ready = sender.ready("visible", whole()).await.unwrap();
+    assert_eq!(sender.pending(), 0);
+    let second = tokio::time::timeout(Duration::from_millis(20), sender.ready("visible", whole()));
+    assert!(second.await.is_err(), "there was room twice");
+    drop(ready.push().unwrap());
+    assert_eq!(sender.pending(), 1);
+    go_on.notify_one();
+    assert_eq!(sender.finish().await.sources[0].frames, 1);
+}

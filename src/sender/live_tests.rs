@@ -317,3 +317,30 @@ async fn where_the_session_is_lost_before_that_is_known_the_next_one_asks() {
     let report = sending.await.unwrap();
     assert_eq!((report.sources[0].stored, report.sources[0].dropped.len()), (1, 0));
 }
+
+#[tokio::test]
+async fn a_run_that_is_stopped_twice_waits_for_no_last_words() {
+    let source = Growing::new();
+    let (hand, mut links) = mpsc::unbounded_channel();
+    let sources: Vec<Arc<dyn Source>> = vec![source.clone()];
+    let (told, stop) = watch::channel(false);
+    let sending = tokio::spawn(async move {
+        let dial = Hand(hand, PathStats::default());
+        run(&dial, sources, SendOptions::default(), Arc::new(Progress::new([])), stop).await
+    });
+    let mut link = links.recv().await.unwrap();
+    link.answer_next().await;
+    source.grow(false);
+    // It is never confirmed.
+    link.frames.recv().await.unwrap();
+    let began = std::time::Instant::now();
+    told.send_replace(true);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!sending.is_finished(), "the receiver has time for its receipts");
+    told.send_replace(true);
+    link.keeper.close.recv().await.unwrap();
+    link.keeper.ended(TransportError::Ended);
+    let report = sending.await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!((report.sources[0].frames, report.sources[0].missing), (1, 1));
+}

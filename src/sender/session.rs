@@ -35,12 +35,6 @@ use handover::Handover;
 /// The highest sequence that a run may begin with; above it 10^18 frames still have one that can travel.
 const LAST_ORIGIN: u64 = 1 << 61;
 
-/// How long a run that is stopped waits for the receipts of what it has sent.
-const LAST_RECEIPTS: Duration = Duration::from_secs(1);
-
-/// How long the receiver is given to note which frames will not come: two round trips, behind what is on its way.
-const LAST_WORDS: Duration = Duration::from_secs(3);
-
 /// How long a receiver that has stalled is given to hear of it.
 const STALLED_CLOSE: Duration = Duration::from_millis(250);
 
@@ -305,10 +299,12 @@ impl<'a> Session<'a> {
                 }
                 // One that takes over will hear of it.
                 () = stopped(stop), if state.handover.is_none() => {
-                    let last = state.hear_last_receipts(incoming);
-                    let _ = tokio::time::timeout(LAST_RECEIPTS, last).await;
-                    let rest = state.declare_rest(messages, incoming);
-                    let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+                    let words = state.last_words(messages, incoming);
+                    // Told once more, it waits for nobody.
+                    tokio::select! {
+                        () = words => {}
+                        Ok(()) = stop.changed() => {}
+                    }
                     end.close(CloseCode::Shutdown, "the sender was stopped").await;
                     return SessionEnd::Stopped;
                 }

@@ -11,6 +11,12 @@ use super::{LAST_ORIGIN, State};
 use crate::frame::{UnixNanos, quoted};
 use crate::wire::{Message, Welcome};
 
+/// How long a run that is stopped waits for the receipts of what it has sent.
+const LAST_RECEIPTS: Duration = Duration::from_secs(1);
+
+/// How long the receiver is given to note which frames will not come: two round trips, behind what is on its way.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
 impl State<'_> {
     /// Takes a message from the receiver.
     pub(super) fn heard(&mut self, message: Message) -> Result<(), Nonsense> {
@@ -147,9 +153,22 @@ impl State<'_> {
         self.show(lane);
     }
 
+    /// The end of a run that is stopped: the receiver confirms what it has, and notes what will not come, for a bounded
+    /// time. Cancel safe.
+    pub(super) async fn last_words(
+        &mut self,
+        messages: &mpsc::Sender<Message>,
+        incoming: &mut mpsc::Receiver<Message>,
+    ) {
+        let last = self.hear_last_receipts(incoming);
+        let _ = tokio::time::timeout(LAST_RECEIPTS, last).await;
+        let rest = self.declare_rest(messages, incoming);
+        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+    }
+
     /// Takes the receipts of frames that are on their way, so that what is stored is not called
     /// missing when the user stops the run. Cancel safe.
-    pub(super) async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
+    async fn hear_last_receipts(&mut self, incoming: &mut mpsc::Receiver<Message>) {
         while self.lanes.iter().any(Lane::awaits_receipts) {
             let Some(message) = incoming.recv().await else { return };
             if self.heard(message).is_err() {
@@ -161,7 +180,7 @@ impl State<'_> {
     /// Tells the receiver, at the end of a run that is stopped, that the frames that are left of its sources will not
     /// come, and waits until it has noted that. Not so of a list that is the same each time, nor of frames that are
     /// kept: another run goes on with them. Cancel safe.
-    pub(super) async fn declare_rest(
+    async fn declare_rest(
         &mut self,
         messages: &mpsc::Sender<Message>,
         incoming: &mut mpsc::Receiver<Message>,
