@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime
 import os
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Sequence, Tuple, Union, overload
@@ -276,6 +277,29 @@ class Drop:
         return f"<Drop of {self.first} to {self.last}: {self.reason}, {self.where}>"
 
 
+class _Drops:
+    """Drops by the times of their frames."""
+
+    def __init__(self, drops: List[Drop], within: int) -> None:
+        timed = [(*drop.captured_ns, drop) for drop in drops if drop.captured_ns is not None]
+        timed.sort(key=lambda one: one[0])
+        self._begins: List[int] = []
+        self._last: List[Tuple[int, Drop]] = []
+        """Of those that begin up to there, the one that ends last, and when."""
+        for begin, end, drop in timed:
+            self._begins.append(begin - within)
+            last = (end + within, drop)
+            self._last.append(last if not self._last or self._last[-1][0] < last[0] else self._last[-1])
+
+    def around(self, time: int) -> "Drop | None":
+        """One whose frames were captured around then."""
+        at = bisect.bisect_right(self._begins, time)
+        if at == 0:
+            return None
+        end, drop = self._last[at - 1]
+        return drop if time <= end else None
+
+
 class Pairs:
     """Frames of two sources that belong together, in the order of the first source.
 
@@ -336,7 +360,7 @@ class Pairs:
         partner_of[other_places] = own_places
         known = ~np.isnat(other.captured)
         times = other.captured.view(np.int64)[known]
-        drops = [drop for drop in other.drops() if drop.captured_ns is not None]
+        drops = _Drops(other.drops(), self.within_ns)
         return [(own[int(at)], self._reason(own, other, int(at), times, partner_of, drops)) for at in places]
 
     def _reason(
@@ -346,18 +370,17 @@ class Pairs:
         at: int,
         times: "npt.NDArray[np.int64]",
         partner_of: "npt.NDArray[np.int64]",
-        drops: List[Drop],
+        drops: "_Drops",
     ) -> str:
         if np.isnat(own.captured[at]):
             return "it has no capture time"
         time = int(own.captured[at].astype(np.int64))
-        for drop in drops:
-            assert drop.captured_ns is not None
-            if drop.captured_ns[0] - self.within_ns <= time <= drop.captured_ns[1] + self.within_ns:
-                return (
-                    f"{other.name} declared frames {drop.first} to {drop.last} dropped around then: "
-                    f"{drop.reason or 'for a reason that is not known here'}, at the {drop.where}"
-                )
+        drop = drops.around(time)
+        if drop is not None:
+            return (
+                f"{other.name} declared frames {drop.first} to {drop.last} dropped around then: "
+                f"{drop.reason or 'for a reason that is not known here'}, at the {drop.where}"
+            )
         if not len(times):
             return f"{other.name} has no frame with a capture time"
         # Frames with a time come first in a source, in its order, so places in `times` are places in the source.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import pathlib
 import shutil
 import time
@@ -261,3 +262,23 @@ def test_a_length_in_the_manifest_that_no_file_has_is_told(tmp_path, length):
     (tmp_path / "visible" / "0.png").write_bytes(b"abc")
     with pytest.raises(framelane.StoreError, match=f"it has 3 bytes, and {length} were stored"):
         _ = framelane.Store(tmp_path)["visible"][0].bytes
+
+
+def test_reasons_take_no_longer_with_many_drops(tmp_path):
+    """Each frame of its own drop, and of the one that lasts longest."""
+    from framelane._store import Drop, _Drops
+
+    def drop(begin, end):
+        return Drop("07" * 16, begin, end, "late", "sender", (begin * MILLI, end * MILLI))
+
+    drops = [drop(10 * number, 10 * number + 1) for number in range(20_000)]
+    random.Random(3).shuffle(drops)
+    known = _Drops([*drops, drop(1_000, 2_000), Drop("07" * 16, 0, 1, None, "sender", None)], MILLI)
+    began = time.process_time()
+    for number in range(20_000):
+        found = known.around((10 * number + 2) * MILLI)
+        assert found.first == (1_000 if 99 < number < 200 else 10 * number), number
+        assert (known.around((10 * number + 5) * MILLI) is None) == (not 100 <= number < 200), number
+    # Through all of them for each it would be 400,000,000 steps.
+    assert time.process_time() - began < 5
+    assert known.around(-2 * MILLI) is None
