@@ -12,11 +12,12 @@ default at both ends) or ``"rgb"`` (as Pillow, imageio, PyTorch). Raw frames are
 
 from __future__ import annotations
 
+import ast
 import functools
 import io
 import math
 import os
-from typing import Any, Tuple, Union
+from typing import Any, Dict, Tuple, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +122,10 @@ def _shape(array: "npt.NDArray[Any]", kind: str) -> Tuple[int, int, int]:
     )
 
 
+MAX_NPY_HEAD = 10_000
+"""Bytes: numpy reads no longer ones."""
+
+
 @functools.lru_cache(maxsize=64)
 def _npy_head(dtype: "np.dtype[Any]", shape: Tuple[int, ...], fortran: bool) -> bytes:
     out = io.BytesIO()
@@ -129,14 +134,51 @@ def _npy_head(dtype: "np.dtype[Any]", shape: Tuple[int, ...], fortran: bool) -> 
         "fortran_order": fortran,
         "shape": shape,
     }
-    np.lib.format.write_array_header_1_0(out, description)
-    return out.getvalue()
+    try:
+        np.lib.format.write_array_header_1_0(out, description)
+    except UnicodeEncodeError:
+        return _head_3_0(description)
+    except ValueError:  # as long as it may be in that version
+        raise EncodeError(_too_long(dtype)) from None
+    head = out.getvalue()
+    if len(head) > MAX_NPY_HEAD:
+        raise EncodeError(_too_long(dtype))
+    return head
+
+
+def _too_long(dtype: "np.dtype[Any]") -> str:
+    return f"a type of {len(dtype.names or ())} fields takes more than {MAX_NPY_HEAD} bytes to say, which numpy does not read"
+
+
+def _head_3_0(description: "Dict[str, Any]") -> bytes:
+    """NPY's third version, for names of fields in any script; numpy writes and reads it, and offers neither for a head alone."""
+    text = repr(description).encode()
+    length = -(-(12 + len(text) + 1) // 64) * 64 - 12
+    if length > MAX_NPY_HEAD:
+        raise EncodeError(_too_long(np.lib.format.descr_to_dtype(description["descr"])))
+    return b"\x93NUMPY\x03\x00" + length.to_bytes(4, "little") + text.ljust(length - 1) + b"\n"
+
+
+def _read_head_3_0(stream: io.BytesIO) -> "Tuple[Tuple[int, ...], bool, np.dtype[Any]]":
+    length = int.from_bytes(stream.read(4), "little")
+    text = stream.read(length)
+    if len(text) < length or length > MAX_NPY_HEAD:
+        raise ValueError(f"it is said to have {length} bytes")
+    description = ast.literal_eval(text.decode())
+    if not isinstance(description, dict) or set(description) != {"descr", "fortran_order", "shape"}:
+        raise ValueError("it has other fields")
+    shape, fortran = description["shape"], description["fortran_order"]
+    if not isinstance(shape, tuple) or not isinstance(fortran, bool):
+        raise ValueError("its shape or its order is none")
+    return shape, fortran, np.lib.format.descr_to_dtype(description["descr"])
 
 
 def raw(array: "npt.NDArray[Any]", tail: bytes = b"") -> "_native.Body":
     """An NPY file of an array of any shape and type, and what is to stand behind it. It is copied once."""
     if array.dtype.hasobject:
         raise EncodeError(f"an array of {array.dtype} holds Python objects, which do not travel")
+    if array.dtype.itemsize == 0:
+        raise EncodeError(f"an array of {array.dtype} holds nothing")
     contiguous = np.ascontiguousarray(array)
     head = _npy_head(array.dtype, array.shape, False)
     flat = contiguous.reshape(-1).view(np.uint8) if contiguous.size else np.empty(0, np.uint8)
@@ -151,6 +193,8 @@ def _read_npy_head(head: bytes) -> Tuple[int, Tuple[int, ...], bool, "np.dtype[A
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     elif version == (2, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+    elif version == (3, 0):
+        shape, fortran, dtype = _read_head_3_0(stream)
     else:
         raise DecodeError(f"an NPY file of version {version}, which is not known here")
     if dtype.hasobject:

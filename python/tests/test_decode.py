@@ -299,3 +299,64 @@ def test_without_a_decoder_it_is_said_what_to_install(monkeypatch):
         array(tiff(pixels(3)))
     with pytest.raises(framelane.DecodeError, match="no kind of image"):
         array(b"%!PS-Adobe-3.0 EPSF-3.0")
+
+
+FIELDS = [
+    [("größe", "<u2"), ("x", "u1")],  # within Latin-1
+    [("温度", "<f4"), ("время", "<i8", (2,))],
+    [(f"поле {number}", "<f8") for number in range(60)],
+    [("\ud800 поле", "u1")],
+]
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+def test_raw_arrays_have_fields_of_any_name(fields):
+    image = np.zeros((3, 4), np.dtype(fields))
+    image[fields[0][0]] = 7
+    data = _codec.raw(image).tobytes()
+    for got in (array(data), np.load(io.BytesIO(data))):
+        assert got.dtype == image.dtype
+        np.testing.assert_array_equal(got, image)
+    written = io.BytesIO()
+    np.save(written, image)
+    np.testing.assert_array_equal(array(written.getvalue()), image)
+
+
+@pytest.mark.parametrize(
+    "dtype, says",
+    [
+        ([(f"field {number}", "u1") for number in range(1_000)], "1000 fields"),
+        ([(f"поле {number}", "u1") for number in range(1_000)], "1000 fields"),
+        ([(f"field {number}", "u1") for number in range(9_000)], "9000 fields"),
+        ([], "holds nothing"),
+        (object, "Python objects"),
+    ],
+)
+def test_raw_arrays_that_cannot_travel_are_refused(dtype, says):
+    with pytest.raises(framelane.EncodeError, match=says):
+        _codec.raw(np.zeros((2, 2), np.dtype(dtype)))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "",
+        "[" * 9_000,
+        "{'descr': '<u2', 'fortran_order': False}",
+        "{'descr': '<u2', 'fortran_order': 0, 'shape': (2,)}",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': 2}",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (-2,)}",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (1 << 60,)}",
+        "{'descr': '<u2', 'fortran_order': False, 'shape': (100,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (2,)}",
+        "{'descr': 5, 'fortran_order': False, 'shape': (2,)}",
+        "__import__('os').getpid()",
+        "\udcff",
+    ],
+)
+def test_heads_of_the_third_version_are_a_peers(head):
+    text = head.encode("utf-8", "surrogateescape")
+    with pytest.raises(framelane.DecodeError):
+        array(b"\x93NUMPY\x03\x00" + struct.pack("<I", len(text)) + text + bytes(8))
+    with pytest.raises(framelane.DecodeError):
+        array(b"\x93NUMPY\x03\x00" + struct.pack("<I", 1 << 31) + text)
