@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import multiprocessing
+import multiprocessing.util
 import os
+import threading
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, List, Tuple
+from typing import TYPE_CHECKING, List, Sequence, Tuple
 
 from . import _native
 from ._report import SendReport
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 END = 60.0
 """Seconds that a sender that was told to stop has for its last words, and for bringing the spool to disk."""
+WORDS = 0.5
+"""Seconds that the receiver has for its last words: to confirm what it has. One whose program does not take its frames says none."""
 HASTE = 0.2
 """The same where the program is to end at once, and no spool to be brought to disk."""
 PATIENCE = 2.0
@@ -47,6 +52,10 @@ def opened(sender: "_Sending") -> None:
     if _registered != os.getpid():
         _registered = os.getpid()
         atexit.register(_at_exit)
+        if multiprocessing.parent_process() is not None:
+            # Such a child ends without a word to whoever has asked for the end of the interpreter. Behind all others, as those
+            # that empty queues.
+            multiprocessing.util.Finalize(None, _at_end_of_child, exitpriority=-1_000)
 
 
 def _after_fork() -> None:
@@ -102,7 +111,7 @@ class _Waiting:
     """How long frames of a sender are still waited for."""
 
     def __init__(self, sender: "_Sending", end: float) -> None:
-        self._sender, self._end = sender, end
+        self.sender, self._end = sender, end
         self.pending = sender._native.pending
         """Frames that were not settled when it began."""
         self._began = time.monotonic()
@@ -112,7 +121,7 @@ class _Waiting:
     def left(self) -> float:
         """Seconds until the next look; 0 where it was long enough."""
         now = time.monotonic()
-        if self._sender.connected:
+        if self.sender.connected:
             self._alone_since = None
         elif self._alone_since is None:
             self._alone_since = now
@@ -123,26 +132,49 @@ class _Waiting:
             _LOG.warning(
                 "%s frames are being sent to %s still, for up to %.0f s; Ctrl-C ends that",
                 self.pending or "some",
-                self._sender._receiver,
+                self.sender._receiver,
                 self._end - self._began,
             )
         return max(0.0, min(PIECE, self._end - now))
 
 
-def wind_up(sender: "_Sending", end: float) -> None:
-    """Goes on sending until then, as long as there is a connection; stops, and says what is not stored."""
-    waiting = _Waiting(sender, end)
-    last_words = END
+def wind_up(senders: "Sequence[Tuple[_Sending, float]]") -> None:
+    """Goes on sending until then, as long as there is a connection; stops, and says what is not stored. All of them at once."""
+    waiting = [_Waiting(sender, end) for sender, end in senders]
+    hurry = True
     try:
-        while (left := waiting.left()) > 0 and sender._native.finish(left) is None:
-            pass
-    except BaseException:
-        # Another Ctrl-C: whoever does not answer is waited for no more, and the disk of a spool is.
-        last_words = END if sender._keeps else HASTE
-        raise
+        for one in waiting:
+            while (left := one.left()) > 0 and one.sender._native.finish(left) is None:
+                pass
+        hurry = False
     finally:
+        # Where it was another Ctrl-C, whoever does not answer is waited for no more, and the disk of a spool is.
+        texts = cut_short([one.sender for one in waiting], hurry)
+        for one, text in zip(waiting, texts):
+            _say(one.sender, text, one.pending)
+
+
+def cut_short(senders: "Sequence[_Sending]", hurry: bool = False) -> List[str | None]:
+    """Stops senders, and gives their reports; ``None`` for those that cannot be waited for."""
+    natives = [sender._native for sender in senders]
+    for sender in senders:
         sender.stop()
-        _say(sender, sender._native.finish(last_words), waiting.pending)
+    texts = _finished(natives, HASTE if hurry else WORDS)
+    for sender, text in zip(senders, texts):
+        if text is None:
+            # Told once more, it waits for no last words.
+            sender.stop()
+    until = time.monotonic() + (HASTE if hurry else END)
+    for at, sender in enumerate(senders):
+        if texts[at] is None:
+            texts[at] = sender._native.finish(END if sender._keeps else max(0.0, until - time.monotonic()))
+    return texts
+
+
+def _finished(natives: "Sequence[_native.Sender]", limit: float) -> List[str | None]:
+    """The reports of those that are at their end within so many seconds."""
+    until = time.monotonic() + limit
+    return [native.finish(max(0.0, until - time.monotonic())) for native in natives]
 
 
 async def wind_up_soon(sender: "_Sending", end: float) -> None:
@@ -153,9 +185,17 @@ async def wind_up_soon(sender: "_Sending", end: float) -> None:
         while (left := waiting.left()) > 0 and not ending.done():
             await asyncio.wait({ending}, timeout=left)
     finally:
+        _say(sender, await cut_short_soon(sender, ending), waiting.pending)
+
+
+async def cut_short_soon(sender: "_Sending", ending: "asyncio.Future[str]") -> str | None:
+    """The same for asyncio."""
+    for limit in (WORDS, END):
         sender.stop()
-        done, _ = await asyncio.wait({ending}, timeout=END)
-        _say(sender, ending.result() if done else None, waiting.pending)
+        done, _ = await asyncio.wait({ending}, timeout=limit)
+        if done:
+            return ending.result()
+    return None
 
 
 def _say(sender: "_Sending", text: str | None, pending: int | None) -> None:
@@ -177,23 +217,29 @@ def _at_exit() -> None:
     senders = [sender for sender in list(_open) if _is_open(sender)]
     try:
         ending = [sender for sender in senders if _ends(sender)]
-        interrupted: KeyboardInterrupt | None = None
-        for sender in ending:
-            try:
-                wind_up(sender, began + (sender._drain_for if interrupted is None else 0.0))
-            except KeyboardInterrupt as ctrl_c:
-                interrupted = ctrl_c
-        if interrupted is not None:
-            raise interrupted
+        wind_up([(sender, began + sender._drain_for) for sender in ending])
         for native, end in _forgotten:
             native.finish(max(0.0, end - time.monotonic()))
-            native.stop()
-            native.finish(END)
+        natives = [native for native, _ in _forgotten]
+        for limit in (WORDS, END):
+            for native in natives:
+                native.stop()
+            natives = [native for native, text in zip(natives, _finished(natives, limit)) if text is None]
     except ForkedError:
         pass
     finally:
         for sender in senders:
             sender._stopped = True
+
+
+def _at_end_of_child() -> None:
+    """The same in a child of :mod:`multiprocessing`, in the same order: threads first, which may be sending still."""
+    # Does nothing when it is called again, which it is at once.
+    join = getattr(threading, "_shutdown", None)
+    if join is not None:
+        join()
+    _at_exit()
+    _native.end_telling()
 
 
 def _ends(sender: "_Sending") -> bool:

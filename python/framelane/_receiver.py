@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 import os
 from types import TracebackType
-from typing import Any, AsyncIterator, Dict, Iterable, Iterator, Sequence, Tuple, Type, Union
+from typing import Any, AsyncIterator, Dict, Iterable, Iterator, NoReturn, Sequence, SupportsIndex, Tuple, Type, Union
 
 import numpy.typing as npt
 
 from . import _codec, _native, _units
 from ._report import ReceiveReport
-from ._sender import Pins, as_list
+from ._sender import Pins
 from ._units import Size, Span
 from .errors import Closed
 
@@ -145,22 +145,22 @@ class _Receiving:
     ) -> None:
         self._native = _native.Receiver(
             {
-                "listen": listen,
-                "allow": as_list(allow),
+                "listen": _units.text("listen", listen),
+                "allow": _units.texts("allow", allow),
                 "certs": _units.path(certs),
                 "out": None if out is None else _units.path(out),
-                "layout": layout,
-                "durable": durable,
-                "transports": [transport] if isinstance(transport, str) else list(transport),
-                "latest": [] if isinstance(latest, bool) else as_list(latest),
+                "layout": _units.text("layout", layout),
+                "durable": _units.flag("durable", durable),
+                "transports": _units.texts("transport", transport),
+                "latest": [] if isinstance(latest, bool) else _units.texts("latest", latest),
                 "all_latest": latest is True,
-                "once": once,
+                "once": _units.flag("once", once),
                 "queue": _units.size(queue),
                 "max_frame": None if max_frame is None else _units.size(max_frame),
                 "memory": None if memory is None else _units.size(memory),
                 "stall": None if stall is None else _units.seconds(stall),
-                "allow_overwrite": allow_overwrite,
-                "shared": shared,
+                "allow_overwrite": _units.flag("allow_overwrite", allow_overwrite),
+                "shared": _units.flag("shared", shared),
             }
         )
         self._report: ReceiveReport | None = None
@@ -197,6 +197,9 @@ class _Receiving:
     def _ended(self, text: str) -> ReceiveReport:
         self._report = ReceiveReport.read(text)
         return self._report
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(_units.no_copy(self))
 
 
 class Receiver(_Receiving):

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from types import TracebackType
-from typing import Any, Dict, Generator, Iterable, Mapping, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Generator, Iterable, Mapping, NoReturn, Sequence, SupportsIndex, Tuple, Type, Union
 
 from . import _codec, _leaving, _native, _units
 from ._codec import Image
@@ -17,12 +17,6 @@ from .errors import ForkedError, PushError
 
 Pins = Union[str, Iterable[str], None]
 PerSource = Union[Span, Mapping[str, Span], None]
-
-
-def as_list(given: Pins) -> list[str]:
-    if given is None:
-        return []
-    return [given] if isinstance(given, str) else list(given)
 
 
 class Receipt:
@@ -93,24 +87,24 @@ class _Sending:
         authority: "str | os.PathLike[str] | None" = None,
         certs: "str | os.PathLike[str]" = "certs",
     ) -> None:
-        names = [sources] if isinstance(sources, str) else list(sources)
+        names = _units.texts("sources", sources)
         _codec.parse_encode(encode)
         _codec.is_bgr(color)
         self._encode, self._color = encode, color
-        self._receiver = receiver
+        self._receiver = _units.text("receiver", receiver)
         self._keeps = spool is not None
         self._names = names
         self._drain_for = _units.seconds(drain)
-        places = {name: _units.path(path) for name, path in (folders or {}).items()}
+        places = {name: _units.path(path) for name, path in _units.by_name("folders", folders)}
         if deadline is None:
             deadlines: Dict[str, Span] = {}
         elif isinstance(deadline, Mapping):
-            deadlines = dict(deadline)
+            deadlines = dict(_units.by_name("deadline", deadline))
         else:
             deadlines = {name: deadline for name in [*names, *places]}
         if not names and not (spool is None and spool_memory is None and when_full is None):
             raise ValueError("spool and what belongs to it are for sources whose frames are sent by this program, and there are none")
-        weights = list((weight or {}).items())
+        weights = _units.by_name("weight", weight)
         for name, share in weights:
             if isinstance(share, bool) or not hasattr(share, "__index__") or not 1 <= share <= 100:
                 raise ValueError(f"weight={{{name!r}: {share!r}}}: a weight is a whole number from 1 to 100")
@@ -119,22 +113,22 @@ class _Sending:
         self._native = _native.Sender(
             {
                 "receiver": receiver,
-                "pins": as_list(pin),
+                "pins": _units.texts("pin", pin),
                 "authority": None if authority is None else _units.path(authority),
                 "certs": _units.path(certs),
                 "sources": names,
                 "folders": list(places.items()),
                 "weights": weights,
                 "deadlines": [(name, _units.seconds(age)) for name, age in deadlines.items()],
-                "transport": transport,
-                "repair": repair,
+                "transport": _units.text("transport", transport),
+                "repair": _units.text("repair", repair),
                 "memory": _units.size(memory),
                 "retry_for": _units.seconds(retry_for),
-                "via": [via] if isinstance(via, str) else list(via),
+                "via": _units.texts("via", via),
                 "spool": None if spool is None else _units.path(spool),
                 "spool_size": None if spool_size is None else _units.size(spool_size),
                 "spool_memory": None if spool_memory is None else _units.size(spool_memory),
-                "when_full": when_full,
+                "when_full": None if when_full is None else _units.text("when_full", when_full),
             }
         )
         _leaving.opened(self)
@@ -191,6 +185,14 @@ class _Sending:
         self._report = SendReport.read(text)
         return self._report
 
+    def _closed(self, text: str | None) -> SendReport:
+        if text is None:
+            raise TimeoutError("the sender was stopped, and is not at its end: the disk of its spool, or the machine, does not answer")
+        return self._ended(text)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(_units.no_copy(self))
+
     def __del__(self) -> None:
         _leaving.forgotten(self)
 
@@ -239,7 +241,7 @@ class Sender(_Sending):
     :param when_full: ``"wait"`` (:meth:`send` waits; the default) or ``"drop-oldest"`` (the oldest frames go, and are declared).
         This, and ``spool_memory``, without ``spool`` make a spool in memory alone.
     :param drain: how long frames are still sent when a ``with`` block ends by an exception, or the program without having
-        finished.
+        finished. The receiver has half a second more to confirm what it has.
     :param retry_for: how long to go on without a receiver; a program that is to run for days says ``"1d"``.
     :param transport: ``"auto"`` (QUIC where UDP gets through, else TCP, changed while frames are sent), or only ``"quic"``, ``"tcp"``,
         ``"tcp-per-frame"`` or ``"stop-and-wait"``.
@@ -296,9 +298,9 @@ class Sender(_Sending):
         return self._ended(text)
 
     def close(self) -> SendReport:
-        """Stops at once, and says what became of everything."""
-        self.stop()
-        return self.finish()
+        """Stops, and says what became of everything. The receiver has half a second to confirm what it has, and a spool as
+        long as its disk takes."""
+        return self._closed(_leaving.cut_short([self])[0])
 
     def __enter__(self) -> "Sender":
         return self
@@ -314,7 +316,7 @@ class Sender(_Sending):
             return
         # The exception that ended the block is the one to be seen.
         try:
-            _leaving.wind_up(self, time.monotonic() + self._drain_for)
+            _leaving.wind_up([(self, time.monotonic() + self._drain_for)])
         except ForkedError:
             pass
 
@@ -351,16 +353,16 @@ class AsyncSender(_Sending):
         pushed = self._native.push_soon((source, body, extension, name, moment))
         if isinstance(pushed, _native.Receipt):
             return Receipt(pushed)
-        return Receipt(await pushed)
+        # Nothing comes between the two: whoever is cancelled while it waits has not handed it over.
+        return Receipt((await pushed).push())
 
     async def finish(self) -> SendReport:
         """As :meth:`Sender.finish`; ``asyncio.timeout`` bounds it."""
         return self._ended(await self._native.finish_soon())
 
     async def close(self) -> SendReport:
-        """Stops at once, and says what became of everything."""
-        self.stop()
-        return await self.finish()
+        """As :meth:`Sender.close`."""
+        return self._closed(await _leaving.cut_short_soon(self, self._native.finish_soon()))
 
     async def __aenter__(self) -> "AsyncSender":
         return self

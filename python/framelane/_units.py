@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import math
 import os
-from typing import Union
+from typing import Any, Iterable, List, Mapping, Tuple, TypeVar, Union
+
+import numpy as np
 
 from . import _native
 
@@ -15,8 +17,8 @@ Span = Union[float, int, str, datetime.timedelta]
 Size = Union[int, str]
 """A number of bytes, or with a unit as on the command line (``"64MiB"``)."""
 
-Moment = Union[datetime.datetime, int, float, None]
-"""A point in time: a ``datetime`` with its zone, nanoseconds since 1970 (``time.time_ns()``) as an ``int``, seconds since 1970
+Moment = Union[datetime.datetime, np.datetime64, int, float, None]
+"""A point in time: a ``datetime`` with its zone (pandas' keep their nanoseconds), a ``numpy.datetime64`` in UTC, nanoseconds since 1970 (``time.time_ns()``) as an ``int``, seconds since 1970
 (``time.time()``) as a ``float``, or ``None`` for now."""
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
@@ -52,14 +54,17 @@ def nanoseconds(moment: Moment) -> int | None:
     """Nanoseconds since 1970; ``None`` for now."""
     if moment is None:
         return None
-    if isinstance(moment, datetime.datetime):
+    if isinstance(moment, np.datetime64):
+        nanos = _of_numpy(moment)
+    elif isinstance(moment, datetime.datetime):
         if moment.tzinfo is None:
             raise ValueError(
                 "a datetime without a zone is another moment on each machine: "
                 "say datetime.now(timezone.utc), or time.time_ns()"
             )
         micros = (moment - EPOCH) // datetime.timedelta(microseconds=1)
-        nanos = micros * 1_000
+        # What pandas has beyond microseconds.
+        nanos = micros * 1_000 + getattr(moment, "nanosecond", 0)
     elif isinstance(moment, float):
         if not math.isfinite(moment):
             raise ValueError(f"{moment} is no capture time")
@@ -76,10 +81,79 @@ def nanoseconds(moment: Moment) -> int | None:
     return nanos
 
 
+def _of_numpy(moment: np.datetime64) -> int:
+    """What stores have in :attr:`Source.captured`, and pandas and polars in their columns: in UTC."""
+    if np.isnat(moment):
+        raise ValueError("NaT is no capture time")
+    unit, count = np.datetime_data(moment.dtype)
+    if unit not in _NANOS:
+        raise ValueError(f"{moment!r} as a capture time is no finer than days: datetime64 with a unit from \"D\" to \"ns\" is known here")
+    return int(moment.astype(np.int64)) * count * _NANOS[unit]
+
+
+_NANOS = {
+    "ns": 1,
+    "us": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+    "D": 86_400_000_000_000,
+}
+
+
 def moment(nanos: int | None) -> datetime.datetime | None:
     """With microseconds, which is as fine as a ``datetime`` is."""
     return None if nanos is None else EPOCH + datetime.timedelta(microseconds=nanos // 1_000)
 
 
 def path(given: "str | os.PathLike[str]") -> str:
-    return os.fspath(os.path.expanduser(given))
+    return os.fsdecode(os.path.expanduser(given))
+
+
+Value = TypeVar("Value")
+
+
+def text(parameter: str, given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"{parameter}={given!r}: {parameter} is a str, not {type(given).__name__}")
+    return given
+
+
+def texts(parameter: str, given: "str | Iterable[str] | None") -> List[str]:
+    """One or several, which may be none."""
+    if given is None:
+        return []
+    if isinstance(given, str):
+        return [given]
+    try:
+        listed = list(given)
+    except TypeError:
+        raise TypeError(f"{parameter}={given!r}: {parameter} is a str, or several, not {type(given).__name__}") from None
+    for one in listed:
+        if not isinstance(one, str):
+            raise TypeError(f"{parameter}={given!r}: {parameter} is a str, or several, and {one!r} is none")
+    return listed
+
+
+def by_name(parameter: str, given: "Mapping[str, Value] | None") -> List[Tuple[str, Value]]:
+    """What is said of each source by its name."""
+    if given is None:
+        return []
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{parameter}={given!r}: {parameter} is a dict by the names of sources, not {type(given).__name__}")
+    texts(parameter, given)
+    return list(given.items())
+
+
+def flag(parameter: str, given: Any) -> bool:
+    if not isinstance(given, (bool, np.bool_)):
+        raise TypeError(f"{parameter}={given!r}: {parameter} is True or False, not {type(given).__name__}")
+    return bool(given)
+
+
+def no_copy(thing: object) -> str:
+    return (
+        f"a {type(thing).__name__} works with threads and connections, of which there is no copy: share the one there is among "
+        "threads, and make one in each process"
+    )

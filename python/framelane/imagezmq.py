@@ -30,10 +30,11 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from types import TracebackType
-from typing import Any, Dict, List, Tuple, Type
+from typing import Any, Dict, List, NoReturn, SupportsIndex, Tuple, Type
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,11 @@ import numpy.typing as npt
 from . import _codec, _native
 from ._native import Body
 from ._receiver import Frame, Receiver
-from ._sender import Pins, Receipt, Sender, as_list
+from ._sender import Pins, Receipt, Sender
+from ._units import no_copy, texts
 from .errors import Closed, DecodeError, FramelaneError, PushError, RunEnded
 
-__all__ = ["ImageHub", "ImageSender", "own_pin"]
+__all__ = ["Again", "ImageHub", "ImageSender", "own_pin"]
 
 _MAGIC = b"\nflmsg1\n"
 _AGAIN = 2.0
@@ -78,7 +80,7 @@ def _folder(certs: "str | os.PathLike[str] | None") -> str:
 
 def _pins(given: Pins, variable: str, certs: str) -> List[str]:
     """Those given, those in the environment, and our own: whoever has this user's key is this user."""
-    listed = as_list(given)
+    listed = texts("allow" if variable == "FRAMELANE_ALLOW" else "pin", given)
     named = [pin.strip() for pin in os.environ.get(variable, "").split(",") if pin.strip()]
     if "any" in listed + named:
         return ["any"]
@@ -153,11 +155,91 @@ class _Own(Sender):
     _warns = False
 
 
+class Again(FramelaneError, TimeoutError):
+    """A limit that was set with ``zmq_socket.setsockopt`` is over. Where pyzmq has been imported it is ``zmq.Again`` instead,
+    for programs that catch that."""
+
+
+_RCVTIMEO, _SNDTIMEO, _LINGER = 27, 28, 17
+"""What pyzmq has by these names."""
+
+
+class _Socket:
+    """What programs set at the socket of imagezmq's objects: limits to waiting, in milliseconds.
+
+    ``RCVTIMEO`` is for a reply and for an image, ``SNDTIMEO`` for handing an image over; -1 waits for ever, as it is without
+    a word. ``LINGER`` is taken and changes nothing: no end here waits for long. What else a socket has is not here.
+    """
+
+    def __init__(self, of: "_Closing") -> None:
+        self._of = of
+        self._options = {_RCVTIMEO: -1, _SNDTIMEO: -1, _LINGER: -1}
+
+    def setsockopt(self, option: int, value: int) -> None:
+        """Sets an option, as ``zmq.RCVTIMEO``."""
+        known = ", ".join(name for name in _Socket._names)
+        if option not in self._options:
+            raise FramelaneError(f"there is no socket of ZeroMQ here: of its options {known} are known, and not {option!r}")
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < -1:
+            raise ValueError(f"{value!r} is no number of milliseconds, nor -1 for no limit")
+        self._options[int(option)] = int(value)
+
+    def getsockopt(self, option: int) -> int:
+        """What it was set to."""
+        if option not in self._options:
+            raise FramelaneError(f"there is no socket of ZeroMQ here, and no option {option!r}")
+        return self._options[int(option)]
+
+    set, get = setsockopt, getsockopt
+
+    _names = {"RCVTIMEO": _RCVTIMEO, "SNDTIMEO": _SNDTIMEO, "LINGER": _LINGER}
+
+    def __getattr__(self, name: str) -> int:
+        if name.upper() in _Socket._names:
+            return self.getsockopt(_Socket._names[name.upper()])
+        raise AttributeError(f"there is no socket of ZeroMQ here: {', '.join(_Socket._names)} can be set, and it can be closed; not {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name.upper() in _Socket._names:
+            self.setsockopt(_Socket._names[name.upper()], value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def close(self, linger: int | None = None) -> None:
+        """Closes what it belongs to."""
+        self._of.close()
+
+    def _seconds(self, option: int) -> float | None:
+        limit = self._options[option]
+        return None if limit < 0 else limit / 1_000
+
+
+class _Limit:
+    """How long something may wait: as the call says, else as the socket does. Raises what the one who said it expects."""
+
+    def __init__(self, timeout: float | None, socket: _Socket, option: int) -> None:
+        self._of_socket = timeout is None
+        self.seconds = socket._seconds(option) if timeout is None else timeout
+
+    def over(self, error: TimeoutError) -> Exception:
+        """The exception that says so."""
+        if not self._of_socket:
+            return error
+        zmq = sys.modules.get("zmq")
+        return Again(str(error)) if zmq is None else zmq.Again()
+
+
 class _Closing:
     """``with`` and ``close``."""
 
+    zmq_socket: _Socket
+    """Stands in for imagezmq's socket, where programs set limits: ``zmq_socket.setsockopt(zmq.RCVTIMEO, 2000)``."""
+
     def close(self) -> None:
         raise NotImplementedError
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(no_copy(self))
 
     def __enter__(self) -> Any:
         return self
@@ -193,6 +275,7 @@ class ImageSender(_Closing):
         _codec.parse_encode(encode)
         self._encode, self._pin, self._folder = encode, pin, _folder(certs)
         self._ways: _Asking | _Publishing | None = None
+        self.zmq_socket = _Socket(self)
         if REQ_REP:
             self.init_reqrep(connect_to)
         else:
@@ -230,13 +313,21 @@ class ImageSender(_Closing):
         """
         array = np.asarray(image)
         if self._encode == "raw":
-            return self._way().send(msg, array, "npy", timeout)
+            return self._send(msg, array, "npy", timeout)
         body, extension = _codec.encoded(array, self._encode, "bgr")
-        return self._way().send(msg, body, extension, timeout)
+        return self._send(msg, body, extension, timeout)
 
     def send_jpg(self, msg: Any, jpg_buffer: Any, timeout: float | None = None) -> bytes | None:
         """Sends the bytes of a JPEG image, as ``cv2.imencode`` gives them."""
-        return self._way().send(msg, Body(bytes(jpg_buffer)), "jpg", timeout)
+        return self._send(msg, Body(bytes(jpg_buffer)), "jpg", timeout)
+
+    def _send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> bytes | None:
+        limit = _Limit(timeout, self.zmq_socket, _RCVTIMEO)
+        handing_over = self.zmq_socket._seconds(_SNDTIMEO) if timeout is None else timeout
+        try:
+            return self._way().send(msg, image, extension, limit.seconds, handing_over)
+        except TimeoutError as error:
+            raise limit.over(error) from error
 
     def _only(self, kind: type, does: str) -> None:
         if not isinstance(self._way(), kind):
@@ -279,16 +370,18 @@ class _Asking:
         at = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
         self._source = f"images-{self._life}"
         self._sender = _Own(
-            at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs, transport=_transport(host)
+            at, pin=pins, sources=[self._source], retry_for=_FOREVER, certs=certs, transport=_transport(host), drain=0
         )
         self._replies = Receiver(_facing(host.strip("[]"), port), allow=pins, certs=certs)
 
-    def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> bytes:
+    def send(
+        self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None, handing_over: float | None
+    ) -> bytes:
         self._count += 1
         note = {"msg": msg, "life": self._life, "count": self._count, "reply": self._replies.address}
         framed = _with_note(image, note)
         end = None if timeout is None else time.monotonic() + timeout
-        receipt = self._push(framed, extension)
+        receipt = self._push(framed, extension, handing_over)
         while True:
             left = _AGAIN if end is None else min(_AGAIN, max(0.0, end - time.monotonic()))
             try:
@@ -299,15 +392,15 @@ class _Asking:
                 if receipt.stored is False:
                     raise self._why() from None
                 if receipt.stored:
-                    receipt = self._push(framed, extension)
+                    receipt = self._push(framed, extension, handing_over)
                 continue
             reply, about = _note_of(frame._body)
             if about.get("count") == self._count and about.get("life") == self._life:
                 return reply.tobytes()
 
-    def _push(self, body: Body, extension: str) -> Receipt:
+    def _push(self, body: Body, extension: str, limit: float | None) -> Receipt:
         try:
-            pushed = self._sender._native.push((self._source, body, extension, None, None), None)
+            pushed = self._sender._native.push((self._source, body, extension, None, None), limit)
         except RunEnded:
             raise self._why() from None
         return Receipt(pushed)
@@ -351,7 +444,9 @@ class _Publishing:
             while len(self._heard) > _PEERS:
                 del self._heard[next(iter(self._heard))]
 
-    def send(self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None) -> None:
+    def send(
+        self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None, handing_over: float | None
+    ) -> None:
         now = time.monotonic()
         with self._lock:
             for peer, heard in list(self._heard.items()):
@@ -405,6 +500,7 @@ class _Peers:
                 retry_for=10.0,
                 certs=self._certs,
                 transport=_transport(address.rpartition(":")[0]),
+                drain=_LIVE,
             )
             self._senders[key] = sender
             while len(self._senders) > _PEERS:
@@ -420,10 +516,13 @@ class _Peers:
     def close(self) -> None:
         senders = list(self._senders.values())
         self._senders.clear()
+        # What was said last, as a reply, is still to arrive, at all of them at once.
+        until = time.monotonic() + _LIVE
         for sender in senders:
-            # What was said last, as a reply, is still to arrive.
+            sender._native.finish(0.0)
+        for sender in senders:
             try:
-                sender.finish(1.0)
+                sender.finish(max(0.0, until - time.monotonic()))
             except TimeoutError:
                 sender.stop()
 
@@ -446,6 +545,7 @@ class ImageHub(_Closing):
         certs: "str | os.PathLike[str] | None" = None,
     ) -> None:
         self.REQ_REP = REQ_REP
+        self.zmq_socket = _Socket(self)
         folder = self._certs = _folder(certs)
         host, port = _address(open_port)
         self._current: Dict[str, Any] | None = None
@@ -484,6 +584,7 @@ class ImageHub(_Closing):
                 deadline=2 * _HEARTBEAT,
                 retry_for=_FOREVER,
                 certs=self._certs,
+                drain=0,
             )
         )
 
@@ -522,10 +623,14 @@ class ImageHub(_Closing):
         return msg, body.tobytes()
 
     def _next(self, timeout: float | None) -> Tuple[Any, Body]:
-        end = None if timeout is None else time.monotonic() + timeout
+        limit = _Limit(timeout, self.zmq_socket, _RCVTIMEO)
+        end = None if limit.seconds is None else time.monotonic() + limit.seconds
         while True:
             left = None if end is None else max(0.0, end - time.monotonic())
-            frame = self._receiver.next(left)
+            try:
+                frame = self._receiver.next(left)
+            except TimeoutError as error:
+                raise limit.over(error) from error
             body, note = _note_of(frame._body)
             if self._is_new(frame, note):
                 self._current, self._from = note, frame.sender

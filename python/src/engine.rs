@@ -180,6 +180,20 @@ fn park<F: Future>(mut work: Pin<&mut F>, time: Duration) -> Option<F::Output> {
     }
 }
 
+/// Has all said that there is to be said, and no more: for processes that end without a word to what is registered for the end
+/// of the interpreter.
+#[pyfunction]
+pub(crate) fn end_telling(py: Python<'_>) {
+    let process = std::process::id();
+    let engine = {
+        let engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.iter().find(|engine| engine.process == process).copied()
+    };
+    if let Some(engine) = engine {
+        engine.end_telling(py);
+    }
+}
+
 /// Called before the interpreter ends.
 #[pyclass(frozen)]
 struct AtExit(&'static Engine);

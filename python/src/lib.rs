@@ -13,6 +13,7 @@ mod manifest;
 mod notice;
 mod pairs;
 mod promise;
+mod ready;
 mod receipt;
 mod receiver;
 mod sender;
@@ -26,11 +27,15 @@ mod _native {
     #[pymodule_export]
     use super::codec::{decode, encode_jpeg, encode_png_u8, encode_png_u16, joined};
     #[pymodule_export]
+    use super::engine::end_telling;
+    #[pymodule_export]
     use super::identity::{own_pin, pin_in};
     #[pymodule_export]
     use super::manifest::{Columns, read_drops, read_manifest};
     #[pymodule_export]
     use super::pairs::closest_pairs;
+    #[pymodule_export]
+    use super::ready::Ready;
     #[pymodule_export]
     use super::receipt::Receipt;
     #[pymodule_export]

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use framelane::door::{PushError, SenderBuilder, StartError};
+use framelane::door::{self, PushError, SenderBuilder, StartError};
 use framelane::frame::ByteSize;
 use framelane::sender::{Progress, SendReport, SourceReport};
 use framelane::spool::{SpoolError, SpoolFigures, SpoolOptions, WhenFull};
@@ -25,6 +25,7 @@ use crate::fault::{Kind, raise};
 use crate::identity;
 use crate::notice::Made;
 use crate::promise::promise;
+use crate::ready::Ready;
 use crate::receipt::Receipt;
 use crate::units::span;
 
@@ -218,26 +219,27 @@ impl Sender {
         }
     }
 
-    /// The same for asyncio: a receipt, or a future of one.
+    /// The same for asyncio: a receipt, or a future of what is to be handed over, as soon as there is room. The loop hands
+    /// it over: one that was cancelled by then is not taken.
     fn push_soon<'py>(&self, py: Python<'py>, pushed: Pushed) -> PyResult<Bound<'py, PyAny>> {
         self.engine.check(py)?;
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let mut pushing = Box::pin(push(self.door.get().clone(), source, frame));
-        let at_once = pushing.as_mut().now_or_never();
-        if let Some(pushed) = at_once {
+        let mut waiting = Box::pin(ready(self.door.get().clone(), source, frame));
+        if let Some(ready) = waiting.as_mut().now_or_never() {
+            let pushed = ready.and_then(door::Ready::push);
             return Ok(Bound::new(py, self.receipt(py, pushed)?)?.into_any());
         }
         let engine = self.engine;
         promise(py, engine, async move {
-            let pushed = pushing.await;
+            let ready = waiting.await;
             Box::new(move |py: Python<'_>| {
-                let receipt = pushed.map_err(|error| refused(py, &error))?;
-                Ok(Py::new(py, Receipt::new(engine, receipt))?.into_any())
+                let ready = ready.map_err(|error| refused(py, &error))?;
+                Ok(Py::new(py, Ready::new(engine, ready))?.into_any())
             }) as Made
         })
     }
 
-    /// Ends the run early.
+    /// Ends the run early; told once more, without waiting for the receiver's last words.
     fn stop(&self, py: Python<'_>) -> PyResult<()> {
         self.engine.check(py)?;
         self.stop.get().send_replace(true);
@@ -371,7 +373,7 @@ fn unstarted(error: &StartError) -> Kind {
     }
 }
 
-fn refused(py: Python<'_>, error: &PushError) -> PyErr {
+pub(crate) fn refused(py: Python<'_>, error: &PushError) -> PyErr {
     let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
     raise(py, kind, error)
 }
@@ -433,8 +435,16 @@ async fn push(
     source: String,
     frame: Frame,
 ) -> Result<framelane::Receipt, PushError> {
+    ready(door, source, frame).await?.push()
+}
+
+async fn ready(
+    door: Arc<RwLock<Option<Door>>>,
+    source: String,
+    frame: Frame,
+) -> Result<door::Ready, PushError> {
     match &*door.read().await {
-        Some(door) => door.push(&source, frame).await,
+        Some(door) => door.ready(&source, frame).await,
         None => Err(PushError::Ended),
     }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -127,3 +128,31 @@ def test_several_wait_at_once(ends):
                     await task
 
     run(main())
+
+
+def test_a_send_that_is_cancelled_has_not_taken_the_frame(ends):
+    """Not even where there was room by then, of which the loop had not heard."""
+
+    async def main():
+        with ends.receiver() as receiver:
+            sender = ends.async_sender(receiver.address, memory="2KiB")
+            first = await sender.send("visible", bytes(1_500))
+            second = asyncio.ensure_future(sender.send("visible", bytes(1_500)))
+            await asyncio.sleep(0.05)
+            assert not second.done()
+            # Nobody lets the loop go on meanwhile.
+            receiver.next(timeout=LIMIT)
+            end = time.monotonic() + LIMIT
+            while first.stored is None and time.monotonic() < end:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            third = await asyncio.wait_for(sender.send("visible", bytes(1_500)), LIMIT)
+            receiver.next(timeout=LIMIT)
+            await third
+            report = await sender.finish()
+            assert (report.sent, report.complete) == (2, True)
+
+    asyncio.run(main())

@@ -453,3 +453,73 @@ def test_a_receiver_that_goes_with_the_last_frame_is_not_waited_for(ends):
 def test_the_readme_says_what_is_so(ends):
     assert pathlib.Path(ends.place / "sender" / "key.pem").stat().st_mode & 0o077 == 0
     assert framelane.own_pin(ends.place / "sender") == ends.sender_pin
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"sources": [1]}, r"sources=\[1\]: sources is a str, or several, and 1 is none"),
+        ({"sources": 1}, "sources=1: sources is a str, or several, not int"),
+        ({"pin": [b"sha256:"]}, "pin=.*b'sha256:' is none"),
+        ({"to": None}, "receiver=None: receiver is a str, not NoneType"),
+        ({"via": [3]}, "via=.* and 3 is none"),
+        ({"transport": None}, "transport is a str"),
+        ({"repair": 10}, "repair is a str"),
+        ({"when_full": 1}, "when_full is a str"),
+        ({"weight": {1: 2}}, "weight=.* and 1 is none"),
+        ({"weight": [1]}, "weight is a dict by the names of sources, not list"),
+        ({"deadline": {1: "1s"}}, "deadline=.* and 1 is none"),
+        ({"folders": {None: "x"}}, "folders=.* and None is none"),
+        ({"folders": "x"}, "folders is a dict"),
+    ],
+)
+def test_what_is_no_option_of_a_sender_is_said_in_its_words(ends, options, says):
+    with pytest.raises(TypeError, match=says):
+        ends.sender(options.pop("to", "127.0.0.1:9"), **options)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"listen": None}, "listen=None: listen is a str, not NoneType"),
+        ({"allow": [1]}, "allow=.* and 1 is none"),
+        ({"allow": 5}, "allow is a str, or several, not int"),
+        ({"latest": [None]}, "latest=.* and None is none"),
+        ({"layout": 1}, "layout is a str"),
+        ({"transport": [1]}, "transport=.* and 1 is none"),
+        ({"once": 1}, "once=1: once is True or False, not int"),
+        ({"durable": "false"}, "durable is True or False"),
+        ({"shared": None}, "shared is True or False"),
+        ({"allow_overwrite": 0}, "allow_overwrite is True or False"),
+    ],
+)
+def test_what_is_no_option_of_a_receiver_is_said_in_its_words(ends, options, says):
+    with pytest.raises(TypeError, match=says):
+        ends.receiver(**options)
+
+
+def test_capture_times_of_numpy_and_pandas_are_kept_to_the_nanosecond(ends):
+    nanos = 1_764_500_000_123_427_842
+    given = [(np.datetime64(nanos, "ns"), nanos)]
+    for unit, of_it in [("us", 1_000), ("ms", 1_000_000), ("s", 10**9), ("m", 60 * 10**9), ("h", 3_600 * 10**9), ("D", 86_400 * 10**9)]:
+        given.append((np.datetime64(nanos, "ns").astype(f"datetime64[{unit}]"), nanos // of_it * of_it))
+    given.append((np.datetime64(nanos // 10**9 // 25, "25s"), nanos // (25 * 10**9) * 25 * 10**9))
+    try:
+        import pandas
+
+        given.append((pandas.Timestamp(nanos, tz="UTC"), nanos))
+        given.append((pandas.Timestamp(nanos, tz="Asia/Tokyo"), nanos))
+    except ImportError:
+        pass
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for moment, expected in given:
+            sender.send("visible", b"x", captured=moment)
+            assert receiver.next(timeout=LIMIT).captured_ns == expected, moment
+        for moment, says in [
+            (np.datetime64("NaT"), "NaT"),
+            (np.datetime64("2026-01", "M"), "finer"),
+            (np.datetime64(10**6, "D"), "1970 to 2262"),
+            (np.datetime64(-1, "s"), "1970 to 2262"),
+        ]:
+            with pytest.raises(ValueError, match=says):
+                sender.send("visible", b"x", captured=moment)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 import framelane
 import framelane.imagezmq as imagezmq
 from conftest import LIMIT
+from test_process import program
 
 
 @pytest.fixture(autouse=True)
@@ -279,6 +281,105 @@ def _again(make):
         except framelane.ListenError:
             assert time.monotonic() < end
             time.sleep(0.02)
+
+
+def send_until_it_is_replied_to(sender_start, jpeg, limit):
+    """As imagezmq's example timeout_req_ImageSender.py does it: its calls, and what it catches."""
+    zmq = pytest.importorskip("zmq")
+    restarts = 0
+    sender = sender_start(zmq)
+    try:
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            try:
+                return sender.send_jpg("cam", jpeg), restarts
+            except (zmq.ZMQError, zmq.ContextTerminated, zmq.Again):
+                sender.close()
+                restarts += 1
+                sender = sender_start(zmq)
+    finally:
+        sender.close()
+
+
+def test_limits_of_its_socket_are_as_in_its_example(beside, free_port):
+    def sender_start(zmq):
+        sender = imagezmq.ImageSender(connect_to=f"tcp://127.0.0.1:{free_port}")
+        sender.zmq_socket.setsockopt(zmq.LINGER, 0)
+        sender.zmq_socket.setsockopt(zmq.RCVTIMEO, 200)
+        sender.zmq_socket.setsockopt(zmq.SNDTIMEO, 200)
+        return sender
+
+    pytest.importorskip("zmq")
+    jpeg = np.frombuffer(b"\xff\xd8\xff\xe0 whatever\xff\xd9", np.uint8)
+    sending = beside(lambda: send_until_it_is_replied_to(sender_start, jpeg, LIMIT))
+    # Nobody replies, and then somebody does.
+    time.sleep(0.5)
+    with imagezmq.ImageHub(f"tcp://127.0.0.1:{free_port}") as hub:
+        hub.zmq_socket.RCVTIMEO = int(LIMIT * 1_000)
+        hub.recv_jpg()
+        hub.send_reply(b"OK")
+        # Those that gave up may have left theirs; the one that waits is told in its turn.
+        hub.zmq_socket.RCVTIMEO = 50
+        while sending.is_alive():
+            try:
+                hub.recv_jpg()
+                hub.send_reply(b"OK")
+            except Exception as error:
+                assert type(error).__name__ == "Again", error
+    reply, restarts = sending.result()
+    assert reply == b"OK" and restarts >= 1
+
+
+def test_limits_of_its_socket_without_pyzmq(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub:
+        assert (hub.zmq_socket.RCVTIMEO, hub.zmq_socket.getsockopt(27)) == (-1, -1)
+        hub.zmq_socket.setsockopt(27, 20)
+        with pytest.raises(imagezmq.Again):
+            hub.recv_image()
+        with pytest.raises(TimeoutError) as said:
+            hub.recv_image(timeout=0.02)
+        assert not isinstance(said.value, imagezmq.Again)
+        with pytest.raises(framelane.FramelaneError, match="no socket of ZeroMQ"):
+            hub.zmq_socket.setsockopt(6, b"")
+        with pytest.raises(ValueError, match="milliseconds"):
+            hub.zmq_socket.setsockopt(27, -2)
+        with pytest.raises(AttributeError, match="no socket of ZeroMQ"):
+            hub.zmq_socket.send(b"x")
+        hub.zmq_socket.close()
+        with pytest.raises(framelane.Closed):
+            hub.recv_image()
+
+
+def test_ctrl_c_ends_a_subscriber_whose_publisher_is_gone(tmp_path):
+    subscribes = """
+        import framelane.imagezmq as imagezmq
+        hub = imagezmq.ImageHub(f"tcp://127.0.0.1:{sys.argv[1]}", REQ_REP=False)
+        hub.recv_image()
+        print("ready", flush=True)
+        while True: hub.recv_image()
+    """
+    publishes = """
+        import framelane.imagezmq as imagezmq, numpy, time
+        sender = imagezmq.ImageSender("tcp://127.0.0.1:0", REQ_REP=False)
+        print(sender.port, flush=True)
+        while True:
+            sender.send_image("x", numpy.zeros((4, 4), numpy.uint8))
+            time.sleep(0.02)
+    """
+    with program(publishes) as publisher:
+        assert publisher.stdout is not None
+        with program(subscribes, publisher.stdout.readline().strip()) as subscriber:
+            assert subscriber.stdout is not None and subscriber.stdout.readline() == "ready\n"
+            publisher.kill()
+            publisher.communicate(timeout=LIMIT)
+            # It says where it is twice more.
+            time.sleep(1.2)
+            asked = time.monotonic()
+            subscriber.send_signal(signal.SIGINT)
+            _, errors = subscriber.communicate(timeout=LIMIT)
+            took = time.monotonic() - asked
+    assert "KeyboardInterrupt" in errors and took < 4, (took, errors)
 
 
 # imagezmq's own programs.

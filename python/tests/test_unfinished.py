@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import logging
+import multiprocessing
+import pickle
 import signal
 import time
 
@@ -160,6 +163,134 @@ def test_an_exception_says_what_is_not_stored(ends, caplog):
     assert "1 frame is not stored" in caplog.text
 
 
+def _leaves(how, address, pin, certs):
+    """What a child does that finishes nothing."""
+    import threading
+
+    if how == "kept":
+        globals()["_kept"] = framelane.Sender(address, pin=pin, sources=["visible"], certs=certs, drain="60s")
+        sender = globals()["_kept"]
+    else:
+        sender = framelane.Sender(address, pin=pin, sources=["visible"], certs=certs, drain="60s")
+
+    def send():
+        for _ in range(FRAMES):
+            sender.send("visible", bytes(10_000))
+
+    if how == "thread":
+        late = threading.Timer(0.3, send)
+        late.start()
+        globals()["_kept"] = sender
+    else:
+        send()
+    if how == "raises":
+        raise RuntimeError("of its own")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "forkserver", "spawn"])
+def test_a_child_of_multiprocessing_loses_nothing(ends, tmp_path, start):
+    """It ends without a word to what is registered for the end of the interpreter."""
+    context = multiprocessing.get_context(start)
+    for how in ["lets go", "kept", "thread", "raises"] if start == "fork" else ["kept"]:
+        out = tmp_path / how
+        with ends.receiver(out=out) as receiver:
+            child = context.Process(target=_leaves, args=(how, receiver.address, ends.receiver_pin, ends.place / "sender"))
+            child.start()
+            child.join(LIMIT)
+            assert child.exitcode == (how == "raises")
+        assert stored(out) == FRAMES, how
+
+
+def test_a_child_of_multiprocessing_says_what_is_not_stored(ends):
+    text = """
+        import multiprocessing
+        def child(end):
+            sender = framelane.Sender("127.0.0.1:9", sources=["visible"], pin=sys.argv[1], certs=sys.argv[2], drain=0.2, retry_for="1h")
+            for _ in range(30): sender.send("visible", b"x")
+            if end == "kept": globals()["kept"] = sender
+        for end in ("kept", "let go"):
+            process = multiprocessing.get_context("fork").Process(target=child, args=(end,))
+            process.start()
+            process.join()
+    """
+    with program(text, ends.receiver_pin, ends.place / "sender") as process:
+        _, errors = process.communicate(timeout=LIMIT)
+    assert "the sender to 127.0.0.1:9 ended before all was stored: 30 frames are not stored" in errors, errors
+    assert "30 frames were not stored by 127.0.0.1:9, whose sender was let go" in errors, errors
+
+
+SOON = 3.0
+"""Seconds: half of one, and a machine that is busy. A receiver that says no last word was once waited for for 4 s."""
+
+
+def test_nobody_waits_for_a_program_that_does_not_take_its_frames(ends, caplog):
+    with ends.receiver() as receiver:
+        def sender(**options):
+            made = ends.sender(receiver.address, **options)
+            made.send("visible", b"x")
+            wait_for(lambda: made.connected)
+            return made
+
+        one = sender()
+        began = time.monotonic()
+        report = one.close()
+        assert time.monotonic() - began < SOON and report.missing == 1 and report.details["interrupted"]
+
+        one = sender(drain=0.1)
+        began = time.monotonic()
+        with pytest.raises(KeyError), one:
+            raise KeyError
+        assert time.monotonic() - began < SOON and "1 frame is not stored" in caplog.text
+
+        async def main():
+            for drained in (False, True):
+                made = ends.async_sender(receiver.address, drain=0.1)
+                await made.send("visible", b"x")
+                while not made.connected:
+                    await asyncio.sleep(0.01)
+                began = time.monotonic()
+                if drained:
+                    with pytest.raises(KeyError):
+                        async with made:
+                            raise KeyError
+                else:
+                    await made.close()
+                assert time.monotonic() - began < SOON and made.report.missing == 1
+
+        asyncio.run(main())
+
+
+def test_many_that_were_not_finished_are_waited_for_at_once(ends):
+    text = """
+        pin, certs = sys.argv[1:]
+        receiver = framelane.Receiver("127.0.0.1:0", allow="any", certs=certs)
+        senders = [framelane.Sender(receiver.address, sources=[f"s{n}"], pin=receiver.pin, certs=certs, drain=0.1) for n in range(8)]
+        import time
+        for n, sender in enumerate(senders): sender.send(f"s{n}", b"x")
+        while not all(sender.connected for sender in senders): time.sleep(0.01)
+        print("ready", flush=True)
+    """
+    with program(text, ends.receiver_pin, ends.place / "sender") as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        _, errors = process.communicate(timeout=LIMIT)
+        took = time.monotonic() - began
+    assert errors.count("1 frame is not stored") == 8, errors
+    assert took < SOON, took
+
+
+def test_what_runs_is_not_copied(ends):
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for thing in (sender, receiver):
+            for make in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(TypeError, match="there is no copy"):
+                    make(thing)
+        gc.collect()
+        sender.send("visible", b"x")
+        assert receiver.next(timeout=LIMIT).bytes == b"x"
+
+
 @pytest.mark.parametrize("spool", [None, "spool"])
 def test_another_ctrl_c_waits_for_nobody_but_the_disk(ends, tmp_path, caplog, spool):
     """Whoever does not answer, as a receiver that is frozen, has no say in it."""
@@ -181,6 +312,6 @@ def test_another_ctrl_c_waits_for_nobody_but_the_disk(ends, tmp_path, caplog, sp
     with pytest.raises(KeyboardInterrupt):
         with sender:
             raise KeyError
-    assert len(Frozen.asked) == 2 and Frozen.asked[1] == (_leaving.END if spool else _leaving.HASTE)
+    assert Frozen.asked[1:] == [pytest.approx(_leaving.HASTE, abs=0.1), pytest.approx(_leaving.END if spool else _leaving.HASTE, abs=0.1)]
     assert "of 3 frames it is not known whether they are stored" in caplog.text
     native.finish(LIMIT)
