@@ -116,6 +116,10 @@ def _shape(array: "npt.NDArray[Any]", kind: str) -> Tuple[int, int, int]:
         return array.shape[0], array.shape[1], 1
     if array.ndim == 3 and array.shape[2] in channels:
         return array.shape[0], array.shape[1], array.shape[2]
+    if array.dtype == np.uint8 and array.ndim == 1 and extension_of(array[:16].tobytes()) != "bin":
+        raise EncodeError(
+            "these are the bytes of an encoded image, as cv2.imencode gives them: say image.tobytes(), and they travel as they are"
+        )
     shapes = "(H, W) or (H, W, 3)" if kind == "jpeg" else "(H, W), (H, W, 3) or (H, W, 4)"
     raise EncodeError(
         f"{kind} is for arrays of shape {shapes}, and this one has {array.shape}: say encode=\"raw\", which takes every shape"

@@ -88,6 +88,8 @@ def test_what_is_no_image_is_refused_by_words(ends):
         (np.array(["a"]), framelane.EncodeError, "uint8 and uint16"),
         (5, framelane.EncodeError, "uint8 and uint16"),
         (5, ValueError, "uint8 and uint16"),
+        (np.frombuffer(b"\xff\xd8\xff\xe0 a JPEG file", np.uint8), ValueError, r"image\.tobytes\(\)"),
+        (np.zeros(20, np.uint8), ValueError, r"\(H, W\).*\(20,\)"),
     ]:
         with pytest.raises(kind, match=says):
             sender.send("visible", image)

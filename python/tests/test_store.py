@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import random
 import pathlib
+import random
 import shutil
 import time
 

@@ -277,7 +277,8 @@ def test_many_that_were_not_finished_are_waited_for_at_once(ends):
         _, errors = process.communicate(timeout=LIMIT)
         took = time.monotonic() - began
     assert errors.count("1 frame is not stored") == 8, errors
-    assert took < SOON, took
+    # One after the other it was 32 s.
+    assert took < 4 * SOON, took
 
 
 def test_what_runs_is_not_copied(ends):
