@@ -324,16 +324,28 @@ impl Lane {
         }
     }
 
-    /// Begins more frames, and gives those that are to be offered.
+    /// Begins more frames, and gives those that are to be offered; none where there are none, or enough are wanted.
     fn begin(&mut self, ledger: &mut Ledger, most: usize) -> Vec<Sequence> {
-        let batch = ledger.begin(most);
-        self.sort_out(batch, ledger)
+        loop {
+            let batch = ledger.begin(most);
+            let is_last = batch.is_empty();
+            let to_offer = self.sort_out(batch, ledger);
+            if is_last || !to_offer.is_empty() || self.wanted.len() >= WANTED_AHEAD {
+                return to_offer;
+            }
+        }
     }
 
     /// Those of the frames that are to be offered. What has come about while the source runs is nowhere yet, unless a
-    /// session before has sent it: it is wanted at once.
+    /// session before has sent it, and what the receiver has wanted in a session before that has not sent it is not there
+    /// either: they are wanted at once. After an outage the offers of all that waits would go before the first frame.
     fn sort_out(&mut self, mut batch: Vec<Sequence>, ledger: &mut Ledger) -> Vec<Sequence> {
         batch.retain(|&sequence| {
+            if let Some((due, bytes)) = ledger.still_wanted(sequence) {
+                self.is_live |= due.live;
+                self.want(Some(Wanted { sequence, bytes, due }));
+                return false;
+            }
             let Some(at) = self.source.arrival(sequence) else { return true };
             let due = ledger.due(sequence, true, |rank| Schedule::arrived(at, rank));
             self.is_live = true;

@@ -21,8 +21,9 @@ use crate::source::{Bell, Remembered, Source};
 use crate::transport::{Dial, RouteNews, SenderLink, TransportError};
 use crate::wire::MAX_SOURCES;
 
-/// A pause lasts this long at least, whatever changes at this machine's links meanwhile.
-const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// A pause lasts this long at least, whatever changes at this machine's links meanwhile: a link that comes back has an
+/// address and a route moments later.
+const LEAST_PAUSE: Duration = Duration::from_millis(30);
 
 /// How long a run stays at its end, so that the receiver hears of it. Three probe timeouts of a round trip
 /// of 400 ms.
@@ -153,11 +154,14 @@ impl Running<'_> {
         // A link that takes the place of another.
         let mut other: Option<Box<Opened>> = None;
         loop {
+            // From before an attempt: what changes while it fails is a reason to try again.
+            let mut news = None;
             let link = match other.take() {
                 Some(other) => Ok(*other),
                 None => {
                     self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
                     let began = tokio::time::Instant::now();
+                    news = Some(RouteNews::new());
                     let opening = open(self.dial, self.attempts.dialling(), last.take());
                     let mut opening = std::pin::pin!(opening);
                     let link = loop {
@@ -173,13 +177,16 @@ impl Running<'_> {
                 }
             };
             let ended = match link {
-                Ok(opened) => match self.session(opened, &mut schedule, stop).await {
-                    SessionEnd::Moved(opened) => {
-                        other = Some(opened);
-                        continue;
+                Ok(opened) => {
+                    news = None;
+                    match self.session(opened, &mut schedule, stop).await {
+                        SessionEnd::Moved(opened) => {
+                            other = Some(opened);
+                            continue;
+                        }
+                        ended => ended,
                     }
-                    ended => ended,
-                },
+                }
                 Err(error) => SessionEnd::Link(error),
             };
             let SessionEnd::Link(error) = ended else { return ended };
@@ -188,17 +195,27 @@ impl Running<'_> {
             self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
             self.progress.trouble(&error, pause);
             last = Some(error);
-            let now = tokio::time::Instant::now();
-            let (until, news) = (now + pause, RouteNews::new());
-            let heeded_from = now + LEAST_PAUSE;
-            while tokio::time::Instant::now() < until {
-                let now = tokio::time::Instant::now();
-                let next = until.min(now + TEND_EVERY);
-                tokio::select! {
-                    () = tokio::time::sleep_until(next) => self.tend(),
-                    // A link or an address that is back may lead to the receiver at once.
-                    () = news.changed(), if news.is_told() && now >= heeded_from => break,
-                    () = stopped(stop) => return SessionEnd::Stopped,
+            let news = news.unwrap_or_else(RouteNews::new);
+            tokio::select! {
+                () = self.rest(pause, &news) => {}
+                () = stopped(stop) => return SessionEnd::Stopped,
+            }
+        }
+    }
+
+    /// Looks after the sources for the time of a pause, or until `news` come of this machine's links: one that is back may
+    /// lead to the receiver at once.
+    async fn rest(&mut self, pause: Duration, news: &RouteNews) {
+        let began = tokio::time::Instant::now();
+        let mut end = began + pause;
+        let mut is_told = !news.is_told();
+        while tokio::time::Instant::now() < end {
+            let next = end.min(tokio::time::Instant::now() + TEND_EVERY);
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => self.tend(),
+                () = news.changed(), if !is_told => {
+                    is_told = true;
+                    end = end.min(tokio::time::Instant::now().max(began + LEAST_PAUSE));
                 }
             }
         }

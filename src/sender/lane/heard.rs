@@ -43,6 +43,7 @@ impl Lane {
                 Verdict::Wanted => {
                     let due = ledger.due(sequence, false, |slot| schedule.paced(slot));
                     self.is_live |= due.is_some_and(|due| due.live);
+                    ledger.wanted(sequence, bytes);
                     self.want(due.map(|due| Wanted { sequence, bytes, due }));
                 }
                 // Otherwise each round trip would have the same frames read and hashed, without end.

@@ -62,6 +62,8 @@ pub(super) struct OpenFrame {
     pub(super) due: Option<Due>,
     /// It was handed to a transport before: if the receiver has it, it has it from us.
     sent: bool,
+    /// The receiver has said that it has no such frame, which was offered with so many bytes.
+    wanted: Option<u64>,
 }
 
 /// Failures that are kept by name; more are counted.
@@ -208,7 +210,7 @@ impl Ledger {
 
     fn open(&mut self, place: u64) -> Sequence {
         let sent = place < self.recalled;
-        self.open.insert(place, OpenFrame { due: None, sent });
+        self.open.insert(place, OpenFrame { sent, ..OpenFrame::default() });
         self.begun_to = self.begun_to.max(place + 1);
         Sequence(place)
     }
@@ -284,6 +286,20 @@ impl Ledger {
         let mut unsettled = within(&self.open);
         unsettled.append(&mut within(&self.again));
         Some(unsettled)
+    }
+
+    /// Notes that the receiver wants the frame, which has so many bytes.
+    pub(super) fn wanted(&mut self, sequence: Sequence, bytes: u64) {
+        if let Some(frame) = self.open.get_mut(&sequence.0) {
+            frame.wanted = Some(bytes);
+        }
+    }
+
+    /// When a frame falls due and how long it is, where the receiver has said, in this session or one before, that it
+    /// wants it, and it was handed to no transport since: nothing has changed about that.
+    pub(super) fn still_wanted(&self, sequence: Sequence) -> Option<(Due, u64)> {
+        let frame = self.open.get(&sequence.0).filter(|frame| !frame.sent)?;
+        frame.due.zip(frame.wanted)
     }
 
     /// Notes that the frame was handed to the transport.

@@ -75,6 +75,26 @@ fn a_frame_sent_before_the_session_was_lost_counts_as_stored() {
 }
 
 #[test]
+fn what_the_receiver_wanted_is_wanted_in_the_next_session_unless_it_was_sent() {
+    let mut ledger = ledger(4);
+    let due = Schedule::arrived(std::time::Instant::now(), 0);
+    ledger.begin(4);
+    for place in [0, 1, 2] {
+        ledger.due(Sequence(place), false, |_| due);
+    }
+    ledger.wanted(Sequence(0), 10);
+    ledger.wanted(Sequence(1), 11);
+    ledger.sent(Sequence(1));
+    ledger.session_lost();
+    assert_eq!(ledger.still_wanted(Sequence(0)), None, "it is not begun");
+    ledger.begin(4);
+    let wanted: Vec<_> = (0..5).map(|place| ledger.still_wanted(Sequence(place))).collect();
+    assert_eq!(wanted, [Some((due, 10)), None, None, None, None]);
+    ledger.confirm(Sequence(0), 10);
+    assert_eq!(ledger.still_wanted(Sequence(0)), None);
+}
+
+#[test]
 fn a_frame_keeps_its_place_in_the_schedule() {
     let mut ledger = ledger(4);
     let now = std::time::Instant::now();
