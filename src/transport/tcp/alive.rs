@@ -6,7 +6,8 @@
 //! packets vanish since they are longer than the way takes, a new connection works while the old one never
 //! will again. So where acknowledgements stay out, another connection is tried beside it: if that
 //! one comes through and the old one still hears nothing, the old one is at its end, and the other is the
-//! next session's.
+//! next session's. Where the other goes by another link of this machine that is known soonest: it may be
+//! taken as soon as nothing at all has come for longer than on any path that carries anything.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connector;
 use super::settings::{
-    ACK_PATIENCE, DOUBT, KNOCK_PAUSE, KNOCK_TIME, LONGEST_KNOCK_PAUSE, LOOK, MOVED_PATIENCE,
-    PROOF_LOOK, PROOF_TIME, PROVEN_SEGMENTS,
+    ACK_PATIENCE, DOUBT, HEARD_PAUSE, KNOCK_PAUSE, KNOCK_TIME, LEAST_SWALLOW, LONGEST_KNOCK_PAUSE,
+    LOOK, LOOK_CLOSELY, MOVED_PATIENCE, PROOF_LOOK, PROOF_TIME, PROVEN_SEGMENTS, SWALLOW_PATIENCE,
 };
 use super::socket::Stream;
 use crate::transport::TransportError;
@@ -48,6 +49,7 @@ impl Watched {
         let mut silence = Silence::new(&self.begun, Instant::now());
         let mut stood = standing(self.local, self.connector.address);
         let (mut knock_at, mut pause) = (Instant::now(), KNOCK_PAUSE);
+        let mut look = LOOK;
         loop {
             tokio::select! {
                 () = news.changed() => {
@@ -61,17 +63,24 @@ impl Watched {
                         (knock_at, pause, stood) = (Instant::now(), KNOCK_PAUSE, stands);
                     }
                 }
-                () = sleep(LOOK) => {}
+                () = sleep(look) => {}
             }
             let Some(state) = tcp_state(self.socket.as_fd()) else { continue };
+            look = if state.awaits() { LOOK_CLOSELY } else { LOOK };
             let now = Instant::now();
-            if !silence.is_too_long(&state, now) || now < knock_at || stood == Standing::NoRoute {
+            let is_long = silence.is_too_long(&state, now) || silence.is_suspect(&state, now);
+            if !is_long || now < knock_at || stood == Standing::NoRoute {
                 continue;
             }
             if let Some(cause) = self.knock(&mut silence).await {
                 return cause;
             }
-            knock_at = Instant::now() + pause;
+            let now = Instant::now();
+            if silence.heard_for(now) < HEARD_PAUSE {
+                (knock_at, pause) = (now + HEARD_PAUSE, KNOCK_PAUSE);
+                continue;
+            }
+            knock_at = now + pause;
             pause = (pause * 2).min(LONGEST_KNOCK_PAUSE);
         }
     }
@@ -114,7 +123,13 @@ impl Watched {
         loop {
             let (state, now) = (tcp_state(self.socket.as_fd())?, Instant::now());
             if !silence.is_too_long(&state, now) {
-                return None;
+                match (silence.is_suspect(&state, now), silence.is_swallowed(&state, now)) {
+                    (false, _) => return None,
+                    (true, true) if elsewhere => return Some(state),
+                    (true, _) => {}
+                }
+                sleep(PROOF_LOOK).await;
+                continue;
             }
             if state.segments_again != again {
                 sent_again.get_or_insert(now);
@@ -147,6 +162,8 @@ struct Silence {
     /// Segments that had come when the silence began.
     heard: u32,
     since: Instant,
+    /// Segments that had come when the last did, and when that was.
+    last: (u32, Instant),
     /// Something has changed that may be the connection's end.
     doubted: bool,
 }
@@ -154,7 +171,8 @@ struct Silence {
 impl Silence {
     fn new(state: &TcpState, now: Instant) -> Self {
         let TcpState { acknowledged, segments_received: heard, .. } = *state;
-        Self { begun: acknowledged, acknowledged, heard, since: now, doubted: false }
+        let last = (heard, now);
+        Self { begun: acknowledged, acknowledged, heard, since: now, last, doubted: false }
     }
 
     /// From now on less is waited for an acknowledgement, until there is one.
@@ -164,6 +182,9 @@ impl Silence {
 
     /// Takes in the state at `now`; true where an acknowledgement stays out for longer than any does.
     fn is_too_long(&mut self, state: &TcpState, now: Instant) -> bool {
+        if state.segments_received != self.last.0 || !state.awaits() {
+            self.last = (state.segments_received, now);
+        }
         if state.acknowledged != self.acknowledged || !state.awaits() {
             self.doubted &= state.acknowledged == self.acknowledged;
             self.acknowledged = state.acknowledged;
@@ -180,6 +201,25 @@ impl Silence {
 
     fn length(&self, now: Instant) -> Duration {
         now.duration_since(self.since)
+    }
+
+    /// How long nothing at all has come, were it a sign that something is missing, though something is due.
+    fn heard_for(&self, now: Instant) -> Duration {
+        now.duration_since(self.last.1)
+    }
+
+    /// True where that is longer than on a path that carries anything.
+    fn is_swallowed(&self, state: &TcpState, now: Instant) -> bool {
+        self.heard_for(now) >= Self::swallow_patience(state)
+    }
+
+    /// The same for half of that time.
+    fn is_suspect(&self, state: &TcpState, now: Instant) -> bool {
+        self.heard_for(now) >= Self::swallow_patience(state) / 2
+    }
+
+    fn swallow_patience(state: &TcpState) -> Duration {
+        (state.rtt * 3 + SWALLOW_PATIENCE).max(2 * state.usual).max(LEAST_SWALLOW)
     }
 
     /// True where only long packets seem to be lost: hardly any was ever acknowledged, or the peer
@@ -234,6 +274,28 @@ mod tests {
         assert!(!silence.is_too_long(&more, start + 9 * DOUBT + LOOK), "it was just sent");
         let far = TcpState { usual: DOUBT, ..STATE };
         assert!(!Silence::new(&far, start).is_too_long(&far, start + 3 * DOUBT));
+    }
+
+    #[test]
+    fn where_nothing_comes_at_all_another_link_is_tried_sooner() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut silence = Silence::new(&STATE, start);
+        assert!(!silence.is_too_long(&STATE, at(124)) && !silence.is_suspect(&STATE, at(124)));
+        assert!(silence.is_suspect(&STATE, at(125)) && !silence.is_swallowed(&STATE, at(249)));
+        assert!(silence.is_swallowed(&STATE, at(250)) && !silence.is_too_long(&STATE, at(250)));
+        // What is behind a hole is acknowledged, though nothing more is in order.
+        let selective = TcpState { segments_received: 11, ..STATE };
+        assert!(
+            !silence.is_too_long(&selective, at(260)) && !silence.is_suspect(&selective, at(300))
+        );
+        let idle = TcpState { unacknowledged: 0, ..selective };
+        silence.is_too_long(&idle, at(900));
+        assert!(!silence.is_suspect(&idle, at(901)), "nothing is due");
+        let far = TcpState { rtt: Duration::from_millis(200), ..STATE };
+        let mut silence = Silence::new(&far, start);
+        silence.is_too_long(&far, at(699));
+        assert!(!silence.is_swallowed(&far, at(699)) && silence.is_swallowed(&far, at(700)));
     }
 
     #[test]

@@ -65,6 +65,17 @@ pub(super) const LONGEST_ROOM_LOOK: Duration = Duration::from_millis(20);
 
 /// How often a sender asks the kernel whether a connection is still acknowledged: a few microseconds each.
 pub(super) const LOOK: Duration = Duration::from_millis(100);
+/// The same while an acknowledgement is due.
+pub(super) const LOOK_CLOSELY: Duration = Duration::from_millis(20);
+
+/// Where nothing at all comes for this long, beside three round trips, though something is due, another link is taken that
+/// leads to the receiver; by half of that time it is tried. The kernel has sent again by then, most often.
+pub(super) const SWALLOW_PATIENCE: Duration = Duration::from_millis(100);
+/// Less than this is a pause of one of the machines.
+pub(super) const LEAST_SWALLOW: Duration = Duration::from_millis(250);
+
+/// How soon another link may be tried again where the one in use was heard meanwhile.
+pub(super) const HEARD_PAUSE: Duration = Duration::from_millis(250);
 
 /// How long acknowledgements may stay out, beside four times what is usual, before another connection is tried beside
 /// this one. The kernel has sent again by then what is missing (after 0.2 and 0.6 s). To be tried alone ends nothing.
