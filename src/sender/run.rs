@@ -192,6 +192,7 @@ impl Running<'_> {
             let SessionEnd::Link(error) = ended else { return ended };
             let pause = if error.may_pass() { self.attempts.next_pause() } else { None };
             let Some(pause) = pause else { return SessionEnd::Link(error) };
+            let pause = if self.dial.is_ready() { Duration::ZERO } else { pause };
             self.figures.waiting.begin(LimitedBy::Connection, Instant::now());
             self.progress.trouble(&error, pause);
             last = Some(error);

@@ -121,6 +121,10 @@ impl Dial for ByName {
         Box::pin(async move { ways.linger().await })
     }
 
+    fn is_ready(&self) -> bool {
+        self.state().ways.is_ready()
+    }
+
     fn proves_content(&self) -> bool {
         self.state().ways.proves_content()
     }

@@ -71,6 +71,8 @@ pub(super) struct TcpState {
     pub(super) packet: u32,
     /// Segments that were sent and not acknowledged.
     pub(super) unacknowledged: u32,
+    /// Those of them that are neither known to be there, nor taken for lost and not sent again.
+    pub(super) flying: u32,
     /// Bytes that wait to be sent.
     pub(super) unsent: u32,
     /// Bytes that the peer takes; zero where the kernel is too old to tell.
@@ -147,6 +149,7 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
         segment: u32_at(16),
         packet: u32_at(60),
         unacknowledged: u32_at(24),
+        flying: (u32_at(24) + u32_at(36)).saturating_sub(u32_at(28) + u32_at(32)),
         unsent: u32_at(144),
         window: u32_at(228),
         rtt: Duration::from_micros(u64::from(rtt)),

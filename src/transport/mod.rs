@@ -122,6 +122,11 @@ pub trait Dial: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
+    /// True where a connection is open already that the next attempt takes: there is nothing to wait for.
+    fn is_ready(&self) -> bool {
+        false
+    }
+
     /// True where the receiver checks each frame against its hash before it confirms it. The
     /// stop-and-wait protocol cannot carry one.
     fn proves_content(&self) -> bool {

@@ -146,6 +146,10 @@ impl Dial for Racing {
         })
     }
 
+    fn is_ready(&self) -> bool {
+        self.ways.iter().any(|way| way.is_ready())
+    }
+
     fn proves_content(&self) -> bool {
         self.ways.iter().all(|way| way.proves_content())
     }

@@ -26,7 +26,7 @@ const SLOW: &str = "rate=10mbit,delay=50ms,loss=1%,queue=100ms";
 const GOOD: &str = "rate=50mbit,delay=20ms,queue=50ms";
 const OTHER: &str = "rate=30mbit,delay=30ms,queue=50ms";
 
-pub(crate) const ALL: [Together; 5] = [
+pub(crate) const ALL: [Together; 6] = [
     Together {
         name: "live over two links, one of them cut again and again",
         run: |privilege| live(privilege, "auto", 4, Duration::from_secs(2)),
@@ -43,6 +43,7 @@ pub(crate) const ALL: [Together; 5] = [
         run: |privilege| full::run(privilege, 4, [60_000, 20_000], &BOTH),
         is_long: false,
     },
+    Together { name: "over TCP, losses move nothing", run: lossy, is_long: true },
     Together {
         name: "a receiver without room for 10 s, over each kind of path",
         run: |privilege| full::all(privilege, 10),
@@ -79,6 +80,30 @@ fn live(privilege: Privilege, mode: &str, times: u64, cut: Duration) -> Result<S
     // A busy machine has pauses of its own; the figures are for a quiet one.
     ensure!(at(1.0) <= 2_000 && at(0.5) <= 150, "{seen}");
     Ok(seen)
+}
+
+/// Two links that lose packets, over TCP: neither is taken for one that swallows, and left for the other, which is no
+/// better.
+fn lossy(privilege: Privilege) -> Result<String> {
+    let seen = std::thread::scope(|scope| {
+        let runs = [1, 3, 5].map(|percent| {
+            scope.spawn(move || {
+                let link = format!("rate=50mbit,delay=25ms,queue=50ms,loss={percent}%");
+                let mut world = World::new(privilege, &link, &link)?;
+                let sending = world.send(600, &["--transport", "tcp", "--retry-for", "120s"])?;
+                let (_, paths) = world.finish(sending)?;
+                anyhow::Ok((percent, paths.len() - 1, world.said()))
+            })
+        });
+        runs.map(|run| run.join().unwrap())
+    });
+    let mut said = Vec::new();
+    for run in seen {
+        let (percent, moves, log) = run?;
+        ensure!(moves == 0 || percent == 5 && moves <= 2, "{moves} moves at {percent} %: {log}");
+        said.push(format!("{percent} % loss: {moves} moves"));
+    }
+    Ok(said.join(", "))
 }
 
 /// What a frame took, of all of them, in order.

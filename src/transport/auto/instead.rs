@@ -45,7 +45,8 @@ pub(super) async fn instead_of<'a>(
         };
         match opened {
             Ok(link) => {
-                if let Some(silent) = watched.silent_for_too_long().await {
+                let beside = link.via.link.is_some();
+                if let Some(silent) = watched.silent_for_too_long(beside).await {
                     return explained(link, silent);
                 }
             }
@@ -80,11 +81,16 @@ impl Watched<'_> {
         }
     }
 
-    /// Waits until nothing has come for too long, and tells how long; `None` where something comes.
-    async fn silent_for_too_long(&mut self) -> Option<Duration> {
+    /// Waits until nothing has come for too long, and tells how long; `None` where something comes. `beside`: what has come
+    /// through goes by another link.
+    async fn silent_for_too_long(&mut self, beside: bool) -> Option<Duration> {
         while self.is_silent() {
-            let now = Instant::now();
-            if self.silence.is_too_long(&self.path.look(), now) {
+            let (stats, now) = (self.path.look(), Instant::now());
+            let is_too_long = match beside {
+                true => self.silence.is_too_long_beside(&stats, now),
+                false => self.silence.is_too_long(&stats, now),
+            };
+            if is_too_long {
                 return Some(self.silence.length(now));
             }
             sleep(LOOK).await;

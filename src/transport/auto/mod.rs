@@ -375,6 +375,10 @@ impl Dial for Auto {
         })
     }
 
+    fn is_ready(&self) -> bool {
+        self.usual.tcp.is_ready()
+    }
+
     fn linger(&self) -> BoxFuture<'_, ()> {
         match self.state().last {
             Some(Transport::Quic) => self.usual.quic.linger(),

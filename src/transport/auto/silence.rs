@@ -14,8 +14,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The round trips.
 const ROUND_TRIPS: u32 = 3;
 
+/// The same where a new connection by another link has come through meanwhile: both machines are awake then.
+const ROUND_TRIPS_BESIDE: u32 = 2;
+
 /// Less than this is a pause of one of the two machines.
 const LEAST: Duration = Duration::from_millis(250);
+/// The same where they are awake.
+const LEAST_BESIDE: Duration = Duration::from_millis(200);
 
 /// How long nothing may come, beside that, where no frame is under way: a session asks for the receiver's
 /// clock once a second.
@@ -49,7 +54,16 @@ impl Silence {
         self.patience(stats, now).is_some_and(|patience| self.length(now) >= patience)
     }
 
-    /// The same for half of that time, where a frame is under way: something else may be begun by then.
+    /// The same where a new connection by another link has come through since nothing comes, and a frame is under way.
+    pub(super) fn is_too_long_beside(&mut self, stats: &PathStats, now: Instant) -> bool {
+        let beside = (stats.rtt * ROUND_TRIPS_BESIDE + PATIENCE).max(LEAST_BESIDE);
+        let patience = self.patience(stats, now);
+        let patience =
+            patience.map(|usual| if stats.with_transport > 0 { beside.min(usual) } else { usual });
+        patience.is_some_and(|patience| self.length(now) >= patience)
+    }
+
+    /// True where nothing has come for half of the usual time, where a frame is under way: something else may be begun by then.
     pub(super) fn is_long(&mut self, stats: &PathStats, now: Instant) -> bool {
         let part = if stats.with_transport > 0 { 2 } else { 1 };
         self.patience(stats, now).is_some_and(|patience| self.length(now) >= patience / part)
@@ -119,6 +133,20 @@ mod tests {
         assert_eq!(too_long_at(50, 0, false), 1_450, "no frame is under way");
         assert_eq!(too_long_at(50, 1, true), 150);
         assert_eq!(too_long_at(1, 1, true), 120);
+    }
+
+    #[test]
+    fn what_comes_through_by_another_link_shows_sooner_that_this_one_does_not() {
+        let start = Instant::now();
+        let too_long_at = |stats: PathStats| {
+            let mut silence = Silence::new(&stats, start);
+            let at = |ms| start + Duration::from_millis(ms);
+            (1..10_000).find(|&ms| silence.is_too_long_beside(&stats, at(ms))).unwrap()
+        };
+        assert_eq!(too_long_at(seen(50, 1, 1)), 200);
+        assert_eq!(too_long_at(seen(1, 1, 1)), 200);
+        assert_eq!(too_long_at(seen(100, 1, 1)), 300);
+        assert_eq!(too_long_at(seen(100, 1, 0)), 1_600, "no frame is under way");
     }
 
     #[test]

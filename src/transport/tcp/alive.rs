@@ -11,16 +11,19 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connector;
 use super::settings::{
-    ACK_PATIENCE, DOUBT, HEARD_PAUSE, KNOCK_PAUSE, KNOCK_TIME, LEAST_SWALLOW, LONGEST_KNOCK_PAUSE,
-    LOOK, LOOK_CLOSELY, MOVED_PATIENCE, PROOF_LOOK, PROOF_TIME, PROVEN_SEGMENTS, SWALLOW_PATIENCE,
+    ACK_PATIENCE, DOUBT, HEARD_PAUSE, KNOCK_PAUSE, KNOCK_TIME, LAST_OF_KNOCK, LEAST_SWALLOW,
+    LONGEST_KNOCK_PAUSE, LOOK, LOOK_CLOSELY, MOVED_PATIENCE, PROOF_LOOK, PROOF_TIME,
+    PROVEN_SEGMENTS, SWALLOW_PATIENCE, SWALLOWED_SEGMENTS,
 };
-use super::socket::Stream;
+use super::socket::{Stream, secure};
 use crate::transport::TransportError;
 use crate::transport::kernel::{TcpState, tcp_state};
 use crate::transport::route::{News, Standing, standing};
@@ -28,6 +31,8 @@ use crate::transport::route::{News, Standing, standing};
 /// A connection as it is watched: a handle of its own, which is to be dropped with the connection.
 pub(super) struct Watched {
     connector: Connector,
+    /// For the handshake of another one.
+    tls: Arc<ClientConfig>,
     socket: OwnedFd,
     local: SocketAddr,
     begun: TcpState,
@@ -35,12 +40,16 @@ pub(super) struct Watched {
 
 impl Watched {
     /// Begins with `stream`; `None` where the system cannot tell anything of it.
-    pub(super) fn new(connector: &Connector, stream: &Stream) -> Option<Self> {
+    pub(super) fn new(
+        connector: &Connector,
+        tls: &Arc<ClientConfig>,
+        stream: &Stream,
+    ) -> Option<Self> {
         let socket = stream.get_ref().0.get_ref();
         let begun = tcp_state(socket.as_fd())?;
         let local = socket.local_addr().ok()?;
         let socket = socket.as_fd().try_clone_to_owned().ok()?;
-        Some(Self { connector: connector.clone(), socket, local, begun })
+        Some(Self { connector: connector.clone(), tls: tls.clone(), socket, local, begun })
     }
 
     /// Waits until the connection leads nowhere any more, and says why.
@@ -89,13 +98,34 @@ impl Watched {
     /// still silent.
     async fn knock(&self, silence: &mut Silence) -> Option<TransportError> {
         let state = tcp_state(self.socket.as_fd())?;
-        let swallowed = silence.is_of_long_packets(&state);
-        let smaller = swallowed && !self.connector.segment.is_small();
-        let other = timeout(KNOCK_TIME, self.connector.reach_by_any(smaller)).await.ok()?.ok()?;
+        let was_small = self.connector.segment.is_small();
+        let tries_small = silence.is_of_long_packets(&state) && !was_small;
+        let reached = self.connector.reach_by_any(tries_small);
+        let other = timeout(KNOCK_TIME, reached).await.ok()?.ok()?;
         let elsewhere = other.local_addr().is_ok_and(|local| local.ip() != self.local.ip());
-        let state = self.proven_dead(silence, elsewhere).await?;
+        let secured = secure(other, &self.tls, &self.connector.name);
+        let mut securing = std::pin::pin!(timeout(KNOCK_TIME, secured));
+        let (state, secured) = {
+            let mut proven = std::pin::pin!(self.proven_dead(silence, elsewhere));
+            tokio::select! {
+                state = &mut proven => (state?, None),
+                secured = &mut securing => (proven.await?, Some(secured)),
+            }
+        };
+        // By now that may have shown, and the other one would have the same fault.
+        let swallowed = silence.is_of_long_packets(&state);
+        let smaller = swallowed && !was_small;
         self.connector.segment.set_small(smaller);
-        self.connector.keep_for_next(other);
+        if tries_small == smaller {
+            let secured = match secured {
+                Some(secured) => secured.ok(),
+                None => timeout(LAST_OF_KNOCK, securing).await.ok().and_then(Result::ok),
+            };
+            match secured {
+                Some(Ok(other)) => self.connector.keep_for_next(other),
+                failed => tracing::debug!(?failed, "the other connection has no handshake yet"),
+            }
+        }
         let silent = silence.length(Instant::now()).as_secs_f64();
         let mut why = format!(
             "nothing was acknowledged for {silent:.1} s, though another connection comes through"
@@ -164,6 +194,8 @@ struct Silence {
     since: Instant,
     /// Segments that had come when the last did, and when that was.
     last: (u32, Instant),
+    /// The most segments that were on their way since.
+    flown: u32,
     /// Something has changed that may be the connection's end.
     doubted: bool,
 }
@@ -172,7 +204,8 @@ impl Silence {
     fn new(state: &TcpState, now: Instant) -> Self {
         let TcpState { acknowledged, segments_received: heard, .. } = *state;
         let last = (heard, now);
-        Self { begun: acknowledged, acknowledged, heard, since: now, last, doubted: false }
+        let (flown, doubted) = (state.flying, false);
+        Self { begun: acknowledged, acknowledged, heard, since: now, last, flown, doubted }
     }
 
     /// From now on less is waited for an acknowledgement, until there is one.
@@ -184,7 +217,9 @@ impl Silence {
     fn is_too_long(&mut self, state: &TcpState, now: Instant) -> bool {
         if state.segments_received != self.last.0 || !state.awaits() {
             self.last = (state.segments_received, now);
+            self.flown = 0;
         }
+        self.flown = self.flown.max(state.flying);
         if state.acknowledged != self.acknowledged || !state.awaits() {
             self.doubted &= state.acknowledged == self.acknowledged;
             self.acknowledged = state.acknowledged;
@@ -210,12 +245,14 @@ impl Silence {
 
     /// True where that is longer than on a path that carries anything.
     fn is_swallowed(&self, state: &TcpState, now: Instant) -> bool {
-        self.heard_for(now) >= Self::swallow_patience(state)
+        let is_long = self.heard_for(now) >= Self::swallow_patience(state);
+        is_long && self.flown >= SWALLOWED_SEGMENTS
     }
 
     /// The same for half of that time.
     fn is_suspect(&self, state: &TcpState, now: Instant) -> bool {
-        self.heard_for(now) >= Self::swallow_patience(state) / 2
+        let is_long = self.heard_for(now) >= Self::swallow_patience(state) / 2;
+        is_long && self.flown >= SWALLOWED_SEGMENTS
     }
 
     fn swallow_patience(state: &TcpState) -> Duration {
@@ -243,6 +280,7 @@ mod tests {
         segment: 1_448,
         packet: 1_500,
         unacknowledged: 10,
+        flying: 10,
         unsent: 0,
         window: 65_536,
         rtt: Duration::from_millis(30),
@@ -289,7 +327,9 @@ mod tests {
         assert!(
             !silence.is_too_long(&selective, at(260)) && !silence.is_suspect(&selective, at(300))
         );
-        let idle = TcpState { unacknowledged: 0, ..selective };
+        let few = TcpState { segments_received: 12, flying: 4, ..STATE };
+        assert!(!silence.is_too_long(&few, at(301)) && !silence.is_suspect(&few, at(700)));
+        let idle = TcpState { unacknowledged: 0, flying: 0, ..selective };
         silence.is_too_long(&idle, at(900));
         assert!(!silence.is_suspect(&idle, at(901)), "nothing is due");
         let far = TcpState { rtt: Duration::from_millis(200), ..STATE };

@@ -32,8 +32,8 @@ pub(super) struct Connector {
     pub(super) transport: Transport,
     pub(super) leave: Leave,
     pub(super) segment: Arc<Segment>,
-    /// A connection that is open already, and since when.
-    pub(super) next: Arc<Mutex<Option<(TcpStream, Instant)>>>,
+    /// A connection whose handshake is done already, and since when.
+    pub(super) next: Arc<Mutex<Option<(Stream, Instant)>>>,
     /// Bytes written to all connections that were made.
     pub(super) written: Arc<AtomicU64>,
     /// What was sent over those of single frames.
@@ -61,6 +61,9 @@ impl Connector {
         tls: &Arc<ClientConfig>,
         alpn: &[u8],
     ) -> Result<Stream, TransportError> {
+        if let Some(stream) = self.kept(alpn) {
+            return Ok(stream);
+        }
         let small = self.segment.is_small();
         let mut usual = std::pin::pin!(self.attempt(tls, alpn, small));
         tokio::select! {
@@ -80,15 +83,12 @@ impl Connector {
         small: bool,
     ) -> Result<Stream, TransportError> {
         let patience = self.options.handshake;
-        let socket = match self.kept() {
-            Some(socket) => socket,
-            None => match timeout(patience, self.reach(small)).await {
-                Ok(socket) => socket?,
-                Err(_) => return Err(self.no_answer(
-                    "is the receiver running, and does a firewall let TCP through to this port?",
-                )),
-            },
+        let Ok(socket) = timeout(patience, self.reach(small)).await else {
+            return Err(self.no_answer(
+                "is the receiver running, and does a firewall let TCP through to this port?",
+            ));
         };
+        let socket = socket?;
         let stream = match timeout(patience, socket::secure(socket, tls, &self.name)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(self.no_handshake(&error)),
@@ -113,8 +113,10 @@ impl Connector {
         socket.connect(self.address).await.map_err(failed)
     }
 
-    /// The same by whichever link leads there first, where that is not said.
+    /// The same by whichever link leads there first, where that is not said. Where that is another than the usual one, that
+    /// is waited for a little longer: it may only be slower.
     pub(super) async fn reach_by_any(&self, small: bool) -> Result<TcpStream, TransportError> {
+        let began = Instant::now();
         let mut others = tokio::task::JoinSet::new();
         if self.leave == Leave::ByRoute {
             for leave in leave::others(self.address) {
@@ -132,7 +134,14 @@ impl Connector {
                     Err(error) => failed = Some(error),
                 },
                 Some(reached) = others.join_next() => match (reached, &failed) {
-                    (Ok(Ok(socket)), _) => return Ok(socket),
+                    (Ok(Ok(socket)), Some(_)) => return Ok(socket),
+                    (Ok(Ok(socket)), None) => {
+                        let patience = (began.elapsed() / 2).max(settings::SLOWER);
+                        return match timeout(patience, &mut usual).await {
+                            Ok(Ok(usual)) => Ok(usual),
+                            _ => Ok(socket),
+                        };
+                    }
                     (_, Some(error)) if others.is_empty() => return Err(error.clone()),
                     _ => {}
                 },
@@ -141,16 +150,26 @@ impl Connector {
     }
 
     /// Keeps a connection for the next who asks for one, which should be soon.
-    pub(super) fn keep_for_next(&self, socket: TcpStream) {
-        *self.next() = Some((socket, Instant::now()));
+    pub(super) fn keep_for_next(&self, stream: Stream) {
+        *self.next() = Some((stream, Instant::now()));
     }
 
-    fn kept(&self) -> Option<TcpStream> {
-        let (socket, since) = self.next().take()?;
-        (since.elapsed() < settings::KEEP_NEXT).then_some(socket)
+    /// True where a connection is kept for who asks for one of this protocol.
+    pub(super) fn has_kept(&self, alpn: &[u8]) -> bool {
+        let is_fit = |(stream, since): &(Stream, Instant)| {
+            since.elapsed() < settings::KEEP_NEXT && socket::alpn(stream) == Some(alpn)
+        };
+        self.next().as_ref().is_some_and(is_fit)
     }
 
-    fn next(&self) -> MutexGuard<'_, Option<(TcpStream, Instant)>> {
+    fn kept(&self, alpn: &[u8]) -> Option<Stream> {
+        if !self.has_kept(alpn) {
+            return None;
+        }
+        self.next().take().map(|(stream, _)| stream)
+    }
+
+    fn next(&self) -> MutexGuard<'_, Option<(Stream, Instant)>> {
         self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

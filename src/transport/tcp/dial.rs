@@ -75,7 +75,7 @@ impl TcpDial {
     async fn open(&self) -> Result<SenderLink, TransportError> {
         let connector = &self.connector;
         let stream = connector.connect(&self.tls, ALPN).await?;
-        let watched = Watched::new(connector, &stream);
+        let watched = Watched::new(connector, &self.tls, &stream);
         let socket = path::handle(&stream);
         let written = connector.written.clone();
         let pace = Arc::new(Pace::new(written.clone()));
@@ -148,6 +148,10 @@ impl Dial for TcpDial {
     /// succeeded here (TLS 1.3): the refusal is then the cause of the link's end.
     fn dial(&self) -> BoxFuture<'_, Result<SenderLink, TransportError>> {
         Box::pin(self.open())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.connector.has_kept(ALPN)
     }
 }
 

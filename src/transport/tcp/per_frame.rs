@@ -180,7 +180,7 @@ async fn attempt_to_send(
     reached: &mut Reached,
 ) -> Result<(), TransportError> {
     let stream = connector.connect(tls, ALPN_SINGLE_FRAME).await?;
-    let watched = Watched::new(connector, &stream);
+    let watched = Watched::new(connector, tls, &stream);
     let socket = path::handle(&stream);
     let stream = Counted::new(stream, connector.written.clone());
     let sent = tokio::select! {

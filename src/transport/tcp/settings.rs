@@ -74,6 +74,14 @@ pub(super) const SWALLOW_PATIENCE: Duration = Duration::from_millis(100);
 /// Less than this is a pause of one of the machines.
 pub(super) const LEAST_SWALLOW: Duration = Duration::from_millis(250);
 
+/// Of so many segments that were on their way not one has shown a sign then: that each was lost on a path that works is out
+/// of the question.
+pub(super) const SWALLOWED_SEGMENTS: u32 = 5;
+
+/// How long the usual link is waited for at the least where another has led to the receiver: where both do, the usual
+/// one is no dead one.
+pub(super) const SLOWER: Duration = Duration::from_millis(30);
+
 /// How soon another link may be tried again where the one in use was heard meanwhile.
 pub(super) const HEARD_PAUSE: Duration = Duration::from_millis(250);
 
@@ -103,6 +111,9 @@ pub(super) const KNOCK_TIME: Duration = Duration::from_secs(3);
 pub(super) const KNOCK_PAUSE: Duration = Duration::from_secs(1);
 /// A few packets each time; a link that is back is used again after this.
 pub(super) const LONGEST_KNOCK_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the TLS handshake of that other connection is waited for when the one in use is known to be at its end.
+pub(super) const LAST_OF_KNOCK: Duration = Duration::from_millis(300);
 
 /// So many acknowledged segments prove that those of full length get through.
 pub(super) const PROVEN_SEGMENTS: u64 = 4;
