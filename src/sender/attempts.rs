@@ -10,6 +10,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A link that comes back is used within this time, and what a name service without an answer takes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
+/// After a session that has settled frames, and lasted for this long, the first attempt is made at once: most often its
+/// connection is gone, and the receiver is not. No receiver is asked more often than that by it.
+const WORKED_FOR: Duration = Duration::from_secs(1);
+
 /// What a wait has at least, however little of the patience is left: a few round trips. An attempt has two
 /// such waits at most.
 const LEAST_WAIT: Duration = Duration::from_millis(700);
@@ -31,12 +35,21 @@ pub(super) struct Attempts {
     pause: Duration,
     /// Sessions since the last one that settled a frame.
     in_vain: u32,
+    /// The next attempt waits for nothing.
+    at_once: bool,
 }
 
 impl Attempts {
     /// With no patience there is one attempt, which has as long as dialling and a stall take.
     pub(super) fn new(patience: Duration, stall: Duration) -> Self {
-        Self { patience, stall, spent: Duration::ZERO, pause: FIRST_PAUSE, in_vain: 0 }
+        Self {
+            patience,
+            stall,
+            spent: Duration::ZERO,
+            pause: FIRST_PAUSE,
+            in_vain: 0,
+            at_once: false,
+        }
     }
 
     /// How long the next attempt may dial; `None` where only the transport says so.
@@ -60,17 +73,19 @@ impl Attempts {
         self.spent = self.spent.saturating_add(time);
     }
 
-    /// A session has ended in which something was owed for so long, and at the end of which nothing had come
-    /// of that for as long as `quiet`.
+    /// A session has ended that lasted for so long, in which something was owed for so long, and at the end of which
+    /// nothing had come of that for as long as `quiet`.
     pub(super) fn session_ended(
         &mut self,
         settled_some: bool,
+        lasted: Duration,
         owed_for: Duration,
         quiet: Duration,
     ) {
         if settled_some {
             *self = Self::new(self.patience, self.stall);
             self.spend(quiet);
+            self.at_once = lasted >= WORKED_FOR;
         } else {
             self.in_vain += 1;
             self.spend(if self.in_vain > EXCUSED { owed_for } else { quiet });
@@ -80,6 +95,9 @@ impl Attempts {
     /// The next pause, or `None` where patience is at its end.
     pub(super) fn next_pause(&mut self) -> Option<Duration> {
         let left = Some(self.left()).filter(|left| !left.is_zero())?;
+        if std::mem::take(&mut self.at_once) {
+            return Some(Duration::ZERO);
+        }
         let pause = self.pause.min(left);
         self.spend(pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -121,7 +139,7 @@ mod tests {
         loop {
             attempts.spend(attempt);
             if opens {
-                attempts.session_ended(false, Duration::ZERO, Duration::ZERO);
+                attempts.session_ended(false, WORKED_FOR, Duration::ZERO, Duration::ZERO);
             }
             let Some(pause) = attempts.next_pause() else { return (count, sum, attempts) };
             assert!(pause <= LONGEST_PAUSE, "{pause:?}");
@@ -165,11 +183,11 @@ mod tests {
     #[test]
     fn a_session_that_settles_nothing_counts_with_the_time_in_which_nothing_came() {
         let mut attempts = Attempts::new(PATIENCE, STALL);
-        attempts.session_ended(false, ms(60_000), ms(5_000));
+        attempts.session_ended(false, ms(60_000), ms(60_000), ms(5_000));
         assert_eq!(attempts.left(), ms(25_000));
         // But a receiver that takes bytes again and again, and stores none, is not excused for ever.
         for _ in 0..EXCUSED {
-            attempts.session_ended(false, ms(60_000), Duration::ZERO);
+            attempts.session_ended(false, ms(60_000), ms(60_000), Duration::ZERO);
         }
         assert_eq!(attempts.next_pause(), None);
     }
@@ -177,10 +195,20 @@ mod tests {
     #[test]
     fn a_settled_frame_gives_new_patience() {
         let (_, _, mut attempts) = pauses(Duration::from_secs(8), true);
-        attempts.session_ended(true, Duration::ZERO, ms(1_000));
+        attempts.session_ended(true, WORKED_FOR / 2, Duration::ZERO, ms(1_000));
         assert_eq!(attempts.left(), ms(29_000));
         assert_eq!(attempts.next_pause(), Some(FIRST_PAUSE));
         assert_eq!(attempts.explain(&TransportError::Ended), TransportError::Ended.to_string());
+    }
+
+    #[test]
+    fn after_a_session_that_worked_the_first_attempt_is_made_at_once() {
+        let mut attempts = Attempts::new(PATIENCE, STALL);
+        attempts.session_ended(true, WORKED_FOR, Duration::ZERO, Duration::ZERO);
+        assert_eq!(attempts.next_pause(), Some(Duration::ZERO));
+        assert_eq!(attempts.next_pause(), Some(FIRST_PAUSE));
+        attempts.session_ended(true, WORKED_FOR, Duration::ZERO, PATIENCE);
+        assert_eq!(attempts.next_pause(), None, "nothing came for as long as it has patience");
     }
 
     #[test]

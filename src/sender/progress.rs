@@ -53,6 +53,7 @@ impl std::fmt::Display for Trouble {
             times => write!(f, " (and {times} times more)")?,
         }
         match self.pause {
+            Some(pause) if pause.is_zero() => f.write_str("; trying again now"),
             Some(pause) => write!(f, "; trying again in {:.1} s", pause.as_secs_f32()),
             None => Ok(()),
         }

@@ -12,7 +12,7 @@ use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::progress::Progress;
 use super::report::{End, SendReport};
-use super::session::{Opened, Run, Session, SessionEnd};
+use super::session::{Opened, Outcome, Run, Session, SessionEnd};
 use super::stopped::{INTERRUPTED, stopped};
 use super::tend::{TEND_EVERY, lose, tend};
 use super::waiting::LimitedBy;
@@ -241,7 +241,7 @@ impl Running<'_> {
         self.progress.connected(true);
         self.progress.goes_over(&opened.link.via, Instant::now());
         self.figures.paths.opened(&opened.link.via, Instant::now());
-        let before = settled(self.ledgers);
+        let (before, began) = (settled(self.ledgers), Instant::now());
         let run = Run {
             dial: self.dial,
             sources: self.sources,
@@ -260,8 +260,9 @@ impl Running<'_> {
         }
         // A peer that ends each session before a frame is stored would otherwise be asked for ever.
         let settled_some = settled(self.ledgers) > before;
-        self.attempts.session_ended(settled_some, outcome.owed_for, outcome.quiet);
-        outcome.end
+        let Outcome { end, owed_for, quiet } = outcome;
+        self.attempts.session_ended(settled_some, began.elapsed(), owed_for, quiet);
+        end
     }
 
     /// Why the run has ended, where that is not that all is done; or why a source has.
