@@ -12,7 +12,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// After a session that has settled frames, and lasted for this long, the first attempt is made at once: most often its
 /// connection is gone, and the receiver is not. No receiver is asked more often than that by it.
-const WORKED_FOR: Duration = Duration::from_secs(1);
+const WORKED_FOR: Duration = Duration::from_millis(300);
 
 /// What a wait has at least, however little of the patience is left: a few round trips. An attempt has two
 /// such waits at most.

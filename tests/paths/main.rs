@@ -81,10 +81,13 @@ fn main() -> ExitCode {
         filter.map_or(is_table || !both.is_long, |filter| both.name.contains(filter.as_str()))
     });
     let both: Vec<&Together> = both.collect();
-    let rows = if is_table { table(privilege, &rows) } else { test(privilege, &rows) };
-    match together(privilege, &both) {
-        true => rows,
-        false => ExitCode::FAILURE,
+    if !is_table {
+        return test(privilege, &rows, &both);
+    }
+    table(privilege, &rows);
+    match both.iter().filter(|both| !told(both.name, (both.run)(privilege))).count() {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
@@ -127,24 +130,28 @@ fn skipped(why: &str) -> ExitCode {
     }
 }
 
-/// Runs each row over each of its transports, and holds it to its bound.
-fn test(privilege: Privilege, rows: &[&Row]) -> ExitCode {
-    /// Rows at once: most of a row is waiting, and each has machines of its own.
-    const AT_ONCE: usize = 3;
-    let all: Vec<_> =
-        rows.iter().flat_map(|row| row.over.iter().map(move |over| (*row, *over))).collect();
+/// Runs what holds of two links at once, and each row over each of its transports, and holds it to its bound.
+fn test(privilege: Privilege, rows: &[&Row], both: &[&Together]) -> ExitCode {
+    /// So many at once: most of each is waiting, and each has machines of its own.
+    const AT_ONCE: usize = 4;
+    type Task<'a> = Box<dyn Fn() -> bool + Sync + 'a>;
+    // Those that take longest first.
+    let both =
+        both.iter().map(|both| -> Task<'_> { Box::new(|| told(both.name, (both.run)(privilege))) });
+    let over = rows.iter().flat_map(|&row| row.over.iter().map(move |&over| (row, over)));
+    let rows = over.map(|(row, over)| -> Task<'_> {
+        Box::new(move || {
+            told(&format!("{} over {over}", row.name), held(row, row.run(privilege, over)))
+        })
+    });
+    let all: Vec<Task<'_>> = both.chain(rows).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some((row, over)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let name = format!("{} over {over}", row.name);
-                    match held(row, row.run(privilege, over)) {
-                        Ok(seen) => println!("test {name} ... ok ({seen})"),
-                        Err(error) => {
-                            println!("test {name} ... FAILED: {error:#}");
-                            failed.store(true, Ordering::Relaxed);
-                        }
+                while let Some(task) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !task() {
+                        failed.store(true, Ordering::Relaxed);
                     }
                 }
             });
@@ -153,19 +160,13 @@ fn test(privilege: Privilege, rows: &[&Row]) -> ExitCode {
     if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Runs what holds of two links at once, one after the other; true where all of it does.
-fn together(privilege: Privilege, all: &[&Together]) -> bool {
-    let mut good = true;
-    for both in all {
-        match (both.run)(privilege) {
-            Ok(seen) => println!("test {} ... ok ({seen})", both.name),
-            Err(error) => {
-                println!("test {} ... FAILED: {error:#}", both.name);
-                good = false;
-            }
-        }
+/// Says how a test went; true where it went well.
+fn told(name: &str, outcome: Result<impl std::fmt::Display>) -> bool {
+    match &outcome {
+        Ok(seen) => println!("test {name} ... ok ({seen})"),
+        Err(error) => println!("test {name} ... FAILED: {error:#}"),
     }
-    good
+    outcome.is_ok()
 }
 
 fn held(row: &Row, seen: Result<Seen>) -> Result<Seen> {
@@ -175,7 +176,7 @@ fn held(row: &Row, seen: Result<Seen>) -> Result<Seen> {
 }
 
 /// Prints a table of several runs of each row.
-fn table(privilege: Privilege, rows: &[&Row]) -> ExitCode {
+fn table(privilege: Privilege, rows: &[&Row]) {
     const RUNS: usize = 5;
     println!(
         "| what happens | over | first fresh frame, ms | latest frame, ms | in time again after, ms | reach, ms | went on |"
@@ -214,5 +215,4 @@ fn table(privilege: Privilege, rows: &[&Row]) -> ExitCode {
             );
         }
     }
-    ExitCode::SUCCESS
 }

@@ -55,7 +55,7 @@ pub(crate) const ROWS: [Row; 15] = [
         second: LINK,
         happen: |_, _| Ok(now()),
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(75),
         bound: ms(4_000),
         is_long: true,
@@ -66,7 +66,7 @@ pub(crate) const ROWS: [Row; 15] = [
         second: LINK,
         happen: |world, _| world.links.forget_mappings(0).map(|()| now()).map_err(Into::into),
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(113),
         bound: ms(8_000),
         is_long: false,
@@ -83,7 +83,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(125),
         bound: ms(8_000),
         is_long: false,
@@ -99,7 +99,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(125),
         bound: ms(8_000),
         is_long: false,
@@ -114,7 +114,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(125),
         bound: ms(8_000),
         is_long: false,
@@ -129,7 +129,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(250),
         bound: ms(8_000),
         is_long: false,
@@ -146,7 +146,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &["--via", "link", "--via", "198.18.1.1"],
-        frames: 420,
+        frames: 270,
         reach: ms(250),
         bound: ms(8_000),
         is_long: false,
@@ -161,7 +161,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(300),
         bound: ms(8_000),
         is_long: false,
@@ -176,7 +176,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(300),
         bound: ms(8_000),
         is_long: false,
@@ -192,7 +192,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(300),
         bound: ms(8_000),
         is_long: false,
@@ -208,7 +208,7 @@ pub(crate) const ROWS: [Row; 15] = [
             Ok(when)
         },
         options: &[],
-        frames: 120,
+        frames: 90,
         reach: ms(300),
         bound: ms(8_000),
         is_long: false,

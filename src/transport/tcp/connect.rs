@@ -9,7 +9,8 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::link::Blame;
 use super::path::Ended;
@@ -64,15 +65,19 @@ impl Connector {
         if let Some(stream) = self.kept(alpn) {
             return Ok(stream);
         }
-        let small = self.segment.is_small();
-        let mut usual = std::pin::pin!(self.attempt(tls, alpn, small));
+        let (small, began, reached) = (self.segment.is_small(), Instant::now(), Notify::new());
+        let mut usual = std::pin::pin!(self.attempt(tls, alpn, small, Some(&reached)));
+        let late = async {
+            let _ = timeout(settings::SMALL_AFTER, reached.notified()).await;
+            sleep_until(began + settings::small_after(began.elapsed())).await;
+        };
         tokio::select! {
             ended = &mut usual => return ended,
-            () = sleep(settings::SMALL_AFTER) => {}
+            () = late => {}
         }
         tokio::select! {
             ended = &mut usual => ended,
-            Ok(stream) = self.attempt(tls, alpn, true) => Ok(stream),
+            Ok(stream) = self.attempt(tls, alpn, true, None) => Ok(stream),
         }
     }
 
@@ -81,6 +86,7 @@ impl Connector {
         tls: &Arc<ClientConfig>,
         alpn: &[u8],
         small: bool,
+        reached: Option<&Notify>,
     ) -> Result<Stream, TransportError> {
         let patience = self.options.handshake;
         let Ok(socket) = timeout(patience, self.reach(small)).await else {
@@ -89,6 +95,7 @@ impl Connector {
             ));
         };
         let socket = socket?;
+        reached.inspect(|reached| reached.notify_one());
         let stream = match timeout(patience, socket::secure(socket, tls, &self.name)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(self.no_handshake(&error)),

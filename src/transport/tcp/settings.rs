@@ -123,10 +123,17 @@ pub(super) const PROVEN_SEGMENTS: u64 = 4;
 /// and most tunnels in tunnels. `TCP_MTU_PROBING` would find more, but is the whole system's setting.
 pub(super) const SMALL_SEGMENT: u32 = 1_180;
 
-/// How long a connection with segments of usual length has to itself until it is ready, before one with
+/// How long a connection with segments of usual length has to itself at the most until it is ready, before one with
 /// small segments is tried beside it: the receiver's certificate may be what vanishes. Two lost packets
 /// and a satellite's round trips take less.
 pub(super) const SMALL_AFTER: Duration = Duration::from_millis(2_500);
+
+/// The same where it took so long until it was open, which is a round trip. What is lost of the handshake is sent again
+/// after little more than two of them and 200 ms, and a busy machine has pauses; to try small segments in vain costs a connection.
+pub(super) fn small_after(opened_after: Duration) -> Duration {
+    const RESENT: Duration = Duration::from_millis(400);
+    (opened_after * 4 + RESENT).min(SMALL_AFTER)
+}
 
 /// How long a connection that was tried may wait for its session; a receiver gives one 10 s for its
 /// handshake, and 2 s where there are many.
@@ -224,3 +231,14 @@ pub(super) const FRAME_ANSWER: Duration = Duration::from_secs(60);
 /// that it has arrived, before it sends it again: a round trip across a satellite and the time to store it. The
 /// frame may take longer than that, and then travels twice, which is no harm.
 pub(super) const RECEIPT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_segments_are_tried_soon_where_round_trips_are_short() {
+        let after = |ms| small_after(Duration::from_millis(ms)).as_millis();
+        assert_eq!([after(0), after(50), after(600)], [400, 600, 2_500]);
+    }
+}
