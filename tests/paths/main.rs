@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     let both = together::ALL.iter().filter(|both| {
         filter.map_or(is_table || !both.is_long, |filter| both.name.contains(filter.as_str()))
     });
-    let both: Vec<&Together> = both.collect();
+    let both: Vec<&'static Together> = both.collect();
     if !is_table {
         return test(privilege, &rows, &both);
     }
@@ -131,20 +131,25 @@ fn skipped(why: &str) -> ExitCode {
 }
 
 /// Runs what holds of two links at once, and each row over each of its transports, and holds it to its bound.
-fn test(privilege: Privilege, rows: &[&Row], both: &[&Together]) -> ExitCode {
+fn test(privilege: Privilege, rows: &[&Row], both: &[&'static Together]) -> ExitCode {
     /// So many at once: most of each is waiting, and each has machines of its own.
     const AT_ONCE: usize = 4;
     type Task<'a> = Box<dyn Fn() -> bool + Sync + 'a>;
+    let (alone, beside): (Vec<&Together>, Vec<&Together>) =
+        both.iter().partition(|both| both.is_alone);
+    let task = |both: &&'static Together| -> Task<'_> {
+        let both = *both;
+        Box::new(move || told(both.name, (both.run)(privilege)))
+    };
     // Those that take longest first.
-    let both =
-        both.iter().map(|both| -> Task<'_> { Box::new(|| told(both.name, (both.run)(privilege))) });
+    let beside: Vec<Task<'_>> = beside.iter().map(task).collect();
     let over = rows.iter().flat_map(|&row| row.over.iter().map(move |&over| (row, over)));
     let rows = over.map(|(row, over)| -> Task<'_> {
         Box::new(move || {
             told(&format!("{} over {over}", row.name), held(row, row.run(privilege, over)))
         })
     });
-    let all: Vec<Task<'_>> = both.chain(rows).collect();
+    let all: Vec<Task<'_>> = beside.into_iter().chain(rows).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
@@ -157,7 +162,8 @@ fn test(privilege: Privilege, rows: &[&Row], both: &[&Together]) -> ExitCode {
             });
         }
     });
-    if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let bad = alone.iter().filter(|both| !told(both.name, (both.run)(privilege))).count();
+    if failed.into_inner() || bad > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Says how a test went; true where it went well.

@@ -13,6 +13,8 @@ pub(crate) struct Together {
     pub(crate) name: &'static str,
     pub(crate) run: fn(Privilege) -> Result<String>,
     pub(crate) is_long: bool,
+    /// It is held to times, so nothing else runs meanwhile.
+    pub(crate) is_alone: bool,
 }
 
 /// Both links are named.
@@ -26,28 +28,32 @@ const SLOW: &str = "rate=10mbit,delay=50ms,loss=1%,queue=100ms";
 const GOOD: &str = "rate=50mbit,delay=20ms,queue=50ms";
 const OTHER: &str = "rate=30mbit,delay=30ms,queue=50ms";
 
-pub(crate) const ALL: [Together; 6] = [
+pub(crate) static ALL: [Together; 6] = [
     Together {
         name: "live over two links, one of them cut again and again",
         run: |privilege| live(privilege, "auto", 4, Duration::from_secs(2)),
         is_long: false,
+        is_alone: true,
     },
     Together {
         name: "two copies of each frame, one link cut again and again",
         run: |privilege| live(privilege, "duplicate", 2, Duration::from_secs(10)),
         is_long: true,
+        is_alone: true,
     },
-    Together { name: "bulk over two links", run: bulk, is_long: true },
+    Together { name: "bulk over two links", run: bulk, is_long: true, is_alone: true },
     Together {
         name: "a receiver without room for 4 s",
         run: |privilege| full::run(privilege, 4, [60_000, 20_000], &BOTH),
         is_long: false,
+        is_alone: false,
     },
-    Together { name: "over TCP, losses move nothing", run: lossy, is_long: true },
+    Together { name: "over TCP, losses move nothing", run: lossy, is_long: true, is_alone: false },
     Together {
         name: "a receiver without room for 10 s, over each kind of path",
         run: |privilege| full::all(privilege, 10),
         is_long: true,
+        is_alone: false,
     },
 ];
 
