@@ -1,9 +1,8 @@
 //! The folder of a spool: opening it, and writing to it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,7 +11,7 @@ use super::counts::{Counts, SLOTS};
 use super::entry::Entry;
 use super::frame_file;
 use super::journal::Journal;
-use super::lines;
+use super::journal_file::{JournalFile, Told, is_no_room};
 use super::lock::Lock;
 use super::past::{Past, Pasts};
 use crate::frame::{RunId, UnixNanos, printable};
@@ -20,14 +19,6 @@ use crate::manifest::Ranges;
 use crate::source::Content;
 
 const FRAMES: &str = "frames";
-const JOURNAL: &str = "journal";
-const JOURNAL_PART: &str = "journal.part";
-
-/// The longest line that is read: a frame's name is in none of them.
-const MAX_LINE: usize = 16 << 10;
-
-/// A journal of so many bytes is written anew with what counts still.
-const LONG_JOURNAL: u64 = 4 << 20;
 
 /// A frame on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,17 +46,10 @@ pub(super) struct Found {
 pub(super) struct Disk {
     folder: PathBuf,
     pub(super) counts: Counts,
-    journal: Mutex<Written>,
-    boot: String,
-    receiver: String,
+    journal: Mutex<JournalFile>,
+    /// What a journal that is written anew begins with.
+    opened: Entry,
     lock: Mutex<Option<Lock>>,
-}
-
-/// The journal's file, and where its last whole line ends.
-#[derive(Debug)]
-struct Written {
-    file: File,
-    end: u64,
 }
 
 impl Disk {
@@ -76,7 +60,9 @@ impl Disk {
         let counts = Counts::open(folder).map_err(fault("open counts in it"))?;
         let frames = folder.join(FRAMES);
         fs::create_dir_all(&frames).map_err(fault("make frames in it"))?;
-        let (mut pasts, is_damaged) = read_journal(folder).map_err(fault("read its journal"))?;
+        let mut told = Told::read(folder).map_err(fault("read its journal"))?;
+        let mut pasts = std::mem::take(&mut told.pasts);
+        let known: Vec<RunId> = pasts.runs.keys().copied().collect();
         let mut files = list(&frames).map_err(fault("list its frames"))?;
         let boot = boot_id();
         // Where the machine was not started anew, what was written was written.
@@ -98,12 +84,14 @@ impl Disk {
         }
         let mut found = Found { journal: Journal::default(), left };
         let is_for_another = pasts.receiver.as_deref().is_some_and(|before| before != receiver);
-        if is_for_another || is_damaged {
-            move_on(&frames, &mut pasts, &mut found.left, is_damaged)
+        if is_for_another || told.is_damaged {
+            move_on(&frames, &mut pasts, &mut found.left, told.is_damaged)
                 .map_err(fault("take up what is in it"))?;
         }
         take_in_strays(&frames, files, &mut pasts, &mut found.left)
             .map_err(fault("take up frames of which its journal says nothing"))?;
+        let opened = Entry::Opened { boot, receiver: receiver.to_owned() };
+        let mut changes = changes(&opened, &known, &pasts);
         for (&run, left) in &found.left {
             let mut kept = Ranges::with_limit(usize::MAX);
             for &place in left.files.keys() {
@@ -111,16 +99,24 @@ impl Disk {
             }
             let Some(past) = pasts.runs.get(&run) else { continue };
             for lost in past.lost(left.frames, &kept) {
-                pasts.learn(&Entry::dropped(run, &lost));
+                let entry = Entry::dropped(run, &lost);
+                pasts.learn(&entry);
+                changes.push(entry);
             }
         }
-        let file =
-            write_anew(folder, &pasts, &boot, receiver).map_err(fault("write its journal"))?;
+        // The disk may be full of the frames that are here, which make room as they are sent.
+        let journal = match JournalFile::write_anew(folder, &opened, &pasts) {
+            Err(error) if is_no_room(&error) => JournalFile::go_on(folder, &told, &changes),
+            anew => anew.map(|anew| (anew, true)),
+        };
+        let (journal, is_written) = journal.map_err(fault("write its journal"))?;
         found.journal = Journal::of(pasts);
-        let (folder, receiver) = (folder.to_owned(), receiver.to_owned());
-        let journal = Mutex::new(file);
+        if !is_written {
+            found.journal.put_back(changes);
+        }
+        let (folder, journal) = (folder.to_owned(), Mutex::new(journal));
         let lock = Mutex::new(Some(lock));
-        Ok((Self { folder, counts, journal, boot, receiver, lock }, found))
+        Ok((Self { folder, counts, journal, opened, lock }, found))
     }
 
     /// Leaves the folder to others: nothing more is written.
@@ -147,8 +143,8 @@ impl Disk {
         came: UnixNanos,
     ) -> io::Result<u64> {
         let folder = frame_file::folder_of(&self.frames(), run);
-        if !folder.is_dir() {
-            name_source(&self.frames(), run, source)?;
+        if !folder.join(SOURCE_NAME).exists() {
+            name_source(&folder, source)?;
         }
         frame_file::write(&folder, place, content, came)
     }
@@ -166,33 +162,26 @@ impl Disk {
 
     /// Appends to the journal, all or nothing, as far as the system can.
     pub(super) fn append(&self, entries: &[Entry]) -> io::Result<()> {
-        let mut written = self.written();
-        let mut text = Vec::new();
-        entries.iter().for_each(|entry| lines::write(entry, &mut text));
-        if let Err(error) = written.file.write_all_at(&text, written.end) {
-            let _ = written.file.set_len(written.end);
-            return Err(error);
-        }
-        written.end += text.len() as u64;
-        Ok(())
+        self.journal().append(entries)
     }
 
     /// Whether the journal has grown so long that it should be written anew.
     pub(super) fn is_long(&self) -> bool {
-        self.written().end > LONG_JOURNAL
+        self.journal().is_long()
     }
 
-    /// Writes it anew. Everything that is known has to be in `pasts`.
+    /// Writes it anew. Everything that is known has to be in `pasts`. Where that fails, it goes on as it is.
     pub(super) fn write_anew(&self, pasts: &Pasts) -> io::Result<()> {
-        let mut written = self.written();
-        *written = write_anew(&self.folder, pasts, &self.boot, &self.receiver)?;
+        let mut journal = self.journal();
+        let anew = JournalFile::write_anew(&self.folder, &self.opened, pasts);
+        *journal = anew.inspect_err(|_| journal.stay_long())?;
         Ok(())
     }
 
     /// Waits until the journal and the counts are on the medium.
     pub(super) fn sync_journal(&self) -> io::Result<()> {
         self.counts.sync()?;
-        self.written().file.sync_data()
+        self.journal().sync()
     }
 
     /// Waits until everything is, frames too.
@@ -210,49 +199,20 @@ impl Disk {
         Ok(())
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
+    fn journal(&self) -> MutexGuard<'_, JournalFile> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the journal says, and whether a line of it is damaged that is not the last: that one may be torn, as by a power
-/// cut, and what it would have said is found out otherwise.
-fn read_journal(folder: &Path) -> io::Result<(Pasts, bool)> {
-    let mut pasts = Pasts::default();
-    let file = match File::open(folder.join(JOURNAL)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((pasts, false)),
-        opened => opened?,
-    };
-    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-    let (mut is_torn, mut is_damaged) = (false, false);
-    loop {
-        line.clear();
-        // Without a limit a damaged file could be one line.
-        let mut limited = io::Read::take(&mut reader, MAX_LINE as u64);
-        if limited.read_until(b'\n', &mut line)? == 0 {
-            return Ok((pasts, is_damaged));
-        }
-        is_damaged |= is_torn;
-        match line.strip_suffix(b"\n").and_then(lines::read::<Entry>) {
-            Some(entry) => pasts.learn(&entry),
-            None => is_torn = true,
-        }
-    }
-}
-
-/// Writes a journal that says this and no more, and puts it into the place of the one before.
-fn write_anew(folder: &Path, pasts: &Pasts, boot: &str, receiver: &str) -> io::Result<Written> {
-    let mut text = Vec::new();
-    let opened = Entry::Opened { boot: boot.to_owned(), receiver: receiver.to_owned() };
-    lines::write(&opened, &mut text);
-    pasts.entries().iter().for_each(|entry| lines::write(entry, &mut text));
-    let part = folder.join(JOURNAL_PART);
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&part)?;
-    file.write_all_at(&text, 0)?;
-    file.sync_data()?;
-    fs::rename(&part, folder.join(JOURNAL))?;
-    File::open(folder)?.sync_all()?;
-    Ok(Written { file, end: text.len() as u64 })
+/// What a journal that knew these runs has to be told, so that it knows what is known now, but for what is lost.
+fn changes(opened: &Entry, known: &[RunId], pasts: &Pasts) -> Vec<Entry> {
+    let gone = known.iter().filter(|run| !pasts.runs.contains_key(run));
+    let gone = gone.map(|&run| Entry::Ended { run });
+    let new = pasts.runs.keys().filter(|run| !known.contains(run));
+    std::iter::once(opened.clone())
+        .chain(gone)
+        .chain(new.flat_map(|&run| pasts.entries_of(run)))
+        .collect()
 }
 
 /// The frames of each run. What a killed process had half written is removed.
@@ -356,15 +316,21 @@ fn renumber(
 ) -> io::Result<()> {
     let Some(slot) = pasts.free_slot(SLOTS) else { return Ok(()) };
     let new = RunId(rand::random());
+    // Nothing here needs room on a disk that may have none; and what is cut short is a run that no journal knows.
     let folder = frame_file::folder_of(frames, new);
-    name_source(frames, new, &source)?;
+    fs::rename(frame_file::folder_of(frames, run), &folder)?;
+    if !fs::read_to_string(folder.join(SOURCE_NAME)).is_ok_and(|said| said == source) {
+        name_source(&folder, &source)?;
+    }
     let mut moved = Left { files: BTreeMap::new(), frames: files.len() as u64 };
     for (place, (&before, &file)) in (0..).zip(files) {
-        let from = frame_file::folder_of(frames, run).join(frame_file::file_name(before));
-        fs::rename(from, folder.join(frame_file::file_name(place)))?;
+        // In order, so that none is in the place of another.
+        fs::rename(
+            folder.join(frame_file::file_name(before)),
+            folder.join(frame_file::file_name(place)),
+        )?;
         moved.files.insert(place, file);
     }
-    remove_folder(&frame_file::folder_of(frames, run));
     let began_unix_ns = moved.files.values().map(|file| file.came.0).min().unwrap_or(0);
     pasts.learn(&Entry::Began { run: new, source, slot, began_unix_ns });
     left.insert(new, moved);
@@ -381,10 +347,11 @@ fn remove_folder(folder: &Path) {
 }
 
 /// Notes in a run's folder of which source it is.
-fn name_source(frames: &Path, run: RunId, source: &str) -> io::Result<()> {
-    let folder = frame_file::folder_of(frames, run);
-    fs::create_dir_all(&folder)?;
-    fs::write(folder.join(SOURCE_NAME), source)
+fn name_source(folder: &Path, source: &str) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let name = folder.join(SOURCE_NAME);
+    // Half a name is none, and would not be written again.
+    fs::write(&name, source).inspect_err(|_| drop(fs::remove_file(&name)))
 }
 
 /// Where the system does not tell.

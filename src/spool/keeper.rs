@@ -72,9 +72,10 @@ impl Keeper<'_> {
         let spill = room.next_spill(now);
         let is_long = disk.is_long();
         let has_journal = room.journal.has_unwritten() && !room.is_resting(now.0);
-        let written = if is_long && has_journal {
-            let written = disk.write_anew(&room.journal.pasts);
-            written.map(|()| drop(room.journal.take_unwritten()))
+        // Where it cannot be written anew, for want of room say, it grows longer.
+        let written = if is_long && has_journal && disk.write_anew(&room.journal.pasts).is_ok() {
+            drop(room.journal.take_unwritten());
+            Ok(())
         } else if has_journal {
             let entries = room.journal.take_unwritten();
             drop(room);

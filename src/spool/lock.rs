@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 
 use super::SpoolError;
+use super::journal_file::is_no_room;
 use crate::frame::printable;
 
 /// The version of a spool's form. Another one is not touched.
@@ -68,7 +69,11 @@ impl Lock {
         }
         let text = format!("spool {VERSION}\nprocess {}\n", std::process::id());
         let written = file.write_all_at(text.as_bytes(), 0);
-        written.and_then(|()| file.set_len(text.len() as u64)).map_err(fault("write to it"))?;
+        match written.and_then(|()| file.set_len(text.len() as u64)) {
+            // On a full disk it says who had it before.
+            Err(error) if is_no_room(&error) && version.is_some() => {}
+            written => written.map_err(fault("write to it"))?,
+        }
         Ok(Self(file))
     }
 }

@@ -15,6 +15,7 @@ mod frame_file;
 mod hall;
 mod intake;
 mod journal;
+mod journal_file;
 mod keeper;
 mod lines;
 mod lock;

@@ -136,19 +136,22 @@ impl Pasts {
 
     /// All of it as entries.
     pub(super) fn entries(&self) -> Vec<Entry> {
-        let mut entries = Vec::new();
-        for (&run, past) in &self.runs {
-            let (source, slot, began_unix_ns) = (past.source.clone(), past.slot, past.began.0);
-            entries.push(Entry::Began { run, source, slot, began_unix_ns });
-            entries.extend(past.origin.map(|sequence| Entry::Origin { run, sequence }));
-            let settled = past.settled.iter();
-            entries.extend(settled.map(|(first, last)| Entry::Settled { run, first, last }));
-            entries.extend(past.dropped.iter().map(|dropped| Entry::dropped(run, dropped)));
-            let again = past.again.iter();
-            entries.extend(again.map(|(first, last)| Entry::Again { run, first, last }));
-            if past.reserved > 0 {
-                entries.push(Entry::Reserved { run, frames: past.reserved });
-            }
+        self.runs.keys().flat_map(|&run| self.entries_of(run)).collect()
+    }
+
+    /// What is known of a run.
+    pub(super) fn entries_of(&self, run: RunId) -> Vec<Entry> {
+        let Some(past) = self.runs.get(&run) else { return Vec::new() };
+        let (source, slot, began_unix_ns) = (past.source.clone(), past.slot, past.began.0);
+        let mut entries = vec![Entry::Began { run, source, slot, began_unix_ns }];
+        entries.extend(past.origin.map(|sequence| Entry::Origin { run, sequence }));
+        let settled = past.settled.iter();
+        entries.extend(settled.map(|(first, last)| Entry::Settled { run, first, last }));
+        entries.extend(past.dropped.iter().map(|dropped| Entry::dropped(run, dropped)));
+        let again = past.again.iter();
+        entries.extend(again.map(|(first, last)| Entry::Again { run, first, last }));
+        if past.reserved > 0 {
+            entries.push(Entry::Reserved { run, frames: past.reserved });
         }
         entries
     }

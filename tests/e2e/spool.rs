@@ -253,6 +253,12 @@ const MANY: u8 = 200;
 /// make a namespace.
 fn sending_onto_a_full_disk(place: &Place, when_full: &str) -> Option<(Process, String)> {
     let mount = "mount -t tmpfs -o size=100k tmpfs spool";
+    sending_onto(place, when_full, &format!("{mount} && exec \"$@\""))
+}
+
+/// The same with a script that mounts the disk and runs the sender, which it is given.
+fn sending_onto(place: &Place, when_full: &str, script: &str) -> Option<(Process, String)> {
+    let mount = "mount -t tmpfs tmpfs spool";
     fs::create_dir(place.path("spool")).unwrap();
     let possible = Command::new("unshare")
         .args(["-Urm", "sh", "-c", mount])
@@ -269,13 +275,13 @@ fn sending_onto_a_full_disk(place: &Place, when_full: &str) -> Option<(Process, 
     let (address, pin) = (receiver.address().to_string(), place.pin("receiver"));
     place.identity("sender");
     let source = camera(
-        "cat first; while [ ! -e go ]; do sleep 0.02; done; cat rest; touch all; exec sleep 1000",
+        "[ -e again ] || { cat first; while [ ! -e go ]; do sleep 0.02; done; cat rest; touch all; }; exec sleep 1000",
     );
     let args = ["send", &address, &source, "--certs", "sender", "--pin", &pin];
     let more = ["--spool-memory", "20kB", "--when-full", when_full];
     let send = place.command(&[&args[..], &SPOOL, &more].concat());
     let mut command = Command::new("unshare");
-    command.args(["-Urm", "sh", "-c", &format!("{mount} && exec \"$@\""), "sh"]);
+    command.args(["-Urm", "sh", "-c", script, "sh"]);
     command.arg(send.get_program()).args(send.get_args()).current_dir(place.path("."));
     command.envs(send.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let sending = Process::start(command);
@@ -318,4 +324,62 @@ fn a_full_disk_under_the_spool_costs_the_oldest_frames_where_that_is_asked_for()
     assert_eq!(account["drops"][0]["reason"], "spool-full", "{account}");
     assert!(stored.iter().all(|(sequence, number)| *sequence == u64::from(*number)), "{stored:?}");
     receiver.interrupt().expect(130);
+}
+
+/// A sender is killed when its spool has filled the disk, `between` is done, and it is started again, with a receiver that
+/// it is to call so. How many frames are stored then, which are the oldest: all that lay there.
+fn started_again_on_a_full_disk(
+    place: &Place,
+    disk: &str,
+    between: &str,
+    as_host: &str,
+) -> Option<u64> {
+    let script = format!(
+        "mount -t tmpfs -o {disk} tmpfs spool || exit 9
+        \"$@\" & sender=$!
+        while [ ! -e kill ]; do sleep 0.02; done
+        kill -KILL $sender; wait $sender; touch again
+        {between}
+        program=$1; address={as_host}:${{3##*:}}; shift 3
+        touch started; exec \"$program\" send $address --json \"$@\""
+    );
+    let (sending, address) = sending_onto(place, "wait", &script)?;
+    place.file("kill", b"");
+    wait_for_file(&place.path("started"));
+    let receiver = Receiver::start(place, &["--listen", &address]);
+    wait_until("frames that were in the spool", || lines(place).len() >= 8);
+    // Nothing more comes about: it ends when the last of them is stored.
+    sending.signal(Signal::TERM);
+    let ended = sending.finish().expect(0).json();
+    receiver.interrupt().expect(130);
+    assert_eq!(ended["spool"]["disk_frames"], 0, "{ended}");
+    let found = ended["spool"]["found"].as_u64().unwrap();
+    let mut numbers: Vec<_> = stored(place).into_iter().map(|frame| u64::from(frame.1)).collect();
+    numbers.sort_unstable();
+    let all = numbers.len() as u64;
+    assert_eq!(numbers, (0..all).collect::<Vec<_>>(), "{ended}");
+    // What the first session had stored may not have been known to be.
+    assert!(all >= 8 && (all - 5..=all).contains(&found), "{numbers:?}, {ended}");
+    Some(all)
+}
+
+#[test]
+fn a_spool_that_has_filled_its_disk_is_opened_again_and_sent() {
+    // Its bytes, or its number of files.
+    for disk in ["size=100k", "size=10m,nr_inodes=20"] {
+        let place = Place::new();
+        let Some(found) = started_again_on_a_full_disk(&place, disk, "", "127.0.0.1") else {
+            return;
+        };
+        let account = account(&place);
+        assert_eq!(account["drops"][0]["reason"], "sender-crashed", "{account}");
+        assert_eq!(account["stored"], 5 + found, "{account}");
+    }
+}
+
+#[test]
+fn a_spool_that_has_filled_its_disk_and_has_a_torn_journal_is_sent_to_another_receiver() {
+    let place = Place::new();
+    let torn = "printf '0123456789abcdef {\"settled\":{' >> spool/journal";
+    started_again_on_a_full_disk(&place, "size=100k", torn, "localhost");
 }
