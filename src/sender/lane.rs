@@ -2,6 +2,7 @@
 
 mod given_up;
 mod heard;
+mod held;
 mod queue;
 mod state;
 mod wants;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::hold::Hold;
 use super::ledger::{Ledger, Loss};
 use super::options::SendOptions;
 use super::schedule::{Due, Schedule};
@@ -170,6 +172,10 @@ pub(super) struct Lane {
     /// Frames have fallen due at times of their own.
     is_live: bool,
     refused_since: Option<Instant>,
+    /// How long refused frames are tried again.
+    patience: Duration,
+    /// The receiver has no room, so that no frame goes but now and then.
+    hold: Option<Hold>,
     /// Bytes handed over so far, this session.
     pub(super) handed_bytes: u64,
     stored: u64,
@@ -224,6 +230,8 @@ impl Lane {
             usual_bytes: 0,
             is_live: false,
             refused_since: None,
+            patience: options.retry_for,
+            hold: None,
             handed_bytes: 0,
             stored: 0,
             already: 0,
@@ -248,6 +256,7 @@ impl Lane {
         self.look_up_more(ledger);
         let share = share?;
         self.take_up_again();
+        self.let_go(ledger);
         self.settle_given_up(ledger, path);
         self.drop_late(ledger, path);
         self.blocked = false;
@@ -511,6 +520,9 @@ impl Lane {
     }
 
     fn release(&mut self, sequence: Sequence) -> u64 {
+        if let Some(hold) = &mut self.hold {
+            hold.forget(sequence);
+        }
         let Some(known) = self.unconfirmed.remove(&sequence) else { return 0 };
         self.unconfirmed_bytes -= known.bytes;
         self.handed -= usize::from(known.handed);

@@ -8,6 +8,7 @@ mod clock;
 mod figures;
 mod glance;
 mod histogram;
+mod hold;
 mod inquiry;
 mod lane;
 mod ledger;

@@ -156,7 +156,10 @@ impl<'a> Session<'a> {
         let lane = |(index, source): (usize, &Arc<dyn Source>)| {
             Lane::new(index, source.clone(), run.options, report.clone())
         };
-        let lanes = run.sources.iter().enumerate().map(lane).collect();
+        let mut lanes: Vec<Lane> = run.sources.iter().enumerate().map(lane).collect();
+        for (lane, ledger) in lanes.iter_mut().zip(&mut *run.ledgers) {
+            lane.take_up_hold(ledger.hold.take());
+        }
         // Where there is a welcome, the hello was said.
         let hello = welcome.is_none().then(|| Message::Hello(run.hello()));
         let stall = Stall::new(run.limits[0], Instant::now());
@@ -181,7 +184,10 @@ impl<'a> Session<'a> {
     pub(super) async fn run(mut self, stop: &mut watch::Receiver<bool>) -> Outcome {
         let end = self.exchange(stop).await;
         let Run { ledgers, figures, sources, .. } = &mut self.state.run;
-        ledgers.iter_mut().for_each(Ledger::session_lost);
+        for (ledger, lane) in ledgers.iter_mut().zip(&mut self.state.lanes) {
+            ledger.session_lost();
+            ledger.hold = lane.take_hold();
+        }
         let remembered = sources.iter().filter_map(|source| source.remembered());
         remembered.for_each(Remembered::session_lost);
         figures.see(&self.link.path.look());

@@ -11,7 +11,7 @@ use super::*;
 use crate::frame::{Sequence, SourceName, UnixNanos};
 use crate::source::{Content, Description, Extent, Source, SourceError};
 use crate::transport::{BoxFuture, Dial, MESSAGE_QUEUE, PathStats, SenderLink, TransportError};
-use crate::wire::{Message, Receipts, Refusal, RefusalCode, SequenceRun, SourceId};
+use crate::wire::{Message, Notice, Receipts, Refusal, RefusalCode, SequenceRun, SourceId};
 
 const RETRY_FOR: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_secs(3);
@@ -160,7 +160,7 @@ async fn dialling_has_what_is_left_of_the_patience() {
     assert!(error.contains("no connection came about within 5 s (`retry_for`)"), "{error}");
 }
 
-/// A receiver whose disk is full says so, again and again, and then has room.
+/// A receiver whose disk is full says so again and again, of far fewer frames than it would be sent, and then has room.
 #[tokio::test]
 async fn a_receiver_that_says_what_it_waits_for_has_not_stalled() {
     let (hand, mut links) = mpsc::unbounded_channel();
@@ -173,6 +173,7 @@ async fn a_receiver_that_says_what_it_waits_for_has_not_stalled() {
             .await
     });
     let mut link = links.recv().await.unwrap();
+    let mut refused = 0;
     let full_until = Instant::now() + Duration::from_secs(3);
     while Instant::now() < full_until {
         tokio::select! {
@@ -181,9 +182,15 @@ async fn a_receiver_that_says_what_it_waits_for_has_not_stalled() {
                 let meta = frame.expect("the sender goes on").header.meta;
                 let refusal = Refusal::new(SourceId(0), meta.sequence, RefusalCode::NoSpace, "full");
                 link.incoming.send(Message::Refusal(refusal)).await.unwrap();
+                refused += 1;
             }
         }
     }
+    // Those that were under way at first, and then one at a time.
+    assert!((2..100).contains(&refused), "{refused} frames went in vain");
+    // Nobody waits for a pause of four seconds.
+    let (kind, text) = (Notice::ROOM_AGAIN, "there is room".to_owned());
+    link.incoming.send(Message::Notice(Notice { kind, text })).await.unwrap();
     link.take_all().await;
     let report = sending.await.unwrap();
     assert!(report.is_complete() && report.sessions == 1, "{:?}", report.error);

@@ -80,6 +80,9 @@ pub trait Remembered: Send + Sync {
     /// Frames will not come, and the receiver has still to be told.
     fn lost(&self, dropped: Dropped);
 
+    /// Frames that the source itself had dropped, which were on their way, are stored after all.
+    fn stored_after_all(&self, _places: Range<u64>) {}
+
     /// The receiver has noted that these will not come.
     fn noted(&self, places: Range<u64>);
 

@@ -180,7 +180,7 @@ pub(super) fn add(all: &mut Vec<Dropped>, dropped: Dropped) {
 }
 
 /// Takes places out of drops, which split where it is in their midst.
-fn take_out(all: &mut Vec<Dropped>, first: u64, last: u64) {
+pub(super) fn take_out(all: &mut Vec<Dropped>, first: u64, last: u64) {
     let end = last.saturating_add(1);
     let touches = |dropped: &Dropped| dropped.places.start < end && dropped.places.end > first;
     if !all.iter().any(touches) {

@@ -347,11 +347,23 @@ impl Room {
 
     /// A frame is settled: forgotten, and known to the receiver where it was `told`.
     pub(super) fn settle(&mut self, shelf: usize, place: u64, told: bool) {
-        self.take(shelf, place);
+        let was_here = self.take(shelf, place).is_some();
         if told {
+            let one = &mut self.compartments[shelf];
+            let is_it = |dropped: &Dropped| dropped.places.contains(&place);
+            if !was_here && one.dropped.iter().any(is_it) {
+                // It was on its way when it was dropped, and nobody was told yet that it was.
+                past::take_out(&mut one.dropped, place, place);
+                self.stored_after_all(1);
+            }
             let run = self.compartments[shelf].run;
             self.journal.note(Entry::Settled { run, first: place, last: place });
         }
+    }
+
+    /// Frames that were dropped are stored.
+    pub(super) fn stored_after_all(&mut self, frames: u64) {
+        self.dropped = self.dropped.saturating_sub(frames);
     }
 
     /// The receiver has noted drops.

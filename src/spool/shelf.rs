@@ -259,6 +259,14 @@ impl Remembered for Shelf {
         self.hall.room().lost(self.number, &dropped);
     }
 
+    fn stored_after_all(&self, places: Range<u64>) {
+        let mut room = self.hall.room();
+        room.stored_after_all(places.end.saturating_sub(places.start));
+        room.noted(self.number, places);
+        drop(room);
+        self.hall.tell();
+    }
+
     fn noted(&self, places: Range<u64>) {
         self.hall.room().noted(self.number, places);
         self.hall.tell();

@@ -555,3 +555,28 @@ fn what_a_disk_refuses_stays_in_memory_until_it_takes_it() {
     wait_for("the disk", || spool.figures().disk_frames >= 1);
     wait_for("the second", || kept.extent().frames == 2);
 }
+
+#[test]
+fn a_frame_that_was_dropped_on_its_way_and_is_stored_was_not_dropped() {
+    let spool = Spool::in_memory(options(0, 2_000, WhenFull::DropOldest)).unwrap();
+    let (camera, kept) = keep(&spool, true);
+    camera.give(1, 1_000);
+    wait_for("the first", || kept.extent().frames == 1);
+    kept.read(Sequence(0), 9_999).unwrap();
+    // Each takes the place of the one before, which is on its way.
+    camera.give(1, 1_000);
+    wait_for("the second", || kept.extent().frames == 2);
+    kept.read(Sequence(1), 9_999).unwrap();
+    camera.give(1, 1_000);
+    wait_for("the third", || kept.extent().frames == 3);
+    assert_eq!(spool.figures().dropped, 2);
+    let remembered = kept.remembered().unwrap();
+    // Its receipt comes before anybody has asked what was dropped.
+    kept.settled(Sequence(0), Fate::Stored);
+    assert_eq!(dropped(&remembered.take_dropped()), [(1, 2, DropReason::SpoolFull)]);
+    assert_eq!(spool.figures().dropped, 1);
+    // And after.
+    remembered.stored_after_all(1..2);
+    assert_eq!(spool.figures().dropped, 0);
+    assert!(remembered.take_dropped().is_empty());
+}

@@ -6,8 +6,9 @@ use std::net::TcpStream;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{Place, Process, Receiver, assert_same_frames, skipped};
+use crate::support::{Place, Process, Receiver, Signal, assert_same_frames, skipped};
 
 #[test]
 fn a_link_in_the_place_of_a_source_is_not_followed() {
@@ -159,6 +160,45 @@ fn a_sender_waits_for_room_and_goes_on_by_itself() {
     small.make_room();
     sending.finish().expect(0).prints("sent 12, stored 12");
     assert_same_frames(&place.path("visible"), &small.folder.join("visible"));
+}
+
+/// Frames of a camera that are refused wait, and are not sent again as fast as they are refused.
+fn what_has_no_room_burns_no_link(transport: &str) {
+    const FRAMES: u64 = 150;
+    const BYTES: u64 = 20_000;
+    let place = Place::new();
+    let Some(small) = SmallStore::start(&place) else { return };
+    let line = format!("head -c {} /dev/zero; exec sleep 1000", FRAMES * BYTES);
+    let source = format!("visible=raw:200x100x1:cmd:{line}");
+    let args = ["--json", "--retry-for", "60s", "--drain", "60s", "--transport", transport];
+    let sending = small.receiver.sending(&[&source], &args);
+    sending.stderr_line(|line| line.contains("no space left at the receiver").then_some(()));
+    // As long as each frame would be sent twice more, and many more times without a pause.
+    std::thread::sleep(Duration::from_millis(2_500));
+    small.make_room();
+    let manifest = small.folder.join("visible/manifest.jsonl");
+    while place_lines(&manifest) < FRAMES {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    sending.signal(Signal::TERM);
+    let ended = sending.finish().expect(0).json();
+    assert_eq!(
+        (&ended["sources"][0]["stored"], &ended["complete"]),
+        (&FRAMES.into(), &true.into())
+    );
+    // Each at most twice, as all may have been under way when the first was refused, and a few that were tried.
+    let sent = ended["link"]["bytes_sent"].as_u64().unwrap();
+    assert!(sent < FRAMES * BYTES * 11 / 5, "{transport}: {sent} bytes for {}", FRAMES * BYTES);
+}
+
+#[test]
+fn what_has_no_room_burns_no_link_over_quic() {
+    what_has_no_room_burns_no_link("quic");
+}
+
+#[test]
+fn what_has_no_room_burns_no_link_over_tcp() {
+    what_has_no_room_burns_no_link("tcp");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the receiver says of a source's frames.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::super::ledger::{Ledger, Loss};
 use super::super::schedule::Schedule;
@@ -108,6 +108,7 @@ impl Lane {
                     }
                     return Err(Nonsense(format!("a receipt for frame {sequence}, not sent")));
                 }
+                self.stored_one(sequence);
                 let bytes = self.release(sequence);
                 self.stored += 1;
                 self.refused_since = None;
@@ -136,6 +137,9 @@ impl Lane {
             self.doomed.remove(&place);
             self.stored += 1;
             ledger.stored_after_all(reason, bytes);
+            if let (DropReason::SpoolFull, Some(spool)) = (reason, self.source.remembered()) {
+                spool.stored_after_all(place..place + 1);
+            }
             Confirmed { sequence: Sequence(place), bytes, due: None }
         });
         arrived.collect()
@@ -152,12 +156,11 @@ impl Lane {
     }
 
     /// A frame that the receiver did not store. It is tried again where that can help, for at most
-    /// `patience` without a success. False where the refusal tells nothing new.
+    /// so long without a success as was asked for. False where the refusal tells nothing new.
     pub(in crate::sender) fn refused(
         &mut self,
         refusal: &Refusal,
         ledger: &mut Ledger,
-        patience: Duration,
     ) -> Result<bool, Nonsense> {
         let place = ledger.place(refusal.sequence).filter(|&place| {
             self.is_handed(place) || ledger.is_settled_frame(place) || ledger.was_sent(place)
@@ -169,13 +172,18 @@ impl Lane {
             // A second answer to a frame that a transport had to send twice.
             return self.nothing_new().map(|()| false);
         }
-        let bytes = self.release(place);
         let now = Instant::now();
         let since = *self.refused_since.get_or_insert(now);
-        if refusal.code.may_pass() && now - since < patience {
+        self.hold_back(place, refusal.code, now, ledger);
+        let bytes = self.release(place);
+        if refusal.code.may_pass() && now - since < self.patience {
             let due = ledger.due_of(place);
             let wanted = due.map(|due| Wanted { sequence: place, bytes, due });
-            self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
+            if self.hold.is_some() {
+                self.want(wanted);
+            } else {
+                self.later.extend(wanted.map(|wanted| (now + REFUSED_PAUSE, wanted)));
+            }
         } else {
             let reason = format!("{}: {}", refusal.code, quoted(&refusal.reason));
             let loss = match refusal.code {

@@ -127,6 +127,12 @@ impl Lane {
         now: Instant,
         late_may_go: bool,
     ) -> Option<(usize, &Ready)> {
+        if self.is_held(now) {
+            return None;
+        }
+        if let Some(shortest) = self.shortest_ready(now) {
+            return Some((shortest, self.ready.get(shortest)?));
+        }
         let is_late = |due: Due| if due.live { is_late(due) } else { self.is_live };
         if self.deadline.is_some() {
             // What can still make it, the newest first.
@@ -149,6 +155,9 @@ impl Lane {
     ) -> Option<Ready> {
         let ready = self.ready.remove(index)?;
         ledger.sent(ready.sequence);
+        if let Some(hold) = &mut self.hold {
+            hold.handed(ready.sequence);
+        }
         if let Some(known) = self.unconfirmed.get_mut(&ready.sequence) {
             known.handed = true;
             self.handed += 1;

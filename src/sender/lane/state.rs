@@ -27,9 +27,9 @@ impl Lane {
         is_known && is_idle && !waits && self.given_up.is_empty() && self.has_no_more()
     }
 
-    /// True where a frame waits only for others to be confirmed.
+    /// True where a frame waits only for others to be confirmed, or for the receiver to have room.
     pub(in crate::sender) fn is_blocked(&self) -> bool {
-        self.blocked
+        self.blocked || self.is_held(Instant::now())
     }
 
     /// True while the source is looked into for frames, and none of it waits to go.
@@ -39,7 +39,7 @@ impl Lane {
 
     /// True where a frame that is read is due.
     pub(in crate::sender) fn has_due(&self, now: Instant) -> bool {
-        self.ready.front().is_some_and(|ready| ready.due.at <= now)
+        !self.is_held(now) && self.ready.front().is_some_and(|ready| ready.due.at <= now)
     }
 
     /// True while an answer to an offer is due.
@@ -77,6 +77,12 @@ impl Lane {
         let ready = self.ready.get(first).map(|ready| ready.due);
         let waiting = self.wanted.first_live().map(|wanted| wanted.due).into_iter().chain(ready);
         let late = self.deadline.and_then(|deadline| waiting.map(|due| due.at + deadline).min());
-        later.into_iter().chain(told).chain(late).chain(self.given_up_until()).min()
+        later
+            .into_iter()
+            .chain(told)
+            .chain(late)
+            .chain(self.given_up_until())
+            .chain(self.held_until())
+            .min()
     }
 }

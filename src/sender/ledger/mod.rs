@@ -12,6 +12,7 @@ pub use failed::FailedFrame;
 pub(super) use failed::Loss;
 use unbegun::Unbegun;
 
+use super::hold::Hold;
 use super::schedule::Due;
 use crate::frame::{DropRange, DropReason, RunId, Sequence, UnixNanos};
 use crate::source::{Dropped, Extent, Recalled};
@@ -53,6 +54,8 @@ pub(super) struct Ledger {
     /// Frames that will not come, by reason.
     pub(super) dropped: BTreeMap<&'static str, u64>,
     pub(super) drops: Drops,
+    /// The receiver had no room for its frames when the last session ended.
+    pub(super) hold: Option<Hold>,
 }
 
 /// A frame that is begun and not settled.
@@ -145,6 +148,11 @@ impl Ledger {
         let first =
             |frames: &BTreeMap<u64, OpenFrame>| frames.values().next().and_then(|frame| frame.due);
         [first(&self.again), first(&self.open)].into_iter().flatten().min_by_key(|due| due.at)
+    }
+
+    /// True where no other frame will come.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// True where every frame is settled and no other will come.

@@ -9,7 +9,7 @@ use super::super::stopped::INTERRUPTED;
 use super::super::tend::tend;
 use super::{LAST_ORIGIN, State};
 use crate::frame::{UnixNanos, quoted};
-use crate::wire::{Message, Welcome};
+use crate::wire::{Message, Notice, Welcome};
 
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
@@ -44,10 +44,8 @@ impl State<'_> {
             }
             Message::Refusal(refusal) => {
                 let lane = self.lane(refusal.source)?;
-                let (patience, before) =
-                    (self.run.options.retry_for, self.run.ledgers[lane].settled());
-                let took =
-                    self.lanes[lane].refused(&refusal, &mut self.run.ledgers[lane], patience)?;
+                let before = self.run.ledgers[lane].settled();
+                let took = self.lanes[lane].refused(&refusal, &mut self.run.ledgers[lane])?;
                 if took {
                     self.got_on();
                 }
@@ -83,6 +81,9 @@ impl State<'_> {
                 Ok(())
             }
             Message::Notice(notice) => {
+                if notice.kind == Notice::ROOM_AGAIN {
+                    self.lanes.iter_mut().for_each(Lane::has_room_again);
+                }
                 if self.run.progress.is_news(notice.kind) {
                     tracing::warn!("the receiver says: {}", quoted(&notice.text));
                 }
