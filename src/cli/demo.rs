@@ -175,7 +175,21 @@ fn generate(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    remove_rest(camera, folder, frames)?;
     Ok(frames)
+}
+
+/// Removes frames behind the last one, which a longer demo has left. What is not one of a demo's own stays.
+fn remove_rest(camera: &Camera, folder: &Path, frames: u64) -> anyhow::Result<()> {
+    for index in frames.. {
+        let path = folder.join(format!("{index}.{}", camera.extension));
+        let own = || synthetic::of_size(camera.bytes, index, SEED, camera.kind);
+        if !fs::read(&path).is_ok_and(|found| found == own()) {
+            break;
+        }
+        fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Writes a file that has its name only when it is whole: half of one would pass for a frame that

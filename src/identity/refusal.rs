@@ -94,8 +94,8 @@ pub enum TrustRefusal {
     },
     /// The sender is not on the list.
     #[error(
-        "the sender with {presented} is not allowed. To let it in, start the receiver with \
-         `allow` {presented}"
+        "the sender with {presented} is not allowed. To let it in, give the receiver \
+         `allow` {presented}, or add a line for it to its `allow_file`"
     )]
     SenderNotAllowed {
         /// What it presented.
@@ -136,8 +136,8 @@ pub enum HandshakeRefusal {
     Here(#[from] TrustRefusal),
     /// At a sender: the receiver refused it.
     #[error(
-        "the receiver does not allow this sender. To let it in, start the receiver with \
-         `allow` {own}"
+        "the receiver does not allow this sender. To let it in, give the receiver \
+         `allow` {own}, or add a line for it to its `allow_file`"
     )]
     SenderNotAllowed {
         /// This sender's pin.

@@ -73,7 +73,7 @@ pub enum AllowConflict {
     )]
     AnyBesidePins,
     /// One certificate, two names.
-    #[error("{pin} has two names, {first} and {second}: which is meant?")]
+    #[error("{pin} has two names, {first} and {second}: keep one of them")]
     TwoNames {
         /// The certificate.
         pin: Pin,

@@ -187,7 +187,7 @@ impl<'a> Batch<'a> {
     ) -> Result<Step, FrameError> {
         let name = &received.frame.meta.name;
         if !self.names.footing.account.permits(&received.from) {
-            let why = self.names.footing.not_owner();
+            let why = self.names.footing.not_owner(&received.from);
             return Err(FrameError::from_source(self.names.frame(name), &why));
         }
         let hash = received.checked_hash(self.names.source)?;

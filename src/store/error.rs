@@ -48,13 +48,16 @@ pub enum StoreError {
     },
     /// The source belongs to another sender.
     #[error(
-        "source {source_name} belongs to {owner}: send under another name (NAME=PATH), or give the receiver `out` 'DIR/{{sender}}' or `shared`"
+        "source {source_name} belongs to {owner}{}",
+        ways_out(earlier_key.as_deref())
     )]
     NotOwner {
         /// The source.
         source_name: String,
         /// The owner's name, or its pin where it has none.
         owner: String,
+        /// Where the sender that is refused has the owner's name: how the key begins that the owner had.
+        earlier_key: Option<String>,
     },
     /// The file system takes the source's name for another source's.
     #[error("{} is the folder of source {other}: its file system takes the two names for one. Send under a name that differs in more than case or accents", path.display())]
@@ -80,6 +83,17 @@ pub enum StoreError {
         /// What the system said.
         cause: Errno,
     },
+}
+
+/// What is to be done about a source that is not the sender's.
+fn ways_out(earlier_key: Option<&str>) -> String {
+    match earlier_key {
+        None => ": send under another name (NAME=PATH), or give the receiver `out` 'DIR/{sender}' or `shared`".to_owned(),
+        Some(key) => format!(
+            " with an earlier key, {key}...: move its folder away at the receiver, send under another name \
+             (NAME=PATH), give the sender that key back, or the receiver `shared`"
+        ),
+    }
 }
 
 /// Why a frame is not stored. `frame` is `SOURCE/NAME`.

@@ -133,7 +133,7 @@ impl Footing {
     /// Lets a sender in, whose the source becomes where it is nobody's yet.
     pub(super) fn admit(&mut self, opener: &Opener) -> Result<(), StoreError> {
         if !self.account.permits(opener) {
-            return Err(self.not_owner());
+            return Err(self.not_owner(opener));
         }
         let is_claimed = self.account.owner().is_some();
         let says_more = !is_claimed && opener.pin.is_some();
@@ -151,12 +151,16 @@ impl Footing {
     }
 
     /// Why a sender that is not the owner is refused.
-    pub(super) fn not_owner(&self) -> StoreError {
+    pub(super) fn not_owner(&self, opener: &Opener) -> StoreError {
         let owner = self.account.owner();
+        let has_its_name = |owner: &&Opener| owner.name.is_some() && owner.name == opener.name;
+        let earlier_key = owner.filter(has_its_name).and_then(|owner| owner.pin.as_deref());
+        // Enough to find it in a list.
+        let earlier_key = earlier_key.map(|pin| pin.chars().take(19).collect());
         let pin = owner.and_then(|owner| owner.pin.as_deref()).unwrap_or("another sender");
         // Short enough to be shown whole at the other end.
         let owner = owner.and_then(|owner| owner.name.as_deref()).unwrap_or(pin).to_owned();
-        StoreError::NotOwner { source_name: self.source.to_string(), owner }
+        StoreError::NotOwner { source_name: self.source.to_string(), owner, earlier_key }
     }
 
     /// Writes entries into the ledger.

@@ -52,6 +52,15 @@ fn a_source_is_the_senders_that_opened_it() {
     for said in ["cam1", "`out` 'DIR/{sender}'", "`shared`", "NAME=PATH"] {
         assert!(refused.contains(said), "{refused}");
     }
+    let mut reinstalled = b.clone();
+    reinstalled.name.clone_from(&a.name);
+    let refused = store.admit(&reinstalled).unwrap_err().to_string();
+    for said in
+        ["belongs to cam1 with an earlier key, sha256:aa", "move its folder away", "`shared`"]
+    {
+        assert!(refused.contains(said), "{refused}");
+    }
+    assert!(!refused.contains("{sender}"), "it would not help: {refused}");
     let mut evil = from(&b, frame(0, "0.jpg", b"evil"));
     evil.replace = true;
     let outcomes = store.store_batch(&[evil, from(&a, frame(1, "1.jpg", b"one"))]);

@@ -61,10 +61,12 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VerifyError {
     /// No manifest there.
-    #[error("there is no {FILE_NAME} in {} or in a folder directly below it; name the folder that `receive` stored to (`out`)", path.display())]
+    #[error("there is no {FILE_NAME} in {} or in a folder directly below it; {}", path.display(), where_else(below))]
     NothingToVerify {
         /// The folder.
         path: PathBuf,
+        /// Folders in it that are stores, the first few.
+        below: Vec<PathBuf>,
     },
     /// The folder to verify is a link that leads nowhere.
     #[error("{} is a symbolic link to {}, and there is nothing; is the disk mounted?", path.display(), target.display())]
@@ -217,6 +219,31 @@ fn advice(found: bool) -> &'static str {
     }
 }
 
+/// What is to be verified in place of a folder that is no store.
+fn where_else(below: &[PathBuf]) -> String {
+    let named: Vec<_> = below.iter().map(|store| store.display().to_string()).collect();
+    match named.is_empty() {
+        true => "name the folder that `receive` stored to (`out`)".to_owned(),
+        false => format!("each sender has a store of its own there: name {}", named.join(", or ")),
+    }
+}
+
+/// The stores of senders (`out` DIR/{sender}) in a folder, the first few by name.
+fn stores_below(folder: &Path) -> Vec<PathBuf> {
+    const MOST: usize = 3;
+    let within = |folder: &Path| {
+        let listed = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        // Enough to find one, however much else is there.
+        listed.take(1_000).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_store =
+        |path: &PathBuf| within(path).iter().any(|source| source.join(FILE_NAME).is_file());
+    let mut stores: Vec<_> = within(folder).into_iter().filter(is_store).collect();
+    stores.sort();
+    stores.truncate(MOST);
+    stores
+}
+
 /// Why there is nothing to verify: a link in the place of a source may be the reason.
 fn nothing(store: &Path, unknown: &Listed<String>) -> VerifyError {
     let mut links = unknown.first.iter().filter_map(|name| {
@@ -226,7 +253,8 @@ fn nothing(store: &Path, unknown: &Listed<String>) -> VerifyError {
         let counts = !found || path.join(FILE_NAME).is_file();
         counts.then_some(VerifyError::OnlyLinked { store, path, target, found })
     });
-    let otherwise = || VerifyError::NothingToVerify { path: store.to_owned() };
+    let otherwise =
+        || VerifyError::NothingToVerify { path: store.to_owned(), below: stores_below(store) };
     links.next().unwrap_or_else(otherwise)
 }
 

@@ -41,6 +41,17 @@ fn interrupted_while_it_sends_it_removes_the_half_it_stored() {
     assert_eq!(names(&place, "demo"), ["infrared", "visible"]);
 }
 
+#[test]
+fn a_shorter_demo_sends_as_many_frames_as_it_was_told_to() {
+    let place = Place::new();
+    let demo = |frames| place.run(&["demo", "--frames", frames, "--certs", "sender"]).expect(0);
+    demo("4");
+    // Somebody's own is none of a demo's.
+    place.file("demo/visible/3.jpg", b"another picture");
+    demo("2").prints("visible: 3 frames").prints("infrared: 2 frames");
+    assert_eq!(names(&place, "demo/visible"), ["0.jpg", "1.jpg", "3.jpg"]);
+}
+
 fn names(place: &Place, folder: &str) -> Vec<String> {
     let entries = fs::read_dir(place.path(folder)).unwrap();
     let mut names: Vec<_> =
