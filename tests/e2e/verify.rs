@@ -107,3 +107,14 @@ fn stored(count: u64) -> Place {
     receiver.interrupt().expect(130);
     place
 }
+
+#[test]
+fn a_folder_with_the_stores_of_senders_is_told_to_be_that() {
+    let place = Place::new();
+    for store in ["st/cam1", "st/cam2"] {
+        place.file(format!("{store}/visible/manifest.jsonl"), b"");
+    }
+    place.file("st/note.txt", b"not a store");
+    let refused = place.run(&["verify", "st"]).expect(1);
+    refused.says("each sender has a store of its own there: name st/cam1, or st/cam2");
+}
