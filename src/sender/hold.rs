@@ -129,7 +129,9 @@ mod tests {
     fn room_is_found_out_a_frame_first_and_then_twice_as_many() {
         let mut now = Instant::now();
         let mut hold = Hold::begin(now);
-        (0..9).for_each(|frame| drop(refused_after(&mut hold, &mut now, frame)));
+        for frame in 0..9 {
+            refused_after(&mut hold, &mut now, frame);
+        }
         // Nobody waits for a pause that the receiver has ended.
         hold.has_room(now);
         let (mut rounds, mut next, mut over) = (Vec::new(), 100, false);
