@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use framelane::frame::{FrameName, Sequence};
+use framelane::frame::{FrameName, RunId, Sequence};
 use framelane::wire::{
     ALPN_BEFORE, Capabilities, CloseCode, Message, Offer, OfferEntry, SourceId, Totals, Welcome,
 };
@@ -228,4 +228,33 @@ async fn a_receiver_ends_though_a_peer_does_not_listen() {
     assert!(all.is_err(), "the receiver took 32 MiB of questions that it could not answer");
     receiver.process().signal(Signal::INT);
     receiver.finish().expect(130);
+}
+
+/// A camera's sender that was killed before it had written down where its run begins asks again, with the same run.
+#[tokio::test]
+async fn a_run_without_an_end_goes_on_from_its_own_beginning() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &[]);
+    let camera = |run: u8| {
+        let Message::Hello(mut hello) = hello(&["camera"]) else { unreachable!() };
+        hello.session = [run; 16];
+        hello.sources[0].run = RunId([run; 16]);
+        hello.sources[0].endless = true;
+        Message::Hello(hello)
+    };
+    let mut told = Vec::new();
+    // The same run again after two frames of it, and then another.
+    for (run, frames) in [(1, 3), (2, 2), (2, 0), (3, 0)] {
+        let mut peer = Peer::connect(&place, &receiver).await;
+        peer.say(&camera(run)).await;
+        let Message::Welcome(welcome) = peer.hear().await else { panic!("no welcome") };
+        let next = welcome.next[0].0;
+        told.push(next);
+        for sequence in next..next + frames {
+            peer.send(&header(0, sequence, b"body"), b"body").await;
+            assert!(matches!(peer.hear().await, Message::Receipts(_)), "{sequence}");
+        }
+        peer.leave().await;
+    }
+    assert_eq!(told, [0, 3, 3, 5]);
 }
