@@ -12,9 +12,9 @@ use framelane::repair::{self, Layout, Plan};
 use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
     Answer, Capabilities, Counted, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame,
-    Message, Noted, Notice, Offer, OfferEntry, Receipts, Refusal, RefusalCode, RepairLayout,
-    SequenceRun, SourceHello, SourceId, SourceStanding, Standing, Totals, Trial, Verdict, Welcome,
-    record,
+    Message, Noted, Notice, Offer, OfferEntry, Opened, Receipts, Refusal, RefusalCode,
+    RepairLayout, SequenceRun, SourceHello, SourceId, SourceStanding, Standing, Totals, Trial,
+    Unopened, Verdict, Welcome, record,
 };
 
 /// 2023-11-14 22:13:20 UTC.
@@ -113,11 +113,15 @@ fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("hello", Message::Hello(hello())),
         ("welcome", Message::Welcome(welcome())),
+        ("welcome-late", Message::Welcome(welcome_late())),
+        ("opened", Message::Opened(Opened { source: SOURCE, next: Sequence(300) })),
         ("offer", Message::Offer(Offer { source: SOURCE, entries: vec![by_time, by_hash] })),
         ("answer", Message::Answer(Answer::new(SOURCE, [Verdict::Wanted, Verdict::Stored]))),
+        ("answer-not-open", Message::Answer(Answer::new(SOURCE, [Verdict::NotOpen; 2]))),
         ("receipts", Message::Receipts(receipts)),
         ("refusal", Message::Refusal(refusal)),
         ("drops", Message::Drops(drops())),
+        ("drops-other-content", Message::Drops(drops_other_content())),
         ("standing", Message::Standing(standing())),
         ("notice", notice()),
         ("noted", Message::Noted(Noted { source: SOURCE, run: RUN, frames: noted })),
@@ -176,6 +180,17 @@ fn welcome() -> Welcome {
         next: vec![Sequence(0), Sequence(300)],
         capabilities: Capabilities::JOIN,
         join: Some([9; 16]),
+        unopened: Vec::new(),
+    }
+}
+
+/// The same, with a source that is not open yet.
+fn welcome_late() -> Welcome {
+    Welcome {
+        next: vec![Sequence(0), Sequence(0)],
+        join: None,
+        unopened: vec![Unopened::new(SOURCE, "a file")],
+        ..welcome()
     }
 }
 
@@ -187,6 +202,41 @@ fn drops() -> Drops {
         captured: Some((UnixNanos(1), UnixNanos(2))),
     };
     Drops { source: SOURCE, run: RUN, ranges: vec![late] }
+}
+
+fn drops_other_content() -> Drops {
+    let (first, reason) = (Sequence(302), DropReason::Conflict);
+    let ranges = vec![DropRange { first, count: 1, reason, captured: None }];
+    Drops { source: SOURCE, run: RUN, ranges }
+}
+
+/// Each reason that the codec reads has its row, with its number and the name that ledgers have; and no other has.
+#[test]
+fn every_reason_of_a_drop_is_as_specified() {
+    let text = include_str!("../docs/wire.md");
+    let (_, table) = text.split_once("| reason | name in the ledger |").expect("the table");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let row = |line: &str| -> Option<(u64, String)> {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        Some((cells.next()?.parse().ok()?, cells.next()?.trim_matches('`').to_owned()))
+    };
+    let specified: Vec<_> = rows.filter_map(row).collect();
+    let golden = &blocks()["drops-other-content"];
+    let named = |number: u8| {
+        let mut bytes = golden.clone();
+        let place = bytes.len() - 2;
+        assert_eq!(bytes[place], 0x0b, "where the reason stands");
+        bytes[place] = number;
+        match Message::decode(&bytes) {
+            Ok(Decoded::Value(Message::Drops(drops), _)) => {
+                assert_eq!(Message::Drops(drops.clone()).encode()[..], bytes[..]);
+                Some((u64::from(number), drops.ranges[0].reason.name().to_owned()))
+            }
+            _ => None,
+        }
+    };
+    let known: Vec<_> = (0..64).filter_map(named).collect();
+    assert_eq!(specified, known);
 }
 
 fn end_of_run() -> EndOfRun {

@@ -5,7 +5,7 @@
 //! answers what came over it; what is counted, is counted here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -16,7 +16,8 @@ use super::work::{Settled, SourceThread};
 use crate::frame::{RunId, Sequence};
 use crate::store::{Opener, Outcome};
 use crate::wire::{
-    EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, SESSION_ID_BYTES, Totals, Welcome,
+    EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, SESSION_ID_BYTES, SourceHello, Totals,
+    Welcome,
 };
 
 /// Connections that one session may have: links of one machine, and a new one for each before the old is known to be
@@ -50,17 +51,33 @@ pub(super) struct Joint {
     pub(super) overwrite: bool,
     /// What a connection is told that joins.
     pub(super) welcome: Welcome,
-    /// Of each source its thread, and whose frames these are.
-    pub(super) sources: Vec<(SourceThread, Arc<Opener>)>,
+    pub(super) sources: Vec<JointSource>,
     /// Its place among the sessions that were begun.
     pub(super) began: u64,
     /// By which it counts as one, whatever connections it has.
     pub(super) entered: Weak<Entered>,
     sender: String,
     session: [u8; SESSION_ID_BYTES],
-    runs: Vec<RunId>,
     tally: Mutex<Tally>,
     standing: watch::Sender<State>,
+}
+
+/// A source of a session.
+#[derive(Debug)]
+pub(super) struct JointSource {
+    /// As the sender has named it.
+    pub(super) hello: SourceHello,
+    /// Whose frames these are.
+    pub(super) from: Arc<Opener>,
+    /// Its thread, and where a run goes on, once it is open.
+    pub(super) open: OnceLock<(SourceThread, Sequence)>,
+}
+
+impl JointSource {
+    /// Where a run goes on, once that is known.
+    pub(super) fn next(&self) -> Option<Sequence> {
+        self.open.get().map(|(_, next)| *next)
+    }
 }
 
 /// What is counted of a session.
@@ -135,7 +152,7 @@ impl Joint {
         sender: &str,
         overwrite: bool,
         welcome: Welcome,
-        sources: Vec<(SourceThread, Arc<Opener>)>,
+        sources: Vec<JointSource>,
         (began, entered): (u64, Weak<Entered>),
     ) -> Self {
         let lane = |name: String| LaneTally {
@@ -161,10 +178,14 @@ impl Joint {
             entered,
             sender: sender.to_owned(),
             session: hello.session,
-            runs: hello.sources.iter().map(|source| source.run).collect(),
             tally: Mutex::new(tally),
             standing: watch::Sender::new(State::Open),
         }
+    }
+
+    /// True where one of its sources is at this run.
+    fn has_run(&self, run: RunId) -> bool {
+        run != RunId::NONE && self.sources.iter().any(|source| source.hello.run == run)
     }
 
     /// Whether the connections are to go on.
@@ -330,8 +351,7 @@ impl Joints {
         all.retain(|_, other| other.strong_count() > 0);
         for ((sender, _), other) in all.iter() {
             let Some(other) = other.upgrade().filter(|_| *sender == joint.sender) else { continue };
-            let known = |run: &RunId| *run != RunId::NONE && other.runs.contains(run);
-            if joint.runs.iter().any(known) {
+            if joint.sources.iter().any(|source| other.has_run(source.hello.run)) {
                 other.is_left(Instant::now());
             }
         }
@@ -343,10 +363,8 @@ impl Joints {
     pub(super) fn is_succeeded(&self, sender: &str, hello: &Hello) -> bool {
         let all = self.all();
         let own = all.iter().filter(|((of, _), _)| of == sender).filter_map(|(_, it)| it.upgrade());
-        let same = |joint: &Arc<Joint>| {
-            let named = |run: &RunId| hello.sources.iter().any(|source| source.run == *run);
-            joint.runs.iter().any(|run| *run != RunId::NONE && named(run))
-        };
+        let same =
+            |joint: &Arc<Joint>| hello.sources.iter().any(|source| joint.has_run(source.run));
         (1..=MOST_PREDECESSORS).contains(&own.filter(same).count())
     }
 

@@ -98,6 +98,7 @@ pub(super) async fn serve(
         next: Vec::new(),
         capabilities: Capabilities::default(),
         join: None,
+        unopened: Vec::new(),
     });
     let _ = link.messages.send(welcome).await;
     let counted = count(link, until).await;

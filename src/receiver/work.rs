@@ -96,6 +96,12 @@ pub(super) enum Done {
         /// How many of these have been removed since because they were old enough.
         expired: u64,
     },
+    /// A source is open that was not when the session began.
+    Opened {
+        source: SourceId,
+        thread: SourceThread,
+        admitted: Admitted,
+    },
     /// What was declared is noted, or cannot be, and this is to be said.
     Noted(Option<Message>),
     /// The source's thread has failed, and with it the work.

@@ -150,6 +150,9 @@ pub(super) struct Lane {
     reading: usize,
     offered: VecDeque<Vec<Offered>>,
     need_hash: Vec<Sequence>,
+    /// Why the receiver has not opened the source yet, and frames that are begun and to be offered when it has.
+    pub(super) unopened: Option<String>,
+    held_back: Vec<Sequence>,
     wanted: Wants,
     later: VecDeque<(Instant, Wanted)>,
     ready: VecDeque<Ready>,
@@ -216,6 +219,8 @@ impl Lane {
             reading: 0,
             offered: VecDeque::new(),
             need_hash: Vec::new(),
+            unopened: None,
+            held_back: Vec::new(),
             wanted: Wants::default(),
             later: VecDeque::new(),
             ready: VecDeque::new(),
@@ -252,6 +257,10 @@ impl Lane {
         fresh: &Range<Instant>,
         path: &PathStats,
     ) -> Option<Message> {
+        if self.unopened.is_some() {
+            self.drop_late(ledger, path);
+            return None;
+        }
         self.begin_fresh(ledger, fresh);
         self.look_up_more(ledger);
         let share = share?;
@@ -303,12 +312,15 @@ impl Lane {
         while self.describing + self.offered.len() < OFFERS_AHEAD
             && self.wanted.len() < WANTED_AHEAD
         {
-            let (sequences, hash) = if self.need_hash.is_empty() {
-                let most = if self.checksum { HASHED_ENTRIES } else { MAX_ENTRIES };
-                (self.begin(ledger, most), self.checksum)
-            } else {
+            let most = if self.checksum { HASHED_ENTRIES } else { MAX_ENTRIES };
+            let (sequences, hash) = if !self.need_hash.is_empty() {
                 let most = self.need_hash.len().min(HASHED_ENTRIES);
                 (self.need_hash.drain(..most).collect(), true)
+            } else if !self.held_back.is_empty() {
+                let most = self.held_back.len().min(most);
+                (self.held_back.drain(..most).collect(), self.checksum)
+            } else {
+                (self.begin(ledger, most), self.checksum)
             };
             if sequences.is_empty() {
                 return;
@@ -384,6 +396,7 @@ impl Lane {
         self.wanted.retain(|place| !is_gone(place));
         self.later.retain(|(_, wanted)| !is_gone(wanted.sequence));
         self.need_hash.retain(|&place| !is_gone(place));
+        self.held_back.retain(|&place| !is_gone(place));
         let (gone, ready) =
             std::mem::take(&mut self.ready).into_iter().partition(|ready| is_gone(ready.sequence));
         self.ready = ready;
@@ -482,6 +495,10 @@ impl Lane {
                 for (sequence, error) in failed {
                     self.lose(sequence, unreadable(&error), ledger);
                 }
+                if self.unopened.is_some() {
+                    self.held_back.extend(offers.iter().map(|offer| offer.entry.sequence));
+                    return Vec::new();
+                }
                 return self.offer(offers, ledger);
             }
             Done::Read { sequence, content } => self.has_read(sequence, content, ledger),
@@ -550,6 +567,7 @@ mod tests {
             next: vec![Sequence(0)],
             capabilities: Capabilities::default(),
             join: None,
+            unopened: Vec::new(),
         };
         let share = Share::of(&welcome, lanes);
         (share.bytes, share.frames)

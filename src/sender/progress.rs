@@ -175,6 +175,12 @@ impl Progress {
         }
     }
 
+    /// Something has turned out well that was told of as trouble.
+    pub(super) fn news(&self, what: String) {
+        tracing::info!("{what}");
+        *lock(&self.change) = Some(what);
+    }
+
     pub(super) fn ended(&self) {
         self.ended.store(true, Ordering::Relaxed);
     }

@@ -298,6 +298,7 @@ impl<'a> Session<'a> {
                     }
                     state.see(path.look().moved);
                     if let Some(why) = state.stall.why(Instant::now()) {
+                        let why = state.with_unopened(why);
                         let close = end.close(CloseCode::Stalled, &why);
                         let _ = tokio::time::timeout(STALLED_CLOSE, close).await;
                         return SessionEnd::Link(TransportError::Silent { why });
@@ -349,7 +350,7 @@ impl Run<'_> {
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
             sources: introductions.collect(),
             // Whether it does is the transport's affair.
-            capabilities: Capabilities::JOIN,
+            capabilities: Capabilities::JOIN.and(Capabilities::LATE_SOURCES),
         }
     }
 }
@@ -454,13 +455,17 @@ impl State<'_> {
 
     /// What the receiver owes: its welcome, or what a source waits for.
     fn owed(&self) -> Option<Owed> {
-        match self.share {
-            None => Some(Owed::Welcome),
-            Some(_) => {
-                let lanes = self.lanes.iter().zip(&*self.run.ledgers);
-                lanes.filter_map(|(lane, ledger)| lane.owed(ledger)).next()
-            }
+        if self.share.is_none() {
+            return Some(Owed::Welcome);
         }
+        let lanes = self.lanes.iter().zip(&*self.run.ledgers);
+        let owed = lanes.filter_map(|(lane, ledger)| lane.owed(ledger)).next();
+        // A source that does not open is waited for without end as long as another goes on.
+        let waits_for_sources = || {
+            let mut open = self.lanes.iter().filter(|lane| lane.unopened.is_none());
+            self.lanes.iter().any(|lane| lane.unopened.is_some()) && open.all(Lane::is_done)
+        };
+        owed.or_else(|| waits_for_sources().then_some(Owed::Opening))
     }
 
     /// Something was heard on the link that is to take over, or it is gone.

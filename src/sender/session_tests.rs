@@ -126,6 +126,7 @@ pub(super) fn welcome(max_frame: u64, bytes: u64, frames: u64) -> Message {
         next: vec![Sequence(0)],
         capabilities: Capabilities::default(),
         join: None,
+        unopened: Vec::new(),
     })
 }
 

@@ -35,6 +35,8 @@ pub(super) enum Owed {
     Notes,
     /// Its count of a source that has ended.
     Totals,
+    /// Word that the sources that are left are open.
+    Opening,
 }
 
 impl std::fmt::Display for Owed {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Owed {
             }
             Self::Notes => f.write_str("no note of frames that will not come"),
             Self::Totals => f.write_str("no totals of a source that has ended"),
+            Self::Opening => f.write_str("no word that what is left can be stored"),
         }
     }
 }

@@ -215,6 +215,49 @@ fn a_sender_that_begins_while_a_store_cannot_be_used_waits_until_it_can() {
     place.assert_stored("visible");
 }
 
+/// What cannot be opened is told once, and sent when it can; the other cameras of the sender do not wait for it.
+#[test]
+fn a_source_that_cannot_be_opened_keeps_no_other_waiting() {
+    let place = Place::new();
+    place.frames("visible", 8, 2_000);
+    place.frames("infrared", 5, 2_000);
+    let in_the_way = place.file("store/infrared", b"in the way");
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible", "infrared"], &["--retry-for", "60s"]);
+    sending.stderr_line(|line| {
+        let is_told = line.contains("source infrared is not open at the receiver")
+            && line.contains("is a symbolic link or a file")
+            && line.contains("the others go on");
+        is_told.then_some(())
+    });
+    place.wait_for_frames("visible", 8);
+    assert!(!sending.has_ended(), "what is left is waited for");
+    assert_eq!(fs::read(&in_the_way).unwrap(), b"in the way");
+    fs::remove_file(in_the_way).unwrap();
+    let sent = sending.finish().expect(0).prints("stored 8").prints("stored 5");
+    assert_eq!(sent.stderr.matches("is not open at the receiver").count(), 1, "{sent}");
+    place.assert_stored("visible");
+    place.assert_stored("infrared");
+    let log = receiver.interrupt().stderr;
+    assert_eq!(log.matches("source infrared cannot be opened").count(), 1, "{log}");
+    place.run(&["verify", "store"]).expect(0);
+}
+
+#[test]
+fn a_source_that_stays_shut_is_given_up_with_its_reason_when_the_others_have_ended() {
+    let place = Place::new();
+    place.frames("visible", 8, 2_000);
+    place.frames("infrared", 5, 2_000);
+    place.file("store/infrared", b"in the way");
+    for transport in ["quic", "tcp"] {
+        let receiver = Receiver::start(&place, &["--transport", transport]);
+        let args = ["--retry-for", "1s", "--transport", transport];
+        let sent = receiver.send(&["visible", "infrared"], &args).expect(1);
+        sent.prints("missing 5").says("infrared").says("is a symbolic link or a file");
+        place.assert_stored("visible");
+    }
+}
+
 /// Sends a flight, lets `take_away` do something to the store under the running receiver, and sends the next.
 fn next_flight(args: &[&str], take_away: impl FnOnce(&Place)) -> (Place, String) {
     let place = Place::new();

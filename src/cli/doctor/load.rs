@@ -346,6 +346,7 @@ mod tests {
             next: Vec::new(),
             capabilities: Capabilities::default(),
             join: None,
+            unopened: Vec::new(),
         };
         let mut measured = Measured::default();
         let ended = load(&mut link, &welcome, Duration::from_secs(6), &mut measured).await;

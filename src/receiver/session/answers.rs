@@ -1,15 +1,16 @@
 //! What is made of what a sender says, and what it is told.
 
 use super::super::board::Told;
+use super::super::joint::JointSource;
 use super::super::room::RoomState;
 use super::super::work::{Afterwards, Done, Question, Settled, Task, Ticket, Work, refusal_code};
-use super::{Ending, Lane, ReceiverSession, protocol};
+use super::{Ending, ReceiverSession, protocol};
 use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
 use crate::store::{Note, Outcome, Place};
 use crate::transport::{Arrival, Claim};
 use crate::wire::{
-    Answer, Drops, EndOfRun, Hello, Message, Noted, Notice, Receipts, Refusal, RefusalCode,
-    SequenceRun, SourceId, Standing,
+    Answer, Drops, EndOfRun, Message, Noted, Notice, Receipts, Refusal, RefusalCode, SequenceRun,
+    SourceHello, SourceId, Standing,
 };
 
 impl ReceiverSession<'_> {
@@ -17,17 +18,29 @@ impl ReceiverSession<'_> {
     pub(super) fn take(&mut self, arrival: Arrival) -> Result<(), Ending> {
         match arrival {
             Arrival::Frame(frame) => {
-                let Some(lane) = self.lanes.get(usize::from(frame.source.0)) else {
+                let (replace, reply) = (self.joint.overwrite, self.reply.clone());
+                let (place, sources) = (usize::from(frame.source.0), self.lanes.len());
+                if let Some(lane) = self.lane_at(place) {
+                    let (from, ticket) = (lane.from.clone(), Ticket::new(&reply, Task::Frame));
+                    let frame = Box::new(frame);
+                    // Where its thread has failed, the ticket says so.
+                    let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
+                    self.storing += 1;
+                } else if place < sources {
+                    let which = (frame.source, frame.frame.meta.sequence);
+                    let why = "its source is not open yet";
+                    self.refuse(Some(which), RefusalCode::StoreFailed, why);
+                } else {
                     return Err(protocol("a frame of a source that the hello did not name"));
-                };
-                self.storing += 1;
-                let (replace, from) = (self.joint.overwrite, lane.from.clone());
-                let (frame, ticket) = (Box::new(frame), Ticket::new(&self.reply, Task::Frame));
-                // Where its thread has failed, the ticket says so.
-                let _ = lane.thread.send(Work::Store { frame, from, replace, ticket });
+                }
                 Ok(())
             }
             Arrival::Message(Message::Offer(offer), claim) => {
+                let place = usize::from(offer.source.0);
+                if place < self.lanes.len() && self.lane_at(place).is_none() {
+                    self.answer_not_open(&offer);
+                    return Ok(());
+                }
                 let lane = self.lane(offer.source)?;
                 let (from, turn) = (lane.from.clone(), lane.turns.take());
                 self.looking_up += 1;
@@ -74,7 +87,9 @@ impl ReceiverSession<'_> {
             Some((source, sequence)) => {
                 let lane = usize::from(source.0);
                 self.joint.refused(Some(lane));
-                self.lanes[lane].seat.panel().refused();
+                if let Some(lane) = &self.lanes[lane] {
+                    lane.seat.panel().refused();
+                }
                 self.outbox
                     .push_back(Message::Refusal(Refusal::new(source, sequence, code, reason)));
             }
@@ -85,7 +100,7 @@ impl ReceiverSession<'_> {
     /// Has shown how the sender stands. Sources that there are not are passed over: nothing depends on it.
     fn show(&self, standing: &Standing) {
         for source in &standing.sources {
-            if let Some(lane) = self.lanes.get(usize::from(source.source.0)) {
+            if let Some(Some(lane)) = self.lanes.get(usize::from(source.source.0)) {
                 lane.seat.tell(Told::of(standing, source));
             }
         }
@@ -104,30 +119,27 @@ impl ReceiverSession<'_> {
 
     /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
     fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Afterwards, claim: Claim) {
-        let Some(lane) = self.lanes.get(usize::from(source.0)) else { return };
+        let Some(Some(lane)) = self.lanes.get(usize::from(source.0)) else { return };
         self.noting += 1;
         let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
         // Where its thread has failed, the ticket says so.
         let _ = lane.thread.send(Work::Note { from, notes, answer, claim, ticket });
     }
 
-    /// Has the beginnings of the runs noted that the hello names.
-    pub(super) fn begin_runs(&mut self, hello: &Hello) {
-        let told = self.joint.welcome.next.clone();
-        for (place, source) in hello.sources.iter().enumerate() {
-            let first = told.get(place).copied();
-            let Ok(place) = u8::try_from(place) else { return };
-            if source.run == RunId::NONE {
-                continue;
-            }
-            let began = Note::Began {
-                run: source.run,
-                at: source.began,
-                endless: source.endless,
-                live: source.live,
-                first,
-            };
-            self.note(SourceId(place), vec![began], Afterwards::Nothing, self.account.claim());
+    /// Has the beginnings of the runs noted whose sources are open.
+    pub(super) fn begin_runs(&mut self) {
+        for (source, place) in self.joint.clone().sources.iter().zip(0..) {
+            self.begin_run(SourceId(place), &source.hello);
+        }
+    }
+
+    /// Has the beginning of a run noted.
+    pub(super) fn begin_run(&mut self, source: SourceId, hello: &SourceHello) {
+        let SourceHello { run, began: at, endless, live, .. } = *hello;
+        if run != RunId::NONE && self.lane_at(usize::from(source.0)).is_some() {
+            let first = self.joint.sources.get(usize::from(source.0)).and_then(JointSource::next);
+            let began = Note::Began { run, at, endless, live, first };
+            self.note(source, vec![began], Afterwards::Nothing, self.account.claim());
         }
     }
 
@@ -170,6 +182,7 @@ impl ReceiverSession<'_> {
                     Task::Note => self.noting -= 1,
                 }
             }
+            Done::Opened { source, thread, admitted } => self.opened(source, thread, admitted),
             Done::Noted(told) => {
                 self.noting -= 1;
                 self.outbox.extend(told);
@@ -178,7 +191,7 @@ impl ReceiverSession<'_> {
                 self.looking_up -= 1;
                 self.say_expired(&answer, expired);
                 self.joint.stored_before(usize::from(answer.source.0), &stored);
-                let lane = self.lanes.get_mut(usize::from(answer.source.0));
+                let lane = self.lane_at(usize::from(answer.source.0));
                 let next = lane.map(|lane| lane.turns.found(turn, answer)).unwrap_or_default();
                 self.outbox.extend(next.into_iter().map(Message::Answer));
             }
@@ -232,10 +245,5 @@ impl ReceiverSession<'_> {
             }
         }
         receipts
-    }
-
-    fn lane(&mut self, source: SourceId) -> Result<&mut Lane, Ending> {
-        let unknown = || protocol(format!("source number {} was not in the hello", source.0));
-        self.lanes.get_mut(usize::from(source.0)).ok_or_else(unknown)
     }
 }

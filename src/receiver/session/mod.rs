@@ -1,6 +1,7 @@
 //! One session with a sender: a single task that owns all of its state.
 
 mod answers;
+mod late;
 mod opening;
 
 use std::collections::VecDeque;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::board::Seat;
@@ -22,7 +24,7 @@ use super::turns::Turns;
 use super::work::{Done, Reply, SourceThread};
 use crate::identity::Permit;
 use crate::store::Opener;
-use crate::transport::{Account, ReceiverLink, TransportError};
+use crate::transport::{Account, PathWatch, Peer, ReceiverLink, TransportError};
 use crate::wire::{CloseCode, Message};
 use opening::{Opening, admit, open_in_time, opening};
 
@@ -173,7 +175,12 @@ struct ReceiverSession<'a> {
     /// What it shares with the other connections of its session.
     joint: Arc<Joint>,
     account: Account,
-    lanes: Vec<Lane>,
+    peer: Peer,
+    path: PathWatch,
+    /// Those that are open.
+    lanes: Vec<Option<Lane>>,
+    /// Tries the others again.
+    late: JoinSet<()>,
     outbox: VecDeque<Message>,
     /// Since when no message could be handed on, while there are any.
     unheard: Option<Instant>,
@@ -222,7 +229,7 @@ impl ReceiverSession<'_> {
                 State::Left(since) => Some(since.max(self.heard) + LEFT_PATIENCE),
             };
             // Empty frames take none of the memory budget, so frames are counted as well.
-            let early: usize = self.lanes.iter().map(|lane| lane.turns.waiting()).sum();
+            let early: usize = self.lanes.iter().flatten().map(|lane| lane.turns.waiting()).sum();
             let takes_more = self.outbox.len() + self.looking_up + self.noting + early
                 < MAX_BACKLOG
                 && self.storing < self.server.max_storing();

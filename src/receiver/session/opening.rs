@@ -1,26 +1,25 @@
 //! How a session begins: its hello, and the sources that are opened for it.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::super::board::Seat;
-use super::super::joint::{Joint, Unjoined};
+use super::super::joint::{Joint, JointSource, Unjoined};
 use super::super::progress::Presence;
 use super::super::server::Server;
-use super::super::sources::Unopened;
-use super::super::turns::Turns;
-use super::super::work::{Admitted, SourceThread};
-use super::{Ending, Lane, ReceiverSession, protocol, revoked, shutting_down, stopped};
-use crate::frame::{RunId, SourceName, UnixNanos};
+use super::late::{Attempt, open_all};
+use super::{Ending, ReceiverSession, protocol, revoked, shutting_down, stopped};
+use crate::frame::{RunId, Sequence, UnixNanos};
 use crate::store::Opener;
 use crate::transport::{Arrival, ReceiverLink};
-use crate::wire::{Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, Welcome};
+use crate::wire::{
+    Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, SourceHello, SourceId,
+    Unopened, Welcome,
+};
 
 /// How long a peer may take from its connection to its hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -116,23 +115,25 @@ impl<'a> ReceiverSession<'a> {
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
         from.shared = server.limits.shared;
         from.began = Some(UnixNanos::now());
-        let lanes = open_all(hello, &from, link, server, began).await?;
-        let joins = hello.capabilities.has(Capabilities::JOIN);
-        let welcome = Welcome {
-            durable: server.sources.is_durable(),
-            replaces: server.limits.allow_overwrite,
-            next: lanes.iter().map(|(_, admitted)| admitted.next).collect(),
-            capabilities: Capabilities::JOIN,
-            join: joins.then(rand::random::<[u8; JOIN_TOKEN_BYTES]>),
-            max_frame: server.limits.max_frame.0,
-            max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
-            max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
-            agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+        let opener = |source: &SourceHello| {
+            let run = (source.run != RunId::NONE).then_some(source.run);
+            Arc::new(Opener { run, ..from.clone() })
         };
-        let lanes: Vec<Lane> = lanes.into_iter().map(|(lane, _)| lane).collect();
+        let openers: Vec<_> = hello.sources.iter().map(opener).collect();
+        let may_be_late = hello.capabilities.has(Capabilities::LATE_SOURCES);
+        let with = (&server.sources, &link.account);
+        let attempts = open_all(&hello.sources, &openers, with, may_be_late).await?;
+        let welcome = welcome(hello, &attempts, server);
+        let sources = hello.sources.iter().zip(openers).zip(attempts);
+        let sources = sources.map(|((hello, from), attempt)| {
+            let open = match attempt {
+                Attempt::Open(thread, admitted) => OnceLock::from((thread, admitted.next)),
+                Attempt::Late(_) => OnceLock::new(),
+            };
+            JointSource { hello: hello.clone(), from, open }
+        });
         let overwrite = hello.overwrite && server.limits.allow_overwrite;
-        let sources = lanes.iter().map(|lane| (lane.thread.clone(), lane.from.clone())).collect();
-        let sender = link.account.sender();
+        let (sources, sender) = (sources.collect(), link.account.sender());
         let joint = Joint::new(hello, sender, overwrite, welcome, sources, (began, entered));
         let joint = Arc::new(joint);
         server.joints.enter(&joint);
@@ -142,8 +143,9 @@ impl<'a> ReceiverSession<'a> {
             sources = hello.sources.len(),
             "a session was opened"
         );
-        let mut session = Self::new(joint, lanes, link, server);
-        session.begin_runs(hello);
+        let mut session = Self::new(joint, link, server);
+        session.begin_runs();
+        session.say_unopened();
         Ok(session)
     }
 
@@ -168,25 +170,21 @@ impl<'a> ReceiverSession<'a> {
             transport = %link.peer.transport,
             "a connection has joined a session"
         );
-        let lane = |(place, (thread, from)): (usize, &(SourceThread, Arc<Opener>))| {
-            let name = SourceName::parse(&joint.name(place)).ok()?;
-            let panel = server.sources.panel(&name, from);
-            let seat = Seat::take(panel, &link.peer, &link.path, joint.began);
-            let turns = Turns::default();
-            Some(Lane { thread: thread.clone(), from: from.clone(), ended: false, turns, seat })
-        };
-        let lanes = joint.sources.iter().enumerate().filter_map(lane).collect();
-        Ok(Self::new(joint, lanes, link, server))
+        Ok(Self::new(joint, link, server))
     }
 
-    fn new(joint: Arc<Joint>, lanes: Vec<Lane>, link: &ReceiverLink, server: &'a Server) -> Self {
+    fn new(joint: Arc<Joint>, link: &ReceiverLink, server: &'a Server) -> Self {
         let (reply, done) = mpsc::unbounded_channel();
-        Self {
+        let first = Self::first_words(&joint.welcome, &joint.sources);
+        let mut session = Self {
             server,
-            outbox: VecDeque::from([Message::Welcome(joint.welcome.clone())]),
+            outbox: first.into(),
             joint,
             account: link.account.clone(),
-            lanes,
+            peer: link.peer.clone(),
+            path: link.path.clone(),
+            lanes: Vec::new(),
+            late: JoinSet::new(),
             unheard: None,
             looking_up: 0,
             noting: 0,
@@ -199,44 +197,45 @@ impl<'a> ReceiverSession<'a> {
             room: server.room.clone(),
             told_low: false,
             told_expired: false,
+        };
+        session.begin_lanes();
+        session
+    }
+
+    /// Says in the log which sources are not open yet.
+    fn say_unopened(&self) {
+        for Unopened { source, why } in &self.joint.welcome.unopened {
+            let name = self.joint.name(usize::from(source.0));
+            self.warn(|| {
+                format!(
+                    "source {name} cannot be opened: {why}; it is tried again, and the other sources of its sender go on"
+                )
+            });
         }
     }
 }
 
-/// Opens all sources of a hello at once: one disk that hangs holds up this session, and nobody else's.
-async fn open_all(
-    hello: &Hello,
-    from: &Opener,
-    link: &ReceiverLink,
-    server: &Server,
-    began: u64,
-) -> Result<Vec<(Lane, Admitted)>, Ending> {
-    let mut opening = JoinSet::new();
-    for (place, source) in hello.sources.iter().enumerate() {
-        let mut from = from.clone();
-        from.run = (source.run != RunId::NONE).then_some(source.run);
-        let (from, name) = (Arc::new(from), source.name.clone());
-        let (sources, account) = (server.sources.clone(), link.account.clone());
-        let (peer, path) = (link.peer.clone(), link.path.clone());
-        opening.spawn(async move {
-            let opened = sources.open(&name, &from, &account).await;
-            opened.map(|(thread, admitted)| {
-                let seat = Seat::take(sources.panel(&name, &from), &peer, &path, began);
-                let lane = Lane { thread, from, ended: false, turns: Turns::default(), seat };
-                (place, (lane, admitted))
-            })
-        });
-    }
-    let failed = |unopened| match unopened {
-        Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
-        Unopened::Owned(why) => Ending { code: CloseCode::Owned, why },
-        Unopened::Store(why) => Ending { code: CloseCode::Store, why },
+/// What a sender is told whose sources are open, all of them or all but some.
+fn welcome(hello: &Hello, attempts: &[Attempt], server: &Server) -> Welcome {
+    let next = |attempt: &Attempt| match attempt {
+        Attempt::Open(_, admitted) => admitted.next,
+        Attempt::Late(_) => Sequence(0),
     };
-    let mut lanes = Vec::with_capacity(hello.sources.len());
-    while let Some(opened) = opening.join_next().await {
-        let opened = opened.map_err(|error| Unopened::Store(error.to_string()));
-        lanes.push(opened.and_then(|opened| opened).map_err(failed)?);
+    let unopened = attempts.iter().zip(0..).filter_map(|(attempt, place)| match attempt {
+        Attempt::Open(..) => None,
+        Attempt::Late(why) => Some(Unopened::new(SourceId(place), why)),
+    });
+    let joins = hello.capabilities.has(Capabilities::JOIN);
+    Welcome {
+        durable: server.sources.is_durable(),
+        replaces: server.limits.allow_overwrite,
+        next: attempts.iter().map(next).collect(),
+        capabilities: Capabilities::JOIN,
+        join: joins.then(rand::random::<[u8; JOIN_TOKEN_BYTES]>),
+        max_frame: server.limits.max_frame.0,
+        max_unconfirmed_bytes: server.limits.max_unconfirmed_bytes.0,
+        max_unconfirmed_frames: server.limits.max_unconfirmed_frames,
+        agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
+        unopened: unopened.collect(),
     }
-    lanes.sort_unstable_by_key(|(place, _)| *place);
-    Ok(lanes.into_iter().map(|(_, lane)| lane).collect())
 }

@@ -305,3 +305,123 @@ async fn totals_are_told_when_the_end_of_the_run_is_noted() {
     let totals = world.messages.recv().await;
     assert!(matches!(totals, Some(Message::Totals(_))), "{totals:?}");
 }
+
+/// A store of which the source `b` does not open until the test lets it: it fails, or hangs.
+#[derive(Debug, Clone)]
+struct Shut {
+    /// How often it has failed, as long as it is to.
+    fails: Arc<std::sync::Mutex<Option<u32>>>,
+    hangs: Option<Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>>,
+}
+
+impl Store for Shut {
+    fn open(&self, name: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+        if name.as_str() == "b" {
+            if let Some(hangs) = &self.hangs {
+                let _ = hangs.lock().unwrap().recv();
+            }
+            if let Some(fails) = &mut *self.fails.lock().unwrap() {
+                *fails += 1;
+                return Err(StoreError::NotAFolder { path: "b".into() });
+            }
+        }
+        let (_, never) = std::sync::mpsc::channel();
+        Ok(Box::new(Slow(Arc::new(std::sync::Mutex::new(never)))))
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
+
+async fn greet_with(world: &World, sources: &[&str], capabilities: Capabilities) {
+    let source = |name: &&str| {
+        let (name, run) = (SourceName::parse(name).unwrap(), RunId([name.as_bytes()[0]; 16]));
+        SourceHello::new(name, run, UnixNanos(1))
+    };
+    let sources = sources.iter().map(source).collect();
+    let (session, agent) = ([1; 16], "test".to_owned());
+    let hello = Hello { session, overwrite: false, agent, sources, capabilities };
+    world.say(Message::Hello(hello)).await;
+}
+
+fn welcome_of(message: Option<Message>) -> crate::wire::Welcome {
+    match message {
+        Some(Message::Welcome(welcome)) => welcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn offer(source: u8) -> Message {
+    let entry = crate::wire::OfferEntry {
+        sequence: Sequence(0),
+        name: crate::frame::FrameName::parse("0.bin").unwrap(),
+        bytes: 1,
+        modified: None,
+        hash: None,
+    };
+    Message::Offer(crate::wire::Offer { source: SourceId(source), entries: vec![entry] })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_does_not_open_is_named_and_opened_later() {
+    let fails = Arc::new(std::sync::Mutex::new(Some(0)));
+    let store = Shut { fails: fails.clone(), hangs: None };
+    let mut world = World::of(store, tempfile::tempdir().unwrap());
+    greet_with(&world, &["a", "b"], Capabilities::LATE_SOURCES).await;
+    let welcome = welcome_of(world.messages.recv().await);
+    assert_eq!(welcome.unopened.len(), 1, "{welcome:?}");
+    assert_eq!(welcome.unopened[0].source, SourceId(1));
+    world.say(offer(1)).await;
+    let answer = world.messages.recv().await;
+    let not_open = crate::wire::Answer::new(SourceId(1), [crate::wire::Verdict::NotOpen]);
+    assert_eq!(answer, Some(Message::Answer(not_open)));
+    // It is not tried without a pause, however long that lasts.
+    let before = Instant::now();
+    while fails.lock().unwrap().unwrap() < 6 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(before.elapsed() > Duration::from_secs(20), "{:?}", before.elapsed());
+    *fails.lock().unwrap() = None;
+    let opened = world.messages.recv().await;
+    let next = Sequence(0);
+    assert_eq!(opened, Some(Message::Opened(crate::wire::Opened { source: SourceId(1), next })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_source_that_is_not_open_nothing_else_may_be_said() {
+    let store = Shut { fails: Arc::new(std::sync::Mutex::new(Some(0))), hangs: None };
+    let mut world = World::of(store, tempfile::tempdir().unwrap());
+    greet_with(&world, &["b", "a"], Capabilities::LATE_SOURCES).await;
+    welcome_of(world.messages.recv().await);
+    world.say(end_of_run(0)).await;
+    let (code, why, _) = world.closed().await;
+    assert_eq!((code, why.as_str()), (CloseCode::Protocol, "source number 0 is not open"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_none_opens_or_the_sender_cannot_wait_for_one_the_session_ends() {
+    let late = Capabilities::LATE_SOURCES;
+    for (sources, capabilities) in [(&["b"][..], late), (&["a", "b"], Capabilities::default())] {
+        let store = Shut { fails: Arc::new(std::sync::Mutex::new(Some(0))), hangs: None };
+        let world = World::of(store, tempfile::tempdir().unwrap());
+        greet_with(&world, sources, capabilities).await;
+        assert_eq!(world.closed().await.0, CloseCode::Store, "{sources:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_up_its_own_source_alone() {
+    let (let_it, lets) = std::sync::mpsc::channel();
+    let hangs = Some(Arc::new(std::sync::Mutex::new(lets)));
+    let store = Shut { fails: Arc::default(), hangs };
+    let mut world = World::of(store, tempfile::tempdir().unwrap());
+    greet_with(&world, &["a", "b"], Capabilities::LATE_SOURCES).await;
+    let welcome = welcome_of(world.messages.recv().await);
+    assert_eq!(welcome.unopened.len(), 1, "{welcome:?}");
+    let early = tokio::time::timeout(STALL / 2, world.messages.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    let_it.send(()).unwrap();
+    let opened = world.messages.recv().await;
+    assert!(matches!(opened, Some(Message::Opened(_))), "{opened:?}");
+}

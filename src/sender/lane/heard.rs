@@ -51,6 +51,7 @@ impl Lane {
                     return Err(nonsense("asks for a hash that it has"));
                 }
                 Verdict::NeedHash => self.need_hash.push(sequence),
+                Verdict::NotOpen => self.held_back.push(sequence),
                 Verdict::Stored => {
                     self.already += 1;
                     let sent = ledger.found(sequence, bytes);
@@ -146,7 +147,7 @@ impl Lane {
     }
 
     /// The receiver has told again what was known.
-    pub(super) fn nothing_new(&mut self) -> Result<(), Nonsense> {
+    pub(in crate::sender) fn nothing_new(&mut self) -> Result<(), Nonsense> {
         self.stale += 1;
         let told = MOST_STALE + 2 * (self.stored + self.already);
         if self.stale > told {

@@ -22,7 +22,9 @@ impl Lane {
     /// awaited wakes the session when it comes.
     pub(in crate::sender) fn rests(&self, ledger: &Ledger, extent: Extent) -> bool {
         let is_known = !extent.ended && extent.frames == ledger.frames();
-        let is_idle = self.describing + self.reading == 0 && self.need_hash.is_empty();
+        let is_idle = self.describing + self.reading == 0
+            && self.need_hash.is_empty()
+            && self.held_back.is_empty();
         let waits = ledger.has_waiting() || ledger.drops.are_to_be_told();
         is_known && is_idle && !waits && self.given_up.is_empty() && self.has_no_more()
     }

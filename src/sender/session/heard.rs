@@ -8,8 +8,8 @@ use super::super::lane::{Confirmed, Lane, Nonsense, Share};
 use super::super::stopped::INTERRUPTED;
 use super::super::tend::tend;
 use super::{LAST_ORIGIN, State};
-use crate::frame::{UnixNanos, quoted};
-use crate::wire::{Message, Notice, Welcome};
+use crate::frame::{Sequence, UnixNanos, quoted};
+use crate::wire::{Message, Notice, Opened, Unopened, Welcome};
 
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
@@ -89,6 +89,7 @@ impl State<'_> {
                 }
                 Ok(())
             }
+            Message::Opened(opened) => self.opened(opened),
             Message::Skipped { .. } => Ok(()),
             other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }
@@ -102,29 +103,74 @@ impl State<'_> {
         if welcome.next.len() != lanes {
             return Err(Nonsense("a welcome that does not fit the hello".to_owned()));
         }
-        for ((ledger, source), &next) in
-            self.run.ledgers.iter_mut().zip(self.run.sources).zip(&welcome.next)
-        {
-            if ledger.origin().is_none() {
-                // Of a source that goes on. Another begins at 0, whatever the receiver has.
-                let origin = source.origin(next);
-                if origin.0 > LAST_ORIGIN {
-                    let name = source.name();
-                    return Err(Nonsense(format!(
-                        "frames of {name} as far as {next}, behind which there is no room"
-                    )));
-                }
-                if let Some(remembered) = source.remembered() {
-                    remembered.begun(origin);
-                }
-                ledger.begin_at(origin);
+        for Unopened { source, why } in &welcome.unopened {
+            let lane = self.lane(*source)?;
+            self.lanes[lane].unopened = Some(why.clone());
+        }
+        for (lane, &next) in welcome.next.iter().enumerate() {
+            if self.lanes[lane].unopened.is_none() {
+                self.begin_at(lane, next)?;
             }
+        }
+        if let Some(what) = self.unopened_words() {
+            self.run.progress.refused(&what.clone(), format!("{what}; the others go on meanwhile"));
         }
         self.share = Some(Share::of(welcome, lanes));
         tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");
         self.next_probe = Some(Instant::now());
         self.got_on();
         Ok(())
+    }
+
+    /// A source that goes on begins behind what the receiver has of it. Another begins at 0, whatever that is.
+    fn begin_at(&mut self, lane: usize, next: Sequence) -> Result<(), Nonsense> {
+        let (ledger, source) = (&mut self.run.ledgers[lane], &self.run.sources[lane]);
+        if ledger.origin().is_some() {
+            return Ok(());
+        }
+        let origin = source.origin(next);
+        if origin.0 > LAST_ORIGIN {
+            let name = source.name();
+            let why = format!("frames of {name} as far as {next}, behind which there is no room");
+            return Err(Nonsense(why));
+        }
+        if let Some(remembered) = source.remembered() {
+            remembered.begun(origin);
+        }
+        ledger.begin_at(origin);
+        Ok(())
+    }
+
+    /// A source is open at the receiver that was not. Over several connections that is said more than once.
+    fn opened(&mut self, opened: Opened) -> Result<(), Nonsense> {
+        let lane = self.lane(opened.source)?;
+        if self.lanes[lane].unopened.take().is_none() {
+            return self.lanes[lane].nothing_new();
+        }
+        self.begin_at(lane, opened.next)?;
+        self.got_on();
+        let name = self.run.sources[lane].name();
+        self.run.progress.news(format!("source {name} is open at the receiver now"));
+        Ok(())
+    }
+
+    /// Which sources are not open at the receiver, and why, where there are any.
+    fn unopened_words(&self) -> Option<String> {
+        let named = self.lanes.iter().zip(self.run.sources);
+        let words = named.filter_map(|(lane, source)| {
+            let why = quoted(lane.unopened.as_ref()?);
+            Some(format!("source {} is not open at the receiver: {why}", source.name()))
+        });
+        let words: Vec<_> = words.collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// Why a receiver was not waited for any longer, with what it has said of its sources.
+    pub(super) fn with_unopened(&self, why: String) -> String {
+        match self.unopened_words() {
+            Some(words) => format!("{words} ({why})"),
+            None => why,
+        }
     }
 
     /// Tells whoever wants to know of confirmed frames.
@@ -189,8 +235,11 @@ impl State<'_> {
         if self.share.is_none() {
             return;
         }
-        let ends: Vec<usize> =
-            (0..self.lanes.len()).filter(|&lane| self.run.ledgers[lane].goes_on).collect();
+        // Of one that is not open nothing can be told.
+        let is_open = |lane: usize| self.lanes[lane].unopened.is_none();
+        let ends: Vec<usize> = (0..self.lanes.len())
+            .filter(|&lane| self.run.ledgers[lane].goes_on && is_open(lane))
+            .collect();
         let keeps = |lane: usize| {
             self.run.sources[lane].remembered().is_some_and(crate::source::Remembered::keeps)
         };

@@ -337,6 +337,7 @@ fn welcome(is_old: bool) -> Welcome {
         next: vec![Sequence(0)],
         capabilities: Capabilities::default(),
         join: (!is_old).then_some([9; 16]),
+        unopened: Vec::new(),
     }
 }
 

@@ -227,6 +227,7 @@ impl Session {
             next,
             capabilities: Capabilities::default(),
             join: None,
+            unopened: Vec::new(),
         }))
         .await
     }

@@ -19,7 +19,8 @@ use super::limits::MAX_MESSAGE_BYTES;
 pub use notice::Notice;
 pub use offer::{Answer, Offer, OfferEntry, Verdict, VerdictRun};
 pub use opening::{
-    Capabilities, Hello, JOIN_TOKEN_BYTES, Join, SESSION_ID_BYTES, SourceHello, Welcome,
+    Capabilities, Hello, JOIN_TOKEN_BYTES, Join, Opened, SESSION_ID_BYTES, SourceHello, Unopened,
+    Welcome,
 };
 pub use receipt::{Receipts, Refusal, SequenceRun};
 pub use run::{Drops, EndOfRun, LostFrame, Noted, Totals};
@@ -70,6 +71,8 @@ pub enum Message {
     Trial(Trial),
     /// Receiver: what has come in a trial.
     Counted(Counted),
+    /// Receiver: a source is open that was not at the welcome.
+    Opened(Opened),
     /// A message of a later version that may be skipped; its payload is dropped.
     Skipped {
         /// Its type.
@@ -97,6 +100,7 @@ impl Message {
             Self::Join(_) => 16,
             Self::Trial(_) => 18,
             Self::Counted(_) => 20,
+            Self::Opened(_) => 22,
             Self::Skipped { kind } => *kind,
         }
     }
@@ -121,6 +125,7 @@ impl Message {
             Self::Join(_) => "join",
             Self::Trial(_) => "trial",
             Self::Counted(_) => "trial's count",
+            Self::Opened(_) => "opened source",
             Self::Skipped { .. } => "message of a later version",
         }
     }
@@ -150,6 +155,7 @@ impl Message {
             Self::Join(join) => join.encode(&mut payload),
             Self::Trial(trial) => trial.encode(&mut payload),
             Self::Counted(counted) => counted.encode(&mut payload),
+            Self::Opened(opened) => opened.encode(&mut payload),
             Self::Skipped { .. } => {}
         }
         let mut whole = Writer::new();
@@ -214,6 +220,7 @@ impl Message {
             16 => Self::Join(Join::decode(reader)?),
             18 => Self::Trial(Trial::decode(reader)?),
             20 => Self::Counted(Counted::decode(reader)?),
+            22 => Self::Opened(Opened::decode(reader)?),
             other if is_ignorable(other) => {
                 reader.take(reader.remaining(), "a message of a later version")?;
                 Self::Skipped { kind: other }

@@ -60,6 +60,8 @@ pub enum Verdict {
     Differs = 2,
     /// Offer it again with its hash.
     NeedHash = 3,
+    /// Its source is not open yet: offer it again when it is.
+    NotOpen = 4,
 }
 
 /// What an entry takes on the wire at the most, but for its name: flags, three varints, time and hash.
@@ -176,6 +178,7 @@ impl Answer {
                 1 => Verdict::Stored,
                 2 => Verdict::Differs,
                 3 => Verdict::NeedHash,
+                4 => Verdict::NotOpen,
                 other => {
                     return Err(WireError::malformed(what, format!("unknown verdict {other}")));
                 }

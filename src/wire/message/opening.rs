@@ -4,6 +4,7 @@ use crate::frame::{RunId, Sequence, SourceName, UnixNanos};
 use crate::wire::codec::{Reader, WireError, Writer};
 use crate::wire::field::{self, Fields};
 use crate::wire::limits::{MAX_AGENT_BYTES, MAX_SOURCES, MAX_TEXT_BYTES};
+use crate::wire::source_id::SourceId;
 
 /// Length of the random number that names a session in both ends' logs.
 pub const SESSION_ID_BYTES: usize = 16;
@@ -14,6 +15,7 @@ pub const JOIN_TOKEN_BYTES: usize = 16;
 /// Fields of hello and welcome.
 const CAPABILITIES: u64 = 1;
 const JOIN_TOKEN: u64 = 3;
+const UNOPENED: u64 = 5;
 
 /// What an end can do beyond the protocol's core, a bit each. What both have may be used. Unknown bits are kept
 /// and mean nothing.
@@ -25,6 +27,13 @@ impl Capabilities {
     pub const PARITY: Self = Self(1);
     /// Takes a second connection into a session.
     pub const JOIN: Self = Self(2);
+    /// A sender's: it goes on without a source that the receiver cannot open yet.
+    pub const LATE_SOURCES: Self = Self(4);
+
+    /// These and those of `others`.
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
 
     /// True where all of `others` are there.
     pub fn has(self, others: Self) -> bool {
@@ -84,6 +93,27 @@ pub struct Welcome {
     pub capabilities: Capabilities,
     /// By which another connection may join this session, where that is possible.
     pub join: Option<[u8; JOIN_TOKEN_BYTES]>,
+    /// Sources that are not open yet, each once. The receiver tries again, and says [`Opened`] when one is. Only for a
+    /// hello that has [`Capabilities::LATE_SOURCES`].
+    pub unopened: Vec<Unopened>,
+}
+
+/// A source that the receiver cannot open yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unopened {
+    /// Which one.
+    pub source: SourceId,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// A source is open that was not when the session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opened {
+    /// Which one.
+    pub source: SourceId,
+    /// As in [`Welcome::next`].
+    pub next: Sequence,
 }
 
 /// The first message of a connection that is to carry a part of a session which another has opened.
@@ -181,6 +211,14 @@ impl Welcome {
                 out.raw(&token);
             });
         }
+        if !self.unopened.is_empty() {
+            field::put(out, UNOPENED, |out| {
+                for Unopened { source, why } in &self.unopened {
+                    source.put(out);
+                    out.text_up_to(MAX_TEXT_BYTES, why);
+                }
+            });
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
@@ -193,7 +231,7 @@ impl Welcome {
         let next = (0..count)
             .map(|_| reader.varint(Self::WHAT).map(Sequence))
             .collect::<Result<Vec<_>, _>>()?;
-        let (mut known, mut join) = (Capabilities(0), None);
+        let (mut known, mut join, mut unopened) = (Capabilities(0), None, Vec::new());
         let mut fields = Fields::of(reader, Self::WHAT)?;
         while let Some((number, mut content)) = fields.next()? {
             match number {
@@ -202,6 +240,7 @@ impl Welcome {
                     join = Some(content.array(Self::WHAT)?);
                     content.end("the join token")?;
                 }
+                UNOPENED => unopened = Unopened::decode_all(&mut content, next.len())?,
                 other => fields.unknown(other)?,
             }
         }
@@ -215,7 +254,47 @@ impl Welcome {
             next,
             capabilities: known,
             join,
+            unopened,
         })
+    }
+}
+
+impl Unopened {
+    /// A source whose reason is cut to what fits on the wire.
+    pub fn new(source: SourceId, why: &str) -> Self {
+        let why = why[..why.floor_char_boundary(MAX_TEXT_BYTES as usize)].to_owned();
+        Self { source, why }
+    }
+
+    /// Those of a welcome that has so many sources.
+    fn decode_all(content: &mut Reader<'_>, sources: usize) -> Result<Vec<Self>, WireError> {
+        let what = "the sources of the welcome that are not open";
+        let mut all: Vec<Self> = Vec::new();
+        while content.remaining() > 0 {
+            let source = SourceId::read(content)?;
+            let is_known = usize::from(source.0) < sources;
+            if !is_known || all.iter().any(|other| other.source >= source) {
+                let why = format!("source {} is none, or out of order", source.0);
+                return Err(WireError::malformed(what, why));
+            }
+            let why = content.text(MAX_TEXT_BYTES, what)?.to_owned();
+            all.push(Self { source, why });
+        }
+        Ok(all)
+    }
+}
+
+impl Opened {
+    pub(super) fn encode(self, out: &mut Writer) {
+        self.source.put(out);
+        out.varint(self.next.0);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let what = "an opened source";
+        let opened = Self { source: SourceId::read(reader)?, next: Sequence(reader.varint(what)?) };
+        Fields::of(reader, what)?.skip()?;
+        Ok(opened)
     }
 }
 

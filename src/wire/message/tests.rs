@@ -39,6 +39,7 @@ fn welcome() -> Message {
         next: vec![Sequence(0), Sequence(300)],
         capabilities: Capabilities(0),
         join: Some([9; JOIN_TOKEN_BYTES]),
+        unopened: Vec::new(),
     })
 }
 
@@ -105,6 +106,7 @@ fn examples() -> Vec<Message> {
         Message::Join(Join { session: [7; SESSION_ID_BYTES], token: [9; JOIN_TOKEN_BYTES] }),
         Message::Trial(Trial { session: [7; SESSION_ID_BYTES], agent: "framelane/0.2".to_owned() }),
         Message::Counted(Counted { frames: 300, bytes: 18_000_000 }),
+        Message::Opened(Opened { source: SOURCE, next: Sequence(300) }),
     ]
 }
 
@@ -199,8 +201,8 @@ fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not
     let skipped = Message::Skipped { kind: 15 };
     assert_eq!(Message::decode(&[15, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
     assert_eq!(Message::decode(&[15, 2, 0xff]), Ok(Decoded::NeedMore(4)));
-    let error = Message::decode(&[22, 0]).unwrap_err().to_string();
-    assert!(error.contains("type 22"), "{error}");
+    let error = Message::decode(&[24, 0]).unwrap_err().to_string();
+    assert!(error.contains("type 24"), "{error}");
 }
 
 #[test]

@@ -180,5 +180,6 @@ fn welcome() -> Message {
         next: vec![Sequence(0)],
         capabilities: Capabilities::default(),
         join: None,
+        unopened: Vec::new(),
     })
 }

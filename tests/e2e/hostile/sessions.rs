@@ -68,6 +68,7 @@ async fn a_session_that_does_not_begin_with_a_hello_is_ended() {
             next: vec![Sequence(0)],
             capabilities: Capabilities::default(),
             join: None,
+            unopened: Vec::new(),
         })
         .encode(),
         hello(&[]).encode(),

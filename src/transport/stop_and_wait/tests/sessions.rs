@@ -87,6 +87,7 @@ fn welcome() -> Message {
         next: vec![Sequence(0)],
         capabilities: Capabilities::default(),
         join: None,
+        unopened: Vec::new(),
     })
 }
 

@@ -1,0 +1,186 @@
+//! Sources that do not open when their session begins, because something stands where their folder should be, say.
+//!
+//! The others of the session go on meanwhile, where its sender can. Each of these is tried again, and its sender is told
+//! when it is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::super::board::Seat;
+use super::super::joint::JointSource;
+use super::super::sources::{Sources, Unopened};
+use super::super::turns::Turns;
+use super::super::work::{Admitted, Done, Reply, SourceThread};
+use super::{Ending, Lane, ReceiverSession, protocol};
+use crate::frame::Sequence;
+use crate::store::Opener;
+use crate::transport::Account;
+use crate::wire::{
+    Answer, CloseCode, Message, Offer, Opened, SourceHello, SourceId, Verdict, Welcome,
+};
+
+/// How long the sources that are open wait for the others, as a disk that is busy may be, and a store of many frames.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a source is tried again; it doubles up to the longest, since each time costs a thread.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Somebody who has made room for a folder need not wait for longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What came of opening a session's sources.
+pub(super) enum Attempt {
+    Open(SourceThread, Admitted),
+    /// Not yet; why, in words.
+    Late(String),
+}
+
+/// Opens all sources of a hello at once: one disk that hangs holds up this session, and nobody else's; where the sender
+/// goes on without it, not even that. At least one is open.
+pub(super) async fn open_all(
+    hello: &[SourceHello],
+    openers: &[Arc<Opener>],
+    (sources, account): (&Sources, &Account),
+    may_be_late: bool,
+) -> Result<Vec<Attempt>, Ending> {
+    let mut opening = JoinSet::new();
+    for (place, (source, from)) in hello.iter().zip(openers).enumerate() {
+        let (name, from) = (source.name.clone(), from.clone());
+        let (sources, account) = (sources.clone(), account.clone());
+        opening.spawn(async move { (place, sources.open(&name, &from, &account).await) });
+    }
+    let still = "it is still being opened: its disk is slow, or has many frames of it";
+    let mut attempts: Vec<Attempt> =
+        hello.iter().map(|_| Attempt::Late(still.to_owned())).collect();
+    let (mut is_any_open, until) = (false, Instant::now() + PATIENCE);
+    loop {
+        let opened = tokio::select! {
+            opened = opening.join_next() => opened,
+            () = sleep_until(until), if may_be_late && is_any_open => break,
+        };
+        let Some(opened) = opened else { break };
+        let (place, opened) = opened.map_err(|error| store_failed(error.to_string()))?;
+        match opened {
+            Ok((thread, admitted)) => {
+                attempts[place] = Attempt::Open(thread, admitted);
+                is_any_open = true;
+            }
+            Err(Unopened::Store(why)) if may_be_late => attempts[place] = Attempt::Late(why),
+            Err(unopened) => return Err(failed(unopened)),
+        }
+    }
+    match attempts.iter().find(|attempt| matches!(attempt, Attempt::Late(_))) {
+        Some(Attempt::Late(why)) if !is_any_open => Err(store_failed(why.clone())),
+        _ => Ok(attempts),
+    }
+}
+
+fn failed(unopened: Unopened) -> Ending {
+    match unopened {
+        Unopened::Busy(why) => Ending { code: CloseCode::Busy, why },
+        Unopened::Owned(why) => Ending { code: CloseCode::Owned, why },
+        Unopened::Store(why) => store_failed(why),
+    }
+}
+
+fn store_failed(why: String) -> Ending {
+    Ending { code: CloseCode::Store, why }
+}
+
+/// Tries a source again until it is open.
+async fn open_later(
+    place: u8,
+    source: SourceHello,
+    from: Arc<Opener>,
+    (sources, account): (Sources, Account),
+    reply: Reply,
+) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+        if let Ok((thread, admitted)) = sources.open(&source.name, &from, &account).await {
+            let _ = reply.send(Done::Opened { source: SourceId(place), thread, admitted });
+            return;
+        }
+    }
+}
+
+impl ReceiverSession<'_> {
+    /// Takes up the sources that are open, and tries the others again.
+    pub(super) fn begin_lanes(&mut self) {
+        for place in 0..self.joint.sources.len() {
+            self.lanes.push(None);
+            if self.lane_at(place).is_some() {
+                continue;
+            }
+            let JointSource { hello, from, .. } = &self.joint.sources[place];
+            let place = place as u8; // at most MAX_SOURCES
+            let (sources, reply) = (self.server.sources.clone(), self.reply.clone());
+            let with = (sources, self.account.clone());
+            self.late.spawn(open_later(place, hello.clone(), from.clone(), with, reply));
+        }
+    }
+
+    /// What a connection is told at first: the welcome of its session, and what has opened since.
+    pub(super) fn first_words(welcome: &Welcome, sources: &[JointSource]) -> Vec<Message> {
+        let opened = welcome.unopened.iter().filter_map(|unopened| {
+            let next = sources.get(usize::from(unopened.source.0))?.next()?;
+            Some(Message::Opened(Opened { source: unopened.source, next }))
+        });
+        std::iter::once(Message::Welcome(welcome.clone())).chain(opened).collect()
+    }
+
+    /// A source of the session, where it is open by now.
+    pub(super) fn lane_at(&mut self, place: usize) -> Option<&mut Lane> {
+        let slot = self.lanes.get_mut(place)?;
+        if slot.is_none() {
+            let source = &self.joint.sources[place];
+            let (thread, _) = source.open.get()?;
+            let panel = self.server.sources.panel(&source.hello.name, &source.from);
+            let seat = Seat::take(panel, &self.peer, &self.path, self.joint.began);
+            *slot = Some(Lane {
+                thread: thread.clone(),
+                from: source.from.clone(),
+                ended: false,
+                turns: Turns::default(),
+                seat,
+            });
+        }
+        slot.as_mut()
+    }
+
+    /// A source that the sender says something of that it may say only of one that is open.
+    pub(super) fn lane(&mut self, source: SourceId) -> Result<&mut Lane, Ending> {
+        let place = usize::from(source.0);
+        let is_known = place < self.lanes.len();
+        self.lane_at(place).ok_or_else(|| {
+            let what = if is_known { "is not open" } else { "was not in the hello" };
+            protocol(format!("source number {place} {what}"))
+        })
+    }
+
+    /// A source is open now. Of several connections that have tried it, the first has its run begin.
+    pub(super) fn opened(&mut self, source: SourceId, thread: SourceThread, admitted: Admitted) {
+        let place = usize::from(source.0);
+        let Some(known) = self.joint.sources.get(place) else { return };
+        let is_first = known.open.set((thread, admitted.next)).is_ok();
+        let next: Sequence = known.next().unwrap_or_default();
+        let (hello, peer) = (known.hello.clone(), self.peer.address);
+        if is_first {
+            tracing::info!(%peer, "source {} is open now", hello.name);
+            self.begin_run(source, &hello);
+        }
+        if self.lane_at(place).is_some() {
+            self.outbox.push_back(Message::Opened(Opened { source, next }));
+        }
+    }
+
+    /// The answer to an offer of a source that is not open.
+    pub(super) fn answer_not_open(&mut self, offer: &Offer) {
+        let verdicts = offer.entries.iter().map(|_| Verdict::NotOpen);
+        self.outbox.push_back(Message::Answer(Answer::new(offer.source, verdicts)));
+    }
+}
