@@ -121,8 +121,8 @@ impl QuicDial {
         let failed = |error| TransportError::connect(self.address, Transport::Quic, &error);
         let socket = settings::bind(SocketAddr::new(any, 0)).map_err(failed)?;
         self.leave.bind(&SockRef::from(&socket)).map_err(failed)?;
-        Endpoint::new(settings::dialling_endpoint(), None, socket, Arc::new(PreciseRuntime))
-            .map_err(failed)
+        let runtime = Arc::new(PreciseRuntime { longest: settings::datagram_to(self.address) });
+        Endpoint::new(settings::dialling_endpoint(), None, socket, runtime).map_err(failed)
     }
 
     /// The first of a few handshakes that comes through. Each probe timeout of one is twice the one before,

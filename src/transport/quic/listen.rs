@@ -57,9 +57,11 @@ pub fn listen(mut setup: QuicListen) -> Result<Listener, TransportError> {
     let template = config.clone();
     let socket = settings::bind(setup.address).map_err(failed)?;
     let address = socket.local_addr().map_err(failed)?;
-    let runtime = Arc::new(PreciseRuntime);
+    // A receiver's packets are as short as any path takes.
+    let longest = settings::longest_datagram(address.ip(), None);
+    let runtime = Arc::new(PreciseRuntime { longest });
     let pace = Arc::new(Pace::default());
-    let socket = Arc::new(Socket::new(socket).map_err(failed)?);
+    let socket = Arc::new(Socket::new(socket, longest).map_err(failed)?);
     let (going, gone) = oneshot::channel();
     let socket = Arc::new(GatheringSocket::new(socket, pace.clone(), going));
     let endpoint_config = settings::listening_endpoint(&setup.tls.reset_secret(address));

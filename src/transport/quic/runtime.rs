@@ -15,7 +15,10 @@ use crate::alarm::Alarm;
 
 /// quinn's own runtime for tokio, but for its timers and sockets.
 #[derive(Debug)]
-pub(super) struct PreciseRuntime;
+pub(super) struct PreciseRuntime {
+    /// The longest packets that leave by its sockets.
+    pub(super) longest: u16,
+}
 
 #[derive(Debug)]
 struct Timer(Alarm);
@@ -30,7 +33,7 @@ impl Runtime for PreciseRuntime {
     }
 
     fn wrap_udp_socket(&self, socket: UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
-        Ok(Arc::new(Socket::new(socket)?))
+        Ok(Arc::new(Socket::new(socket, self.longest)?))
     }
 }
 

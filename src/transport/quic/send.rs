@@ -153,6 +153,8 @@ pub(super) async fn frames(
     let mut repairing = Repairing::new(mode, Instant::now());
     let mut departure = Departure::new(Instant::now());
     while let Some(frame) = queue.recv().await {
+        // From here on, since one that waits for its stream waits for the receiver.
+        let mut underway = Underway::new(&counters, frame.body.len() as u64);
         // Waits only where the receiver allows fewer streams than frames; the session's window is
         // set so that this does not happen between two framelanes.
         let Ok(stream) = connection.open_uni().await else { return };
@@ -168,7 +170,6 @@ pub(super) async fn frames(
             let controller = || connection.congestion_state();
             Some((repairing.plan(now, &path, known, controller)?, mark))
         });
-        let mut underway = Underway::new(&counters, known.bytes);
         let (late, deadline, priority) = (frame.late, frame.deadline, frame.priority);
         let moot = frame.moot.clone();
         let named = (frame.header.source, frame.header.meta.sequence);

@@ -81,13 +81,14 @@ const TIME_THRESHOLD: f32 = 17.0 / 16.0;
 /// covers a receiver that gets no processor for a while. The kernel may grant less.
 pub const SOCKET_BUFFER: usize = 4 << 20;
 
-/// Bytes that are handed to the kernel at once at most. It takes 65,507, and what is longer would be dropped without a word;
-/// but what makes 65,536 with the headers of IPv6 and Ethernet it cuts up again, packet by packet, also for loopback, where
-/// the receiver could have it in one piece.
-const MOST_TOGETHER: u16 = 65_535 - 8 - 40 - 14;
+/// Bytes of packets that are handed to the kernel at once. It takes 65,507 of them, and what is longer would be dropped
+/// without a word; but what makes 65,536 with the headers of IPv6 and Ethernet it cuts up again, packet by packet, also
+/// for loopback, where the receiver could have had it in one piece.
+pub const MOST_TOGETHER: usize = 65_535 - 8 - 40 - 14;
 
-/// The longest UDP payload that is sent or taken. quinn hands the kernel up to ten packets at once.
-pub const LONGEST_DATAGRAM: u16 = MOST_TOGETHER / 10;
+/// The longest UDP payload that is sent or taken, over loopback for one. Two of them go together. Those of twice the length
+/// would be less work by a hundredth or two, and each of them a larger part of a window and of a socket's buffer.
+pub const LONGEST_DATAGRAM: u16 = (MOST_TOGETHER / 2) as u16;
 
 /// The longest packet, headers of IP and UDP included, that is sent where the route is not known to take jumbo
 /// frames: what every path of IPv6 takes (RFC 8200, section 5), and so every tunnel, modem and network card that
@@ -164,7 +165,7 @@ pub fn transport_to(
     receiver: SocketAddr,
     congestion: Arc<dyn ControllerFactory + Send + Sync>,
 ) -> Arc<TransportConfig> {
-    transport_over(longest_datagram(receiver.ip(), path_packet_to(receiver)), congestion)
+    transport_over(datagram_to(receiver), congestion)
 }
 
 /// The settings of a connection over a path that takes UDP payloads of up to `datagram` bytes.
@@ -177,6 +178,11 @@ pub fn transport_over(
     Arc::new(config)
 }
 
+/// The longest UDP payload to try on the way to `receiver`, as far as this machine can tell.
+pub fn datagram_to(receiver: SocketAddr) -> u16 {
+    longest_datagram(receiver.ip(), path_packet_to(receiver))
+}
+
 /// The longest UDP payload to try on the way to `receiver`, over a route whose longest packet is `route` bytes,
 /// where that is known.
 pub fn longest_datagram(receiver: IpAddr, route: Option<u32>) -> u16 {
@@ -185,6 +191,11 @@ pub fn longest_datagram(receiver: IpAddr, route: Option<u32>) -> u16 {
     let jumbo = route.filter(|packet| *packet > ETHERNET_PACKET);
     let packet = jumbo.map_or(USUAL_PACKET, |packet| u16::try_from(packet).unwrap_or(u16::MAX));
     packet.saturating_sub(headers).min(LONGEST_DATAGRAM)
+}
+
+/// How many packets of up to `datagram` bytes may be handed to the kernel at once.
+pub fn packets_together(datagram: u16) -> usize {
+    (MOST_TOGETHER / usize::from(datagram.max(1))).max(1)
 }
 
 fn discovery(datagram: u16) -> MtuDiscoveryConfig {
@@ -286,7 +297,8 @@ mod tests {
             assert_eq!(longest_datagram(v6, route), 1_232, "{route:?}");
         }
         assert_eq!(longest_datagram(v4, Some(4_000)), 3_972);
-        for route in [9_000, 65_535, 65_536, u32::MAX] {
+        assert_eq!(longest_datagram(v4, Some(9_000)), 8_972, "jumbo frames of Ethernet");
+        for route in [33_000, 65_535, 65_536, u32::MAX] {
             assert_eq!(longest_datagram(v4, Some(route)), LONGEST_DATAGRAM, "{route}");
         }
     }
@@ -300,8 +312,10 @@ mod tests {
     }
 
     #[test]
-    fn ten_of_the_longest_datagrams_stay_in_one_piece() {
-        assert!(u32::from(LONGEST_DATAGRAM) * 10 + 8 + 40 + 14 < 65_536);
+    fn what_goes_together_fits_into_one_call() {
+        assert_eq!(packets_together(1_232), 53);
+        assert_eq!(packets_together(8_972), 7);
+        assert_eq!(packets_together(LONGEST_DATAGRAM), 2);
         assert_eq!(dialling_endpoint().get_max_udp_payload_size(), u64::from(LONGEST_DATAGRAM));
     }
 }

@@ -18,6 +18,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::settings;
 use crate::alarm::watch;
 
 /// A socket of quinn's for tokio.
@@ -25,6 +26,8 @@ use crate::alarm::watch;
 pub(super) struct Socket {
     udp: UdpSocket,
     state: UdpSocketState,
+    /// Packets that leave together at most.
+    together: usize,
     inward: AsyncFd<OwnedFd>,
     /// True while nobody is told of what comes.
     hushed: AtomicBool,
@@ -42,15 +45,16 @@ pub(super) struct Taken {
 }
 
 impl Socket {
-    /// Has tokio watch a socket.
+    /// Has tokio watch a socket, from which packets of up to `longest` bytes are to leave.
     ///
     /// # Errors
     /// The system's, where the process may open no more files.
-    pub(super) fn new(udp: UdpSocket) -> io::Result<Self> {
+    pub(super) fn new(udp: UdpSocket, longest: u16) -> io::Result<Self> {
         let state = UdpSocketState::new((&udp).into())?;
         let inward = watch(bell::of(&udp)?, Interest::READABLE)?;
         let (hushed, full) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { udp, state, inward, hushed, full })
+        let together = settings::packets_together(longest);
+        Ok(Self { udp, state, together, inward, hushed, full })
     }
 
     /// Takes what has come, as much as there is room for, or has the caller woken when something does. What came
@@ -133,11 +137,14 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.state.max_gso_segments()
+        self.state.max_gso_segments().min(self.together)
     }
 
     fn max_receive_segments(&self) -> usize {
-        self.state.gro_segments()
+        // quinn has memory for so many of the longest packets. The kernel puts no more than 64 KiB together,
+        // however many they are.
+        const MOST: usize = 65_536_usize.div_ceil(settings::LONGEST_DATAGRAM as usize);
+        self.state.gro_segments().min(MOST)
     }
 
     fn may_fragment(&self) -> bool {
@@ -244,7 +251,7 @@ mod tests {
     }
 
     fn pair() -> (Socket, UdpSocket) {
-        let socket = Socket::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let socket = Socket::new(UdpSocket::bind("127.0.0.1:0").unwrap(), 1_252).unwrap();
         let other = UdpSocket::bind("127.0.0.1:0").unwrap();
         other.connect(socket.local_addr().unwrap()).unwrap();
         (socket, other)
