@@ -1,5 +1,6 @@
 //! Both ends of a transfer, each a process of its own.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -164,10 +165,18 @@ impl Ends {
     fn verify(&self, frames: &Frames, store: &Path) -> anyhow::Result<()> {
         let mut verify = Command::new(&self.program);
         let output = verify.args(["-q", "verify"]).arg(store).stderr(Stdio::inherit()).output()?;
-        let stored = fs::read_dir(store.join("frames"))?.count() as u64;
-        if !output.status.success() || stored != frames.count + 1 {
+        let names =
+            fs::read_dir(store.join("frames"))?.map(|entry| entry.map(|entry| entry.file_name()));
+        let names = names.collect::<Result<Vec<_>, _>>()?;
+        // Beside the frames are records, whose names no frame has.
+        let is_frame = |name: &&OsString| {
+            let name = name.to_string_lossy();
+            !name.starts_with(".framelane-") && !name.ends_with(".jsonl")
+        };
+        let stored = names.iter().filter(is_frame).count() as u64;
+        if !output.status.success() || stored != frames.count {
             let found = String::from_utf8_lossy(&output.stdout);
-            bail!("{stored} files with the manifest, for {} frames: {found}", frames.count);
+            bail!("{stored} files for {} frames: {found}", frames.count);
         }
         Ok(())
     }
