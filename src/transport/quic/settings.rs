@@ -111,8 +111,9 @@ const SEARCH_INTERVAL: Duration = Duration::from_secs(10);
 const BLACK_HOLE_COOLDOWN: Duration = Duration::from_secs(1);
 
 /// Bytes that every packet to a receiver begins with, to tell its connection. quinn takes 8; these are
-/// 0.3 % more payload in each packet, and enough for every connection there can be.
-const CONNECTION_ID_LEN: usize = 4;
+/// 0.3 % more payload in each packet, and enough for every connection there can be. Where a word has 32 bits quinn
+/// counts the identifiers of so many bytes as none, and takes no connection; those have one byte more.
+const CONNECTION_ID_LEN: usize = if usize::BITS > 32 { 4 } else { 5 };
 
 /// Handshakes under way beyond which an unproven address must show itself first (a retry packet),
 /// so that a flood of forged addresses is not answered with signatures.
