@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::builder::RangedU64ValueParser;
-
 use serde::Serialize;
 
 use super::{COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output};

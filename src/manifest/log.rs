@@ -136,8 +136,19 @@ impl Manifest {
     /// # Errors
     /// Where the file cannot be read.
     pub fn read(file: File, path: &Path) -> Result<(Self, Opened), ManifestError> {
-        let Scanned { mut manifest, tail } =
-            Self::scan(file, path, Names::in_memory(), &mut |_| {})?;
+        Self::read_each(file, path, &mut |_| {})
+    }
+
+    /// The same, and `visit` is called with each record.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn read_each(
+        file: File,
+        path: &Path,
+        visit: &mut dyn FnMut(&Record),
+    ) -> Result<(Self, Opened), ManifestError> {
+        let Scanned { mut manifest, tail } = Self::scan(file, path, Names::in_memory(), visit)?;
         if let Tail::Torn(offset) = tail {
             let reason = "the last line is incomplete".to_owned();
             let line = manifest.lines_before(offset)? + 1;

@@ -58,6 +58,7 @@ pub use links::{OwnAddress, link_number, own_addresses};
 pub use open::{
     DialSetup, ListenSetup, dial, dial_by_links, dial_by_name, dial_either, listen, resolve,
 };
+pub use places::all_taken;
 pub use reached::{Reached, Way};
 pub use route::News as RouteNews;
 pub use threads::worker_threads;

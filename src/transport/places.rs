@@ -50,6 +50,11 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Full(pub(super) String);
 
+/// Why there is no room where so many sessions are all that are served.
+pub fn all_taken(limit: usize) -> String {
+    format!("the receiver has as many sessions as it serves, its limit of {limit}; try later")
+}
+
 impl Places {
     pub(super) fn new(most: usize) -> Self {
         Self(Arc::new(Shared { most, taken: Mutex::default(), freed: Notify::new() }))
@@ -69,10 +74,7 @@ impl Places {
             return Err(Full(format!("{why}; try later")));
         }
         if taken.sessions().len() >= self.0.most && !taken.make_room(sender) {
-            let limit = self.0.most;
-            let why =
-                format!("the receiver has as many sessions as it serves, its limit of {limit}");
-            return Err(Full(format!("{why}; try later")));
+            return Err(Full(all_taken(self.0.most)));
         }
         Ok(taken.enter(account, self))
     }

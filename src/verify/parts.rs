@@ -6,13 +6,12 @@ use rustix::io::Errno;
 
 use super::VerifyError;
 use super::runs::Accounts;
-use crate::manifest::{
-    BadLine, Day, FILE_NAME, LEDGER_NAME, Ledger, Listed, Manifest, Record, Resting, Text,
-};
+use crate::manifest::{BadLine, Day, FILE_NAME, LEDGER_NAME, Ledger, Listed, Manifest, Resting};
 use crate::store::{Directory, Kind, Look, days};
 
 /// A line of the manifest takes about so much, where nothing tells how many there are.
 const LINE_BYTES: u64 = 400;
+
 /// A part of the source with a manifest: all of it, or a day.
 pub(super) struct Part {
     pub(super) day: Option<Day>,
@@ -70,15 +69,7 @@ pub(super) fn read_lines(
         }
         let path = part.path.join(FILE_NAME);
         let file = part.folder.open_file(FILE_NAME).map_err(|cause| failed(&path, cause))?;
-        let (manifest, _) = Manifest::read(file, &path)?;
-        let mut lines = manifest.lines()?;
-        let cannot = |error: &std::io::Error| Errno::from_io_error(error).unwrap_or(Errno::IO);
-        while let Some(line) = lines.next_line().map_err(|error| failed(&path, cannot(&error)))? {
-            let (Text::Whole(text) | Text::Unfinished(text)) = line.text else { continue };
-            if let Ok(record) = Record::parse(text) {
-                accounts.stored(&record);
-            }
-        }
+        Manifest::read_each(file, &path, &mut |record| accounts.stored(record))?;
     }
     Ok(())
 }

@@ -187,9 +187,13 @@ enum Same {
     AndMore,
 }
 
+/// None so far, of a run.
+fn ranges() -> Ranges {
+    Ranges::with_limit(MAX_RANGES)
+}
+
 impl Default for Run {
     fn default() -> Self {
-        let ranges = || Ranges::with_limit(MAX_RANGES);
         Self {
             place: 0,
             is_told: false,
@@ -234,7 +238,7 @@ impl Accounts {
             Entry::Dropped { run, range, reason, place, captured } => {
                 let run = self.told(run);
                 let dropped = run.dropped.entry((reason, place));
-                let dropped = dropped.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                let dropped = dropped.or_insert_with(ranges);
                 dropped.insert(range.first, range.last);
                 if let Some(begun) = run.begun().filter(|_| run.endless) {
                     self.later.dropped(begun, range, reason, captured);
@@ -251,11 +255,11 @@ impl Accounts {
                 }
                 let last = earlier.first.saturating_add(range.last - range.first);
                 let again = run.again.entry(earlier.run);
-                let again = again.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                let again = again.or_insert_with(ranges);
                 again.insert(earlier.first, last);
                 let found = (earlier.run, earlier.first.wrapping_sub(range.first));
                 let found = run.found.entry(found);
-                let found = found.or_insert_with(|| Ranges::with_limit(MAX_RANGES));
+                let found = found.or_insert_with(ranges);
                 found.insert(range.first, range.last);
             }
             Entry::TakenAway { run, range } => {
@@ -322,12 +326,10 @@ impl Accounts {
             run.elsewhere.extend(&other.stored);
             run.expired.extend(&other.expired);
             for (kind, dropped) in &other.dropped {
-                let ranges = run.dropped.entry(*kind);
-                ranges.or_insert_with(|| Ranges::with_limit(MAX_RANGES)).extend(dropped);
+                run.dropped.entry(*kind).or_insert_with(ranges).extend(dropped);
             }
             for (kind, found) in &other.found {
-                let ranges = run.found.entry(*kind);
-                ranges.or_insert_with(|| Ranges::with_limit(MAX_RANGES)).extend(found);
+                run.found.entry(*kind).or_insert_with(ranges).extend(found);
             }
             if run.ended.is_none() && other.ended.is_some() {
                 (run.ended, run.first) = (other.ended, other.first);
@@ -445,13 +447,15 @@ impl Accounts {
             let run = &self.runs[&id];
             let behind = || self.order[place + 1..].iter().map(|id| (*id, &self.runs[id]));
             let resumed_by = match closed[&id] {
-                State::AccountLost => self.made_good_by(id).map(|by| (by, run)),
-                State::Gap => behind().find(|(other, later)| {
-                    closed[other] == State::Complete && later.has_all_of(run, id)
-                }),
-                _ => run.resumed_by.map(|by| (by, run)),
-            }
-            .map(|(by, _)| by);
+                State::AccountLost => self.made_good_by(id),
+                State::Gap => {
+                    let has_all = |(other, later): &(RunId, &Run)| {
+                        closed[other] == State::Complete && later.has_all_of(run, id)
+                    };
+                    behind().find(has_all).map(|(other, _)| other)
+                }
+                _ => run.resumed_by,
+            };
             let resumed = resumed_by.and_then(|by| closed.get(&by).copied());
             let state = match (closed[&id], resumed) {
                 (State::NotEnded | State::AccountLost | State::Gap, Some(by)) => by,
@@ -533,11 +537,9 @@ impl Run {
         if self.ended.is_none() {
             return self.foreign;
         }
-        let mut settled = self.in_store();
-        settled.extend(&self.expired);
+        let mut settled = self.settled();
         settled.extend(&self.taken);
-        self.dropped.values().for_each(|dropped| settled.extend(dropped));
-        let mut whole = Ranges::with_limit(MAX_RANGES);
+        let mut whole = ranges();
         if let Some((first, last)) = self.whole() {
             // In lines of earlier versions its first is what its receiver took for it.
             whole.insert(if self.says_first { first } else { 0 }, last);
@@ -552,12 +554,18 @@ impl Run {
         stored
     }
 
-    /// What has neither frame nor declaration, and what was taken away.
-    fn gaps(&self, id: RunId, gaps: &mut Listed<Gap>) {
-        let Some((first, last)) = self.whole() else { return };
+    /// What has a frame or a declaration.
+    fn settled(&self) -> Ranges {
         let mut settled = self.in_store();
         settled.extend(&self.expired);
         self.dropped.values().for_each(|dropped| settled.extend(dropped));
+        settled
+    }
+
+    /// What has neither frame nor declaration, and what was taken away.
+    fn gaps(&self, id: RunId, gaps: &mut Listed<Gap>) {
+        let Some((first, last)) = self.whole() else { return };
+        let mut settled = self.settled();
         let run = id.to_string();
         for (from, to) in self.taken.iter() {
             for (from, to) in settled.gaps(from, to) {
@@ -649,7 +657,7 @@ impl Run {
     }
 
     fn all_dropped(dropped: &BTreeMap<(Option<DropReason>, Place), Ranges>) -> Ranges {
-        let mut all = Ranges::with_limit(MAX_RANGES);
+        let mut all = ranges();
         dropped.values().for_each(|ranges| all.extend(ranges));
         all
     }

@@ -27,6 +27,10 @@ impl Together {
         for path in paths {
             found.extend(sources(path)?);
         }
+        if found.len() < 2 {
+            // One alone shares with nobody, and needs not be read twice.
+            return Ok(Self::default());
+        }
         let known: Vec<_> = found.iter().filter_map(Known::of).collect();
         let (mut once, mut shared) = (HashMap::new(), HashSet::new());
         for Known { id, accounts, .. } in &known {

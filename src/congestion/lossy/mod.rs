@@ -24,7 +24,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use quinn_proto::RttEstimator;
 use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
@@ -32,12 +32,7 @@ use quinn_proto::congestion::{Controller, ControllerFactory, ControllerMetrics};
 use super::Clock;
 use super::trace::TraceSink;
 use engine::Engine;
-
-/// Bytes that a [`Lossy`] has in flight at most while it knows nothing of a path but its round trip: 3 MB/s, and no more
-/// than 1 MiB.
-pub(crate) fn start_window(round_trip: Duration) -> u64 {
-    engine::start_window(round_trip)
-}
+pub(crate) use engine::start_window;
 
 /// How a [`Lossy`] begins and whom it reports to.
 #[derive(Clone)]

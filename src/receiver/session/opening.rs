@@ -15,7 +15,7 @@ use super::late::{Attempt, open_all};
 use super::{Ending, ReceiverSession, protocol, revoked, shutting_down, stopped};
 use crate::frame::{RunId, Sequence, UnixNanos};
 use crate::store::Opener;
-use crate::transport::{Arrival, ReceiverLink};
+use crate::transport::{Arrival, ReceiverLink, all_taken};
 use crate::wire::{
     Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, SourceHello, SourceId,
     Unopened, Welcome,
@@ -71,15 +71,10 @@ pub(super) fn admit(
         }
         Opening::Trial => account.may_begin(),
     };
-    let limit = server.limits.max_sessions;
-    match is_admitted {
-        true => Ok(opening),
-        false => {
-            let why =
-                format!("the receiver has as many sessions as it serves, its limit of {limit}");
-            Err(Ending { code: CloseCode::Busy, why: format!("{why}; try later") })
-        }
+    if is_admitted {
+        return Ok(opening);
     }
+    Err(Ending { code: CloseCode::Busy, why: all_taken(server.limits.max_sessions) })
 }
 
 /// Opens the sources that a hello names, as long as the link is there and the receiver is not stopped.

@@ -113,7 +113,7 @@ impl State<'_> {
             }
         }
         if let Some(what) = self.unopened_words() {
-            self.run.progress.refused(&what.clone(), format!("{what}; the others go on meanwhile"));
+            self.run.progress.refused(&what, format!("{what}; the others go on meanwhile"));
         }
         self.share = Some(Share::of(welcome, lanes));
         tracing::debug!(receiver = %welcome.agent, durable = welcome.durable, "welcomed");

@@ -15,7 +15,7 @@ use alarms::Alarms;
 use narrow::Narrow;
 use phases::HEAVY_ROUNDS;
 use trials::Trials;
-pub(in crate::congestion) use window::start_window;
+pub(crate) use window::start_window;
 use window::{MAX_WINDOW, MIN_WINDOW_PACKETS, UP_GAIN};
 
 use super::bunch::BunchMeter;

@@ -63,8 +63,8 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 /// Packets in a probe.
 const PROBE_PACKETS: u64 = 2;
 
-/// Bytes that are in flight at most while nothing is known of a path but its round trip.
-pub(in crate::congestion) fn start_window(round_trip: Duration) -> u64 {
+/// Bytes that are in flight at most while nothing is known of a path but its round trip: 3 MB/s, and no more than 1 MiB.
+pub(crate) fn start_window(round_trip: Duration) -> u64 {
     ((START_RATE * round_trip.as_secs_f64()) as u64).min(MAX_START_WINDOW)
 }
 
