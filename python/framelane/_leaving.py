@@ -12,14 +12,32 @@ import threading
 import time
 import warnings
 import weakref
-from typing import TYPE_CHECKING, List, Sequence, Tuple
+from typing import List, Protocol, Sequence, Tuple
 
 from . import _native
 from ._report import SendReport
 from .errors import ForkedError, Incomplete
 
-if TYPE_CHECKING:
-    from ._sender import _Sending
+
+class Leaving(Protocol):
+    """What has to be known of a sender to end it."""
+
+    _native: "_native.Sender"
+    _receiver: str
+    _keeps: bool
+    """It has a spool on disk."""
+    _drain_for: float
+    _warns: bool
+    _stopped: bool
+    _report: SendReport | None
+
+    @property
+    def connected(self) -> bool: ...
+
+    def stop(self) -> None: ...
+
+    def _ended(self, text: str) -> SendReport: ...
+
 
 END = 60.0
 """Seconds that a sender that was told to stop has for its last words, and for bringing the spool to disk."""
@@ -37,14 +55,14 @@ PIECE = 0.1
 """Seconds between two looks at the connection."""
 
 _LOG = logging.getLogger("framelane")
-_open: "weakref.WeakSet[_Sending]" = weakref.WeakSet()
+_open: "weakref.WeakSet[Leaving]" = weakref.WeakSet()
 _forgotten: List[Tuple[_native.Sender, float]] = []
 """Those whose programs have let them go, and until when they send."""
 _registered = 0
 """The process in which the end of the interpreter is waited for."""
 
 
-def opened(sender: "_Sending") -> None:
+def opened(sender: "Leaving") -> None:
     """Takes note of a sender."""
     global _registered
     _open.add(sender)
@@ -67,11 +85,11 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def _is_open(sender: "_Sending") -> bool:
+def _is_open(sender: "Leaving") -> bool:
     return hasattr(sender, "_native") and not sender._stopped and sender._report is None
 
 
-def _warn(sender: "_Sending", pending: int | None) -> None:
+def _warn(sender: "Leaving", pending: int | None) -> None:
     if not sender._warns:
         return
     frames = "1 frame is" if pending == 1 else f"{pending or 'some'} frames are"
@@ -79,7 +97,7 @@ def _warn(sender: "_Sending", pending: int | None) -> None:
     warnings.warn(f"unclosed {sender!r}{left}: use \"with\", or call finish()", ResourceWarning, stacklevel=3, source=sender)
 
 
-def forgotten(sender: "_Sending") -> None:
+def forgotten(sender: "Leaving") -> None:
     """The program has let a sender go: it sends what it has beside the program. Does not wait."""
     if not _is_open(sender):
         return
@@ -96,7 +114,7 @@ def forgotten(sender: "_Sending") -> None:
     _warn(sender, pending)
 
 
-def check(sender: "_Sending", report: SendReport) -> None:
+def check(sender: "Leaving", report: SendReport) -> None:
     """At the end of a block that has ended well.
 
     :raises Incomplete: not every frame is stored.
@@ -110,7 +128,7 @@ def check(sender: "_Sending", report: SendReport) -> None:
 class _Waiting:
     """How long frames of a sender are still waited for."""
 
-    def __init__(self, sender: "_Sending", end: float) -> None:
+    def __init__(self, sender: "Leaving", end: float) -> None:
         self.sender, self._end = sender, end
         self.pending = sender._native.pending
         """Frames that were not settled when it began."""
@@ -138,7 +156,7 @@ class _Waiting:
         return max(0.0, min(PIECE, self._end - now))
 
 
-def wind_up(senders: "Sequence[Tuple[_Sending, float]]") -> None:
+def wind_up(senders: "Sequence[Tuple[Leaving, float]]") -> None:
     """Goes on sending until then, as long as there is a connection; stops, and says what is not stored. All of them at once."""
     waiting = [_Waiting(sender, end) for sender, end in senders]
     hurry = True
@@ -154,7 +172,7 @@ def wind_up(senders: "Sequence[Tuple[_Sending, float]]") -> None:
             _say(one.sender, text, one.pending)
 
 
-def cut_short(senders: "Sequence[_Sending]", hurry: bool = False) -> List[str | None]:
+def cut_short(senders: "Sequence[Leaving]", hurry: bool = False) -> List[str | None]:
     """Stops senders, and gives their reports; ``None`` for those that cannot be waited for."""
     natives = [sender._native for sender in senders]
     for sender in senders:
@@ -177,7 +195,7 @@ def _finished(natives: "Sequence[_native.Sender]", limit: float) -> List[str | N
     return [native.finish(max(0.0, until - time.monotonic())) for native in natives]
 
 
-async def wind_up_soon(sender: "_Sending", end: float) -> None:
+async def wind_up_soon(sender: "Leaving", end: float) -> None:
     """The same for asyncio."""
     waiting = _Waiting(sender, end)
     ending = sender._native.finish_soon()
@@ -188,7 +206,7 @@ async def wind_up_soon(sender: "_Sending", end: float) -> None:
         _say(sender, await cut_short_soon(sender, ending), waiting.pending)
 
 
-async def cut_short_soon(sender: "_Sending", ending: "asyncio.Future[str]") -> str | None:
+async def cut_short_soon(sender: "Leaving", ending: "asyncio.Future[str]") -> str | None:
     """The same for asyncio."""
     for limit in (WORDS, END):
         sender.stop()
@@ -198,7 +216,7 @@ async def cut_short_soon(sender: "_Sending", ending: "asyncio.Future[str]") -> s
     return None
 
 
-def _say(sender: "_Sending", text: str | None, pending: int | None) -> None:
+def _say(sender: "Leaving", text: str | None, pending: int | None) -> None:
     if text is None:
         _LOG.warning(
             "the sender to %s was ended without waiting for its last words: of %s frames it is not known whether they are stored",
@@ -242,7 +260,7 @@ def _at_end_of_child() -> None:
     _native.end_telling()
 
 
-def _ends(sender: "_Sending") -> bool:
+def _ends(sender: "Leaving") -> bool:
     """Has a sender finish; False where none of its frames is under way."""
     try:
         pending = sender._native.pending

@@ -1,5 +1,6 @@
 //! Errors of the library as exceptions of the package, with the same words.
 
+use framelane::door::PushError;
 use pyo3::prelude::*;
 
 /// The kinds of exceptions; the names of the classes in `framelane.errors`.
@@ -56,4 +57,10 @@ pub(crate) fn raise(py: Python<'_>, kind: Kind, words: impl ToString) -> PyErr {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }
+}
+
+/// Why a frame was not taken.
+pub(crate) fn refused(py: Python<'_>, error: &PushError) -> PyErr {
+    let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
+    raise(py, kind, error)
 }

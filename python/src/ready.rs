@@ -6,8 +6,8 @@ use framelane::door::{self, PushError};
 use pyo3::prelude::*;
 
 use crate::engine::{Engine, Held};
+use crate::fault::refused;
 use crate::receipt::Receipt;
-use crate::sender::refused;
 
 /// Is handed over by whoever has waited for the room, if he still wants it then.
 #[pyclass(frozen, module = "framelane._native")]

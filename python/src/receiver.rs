@@ -17,8 +17,7 @@ use crate::fault::{Kind, raise};
 use crate::identity;
 use crate::notice::Made;
 use crate::promise::promise;
-use crate::sender::read;
-use crate::units::span;
+use crate::units::{read, span};
 
 /// Frames from senders.
 #[pyclass(frozen, module = "framelane._native")]

@@ -21,13 +21,13 @@ use tokio::sync::{RwLock, watch};
 
 use crate::body::Body;
 use crate::engine::{Engine, Held, seconds};
-use crate::fault::{Kind, raise};
+use crate::fault::{Kind, raise, refused};
 use crate::identity;
 use crate::notice::Made;
 use crate::promise::promise;
 use crate::ready::Ready;
 use crate::receipt::Receipt;
-use crate::units::span;
+use crate::units::{read, span};
 
 /// How often it is looked whether all is settled.
 const LOOK: Duration = Duration::from_millis(5);
@@ -154,15 +154,6 @@ fn builder(wanted: Wanted) -> PyResult<SenderBuilder> {
         Some(folder) => to.spool(folder),
         None => to,
     })
-}
-
-/// Something by the words that the command line has for it.
-pub(crate) fn read<T>(words: &str) -> PyResult<T>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    words.parse().map_err(|error: T::Err| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]
@@ -371,11 +362,6 @@ fn unstarted(error: &StartError) -> Kind {
         StartError::Spool(_) => Kind::SpoolDisk,
         _ => Kind::Start,
     }
-}
-
-pub(crate) fn refused(py: Python<'_>, error: &PushError) -> PyErr {
-    let kind = if *error == PushError::Ended { Kind::Ended } else { Kind::Push };
-    raise(py, kind, error)
 }
 
 /// Finishes when all is settled. Where the receiver has gone by then, there is nothing more to be had from it but to be told

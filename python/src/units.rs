@@ -1,4 +1,4 @@
-//! Quantities with units, as the command line takes them.
+//! Quantities, and whatever else has words on the command line, as that takes them.
 
 use std::time::Duration;
 
@@ -23,4 +23,13 @@ pub(crate) fn parse_size(text: &str) -> PyResult<u64> {
 /// A length of time that was given in seconds.
 pub(crate) fn span(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// Something by the words that the command line has for it.
+pub(crate) fn read<T>(words: &str) -> PyResult<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    words.parse().map_err(|error: T::Err| PyValueError::new_err(error.to_string()))
 }

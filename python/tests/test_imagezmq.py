@@ -16,6 +16,10 @@ import pytest
 
 import framelane
 import framelane.imagezmq as imagezmq
+from framelane.imagezmq._keys import key_folder
+from framelane.imagezmq._note import MAGIC
+from framelane.imagezmq._patterns import AGAIN
+from framelane.imagezmq._peers import PEERS
 from conftest import LIMIT
 from test_process import program
 
@@ -116,10 +120,10 @@ def test_what_a_peer_sends_does_not_end_a_hub(beside, tmp_path):
     """Images that are none, and notes that are none, of one that may send."""
     note = b'{"life":"\\ud800","count":1,"reply":"\\ud800"}'
     deep = b"[" * 100_000
-    frames = [b"", b"P5 100000 100000 255\n", b"x" + deep + len(deep).to_bytes(4, "little") + imagezmq._MAGIC]
-    noted = [image + note + len(note).to_bytes(4, "little") + imagezmq._MAGIC for image in (b"x", b"P5 1 1 255\n\0")]
+    frames = [b"", b"P5 100000 100000 255\n", b"x" + deep + len(deep).to_bytes(4, "little") + MAGIC]
+    noted = [image + note + len(note).to_bytes(4, "little") + MAGIC for image in (b"x", b"P5 1 1 255\n\0")]
     with imagezmq.ImageHub("tcp://127.0.0.1:0") as hub:
-        own = imagezmq._folder(None)
+        own = key_folder(None)
         taking = beside(lambda: hub.recv_image(timeout=LIMIT))
         with framelane.Sender(f"127.0.0.1:{hub.port}", pin=imagezmq.own_pin(), sources=["a"], certs=own) as sender:
             for frame in [*frames, noted[0].replace(b'"count":1', b'"count":0'), noted[1]]:
@@ -160,7 +164,7 @@ def test_a_slow_hub_gets_no_image_twice(beside):
         sending = beside(lambda: [sender.send_image(f"{number}", np.zeros((4, 4), np.uint8), timeout=LIMIT) for number in range(2)])
         assert hub.recv_image(timeout=LIMIT)[0] == "0"
         with pytest.raises(TimeoutError):
-            hub.recv_image(timeout=imagezmq._AGAIN * 1.5)
+            hub.recv_image(timeout=AGAIN * 1.5)
         hub.send_reply(b"slow")
         assert hub.recv_image(timeout=LIMIT)[0] == "1"
         hub.send_reply(b"OK")
@@ -225,7 +229,7 @@ def test_more_subscriptions_than_there_are_places_for_take_no_memory():
         for number in range(1_000):
             publishing._note(("sha256:aa", f"host:{number}"))
         assert list(publishing._heard)[-1] == ("sha256:aa", "host:999")
-        assert len(publishing._heard) == imagezmq._PEERS
+        assert len(publishing._heard) == PEERS
         publishing._heard.clear()
 
 

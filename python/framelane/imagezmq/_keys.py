@@ -1,0 +1,68 @@
+"""Who this end is, and where: keys, pins and addresses."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import List, Tuple
+
+from .. import _native
+from .._sender import Pins
+from .._units import texts
+
+
+def own_pin(certs: "str | os.PathLike[str] | None" = None) -> str:
+    """This user's pin on this machine, by which peers know it. Certificate and key are made where they are missing."""
+    return _native.own_pin(key_folder(certs))
+
+
+def key_folder(certs: "str | os.PathLike[str] | None") -> str:
+    given = os.fspath(certs) if certs is not None else os.environ.get("FRAMELANE_CERTS")
+    if given:
+        return given
+    config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    folder = os.path.join(config, "framelane", "imagezmq")
+    os.makedirs(os.path.dirname(folder), exist_ok=True)
+    return folder
+
+
+def trusted_pins(given: Pins, variable: str, certs: str) -> List[str]:
+    """Those given, those in the environment, and our own: whoever has this user's key is this user."""
+    listed = texts("allow" if variable == "FRAMELANE_ALLOW" else "pin", given)
+    named = [pin.strip() for pin in os.environ.get(variable, "").split(",") if pin.strip()]
+    if "any" in listed + named:
+        return ["any"]
+    return [*dict.fromkeys([*listed, *named, _native.own_pin(certs)])]
+
+
+def parse_address(text: str) -> Tuple[str, str]:
+    """Host and port of ``tcp://HOST:PORT``, or of ``HOST:PORT``; the host is empty where every address is meant."""
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        rest = text
+    elif scheme not in ("tcp", "udp", "framelane"):
+        raise ValueError(f"{text!r}: only tcp:// addresses are known here, as in tcp://127.0.0.1:5555")
+    host, colon, port = rest.rpartition(":")
+    if not (colon and port.isascii() and port.isdigit() and int(port[:6]) <= 65_535):
+        raise ValueError(f"{text!r} has no port, as in tcp://127.0.0.1:5555")
+    return ("" if host in ("*", "0.0.0.0") else host), port
+
+
+def facing_address(host: str, port: str) -> str:
+    """This machine's address towards another, to listen on. Nothing is sent."""
+    found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
+    for family, kind, protocol, _, there in found:
+        try:
+            with socket.socket(family, kind, protocol) as asking:
+                asking.connect(there)
+                here = asking.getsockname()[0]
+        except OSError:
+            continue
+        return f"[{here}]:0" if family == socket.AF_INET6 else f"{here}:0"
+    return "127.0.0.1:0"
+
+
+def transport_to(host: str) -> str:
+    """Within a machine nothing is lost, and TCP costs less; elsewhere whatever gets through."""
+    host = host.strip("[]")
+    return "tcp" if host in ("localhost", "::1") or host.startswith("127.") else "auto"
