@@ -36,7 +36,11 @@ fn main() -> std::io::Result<()> {
     write("cut", "all", &[&[2, 5], &IMAGES.concat()[..]].concat())?;
     let rule = b"name:%Y%m%d_%H%M%S";
     write("captured", "name", &[&[rule.len() as u8], &rule[..], b"a20260314_150926.jpg"].concat())?;
-    write("controller", "steady", &[1, 60, 2, 60, 0, 90, 3, 90, 1, 60, 4, 90, 3, 1, 5, 9].repeat(20))?;
+    write(
+        "controller",
+        "steady",
+        &[1, 60, 2, 60, 0, 90, 3, 90, 1, 60, 4, 90, 3, 1, 5, 9].repeat(20),
+    )?;
     Ok(())
 }
 
@@ -49,18 +53,50 @@ const TEXTS: &[(&str, &str, &str)] = &[
     ("manifest_line", "line", LINE),
     ("manifest_file", "line", LINE),
     ("ledger_line", "opened", r#"{"owner":"sha256:ab","source":"visible","opened":1}"#),
-    ("ledger_line", "began", r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","began":5,"first":8,"endless":true,"live":true}"#),
-    ("ledger_line", "dropped", r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","dropped":{"first":3,"last":9},"reason":"late","where":"sender","captured_unix_ns":[3,9]}"#),
-    ("ledger_line", "before", r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","stored_before":{"first":3,"last":9}}"#),
-    ("ledger_line", "ended", r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","ended":6,"captured":10}"#),
-    ("ledger_line", "resumed", r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","resumed_by":"b5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}"#),
+    (
+        "ledger_line",
+        "began",
+        r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","began":5,"first":8,"endless":true,"live":true}"#,
+    ),
+    (
+        "ledger_line",
+        "dropped",
+        r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","dropped":{"first":3,"last":9},"reason":"late","where":"sender","captured_unix_ns":[3,9]}"#,
+    ),
+    (
+        "ledger_line",
+        "before",
+        r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","stored_before":{"first":3,"last":9}}"#,
+    ),
+    (
+        "ledger_line",
+        "ended",
+        r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","ended":6,"captured":10}"#,
+    ),
+    (
+        "ledger_line",
+        "resumed",
+        r#"{"run":"a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5","resumed_by":"b5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5"}"#,
+    ),
     ("link_spec", "usual", "rate=50mbit,delay=25ms,loss=2%,queue=50ms"),
     ("link_spec", "named", "mesh-edge,loss=5%"),
-    ("link_spec", "full", "rate=30mbit,delay=8ms,jitter=6ms,loss=10%,burst=4,reorder=1%+5ms,queue=64KiB"),
+    (
+        "link_spec",
+        "full",
+        "rate=30mbit,delay=8ms,jitter=6ms,loss=10%,burst=4,reorder=1%+5ms,queue=64KiB",
+    ),
     ("link_spec", "two", "up.rate=1mbit,down.rate=100mbit,up.loss=1%,outage=1s+2s"),
     ("trace", "few", "1\n1\n5\n20\n"),
-    ("known_receivers", "two", "# trusted\nhost:4433 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n[::1]:7 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n"),
-    ("allow_file", "two", "# ours\ncam1=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\nsha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde0\n"),
+    (
+        "known_receivers",
+        "two",
+        "# trusted\nhost:4433 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n[::1]:7 sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\n",
+    ),
+    (
+        "allow_file",
+        "two",
+        "# ours\ncam1=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\nsha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde0\n",
+    ),
 ];
 
 /// The smallest images of their kinds: JPEG, PNG, and TIFF with a camera's time in it.
@@ -80,9 +116,13 @@ fn blocks(text: &str) -> Vec<(String, Vec<u8>)> {
         .map(|(name, rest)| {
             let lines = rest.split("```").next().unwrap_or_default().lines();
             let codes = lines.map(|line| line.split('#').next().unwrap_or_default());
-            let digits: String = codes.flat_map(str::chars).filter(char::is_ascii_hexdigit).collect();
+            let digits: String =
+                codes.flat_map(str::chars).filter(char::is_ascii_hexdigit).collect();
             let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).ok();
-            (name.trim().to_owned(), (0..digits.len() / 2 * 2).step_by(2).filter_map(byte).collect())
+            (
+                name.trim().to_owned(),
+                (0..digits.len() / 2 * 2).step_by(2).filter_map(byte).collect(),
+            )
         })
         .collect()
 }
