@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::received::Received;
+use crate::frame::SourceName;
 
 /// What a frame counts beside its bytes, so that frames without any are bounded as well.
 const FRAME_COST: u64 = 1 << 10;
@@ -45,6 +46,17 @@ pub(super) enum Taken {
     NothingYet,
     /// Nothing will come.
     End,
+}
+
+/// How a frame is laid down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lay {
+    /// Behind the source's others.
+    Behind,
+    /// In the place of what lies there of its source.
+    InPlace,
+    /// Not at all: a later one lies there already.
+    Not,
 }
 
 /// One source's place at the desk.
@@ -96,6 +108,23 @@ impl Desk {
         Taken::Frame(Box::new(frame))
     }
 
+    /// Of this source, or of all, only the newest frame is left lying, and nobody waits until the others are taken.
+    pub(super) fn keep_newest(&self, source: Option<&SourceName>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        for frames in state.lying.values_mut() {
+            let is_meant = |frame: &Received| source.is_none_or(|source| frame.source == *source);
+            if !frames.front().is_some_and(is_meant) {
+                continue;
+            }
+            let newest = frames.iter().max_by_key(|frame| frame.sequence).cloned();
+            state.bytes -= frames.iter().map(cost).sum::<u64>();
+            state.bytes += newest.as_ref().map_or(0, cost);
+            *frames = newest.into_iter().collect();
+        }
+        self.room.notify_all();
+    }
+
     /// True where there is something to take, or nothing will come.
     pub(super) fn has_news(&self) -> bool {
         let state = self.state();
@@ -140,6 +169,12 @@ impl Desk {
         self.state().line.len()
     }
 
+    /// Frames that lie here.
+    #[cfg(test)]
+    pub(super) fn lying(&self) -> usize {
+        self.state().lying.values().map(VecDeque::len).sum()
+    }
+
     /// It is true at every moment, so another thread's panic does not spoil it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -151,50 +186,38 @@ impl Desk {
 }
 
 impl Seat {
-    /// Lays a frame down behind the source's others. Waits for room; false where the desk is closed.
-    pub(super) fn lay(&self, frame: Received) -> bool {
-        self.lay_down(frame, false)
-    }
-
-    /// Lays a frame down in the place of the one that lies there.
-    pub(super) fn replace(&self, frame: Received) -> bool {
-        self.lay_down(frame, true)
-    }
-
-    fn lay_down(&self, frame: Received, replaces: bool) -> bool {
+    /// Lays a frame down as `how` says, which is asked again after each wait: the program may have changed its mind.
+    /// Waits for room, unless it comes in the place of another that lies there; false where the desk is closed.
+    pub(super) fn lay(&self, frame: Received, how: impl Fn() -> Lay) -> bool {
         let mut state = self.desk.state();
-        state.line.push_back(self.number);
-        loop {
-            if state.closed {
-                state.line.retain(|number| *number != self.number);
-                return false;
+        let mut is_in_line = false;
+        let is_open = loop {
+            let how = how();
+            if state.closed || how == Lay::Not {
+                break !state.closed;
             }
-            let others = state.bytes - if replaces { state.cost_of(self.number) } else { 0 };
-            let fits = others == 0 || others + cost(&frame) <= self.desk.most;
-            if fits && state.line.front() == Some(&self.number) {
-                break;
+            if state.fits(self.number, cost(&frame), how, self.desk.most) {
+                state.put(self.number, frame, how);
+                self.desk.news.notify_one();
+                break true;
+            }
+            if !is_in_line {
+                state.line.push_back(self.number);
+                is_in_line = true;
             }
             state = self.desk.wait(state);
-        }
-        state.line.pop_front();
-        if replaces {
-            state.bytes -= state.cost_of(self.number);
-            state.lying.remove(&self.number);
-        }
-        state.bytes += cost(&frame);
-        state.lying.entry(self.number).or_default().push_back(frame);
-        if !state.turn.contains(&self.number) {
-            state.turn.push_back(self.number);
+        };
+        if is_in_line {
+            state.line.retain(|number| *number != self.number);
         }
         drop(state);
         self.desk.room.notify_all();
-        self.desk.news.notify_one();
-        true
+        is_open
     }
 
-    /// Waits until all that the source has laid down is taken, and says how many frames are not, where the desk
-    /// was closed before.
-    pub(super) fn wait_until_taken(&self) -> usize {
+    /// Waits until all that the source has laid down is taken, or `is_enough`, and says how many frames are not, where
+    /// the desk was closed before.
+    pub(super) fn wait_until_taken(&self, is_enough: impl Fn() -> bool) -> usize {
         let mut state = self.desk.state();
         loop {
             let left = state.lying.get(&self.number).map_or(0, VecDeque::len);
@@ -202,6 +225,9 @@ impl Seat {
                 state.bytes -= state.cost_of(self.number);
                 state.lying.remove(&self.number);
                 return left;
+            }
+            if is_enough() {
+                return 0;
             }
             state = self.desk.wait(state);
         }
@@ -211,5 +237,29 @@ impl Seat {
 impl State {
     fn cost_of(&self, number: u64) -> u64 {
         self.lying.get(&number).into_iter().flatten().map(cost).sum()
+    }
+
+    /// What replaces another of its source waits for nobody in the line: no room is taken from them, but for what
+    /// it is longer, for which a quarter is kept: pictures of a camera are never of one length.
+    fn fits(&self, number: u64, cost: u64, how: Lay, most: u64) -> bool {
+        let own = if how == Lay::InPlace { self.cost_of(number) } else { 0 };
+        let others = self.bytes - own;
+        if own > 0 {
+            return others == 0 || others + cost <= most.saturating_add(most / 4);
+        }
+        let is_first = self.line.front().is_none_or(|first| *first == number);
+        is_first && (others == 0 || others + cost <= most)
+    }
+
+    fn put(&mut self, number: u64, frame: Received, how: Lay) {
+        if how == Lay::InPlace {
+            self.bytes -= self.cost_of(number);
+            self.lying.remove(&number);
+        }
+        self.bytes += cost(&frame);
+        self.lying.entry(number).or_default().push_back(frame);
+        if !self.turn.contains(&number) {
+            self.turn.push_back(number);
+        }
     }
 }

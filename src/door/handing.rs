@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::desk::{Desk, Seat};
+use super::desk::{Desk, Lay, Seat};
 use super::received::Received;
 use super::remembered::Remembered;
 use super::wants::{Want, Wants};
@@ -62,20 +62,20 @@ struct Hand {
 }
 
 impl Hand {
-    fn want(&self) -> Want {
-        self.wants.of(&self.source)
+    fn is_latest(&self) -> bool {
+        self.wants.of(&self.source) == Want::Latest
     }
 
     /// False where the program takes no more.
     fn out(&mut self, frame: &ReceivedFrame) -> bool {
         let is_newest = self.note(frame);
         let frame = Received::new(&self.source, frame);
-        match self.want() {
-            Want::Every => self.seat.lay(frame),
-            Want::Latest if is_newest => self.seat.replace(frame),
+        self.seat.lay(frame, || match (self.is_latest(), is_newest) {
+            (false, _) => Lay::Behind,
+            (true, true) => Lay::InPlace,
             // A later one has overtaken it.
-            Want::Latest => true,
-        }
+            (true, false) => Lay::Not,
+        })
     }
 
     /// Whether no later frame of the same session came before this one.
@@ -183,11 +183,8 @@ impl OpenSource for Passing {
             let step = self.lay(frame, frames, &steps);
             steps.push(step);
         }
-        let not_taken = match self.hand.want() {
-            Want::Every => self.hand.seat.wait_until_taken(),
-            // The newest may lie there for as long as it likes.
-            Want::Latest => 0,
-        };
+        // The newest of a source may lie there for as long as it likes.
+        let not_taken = self.hand.seat.wait_until_taken(|| self.hand.is_latest());
         self.settle(frames, steps, not_taken)
     }
 

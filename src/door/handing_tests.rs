@@ -166,6 +166,72 @@ fn the_program_may_change_its_mind() {
     assert_eq!(storing.join().unwrap(), [Outcome::Stored, Outcome::Stored]);
 }
 
+fn numbered(count: u64) -> Vec<ReceivedFrame> {
+    (0..count).map(|n| frame(n, &format!("{n}.jpg"), b"frame")).collect()
+}
+
+/// What lies at the desk already, and what waits for room there, is not in the way of the newest.
+#[test]
+fn of_what_lies_there_the_newest_is_left_when_the_program_changes_its_mind() {
+    for (queue, lying) in [(1 << 20, 50), (10 << 10, 9)] {
+        let (store, desk) = handing(queue);
+        let mut open = store.open(&source("a"), &Opener::default()).unwrap();
+        let storing = thread::spawn(move || (open.store(&numbered(50)), open));
+        while desk.lying() < lying {
+            thread::yield_now();
+        }
+        store.wants.set(None, Want::Latest);
+        desk.keep_newest(None);
+        let (outcomes, mut open) = storing.join().unwrap();
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Stored), "{outcomes:?}");
+        assert_eq!(desk.lying(), 1);
+        assert_eq!(open.store(&[frame(50, "50.jpg", b"frame")]), [Outcome::Stored]);
+        assert_eq!(take(&desk).sequence, Sequence(50));
+        assert!(matches!(desk.take(), Taken::NothingYet));
+    }
+}
+
+#[test]
+fn the_newest_of_one_source_alone_is_left_where_one_is_named() {
+    let (store, desk) = handing(1 << 20);
+    let storing = ["a", "b"].map(|name| {
+        let mut open = store.open(&source(name), &Opener::default()).unwrap();
+        thread::spawn(move || open.store(&numbered(5)).len())
+    });
+    while desk.lying() < 10 {
+        thread::yield_now();
+    }
+    store.wants.set(Some(source("a")), Want::Latest);
+    desk.keep_newest(Some(&source("a")));
+    let mut taken: Vec<_> =
+        (0..6).map(|_| take(&desk)).map(|frame| (frame.source, frame.sequence.0)).collect();
+    taken.sort();
+    let b = (0..5).map(|n| (source("b"), n));
+    assert_eq!(taken, [(source("a"), 4)].into_iter().chain(b).collect::<Vec<_>>());
+    assert_eq!(storing.map(|storing| storing.join().unwrap()), [5, 5]);
+}
+
+/// It takes the place that it has, and none that the others wait for.
+#[test]
+fn the_newest_frame_waits_for_no_room_behind_another_source() {
+    let (store, desk) = handing(2_100);
+    let mut new = store.open(&source("new"), &Opener::default()).unwrap();
+    assert_eq!(new.store(&[frame(0, "0.jpg", b"0")]), [Outcome::Stored]);
+    let mut every = store.open(&source("every"), &Opener::default()).unwrap();
+    let flooding = thread::spawn(move || every.store(&numbered(64)).len());
+    while desk.waiting() < 1 {
+        thread::yield_now();
+    }
+    // A little longer than the one before, as pictures are.
+    for n in 1..4 {
+        assert_eq!(new.store(&[frame(n, &format!("{n}.jpg"), &[7; 400])]), [Outcome::Stored]);
+    }
+    let newest = [take(&desk), take(&desk)].into_iter().find(|frame| frame.source == source("new"));
+    assert_eq!(newest.unwrap().sequence, Sequence(3));
+    desk.close();
+    assert_eq!(flooding.join().unwrap(), 64);
+}
+
 /// A source that always has more does not keep another's single frame waiting.
 #[test]
 fn sources_take_turns_for_room_and_for_the_program() {

@@ -113,7 +113,8 @@ impl Receiver {
     }
 
     /// From now on, the newest frame of this source, or of all where none is named, as
-    /// [`latest`](super::ReceiverBuilder::latest) says it beforehand.
+    /// [`latest`](super::ReceiverBuilder::latest) says it beforehand. Of those that wait for the program already, the newest
+    /// is left.
     ///
     /// # Errors
     /// [`NameError`] where no source can have that name.
@@ -130,7 +131,11 @@ impl Receiver {
     }
 
     fn want(&self, source: Option<&str>, want: Want) -> Result<(), NameError> {
-        self.wants.set(source.map(SourceName::parse).transpose()?, want);
+        let source = source.map(SourceName::parse).transpose()?;
+        self.wants.set(source.clone(), want);
+        if want == Want::Latest {
+            self.desk.keep_newest(source.as_ref());
+        }
         Ok(())
     }
 
