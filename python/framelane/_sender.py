@@ -273,7 +273,7 @@ class Sender(_Sending):
         :param source: one of the sources.
         :param image: an array of shape (H, W), (H, W, 3) or (H, W, 4) in uint8 or uint16 (``encode="raw"``: any shape and
             type), or the bytes of an encoded image (JPEG, PNG, TIFF, ...), which travel as they are.
-        :param captured: when it was captured: a ``datetime`` with its zone, ``time.time_ns()``, ``time.time()``; now, if nothing is said.
+        :param captured: when it was captured: a ``datetime`` with its zone, ``time.time_ns()``, ``time.time()``; when this was called, if nothing is said.
         :param name: its file's name at the receiver, instead of one made of the time.
         :param encode: for this frame instead of the sender's.
         :param color: for this frame instead of the sender's.
@@ -282,8 +282,12 @@ class Sender(_Sending):
         :raises PushError: there is no such source, or a name that cannot be.
         :raises RunEnded: the sender has ended; :meth:`finish` says why.
         """
+        # Before it is encoded, which takes its time.
+        now = time.time_ns()
         self._check(source, name)
         moment = _units.nanoseconds(captured)
+        if moment is None:
+            moment = now
         body, extension = self._encoded(image, encode, color)
         return Receipt(self._native.push((source, body, extension, name, moment), timeout))
 
@@ -340,10 +344,11 @@ class AsyncSender(_Sending):
         color: str | None = None,
     ) -> Receipt:
         """As :meth:`Sender.send`. Cancelled while it waits for memory, it has not taken the frame."""
+        now = time.time_ns()
         self._check(source, name)
         moment = _units.nanoseconds(captured)
         if moment is None:
-            moment = time.time_ns()
+            moment = now
         how = self._encode if encode is None else encode
         if isinstance(image, (bytes, bytearray, memoryview)) or how == "raw":
             body, extension = self._encoded(image, encode, color)

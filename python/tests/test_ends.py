@@ -156,6 +156,17 @@ def test_an_array_may_be_changed_when_it_was_sent(ends):
             assert (frame.array() == frame.sequence + 1).all()
 
 
+def test_a_frame_is_of_the_time_when_it_was_handed_over(ends, rng):
+    """And not of when it was encoded, which takes longer for one camera than for another."""
+    large = rng.integers(0, 256, (1_500, 2_000, 3), dtype=np.uint8)
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        before = time.time_ns()
+        sender.send("visible", large)
+        took = time.time_ns() - before
+        age = receiver.next(LIMIT).captured_ns - before
+        assert 0 <= age < took / 2, (age, took)
+
+
 def test_a_long_frame_is_handed_over_in_two_milliseconds(ends):
     """6 MB, which are copied, and nothing else is waited for. The best of some, since the machine may be busy with other things."""
     image = np.zeros((1_000, 2_000, 3), np.uint8)

@@ -427,6 +427,68 @@ def programs(tmp_path_factory):
     return pathlib.Path(found)
 
 
+WITHOUT_A_NETWORK = """
+import subprocess, threading
+import numpy as np
+import framelane.imagezmq as imagezmq
+from framelane.imagezmq._facing import Facing
+
+sender = imagezmq.ImageSender("tcp://10.9.8.7:5555")
+facing = Facing("10.9.8.7", 5555)
+assert facing.address(7) is None, facing.address(7)
+subscriber = imagezmq.ImageHub("tcp://10.9.8.7:5556", REQ_REP=False)
+replies = []
+asking = threading.Thread(target=lambda: replies.append(sender.send_image("early", np.zeros((4, 4), np.uint8))))
+asking.start()
+for line in ("ip address add 10.9.8.7/24 dev lo", "ip link set lo up"):
+    subprocess.run(line.split(), check=True)
+assert facing.address(7) == "10.9.8.7:7", facing.address(7)
+with imagezmq.ImageHub("tcp://*:5555") as hub:
+    msg, _ = hub.recv_image(timeout=LIMIT)
+    hub.send_reply(b"seen")
+    # Where to reply was not known when the image was sent first: it comes again, and the hub says again what it said.
+    while asking.is_alive():
+        try:
+            hub.recv_image(timeout=0.1)
+        except TimeoutError:
+            continue
+with imagezmq.ImageSender("tcp://*:5556", REQ_REP=False) as publisher:
+    for number in range(1000):
+        publisher.send_image(number, np.zeros((4, 4), np.uint8))
+        try:
+            subscriber.recv_image(timeout=0.1)
+            break
+        except TimeoutError:
+            continue
+    else:
+        raise SystemExit("no image came")
+assert msg == "early" and replies == [b"seen"], (msg, replies)
+subscriber.close()
+sender.close()
+"""
+
+
+def test_both_ends_may_be_there_before_the_network(tmp_path):
+    alone = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--net"]
+    if shutil.which("ip") is None or subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        pytest.skip("no network namespace can be made")
+    script = WITHOUT_A_NETWORK.replace("LIMIT", str(LIMIT))
+    done = subprocess.run([*alone, sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=3 * LIMIT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_name_that_nobody_knows_yet_is_no_error():
+    imagezmq.ImageSender("tcp://no-such-host.invalid:5555").close()
+    imagezmq.ImageHub("tcp://no-such-host.invalid:5555", REQ_REP=False).close()
+
+
+def test_a_hub_within_its_machine_does_not_subscribe_elsewhere():
+    with imagezmq.ImageHub("tcp://127.0.0.1:5555", REQ_REP=False) as hub:
+        hub.connect("tcp://localhost:5556")
+        with pytest.raises(framelane.FramelaneError, match="name tcp://10.0.0.2:5555 first"):
+            hub.connect("tcp://10.0.0.2:5555")
+
+
 @pytest.mark.parametrize("sends, receives", PAIRS)
 @pytest.mark.parametrize("library", ["imagezmq", "framelane.imagezmq"])
 def test_its_own_programs_run_unchanged(programs, tmp_path, library, sends, receives):

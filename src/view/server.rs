@@ -1,7 +1,7 @@
 //! Connections: few, with bounded heads and bounded patience, on threads that come behind all others.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use axum::Router;
@@ -74,10 +74,7 @@ pub(super) fn start(
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING)
         .thread_name("view")
-        .on_thread_start(|| {
-            // On Linux a thread has a niceness of its own. Where it cannot be had, it goes without.
-            let _ = setpriority_process(Some(gettid()), NICENESS);
-        })
+        .on_thread_start(stand_back)
         .enable_all()
         .build()
         .map_err(ViewError::Threads)?;
@@ -90,6 +87,18 @@ pub(super) fn start(
     runtime.spawn(census::count_stored(place.gallery.clone()));
     runtime.spawn(accept(listener, place));
     Ok((Running(Some(runtime)), bound))
+}
+
+/// On Linux a thread has a niceness of its own. Where it cannot be had, it goes without, which is said once.
+fn stand_back() {
+    static SAID: Once = Once::new();
+    if let Err(error) = setpriority_process(Some(gettid()), NICENESS) {
+        SAID.call_once(|| {
+            tracing::warn!(
+                "the view's threads do not stand back behind the transfer: {error} (setpriority)"
+            );
+        });
+    }
 }
 
 async fn accept(listener: TcpListener, place: Place) {

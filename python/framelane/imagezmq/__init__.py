@@ -11,7 +11,8 @@ What is different: a hub that is restarted, or is started after its senders, is 
 reply is sent again; a slow subscriber gets the newest image of each sender, and never a growing queue of old ones; both ends prove who
 they are, and everything is encrypted. It is UDP, and TCP where that does not get through, and within a
 machine: open the port for both where there is a firewall. The reply, or in PUB/SUB the images, come
-back to a port of their own, so both machines have to reach each other.
+back to a port of their own, which is open at every address of the machine, and to those pins alone, unless all is within
+one machine; so both machines have to reach each other.
 
 **Who may.** Without a word, the programs of one user on one machine: they share the identity in ``~/.config/framelane/imagezmq``. For
 another machine each end is told the other's pin, in the program or, where that is to stay as it is, in the environment::

@@ -17,7 +17,8 @@ from .._native import Body
 from .._receiver import Frame, Receiver
 from .._sender import Pins, Sender
 from ..errors import DecodeError, FramelaneError
-from ._keys import facing_address, key_folder, parse_address, trusted_pins
+from ._facing import Facing, is_here
+from ._keys import key_folder, parse_address, trusted_pins
 from ._note import note_of, with_note
 from ._peers import ADDRESS, FOREVER, PEERS, Own, Peers
 from ._socket import RCVTIMEO, Closing, Limit, Socket
@@ -51,16 +52,15 @@ class ImageHub(Closing):
         """The note of the image that is to be replied to."""
         self._from: str | None = None
         self._seen: "collections.OrderedDict[str, Tuple[int, bytes | None]]" = collections.OrderedDict()
-        self._subscribed: List[Sender] = []
+        self._subscribed: List[Tuple[Sender, Facing]] = []
         self._ended = threading.Event()
         if REQ_REP:
             self._receiver = Receiver(f"{host}:{port}", allow=trusted_pins(allow, "FRAMELANE_ALLOW", folder), certs=folder)
             self._peers = Peers(folder, f"replies-{secrets.token_hex(8)}")
         else:
             self._publishers = trusted_pins(allow, "FRAMELANE_PIN", folder)
-            self._receiver = Receiver(
-                facing_address(host or "127.0.0.1", port), allow=self._publishers, latest=True, certs=folder
-            )
+            self._listens = Facing(host or "127.0.0.1", port).listen
+            self._receiver = Receiver(self._listens, allow=self._publishers, latest=True, certs=folder)
             self._subscribing = threading.Thread(target=self._subscribe, name="framelane-subscribe", daemon=True)
             self.connect(open_port)
             self._subscribing.start()
@@ -71,32 +71,40 @@ class ImageHub(Closing):
         return self._receiver.port
 
     def connect(self, open_port: str) -> None:
-        """Subscribes to another publisher (PUB/SUB)."""
+        """Subscribes to another publisher (PUB/SUB).
+
+        :raises FramelaneError: it is on another machine, and the first one was on this: such a hub listens within the machine.
+        """
         if self.REQ_REP:
             return
         host, port = parse_address(open_port)
-        self._subscribed.append(
-            Own(
-                f"{host or '127.0.0.1'}:{port}",
-                pin=self._publishers,
-                sources=[f"subscribe-{secrets.token_hex(8)}"],
-                deadline=2 * HEARTBEAT,
-                retry_for=FOREVER,
-                certs=self._certs,
-                drain=0,
-            )
+        host = host or "127.0.0.1"
+        if self._listens != ":0" and not is_here(host):
+            raise FramelaneError(f"this hub listens within its machine, where its first publisher is: name {open_port} first")
+        sender = Own(
+            f"{host}:{port}",
+            pin=self._publishers,
+            sources=[f"subscribe-{secrets.token_hex(8)}"],
+            deadline=2 * HEARTBEAT,
+            retry_for=FOREVER,
+            certs=self._certs,
+            drain=0,
         )
+        self._subscribed.append((sender, Facing(host, port)))
 
     def _subscribe(self) -> None:
-        """Says again and again where we are, so that a publisher that was restarted knows as well."""
-        said = with_note(Body(b""), {"reply": self._receiver.address})
-        while not self._ended.wait(HEARTBEAT if any(sender.connected for sender in self._subscribed) else 0.05):
-            for sender in list(self._subscribed):
+        """Says again and again where we are, so that a publisher that was restarted knows as well, and one that we reach by
+        another network now."""
+        while not self._ended.wait(HEARTBEAT if any(sender.connected for sender, _ in self._subscribed) else 0.05):
+            for sender, facing in list(self._subscribed):
                 if sender.pending:
                     continue
+                here = facing.address(self._receiver.port)
+                if here is None:
+                    continue
                 try:
-                    source = sender._names[0]
-                    sender._native.push((source, said, "bin", None, None), 0.0)
+                    said = with_note(Body(b""), {"reply": here})
+                    sender._native.push((sender._names[0], said, "bin", None, None), 0.0)
                 except (TimeoutError, FramelaneError):
                     continue
 
@@ -181,6 +189,6 @@ class ImageHub(Closing):
             self._peers.close()
         else:
             self._subscribing.join()
-            for sender in self._subscribed:
+            for sender, _ in self._subscribed:
                 sender.close()
         self._receiver.close()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from typing import List, Tuple
 
 from .. import _native
 from .._sender import Pins
 from .._units import texts
+from ._facing import is_here
 
 
 def own_pin(certs: "str | os.PathLike[str] | None" = None) -> str:
@@ -48,21 +48,6 @@ def parse_address(text: str) -> Tuple[str, str]:
     return ("" if host in ("*", "0.0.0.0") else host), port
 
 
-def facing_address(host: str, port: str) -> str:
-    """This machine's address towards another, to listen on. Nothing is sent."""
-    found = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)
-    for family, kind, protocol, _, there in found:
-        try:
-            with socket.socket(family, kind, protocol) as asking:
-                asking.connect(there)
-                here = asking.getsockname()[0]
-        except OSError:
-            continue
-        return f"[{here}]:0" if family == socket.AF_INET6 else f"{here}:0"
-    return "127.0.0.1:0"
-
-
 def transport_to(host: str) -> str:
     """Within a machine nothing is lost, and TCP costs less; elsewhere whatever gets through."""
-    host = host.strip("[]")
-    return "tcp" if host in ("localhost", "::1") or host.startswith("127.") else "auto"
+    return "tcp" if is_here(host) else "auto"

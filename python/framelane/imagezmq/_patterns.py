@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -13,7 +14,8 @@ from .._native import Body
 from .._receiver import Receiver
 from .._sender import Receipt
 from ..errors import FramelaneError, RunEnded
-from ._keys import facing_address, transport_to
+from ._facing import Facing
+from ._keys import transport_to
 from ._note import note_of, with_note
 from ._peers import ADDRESS, FOREVER, LIVE, PEERS, Own, Peers
 
@@ -21,6 +23,8 @@ AGAIN = 2.0
 """Seconds without a reply after which an image that has arrived is sent again: the hub may have been restarted with it in hand."""
 FORGOTTEN = 5.0
 """Seconds without a subscription after which a subscriber is forgotten."""
+
+_LOG = logging.getLogger("framelane")
 
 
 class Asking:
@@ -35,16 +39,24 @@ class Asking:
         self._sender = Own(
             at, pin=pins, sources=[self._source], retry_for=FOREVER, certs=certs, transport=transport_to(host), drain=0
         )
-        self._replies = Receiver(facing_address(host.strip("[]"), port), allow=pins, certs=certs)
+        self._facing = Facing(host, port)
+        self._replies = Receiver(self._facing.listen, allow=pins, certs=certs)
+        self._has_said = False
 
     def send(
         self, msg: Any, image: "Body | npt.NDArray[Any]", extension: str, timeout: float | None, handing_over: float | None
     ) -> bytes:
         self._count += 1
-        note = {"msg": msg, "life": self._life, "count": self._count, "reply": self._replies.address}
-        framed = with_note(image, note)
+        note = {"msg": msg, "life": self._life, "count": self._count}
+        captured = time.time_ns()
+
+        def push() -> Receipt:
+            # Where replies are to go may have changed since the last time.
+            note["reply"] = self._facing.address(self._replies.port)
+            return self._push(with_note(image, note), extension, captured, handing_over)
+
         end = None if timeout is None else time.monotonic() + timeout
-        receipt = self._push(framed, extension, handing_over)
+        receipt = push()
         while True:
             left = AGAIN if end is None else min(AGAIN, max(0.0, end - time.monotonic()))
             try:
@@ -55,15 +67,27 @@ class Asking:
                 if receipt.stored is False:
                     raise self._why() from None
                 if receipt.stored:
-                    receipt = self._push(framed, extension, handing_over)
+                    self._say(note["reply"])
+                    receipt = push()
                 continue
             reply, about = note_of(frame._body)
             if about.get("count") == self._count and about.get("life") == self._life:
                 return reply.tobytes()
 
-    def _push(self, body: Body, extension: str, limit: float | None) -> Receipt:
+    def _say(self, address: str | None) -> None:
+        """Once: it may be a hub whose program takes long, or one that cannot reach us."""
+        if not self._has_said:
+            self._has_said = True
+            _LOG.warning(
+                "an image has arrived at the hub, and no reply has come within %.0f s; it is sent again. Replies are waited for at %s: "
+                "is the hub's program at work, and can its machine reach that address?",
+                AGAIN,
+                address,
+            )
+
+    def _push(self, body: Body, extension: str, captured: int, limit: float | None) -> Receipt:
         try:
-            pushed = self._sender._native.push((self._source, body, extension, None, None), limit)
+            pushed = self._sender._native.push((self._source, body, extension, None, captured), limit)
         except RunEnded:
             raise self._why() from None
         return Receipt(pushed)
