@@ -12,13 +12,17 @@ use crate::manifest::{Day, Earlier, Entry, Place, Range, Ranges, Record, Summary
 /// nothing is forgotten but that they may be continued.
 const MAX_OPEN_RUNS: usize = 256;
 
+/// Runs that have ended are remembered up to this many: a sender that was not told so comes back soon, and may go on with
+/// its run.
+const MAX_ENDED_RUNS: usize = 16;
+
 /// What is known of a source beside its frames.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     owner: Option<Opener>,
     /// The name that the source was first opened by.
     pub(super) source: Option<String>,
-    /// Those that have not ended, the latest last.
+    /// Those that have not ended, and the last that have; the latest last.
     runs: VecDeque<OpenRun>,
     last: Option<u64>,
     pub(super) expired: ExpiredDays,
@@ -63,10 +67,11 @@ impl ExpiredDays {
     }
 }
 
-/// A run that has not ended.
+/// A run that has not ended, or not long ago.
 #[derive(Debug)]
 struct OpenRun {
     id: RunId,
+    has_ended: bool,
     began: Entry,
     endless: bool,
     sender: Option<String>,
@@ -113,7 +118,8 @@ impl OpenRun {
 }
 
 impl Account {
-    /// Where a run without a last frame began that has brought frames and has not ended.
+    /// Where a run without a last frame began that has brought frames. Also where its end was noted: a sender that was
+    /// not told so goes on with it.
     pub(super) fn goes_on_from(&self, run: RunId) -> Option<Sequence> {
         let run = self.runs.iter().find(|open| open.id == run && open.endless)?;
         let Entry::Began { first, .. } = run.began else { return None };
@@ -131,9 +137,14 @@ impl Account {
                     self.set_owner(pin, name.as_deref());
                 }
             }
-            Entry::Began { run, first, endless, sender, .. } if self.run(*run).is_none() => {
+            Entry::Began { run, first, endless, sender, .. } => {
+                if let Some(again) = self.run(*run) {
+                    again.has_ended = false;
+                    return;
+                }
                 self.runs.push_back(OpenRun {
                     id: *run,
+                    has_ended: false,
                     began: entry.clone(),
                     endless: *endless,
                     sender: sender.clone(),
@@ -145,11 +156,8 @@ impl Account {
                 if *endless {
                     self.last = self.last.max(first.checked_sub(1));
                 }
-                if self.runs.len() > MAX_OPEN_RUNS {
-                    self.runs.pop_front();
-                }
+                self.forget(MAX_OPEN_RUNS, |open| !open.has_ended);
             }
-            Entry::Began { .. } => {}
             Entry::Dropped { run, range, reason, place, .. } => {
                 self.last = self.last.max(Some(range.last));
                 if let Some(run) = self.run(*run) {
@@ -174,9 +182,13 @@ impl Account {
                 let last = earlier.first.saturating_add(range.last - range.first);
                 run.again_of(earlier.run).insert(earlier.first, last);
             }
-            Entry::Ended { run, .. } | Entry::ResumedBy { run, .. } => {
-                self.runs.retain(|open| open.id != *run);
+            Entry::Ended { run, .. } => {
+                if let Some(run) = self.run(*run) {
+                    run.has_ended = true;
+                }
+                self.forget(MAX_ENDED_RUNS, |open| open.has_ended);
             }
+            Entry::ResumedBy { run, .. } => self.runs.retain(|open| open.id != *run),
             Entry::Expired { run, range, .. } => {
                 self.last = self.last.max(Some(range.last));
                 if let Some(run) = self.run(*run) {
@@ -212,7 +224,7 @@ impl Account {
 
     /// Whether a frame of a run that goes on has a line already; `None` for a run that has ended, or never began.
     pub(super) fn has_brought(&self, run: RunId, Sequence(sequence): Sequence) -> Option<bool> {
-        let open = self.runs.iter().rev().find(|open| open.id == run);
+        let open = self.runs.iter().rev().find(|open| open.id == run && !open.has_ended);
         open.map(|open| open.brought.contains(sequence))
     }
 
@@ -229,7 +241,7 @@ impl Account {
     /// The runs that never ended, and of which `run`, which ends now, has every frame that was stored. Only where
     /// both are of one sender and have a last frame: of a camera nobody knows what it would have shown.
     pub(super) fn resumed_by(&mut self, run: RunId) -> Vec<RunId> {
-        let Some(this) = self.runs.iter().find(|open| open.id == run && !open.endless) else {
+        let Some(this) = self.open().find(|open| open.id == run && !open.endless) else {
             return Vec::new();
         };
         let has_all = |other: &&OpenRun| {
@@ -241,12 +253,12 @@ impl Account {
                 has_left_nothing || again.is_some_and(|(_, again)| other.brought.is_within(again));
             other.id != run && !other.endless && other.sender == this.sender && has_frames
         };
-        self.runs.iter().filter(has_all).map(|other| other.id).collect()
+        self.open().filter(has_all).map(|other| other.id).collect()
     }
 
     /// Whether the ledger says already that this run began.
     pub(super) fn knows(&self, run: RunId) -> bool {
-        self.runs.iter().any(|open| open.id == run)
+        self.open().any(|open| open.id == run)
     }
 
     /// What a new ledger has to say of the runs that go on, where the folder was taken away from under them.
@@ -257,7 +269,7 @@ impl Account {
             let (began, dropped) = (open.began.clone(), open.dropped.clone());
             LeftBehind { began, run: open.id, had, dropped }
         };
-        self.runs.iter().map(of).collect()
+        self.open().map(of).collect()
     }
 
     /// What the ledger has to say, of what the account had before, so that nothing is unaccounted for here.
@@ -316,8 +328,22 @@ impl Account {
         self.last.map(Sequence)
     }
 
+    /// Those that have not ended.
+    fn open(&self) -> impl Iterator<Item = &OpenRun> {
+        self.runs.iter().filter(|open| !open.has_ended)
+    }
+
     fn run(&mut self, id: RunId) -> Option<&mut OpenRun> {
         self.runs.iter_mut().rev().find(|open| open.id == id)
+    }
+
+    /// Forgets the oldest of a kind beyond so many.
+    fn forget(&mut self, most: usize, is_of: impl Fn(&OpenRun) -> bool) {
+        if self.runs.iter().filter(|open| is_of(open)).count() > most
+            && let Some(oldest) = self.runs.iter().position(is_of)
+        {
+            self.runs.remove(oldest);
+        }
     }
 }
 

@@ -150,8 +150,41 @@ fn a_run_that_has_brought_frames_goes_on_from_its_own_beginning() {
     let mut store = open(out.path(), &a).unwrap();
     assert_eq!(store.goes_on_from(ONE), Some(Sequence(1)));
     assert_eq!(store.goes_on_from(TWO), None, "of a run of a folder its sender knows");
+    // A sender that was not told that its end is noted comes back, and may go on with the run.
     store.note(&a, &[ended(ONE, 2)]).unwrap();
-    assert_eq!(store.goes_on_from(ONE), None);
+    assert_eq!(store.goes_on_from(ONE), Some(Sequence(1)));
+}
+
+/// As a spool's that was told to end, and not that all had arrived.
+#[test]
+fn a_run_that_goes_on_after_its_end_is_the_one_that_it_was() {
+    for is_opened_anew in [false, true] {
+        let out = TempDir::new().unwrap();
+        let one = sender("sha256:aa", Some(ONE));
+        let began = Note::Began {
+            run: ONE,
+            at: UnixNanos(3),
+            endless: true,
+            live: false,
+            first: Some(Sequence(0)),
+        };
+        let mut store = open(out.path(), &one).unwrap();
+        store.note(&one, std::slice::from_ref(&began)).unwrap();
+        store.store(&[from(&one, frame(0, "0.jpg", b"0"))]);
+        store.note(&one, &[ended(ONE, 1)]).unwrap();
+        if is_opened_anew {
+            drop(store);
+            store = open(out.path(), &one).unwrap();
+        }
+        store.note(&one, &[began]).unwrap();
+        store.store(&[from(&one, frame(1, "1.jpg", b"1"))]);
+        // What it has brought before is known to be of it, and is said to be in the folder that is taken away.
+        fs::rename(out.path().join("visible"), out.path().join("flight1")).unwrap();
+        store.store(&[from(&one, frame(2, "2.jpg", b"2"))]);
+        let said = ledger(out.path());
+        let range = Range { first: 0, last: 1 };
+        assert!(said.contains(&Entry::TakenAway { run: ONE, range }), "{said:?}");
+    }
 }
 
 fn offer<'a>(received: &'a ReceivedFrame, sequence: u64) -> Offered<'a> {

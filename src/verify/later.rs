@@ -21,6 +21,8 @@ const MAX_WINDOWS: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Later {
     windows: Vec<Window>,
+    /// Whether they are in order, and `reach` is theirs.
+    in_order: bool,
     /// Of each window the latest time that it or one before it has, once they are in order.
     reach: Vec<u64>,
     came: HashMap<usize, u64>,
@@ -70,6 +72,7 @@ impl Later {
             }
             _ => return,
         };
+        self.in_order = false;
         if let Some(last) = self.windows.last_mut().filter(|last| last.takes(&window)) {
             (last.from, last.to) = (last.from.min(window.from), last.to.max(window.to));
             last.behind = last.behind.max(window.behind);
@@ -79,8 +82,10 @@ impl Later {
         }
     }
 
-    /// All drops are known.
-    pub(super) fn all_are_known(&mut self) {
+    /// Puts the windows in order. Drops are known before frames, all of a ledger before the manifest's, so that this is
+    /// done once for each ledger.
+    fn put_in_order(&mut self) {
+        self.in_order = true;
         self.windows.sort_by_key(|window| window.from);
         let reach = self.windows.iter().scan(0, |reach, window| {
             *reach = window.to.max(*reach);
@@ -92,6 +97,9 @@ impl Later {
     /// Takes in a frame that a run brought.
     pub(super) fn stored(&mut self, run: Begun, record: &Record) {
         let Some(UnixNanos(at)) = record.captured else { return };
+        if !self.in_order {
+            self.put_in_order();
+        }
         let first_after = self.windows.partition_point(|window| window.from <= at);
         for place in (0..first_after).rev() {
             if self.reach[place] < at {

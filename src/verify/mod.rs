@@ -340,3 +340,5 @@ mod layout_tests;
 mod resume_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod together_tests;

@@ -233,6 +233,10 @@ impl Accounts {
                 if run.began.is_none() {
                     (run.began, run.first) = (Some(at), first);
                     (run.endless, run.sender) = (endless, sender);
+                } else if run.endless {
+                    // Its sender was not told that the end had arrived, and with a spool goes on with the same run, in
+                    // which more frames may come about. Of a folder the end stays what it was.
+                    run.ended = None;
                 }
             }
             Entry::Dropped { run, range, reason, place, captured } => {
@@ -318,29 +322,13 @@ impl Accounts {
         self.order.retain(|id| runs.contains(id));
     }
 
-    /// Takes in what another source says of the runs that are here.
-    pub(super) fn join(&mut self, other: &Self) {
+    /// Takes in what other sources say of the runs that are here.
+    pub(super) fn join(&mut self, others: &[&Self]) {
         for (id, run) in &mut self.runs {
-            let Some(other) = other.runs.get(id) else { continue };
-            run.is_told |= other.is_told;
-            run.elsewhere.extend(&other.stored);
-            run.expired.extend(&other.expired);
-            for (kind, dropped) in &other.dropped {
-                run.dropped.entry(*kind).or_insert_with(ranges).extend(dropped);
-            }
-            for (kind, found) in &other.found {
-                run.found.entry(*kind).or_insert_with(ranges).extend(found);
-            }
-            if run.ended.is_none() && other.ended.is_some() {
-                (run.ended, run.first) = (other.ended, other.first);
-                (run.says_first, run.resumed_by) = (other.says_first, None);
-            }
+            let others: Vec<_> = others.iter().filter_map(|other| other.runs.get(id)).collect();
+            others.iter().for_each(|other| run.join(other));
+            run.join_ends(&others);
         }
-    }
-
-    /// All that the ledger says was taken in.
-    pub(super) fn ledger_is_read(&mut self) {
-        self.later.all_are_known();
     }
 
     /// Whether frames were brought by a run of which the ledger says nothing.
@@ -518,6 +506,36 @@ impl Account {
 }
 
 impl Run {
+    /// Takes in what another source has of it.
+    fn join(&mut self, other: &Self) {
+        self.is_told |= other.is_told;
+        self.elsewhere.extend(&other.stored);
+        self.expired.extend(&other.expired);
+        for (kind, dropped) in &other.dropped {
+            self.dropped.entry(*kind).or_insert_with(ranges).extend(dropped);
+        }
+        for (kind, found) in &other.found {
+            self.found.entry(*kind).or_insert_with(ranges).extend(found);
+        }
+    }
+
+    /// Takes in how it ended elsewhere, when what it has there is known: the last of its ends counts, unless it went on
+    /// behind that.
+    fn join_ends(&mut self, others: &[&Self]) {
+        let is_open = |run: &Self| run.is_told && run.ended.is_none();
+        let may_be_open = is_open(self) || others.iter().any(|other| is_open(other));
+        let end = |run: &Self| run.ended.map(|(at, captured)| (captured, at));
+        if let Some(last) = others.iter().max_by_key(|other| end(other))
+            && end(last) > end(self)
+        {
+            (self.ended, self.first) = (last.ended, last.first);
+            (self.says_first, self.resumed_by) = (last.says_first, None);
+        }
+        if may_be_open && self.endless && self.beyond_its_end() > 0 {
+            self.ended = None;
+        }
+    }
+
     /// What is to be said of the run by itself.
     fn own_state(&self) -> State {
         let mut gaps = Listed::new(0);
@@ -534,8 +552,13 @@ impl Run {
 
     /// Frames that it cannot have had by what it says of itself, or not from that sender.
     fn contradictory(&self) -> u64 {
+        self.foreign.saturating_add(self.beyond_its_end())
+    }
+
+    /// Frames that it cannot have had by its end.
+    fn beyond_its_end(&self) -> u64 {
         if self.ended.is_none() {
-            return self.foreign;
+            return 0;
         }
         let mut settled = self.settled();
         settled.extend(&self.taken);
@@ -544,7 +567,7 @@ impl Run {
             // In lines of earlier versions its first is what its receiver took for it.
             whole.insert(if self.says_first { first } else { 0 }, last);
         }
-        self.foreign.saturating_add(settled.count_beside(&whole))
+        settled.count_beside(&whole)
     }
 
     fn in_store(&self) -> Ranges {

@@ -110,7 +110,6 @@ pub(super) fn verify_source(
     // Before the manifests: of a source that is being written, the ledger must not say more than those.
     let ledger = look_at_ledger(folder);
     let bad_ledger_lines = read_ledger(folder, path, options.named, &mut accounts)?;
-    accounts.ledger_is_read();
     let expired = Mutex::new(Expired::of(&accounts, ledger));
     let parts = parts(folder, path).map_err(failed)?;
     let named = || Listed::new(options.named);

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::frame::{
-    DropRange, DropReason, Frame, FrameMeta, FrameName, RunId, Sequence, SourceName, UnixNanos,
+    Captured, Clock, DropRange, DropReason, Frame, FrameMeta, FrameName, RunId, Sequence,
+    SourceName, UnixNanos,
 };
 use crate::manifest::{Earlier, Entry, LEDGER_NAME, Place, Range};
 use crate::store::{FolderStore, Note, OpenSource, Opener, Outcome, ReceivedFrame, StoreOptions};
@@ -48,7 +49,7 @@ fn frame(sequence: u64, replace: bool) -> ReceivedFrame {
     }
 }
 
-fn check(path: &Path) -> VerifyReport {
+pub(super) fn check(path: &Path) -> VerifyReport {
     let options = VerifyOptions { threads: 3, named: 100, since: None };
     verify(path, options, &mut |_| {}).unwrap()
 }
@@ -213,11 +214,11 @@ fn what_a_file_system_has_of_its_own_is_neither_source_nor_unknown() {
 
 // --- Runs. ---
 
-const ONE: RunId = RunId([1; 16]);
+pub(super) const ONE: RunId = RunId([1; 16]);
 const TWO: RunId = RunId([2; 16]);
 
 /// A source with frames of run [`ONE`] and what is declared of it.
-fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
+pub(super) fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
     let out = TempDir::new().unwrap();
     let store = FolderStore::open(out.path(), StoreOptions::default()).unwrap();
     let mut opener = Opener::with_pin(Some("sha256:ab"));
@@ -230,7 +231,12 @@ fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
     let from = Arc::new(opener.clone());
     let frames: Vec<_> = frames
         .iter()
-        .map(|&sequence| ReceivedFrame { from: from.clone(), ..frame(sequence, false) })
+        .map(|&sequence| {
+            let mut frame = ReceivedFrame { from: from.clone(), ..frame(sequence, false) };
+            frame.frame.meta.captured =
+                Some(Captured { at: UnixNanos(6), clock: Clock::Read, uncertainty: None });
+            frame
+        })
         .collect();
     assert_eq!(source.store_batch(&frames), vec![Outcome::Stored; frames.len()]);
     source.note(&opener, notes).unwrap();
@@ -238,7 +244,7 @@ fn declared(frames: &[u64], notes: &[Note]) -> (TempDir, VerifyReport) {
     (out, report)
 }
 
-fn ended(captured: u64) -> Note {
+pub(super) fn ended(captured: u64) -> Note {
     Note::Ended { run: ONE, at: UnixNanos(9), first: None, captured }
 }
 
@@ -371,8 +377,8 @@ fn watched(drops: &[DropRange], brought: &[u64]) -> Account {
         for (place, &time) in times.iter().enumerate() {
             let mut frame =
                 ReceivedFrame { from: from.clone(), ..frame(first + place as u64, false) };
-            let clock = crate::frame::Clock::Modified;
-            let captured = crate::frame::Captured { at: at(time), clock, uncertainty: None };
+            let clock = Clock::Modified;
+            let captured = Captured { at: at(time), clock, uncertainty: None };
             frame.frame.meta.captured = Some(captured);
             assert_eq!(source.store_batch(&[frame]), [Outcome::Stored]);
         }
@@ -598,10 +604,7 @@ fn an_account_that_contradicts_itself_is_not_complete() {
     let ended = |captured| Entry::Ended { run: ONE, at: UnixNanos(9), first: Some(0), captured };
     let state = |lines: &[Entry]| {
         let (out, _) = declared(&[0, 1, 2], &[]);
-        let ledger = out.path().join("visible").join(LEDGER_NAME);
-        let mut text = fs::read(&ledger).unwrap();
-        lines.iter().for_each(|line| line.write_line(&mut text));
-        fs::write(&ledger, text).unwrap();
+        add_lines(out.path(), lines);
         let report = check(out.path());
         let account = &report.sources[0].account;
         assert_eq!(report.proven, account.state == State::Complete);
@@ -621,47 +624,11 @@ fn an_account_that_contradicts_itself_is_not_complete() {
     assert_eq!(state(&[before(3, ONE, 1), ended(4)]), (State::Complete, 0));
 }
 
-/// A flight that was taken away while its run went on, and the folder in which that ended.
-#[test]
-fn folders_that_share_a_run_are_complete_together() {
-    let (flight, alone) = declared(&[0, 1, 2], &[]);
-    assert_eq!(alone.sources[0].account.state, State::NotEnded);
-    let (rest, _) = declared(&[3, 4], &[ended(5)]);
-    let ledger = rest.path().join("visible").join(LEDGER_NAME);
+pub(super) fn add_lines(out: &Path, lines: &[Entry]) {
+    let ledger = out.join("visible").join(LEDGER_NAME);
     let mut text = fs::read(&ledger).unwrap();
-    Entry::TakenAway { run: ONE, range: Range { first: 0, last: 2 } }.write_line(&mut text);
+    lines.iter().for_each(|line| line.write_line(&mut text));
     fs::write(&ledger, text).unwrap();
-    assert_eq!(check(rest.path()).sources[0].account.state, State::Gap);
-
-    let paths = [flight.path().to_owned(), rest.path().to_owned()];
-    let states = || {
-        let together = Together::of(&paths).unwrap();
-        let course = Course { together: Some(&together), ..Course::default() };
-        paths.each_ref().map(|path| {
-            let report = verify_on(path, VerifyOptions::default(), course, &mut |_| {}).unwrap();
-            let account = &report.sources[0].account;
-            (account.state, account.runs.first[0].elsewhere, report.proven)
-        })
-    };
-    assert_eq!(states(), [(State::Complete, 2, true), (State::Complete, 3, true)]);
-    // What the other has lost is lost for both, and a file that is altered is for the folder that has it.
-    fs::write(flight.path().join("visible/001.jpg"), "altered").unwrap();
-    assert_eq!(states(), [(State::Complete, 2, false), (State::Complete, 3, true)]);
-    let manifest = flight.path().join("visible").join(FILE_NAME);
-    let lines = fs::read_to_string(&manifest).unwrap();
-    let two: Vec<_> = lines.lines().take(2).collect();
-    fs::write(&manifest, two.join("\n") + "\n").unwrap();
-    assert_eq!(states(), [(State::Gap, 2, false), (State::Gap, 2, false)]);
-}
-
-#[test]
-fn a_folder_is_not_verified_together_with_one_that_it_is_in() {
-    let (out, _) = declared(&[0], &[]);
-    let inner = out.path().join("visible");
-    let paths = [out.path().to_owned(), inner.clone()];
-    assert_eq!(overlapping(&paths), Some((&*inner, out.path())));
-    assert_eq!(overlapping(&[inner.clone(), inner]).map(|_| ()), Some(()));
-    assert_eq!(overlapping(&paths[..1]), None);
 }
 
 /// Frames of a run that were deleted since, with their lines, and the folder was sent again.

@@ -55,7 +55,8 @@ impl Together {
     /// Takes in what the others say of the runs of the source in that folder.
     pub(super) fn join(&self, folder: FileId, accounts: &mut Accounts) {
         let others = self.sources.iter().filter(|(id, _)| **id != folder);
-        others.for_each(|(_, other)| accounts.join(other));
+        let others: Vec<_> = others.map(|(_, other)| other).collect();
+        accounts.join(&others);
     }
 }
 
