@@ -11,10 +11,10 @@ use framelane::frame::{
 use framelane::repair::{self, Layout, Plan};
 use framelane::wire::parity::{CoveredFrame, ParityHeader};
 use framelane::wire::{
-    Answer, Capabilities, Counted, Decoded, Drops, EndOfRun, FrameHeader, Hello, Join, LostFrame,
-    Message, Noted, Notice, Offer, OfferEntry, Opened, Receipts, Refusal, RefusalCode,
-    RepairLayout, SequenceRun, SourceHello, SourceId, SourceStanding, Standing, Totals, Trial,
-    Unopened, Verdict, Welcome, record,
+    Answer, Capabilities, CloseCode, Counted, Declined, Decoded, Drops, EndOfRun, FrameHeader,
+    Hello, Join, LostFrame, Message, Noted, Notice, Offer, OfferEntry, Opened, Receipts, Refusal,
+    RefusalCode, RepairLayout, SequenceRun, SourceHello, SourceId, SourceStanding, Standing,
+    Totals, Trial, Unopened, Verdict, Welcome, record,
 };
 
 /// 2023-11-14 22:13:20 UTC.
@@ -115,6 +115,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("welcome", Message::Welcome(welcome())),
         ("welcome-late", Message::Welcome(welcome_late())),
         ("opened", Message::Opened(Opened { source: SOURCE, next: Sequence(300) })),
+        ("declined", Message::Declined(Declined::new(SOURCE, CloseCode::Owned, "of cam1"))),
         ("offer", Message::Offer(Offer { source: SOURCE, entries: vec![by_time, by_hash] })),
         ("answer", Message::Answer(Answer::new(SOURCE, [Verdict::Wanted, Verdict::Stored]))),
         ("answer-not-open", Message::Answer(Answer::new(SOURCE, [Verdict::NotOpen; 2]))),

@@ -28,9 +28,10 @@ impl OnceEnd {
         if session.began.is_none() {
             return;
         }
-        self.completed |= session.complete;
+        let is_over = session.complete || session.closed && session.has_no_more();
+        self.completed |= is_over;
         let plain = session.transport == Transport::StopAndWait.name();
-        let linger = match (session.complete && session.closed, plain) {
+        let linger = match (is_over && session.closed, plain) {
             (true, false) => Duration::ZERO,
             (true, true) => ONCE_LINGER,
             // Its sender has another open already.
@@ -50,6 +51,7 @@ impl OnceEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receiver::SourceTotals;
 
     fn session(began: Option<u64>, complete: bool, closed: bool) -> SessionReport {
         SessionReport {
@@ -58,6 +60,7 @@ mod tests {
             transport: Transport::Quic.to_string(),
             connections: 1,
             began,
+            asked: began,
             sources: Vec::new(),
             complete,
             closed,
@@ -102,6 +105,21 @@ mod tests {
     #[test]
     fn once_waits_for_a_sender_that_may_not_know_that_it_is_done() {
         assert_eq!(wait(&[session(Some(1), true, false)]), Some(ONCE_RETURN));
+    }
+
+    #[test]
+    fn once_ends_where_a_sender_has_sent_all_that_was_taken_of_it() {
+        let source = |frames, unopened: Option<&str>| SourceTotals {
+            frames,
+            unopened: unopened.map(str::to_owned),
+            ..SourceTotals::default()
+        };
+        let with = |last| SessionReport {
+            sources: vec![source(Some(1), None), last],
+            ..session(Some(1), false, true)
+        };
+        assert_eq!(wait(&[with(source(None, Some("another's")))]), Some(Duration::ZERO));
+        assert_eq!(wait(&[with(source(None, None))]), None);
     }
 
     #[test]

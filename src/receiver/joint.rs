@@ -17,7 +17,7 @@ use crate::frame::{RunId, Sequence};
 use crate::store::{Opener, Outcome};
 use crate::wire::{
     EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, SESSION_ID_BYTES, SourceHello, Totals,
-    Welcome,
+    Unopened, Welcome,
 };
 
 /// Connections that one session may have: links of one machine, and a new one for each before the old is known to be
@@ -71,6 +71,8 @@ pub(super) struct JointSource {
     pub(super) from: Arc<Opener>,
     /// Its thread, and where a run goes on, once it is open.
     pub(super) open: OnceLock<(SourceThread, Sequence)>,
+    /// Why it never will be, once that is known.
+    pub(super) declined: OnceLock<String>,
 }
 
 impl JointSource {
@@ -155,13 +157,20 @@ impl Joint {
         sources: Vec<JointSource>,
         (began, entered): (u64, Weak<Entered>),
     ) -> Self {
-        let lane = |name: String| LaneTally {
-            totals: SourceTotals { name, ..SourceTotals::default() },
+        let lane = |source: &SourceHello| LaneTally {
+            totals: SourceTotals { name: source.name.to_string(), ..SourceTotals::default() },
             ended: false,
             seen: Seen::default(),
             found: Seen::default(),
         };
-        let lanes = hello.sources.iter().map(|source| lane(source.name.to_string())).collect();
+        let mut lanes: Vec<_> = hello.sources.iter().map(lane).collect();
+        for Unopened { source, why } in &welcome.unopened {
+            let place = usize::from(source.0);
+            let declined = sources.get(place).and_then(|source| source.declined.get());
+            if let Some(lane) = lanes.get_mut(place) {
+                lane.totals.unopened = Some(declined.unwrap_or(why).clone());
+            }
+        }
         let tally = Tally {
             lanes,
             refused_unnamed: 0,
@@ -258,6 +267,11 @@ impl Joint {
             Some(lane) => self.with_totals(lane, |totals| totals.refused += 1),
             None => self.tally().refused_unnamed += 1,
         }
+    }
+
+    /// Why a source is not open, as is known now; it is, where there is nothing.
+    pub(super) fn unopened(&self, lane: usize, why: Option<&str>) {
+        self.with_totals(lane, |totals| totals.unopened = why.map(str::to_owned));
     }
 
     /// A source's name.

@@ -41,7 +41,7 @@ impl ReceiveProgress {
         *self.room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
-    /// The place of a session that is welcomed now, from 1.
+    /// The place of a session whose hello has come, from 1.
     pub(super) fn begin(&self) -> u64 {
         self.begun.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use crate::transport::Transport;
+use crate::wire::{Hello, SourceHello};
 use held::Held;
 
 /// One session from its hello to its end.
@@ -18,12 +19,14 @@ pub struct SessionReport {
     pub pin: Option<String>,
     /// The transport.
     pub transport: String,
-    /// Its place among the sessions that were welcomed, from 1; `None` where it never came to that,
-    /// as with a port scan. Sessions may end in another order.
+    /// Its place among the sessions that asked for sources, from 1; `None` where it was not welcomed, as with a port scan,
+    /// or where it was refused. Sessions may end in another order.
     pub began: Option<u64>,
+    /// The same, also where it was refused.
+    pub asked: Option<u64>,
     /// Connections that have carried it: more than one where its sender uses several links at once, or has lost one.
     pub connections: u64,
-    /// One entry a source that the hello named.
+    /// One entry a source that the hello named; also where it was refused.
     pub sources: Vec<SourceTotals>,
     /// True where the sender ended every source, and said so.
     pub complete: bool,
@@ -39,6 +42,11 @@ pub struct SessionReport {
 }
 
 impl SessionReport {
+    /// True where each source was ended, or was never open.
+    pub fn has_no_more(&self) -> bool {
+        self.sources.iter().all(|source| source.frames.is_some() || source.unopened.is_some())
+    }
+
     /// True where every frame came with its hash, which the stop-and-wait protocol cannot carry.
     pub fn has_hashes(&self) -> bool {
         self.transport != Transport::StopAndWait.name()
@@ -73,6 +81,21 @@ pub struct SourceTotals {
     pub lost_frames: Vec<LostFrameReport>,
     /// Frames that were refused in this session; a sender may have sent them again later.
     pub refused: u64,
+    /// Why it was not open by the session's end, where it was not: it belongs to another sender, or its folder could not
+    /// be used. The other sources of the session went on.
+    pub unopened: Option<String>,
+}
+
+impl SourceTotals {
+    /// The sources of a hello of which none was opened, and why.
+    pub(super) fn unopened(hello: &Hello, why: &str) -> Vec<Self> {
+        let source = |source: &SourceHello| Self {
+            name: source.name.to_string(),
+            unopened: Some(why.to_owned()),
+            ..Self::default()
+        };
+        hello.sources.iter().map(source).collect()
+    }
 }
 
 /// A frame that will not come.
@@ -128,11 +151,11 @@ struct Forgotten {
     stored_before: u64,
 }
 
-/// How a source stands after the session that began last of those that named it.
+/// How a source stands after the session that came last of those that named it.
 #[derive(Debug, Clone, Default)]
 struct Standing {
     /// That session's place.
-    began: u64,
+    asked: u64,
     /// True where it did not end the source.
     open: bool,
     /// What the last session said that did.
@@ -173,10 +196,11 @@ impl ReceiveReport {
         self.stored += stored;
         self.verified += if session.has_hashes() { stored } else { 0 };
         self.bytes += session.sources.iter().map(|source| source.bytes).sum::<u64>();
-        if let Some(began) = session.began {
-            self.incomplete_sessions += u64::from(!session.complete && !session.moved);
+        if let Some(asked) = session.asked {
+            let is_cut_short = session.began.is_some() && !session.complete && !session.moved;
+            self.incomplete_sessions += u64::from(is_cut_short);
             let sender = session.pin.as_deref();
-            session.sources.iter().for_each(|source| self.take(began, sender, source));
+            session.sources.iter().for_each(|source| self.take(asked, sender, source));
             let standing = self.standings.values().map(|source| source.gone);
             let gone = standing.fold(self.forgotten.gone, Gone::and);
             (self.dropped, self.missing) = (gone.dropped, gone.missing);
@@ -187,17 +211,17 @@ impl ReceiveReport {
         self.sessions.push(session);
     }
 
-    /// Takes how a source stands from a session. One that began earlier and ended later says nothing
+    /// Takes how a source stands from a session. One that came earlier and ended later says nothing
     /// new: its connection was lost, which this end may notice long after its sender has come back.
-    fn take(&mut self, began: u64, sender: Option<&str>, source: &SourceTotals) {
+    fn take(&mut self, asked: u64, sender: Option<&str>, source: &SourceTotals) {
         let key = (sender.map(str::to_owned), source.name.clone());
         if self.standings.len() >= STANDINGS && !self.standings.contains_key(&key) {
             self.forget_one();
         }
         let standing = self.standings.entry(key).or_default();
-        standing.held.add(began, source.stored, source.stored_before);
-        if began > standing.began {
-            standing.began = began;
+        standing.held.add(asked, source.stored, source.stored_before);
+        if asked > standing.asked {
+            standing.asked = asked;
             standing.open = source.frames.is_none();
             if !standing.open {
                 standing.gone = Gone::of(source);
@@ -205,12 +229,12 @@ impl ReceiveReport {
         }
     }
 
-    /// Forgets the source of which a session began the longest ago, rather one that is complete.
+    /// Forgets the source for which a session came the longest ago, rather one that is complete.
     fn forget_one(&mut self) {
         let oldest = self
             .standings
             .iter()
-            .min_by_key(|(_, standing)| (standing.open || standing.gone.lost > 0, standing.began));
+            .min_by_key(|(_, standing)| (standing.open || standing.gone.lost > 0, standing.asked));
         let Some(key) = oldest.map(|(key, _)| key.clone()) else { return };
         let Some(standing) = self.standings.remove(&key) else { return };
         self.forgotten.gone = self.forgotten.gone.and(standing.gone);
@@ -247,7 +271,8 @@ mod tests {
             lost: missing.unwrap_or(0),
             ..SourceTotals::default()
         };
-        SessionReport { began: Some(began), sources: vec![source], ..nothing(missing.is_some()) }
+        let (began, asked) = (Some(began), Some(began));
+        SessionReport { began, asked, sources: vec![source], ..nothing(missing.is_some()) }
     }
 
     fn nothing(complete: bool) -> SessionReport {
@@ -256,6 +281,7 @@ mod tests {
             pin: None,
             transport: Transport::Quic.to_string(),
             began: None,
+            asked: None,
             connections: 1,
             sources: Vec::new(),
             complete,
@@ -349,6 +375,18 @@ mod tests {
         let report = report([session(2, "a", Some(0)), session(1, "a", None)]);
         assert!(report.is_complete(), "the sender had come back and sent all of it");
         assert_eq!(report.incomplete_sessions, 1);
+    }
+
+    #[test]
+    fn what_a_refused_session_asked_for_is_not_there() {
+        let refused = |asked| SessionReport { began: None, ..session(asked, "a", None) };
+        let mut report = report([refused(1)]);
+        assert!(!report.is_complete(), "its sender has sent nothing");
+        assert_eq!(report.incomplete_sessions, 0, "it never began");
+        report.add(session(2, "a", Some(0)));
+        assert!(report.is_complete(), "it came back, and was let in");
+        report.add(refused(3));
+        assert!(!report.is_complete());
     }
 
     #[test]

@@ -102,6 +102,11 @@ pub(super) enum Done {
         thread: SourceThread,
         admitted: Admitted,
     },
+    /// A source is another sender's, as has come out since.
+    Declined {
+        source: SourceId,
+        why: String,
+    },
     /// What was declared is noted, or cannot be, and this is to be said.
     Noted(Option<Message>),
     /// The source's thread has failed, and with it the work.

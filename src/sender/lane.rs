@@ -22,7 +22,7 @@ use super::tend::lose;
 use super::weight::Weight;
 use super::worker::{self, Described, Done, Work};
 use crate::frame::{DropReason, Sequence, UnixNanos};
-use crate::source::{Content, Dropped, Source, SourceError};
+use crate::source::{Content, Dropped, Remembered, Source, SourceError};
 use crate::transport::PathStats;
 use crate::wire::{
     Drops, EndOfRun, LostFrame, MAX_ENTRIES, Message, Offer, OfferEntry, SourceId, Welcome,
@@ -152,6 +152,8 @@ pub(super) struct Lane {
     need_hash: Vec<Sequence>,
     /// Why the receiver has not opened the source yet, and frames that are begun and to be offered when it has.
     pub(super) unopened: Option<String>,
+    /// It never will, in this session.
+    pub(super) is_declined: bool,
     held_back: Vec<Sequence>,
     wanted: Wants,
     later: VecDeque<(Instant, Wanted)>,
@@ -220,6 +222,7 @@ impl Lane {
             offered: VecDeque::new(),
             need_hash: Vec::new(),
             unopened: None,
+            is_declined: false,
             held_back: Vec::new(),
             wanted: Wants::default(),
             later: VecDeque::new(),
@@ -259,6 +262,7 @@ impl Lane {
     ) -> Option<Message> {
         if self.unopened.is_some() {
             self.drop_late(ledger, path);
+            self.let_go_declined(ledger);
             return None;
         }
         self.begin_fresh(ledger, fresh);
@@ -449,6 +453,22 @@ impl Lane {
             let loss =
                 Loss { reason: DropReason::GivenUp, words: words.to_owned(), captured: None };
             self.lose(sequence, loss, ledger);
+        }
+    }
+
+    /// Frames that the receiver does not take, and that nobody else keeps, are given up as they come: a camera and a
+    /// program would wait for room otherwise.
+    fn let_go_declined(&mut self, ledger: &mut Ledger) {
+        let keeps = self.source.remembered().is_some_and(Remembered::keeps);
+        if !ledger.goes_on || keeps || self.source.comes_again() {
+            return;
+        }
+        let Some(words) = ledger.declined.clone() else { return };
+        let mut places = std::mem::take(&mut self.held_back);
+        places.extend(ledger.begin(usize::MAX));
+        for place in places {
+            let (reason, words) = (DropReason::GivenUp, words.clone());
+            self.lose(place, Loss { reason, words, captured: None }, ledger);
         }
     }
 

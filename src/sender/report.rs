@@ -203,6 +203,7 @@ impl SourceReport {
 
 fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) -> SourceReport {
     let stored = ledger.stored + ledger.already;
+    let why = ledger.declined.as_deref().unwrap_or(why);
     let unsettled = ledger.unsettled().map(|sequence| FailedFrame {
         sequence: ledger.sequence(sequence).0,
         name: source.label(sequence),

@@ -270,9 +270,14 @@ impl Running<'_> {
         match end {
             // It is followed by another session.
             SessionEnd::Moved(_) => None,
-            SessionEnd::Done => self.sources.iter().find_map(|source| {
-                source.failure().map(|why| format!("source {}: {why}", source.name()))
-            }),
+            SessionEnd::Done => {
+                let failed = self.sources.iter().filter_map(|source| {
+                    source.failure().map(|why| format!("source {}: {why}", source.name()))
+                });
+                let declined = self.ledgers.iter().filter_map(|ledger| ledger.declined.clone());
+                let all: Vec<_> = failed.chain(declined).collect();
+                (!all.is_empty()).then(|| all.join("; "))
+            }
             SessionEnd::Stopped => Some(INTERRUPTED.to_owned()),
             SessionEnd::Broken(why) => Some(why.clone()),
             SessionEnd::Link(error) => Some(self.attempts.explain(error)),

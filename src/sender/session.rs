@@ -350,7 +350,9 @@ impl Run<'_> {
             agent: concat!("framelane/", env!("CARGO_PKG_VERSION")).to_owned(),
             sources: introductions.collect(),
             // Whether it does is the transport's affair.
-            capabilities: Capabilities::JOIN.and(Capabilities::LATE_SOURCES),
+            capabilities: Capabilities::JOIN
+                .and(Capabilities::LATE_SOURCES)
+                .and(Capabilities::DECLINED_SOURCES),
         }
     }
 }
@@ -463,7 +465,7 @@ impl State<'_> {
         // A source that does not open is waited for without end as long as another goes on.
         let waits_for_sources = || {
             let mut open = self.lanes.iter().filter(|lane| lane.unopened.is_none());
-            self.lanes.iter().any(|lane| lane.unopened.is_some()) && open.all(Lane::is_done)
+            self.lanes.iter().any(Lane::is_to_open) && open.all(Lane::is_done)
         };
         owed.or_else(|| waits_for_sources().then_some(Owed::Opening))
     }

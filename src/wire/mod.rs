@@ -21,10 +21,10 @@ pub use field::{MAX_KIND, is_ignorable};
 pub use header::{FrameHeader, HEADER_VERSION, MAX_HEADER_BYTES, RepairLayout};
 pub use limits::{MAX_ENTRIES, MAX_MESSAGE_BYTES, MAX_SOURCES};
 pub use message::{
-    Answer, Capabilities, Counted, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame,
-    Message, Noted, Notice, Offer, OfferEntry, Opened, Receipts, Refusal, SESSION_ID_BYTES,
-    SequenceRun, SourceHello, SourceStanding, Standing, Totals, Trial, Unopened, Verdict,
-    VerdictRun, Welcome,
+    Answer, Capabilities, Counted, Declined, Drops, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join,
+    LostFrame, Message, Noted, Notice, Offer, OfferEntry, Opened, Receipts, Refusal,
+    SESSION_ID_BYTES, SequenceRun, SourceHello, SourceStanding, Standing, Totals, Trial, Unopened,
+    Verdict, VerdictRun, Welcome,
 };
 pub use source_id::SourceId;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Place, Receiver, assert_same_frames};
+use crate::support::{Finished, Place, Receiver, assert_same_frames};
 
 /// A receiver that lets the two cameras in by name.
 fn of_two_cameras<'a>(place: &'a Place, args: &[&str]) -> Receiver<'a> {
@@ -10,6 +10,12 @@ fn of_two_cameras<'a>(place: &'a Place, args: &[&str]) -> Receiver<'a> {
     let (one, two) = (format!("cam1={one}"), format!("cam2={two}"));
     let allow = [args, &["--allow", one.as_str(), "--allow", two.as_str()]].concat();
     Receiver::start(place, &allow)
+}
+
+/// What a receiver says at its end in JSON, behind the line that says where it listened.
+fn summary(received: &Finished) -> serde_json::Value {
+    let (_, document) = received.stdout.split_once('\n').expect("a line for the address");
+    serde_json::from_str(document).expect("JSON")
 }
 
 #[test]
@@ -30,6 +36,81 @@ fn a_source_belongs_to_the_sender_that_opened_it() {
     receiver.send(&[&name], &["--certs", "other"]).expect(0);
     assert_same_frames(&frames, &place.store().join("mine"));
     place.run(&["verify", "store"]).expect(0);
+}
+
+/// One source that is another's is not taken; the others of its sender are sent, and the run says what was not.
+#[test]
+fn a_source_of_another_keeps_no_other_waiting() {
+    let place = Place::new();
+    place.frames("visible", 3, 5_000);
+    place.frames("elsewhere/visible", 4, 4_000);
+    for (transport, infrared) in [("quic", "infrared"), ("tcp", "thermal")] {
+        place.frames(infrared, 5, 3_000);
+        let receiver = of_two_cameras(&place, &["--transport", transport, "--json"]);
+        let over = ["--transport", transport];
+        receiver.send(&["visible"], &over).expect(0);
+        let args = ["--transport", transport, "--certs", "other", "--json"];
+        let sent = receiver.send(&["elsewhere/visible", infrared], &args).expect(1);
+        let sent = sent.says("source visible").says("cam1").says("--shared");
+        let sent = sent.says("the others go on");
+        let document = sent.json();
+        assert_eq!(document["complete"], false);
+        assert!(document["error"].as_str().unwrap().contains("cam1"), "{document}");
+        let sources = &document["sources"];
+        assert_eq!((&sources[0]["missing"], &sources[0]["stored"]), (&4.into(), &0.into()));
+        assert!(sources[0]["failed"][0]["reason"].as_str().unwrap().contains("cam1"), "{document}");
+        assert_eq!((&sources[1]["missing"], &sources[1]["stored"]), (&0.into(), &5.into()));
+        assert_eq!(sources[1]["failed"], serde_json::json!([]));
+        place.assert_stored(infrared);
+        place.assert_stored("visible");
+        let received = receiver.interrupt();
+        assert_eq!(received.stderr.matches("source visible is not taken").count(), 1, "{received}");
+        let document = summary(&received);
+        assert_eq!(document["complete"], false, "one source was not taken");
+        let session = &document["sessions"][1];
+        assert_eq!((&session["complete"], &session["closed"]), (&false.into(), &true.into()));
+        assert!(session["sources"][0]["unopened"].as_str().unwrap().contains("cam1"), "{document}");
+        assert!(session["sources"][1]["unopened"].is_null(), "{document}");
+        // Of what is here nothing is missing.
+        place.run(&["verify", "store"]).expect(0);
+    }
+}
+
+/// A camera whose source is another's does not wait for room that never comes, nor do the others end for it.
+#[test]
+fn a_camera_of_another_sends_nothing_and_is_told_when_the_others_have_ended() {
+    let place = Place::new();
+    place.frames("visible", 3, 5_000);
+    let receiver = of_two_cameras(&place, &[]);
+    receiver.send(&["visible"], &[]).expect(0);
+    place.frames("infrared", 5, 3_000);
+    let camera =
+        "visible=cmd:for i in 1 2 3 4 5 6 7 8 9; do head -c 3000000 /dev/zero; done; sleep 60";
+    let args = ["--certs", "other", "--spool-memory", "1MiB"];
+    let sent = receiver.send(&[camera, "infrared"], &args).expect(1);
+    sent.says("source visible").says("cam1").prints("stored 5");
+    place.assert_stored("infrared");
+    place.assert_stored("visible");
+}
+
+#[test]
+fn what_a_refused_sender_wanted_to_send_is_not_there() {
+    let place = Place::new();
+    place.frames("visible", 3, 5_000);
+    place.frames("elsewhere/visible", 3, 4_000);
+    let receiver = of_two_cameras(&place, &[]);
+    receiver.send(&["visible"], &[]).expect(0);
+    drop(receiver);
+    let receiver = of_two_cameras(&place, &["--json"]);
+    receiver.send(&["elsewhere/visible"], &["--certs", "other"]).expect(1).says("cam1");
+    let received = receiver.interrupt();
+    let document = summary(&received);
+    assert_eq!((&document["complete"], &document["stored"]), (&false.into(), &0.into()));
+    let session = &document["sessions"][0];
+    assert!(session["began"].is_null(), "{document}");
+    assert_eq!(session["sources"][0]["name"], "visible");
+    assert!(session["sources"][0]["unopened"].as_str().unwrap().contains("cam1"), "{document}");
+    received.says("refused a session").says("visible");
 }
 
 #[test]

@@ -27,6 +27,9 @@ impl Summary {
     /// Adds an ended session.
     pub(super) fn add(&mut self, mut session: SessionReport) {
         session.end = in_options(&session.end).into_owned();
+        for why in session.sources.iter_mut().filter_map(|source| source.unopened.as_mut()) {
+            *why = in_options(why).into_owned();
+        }
         self.report.add(session);
     }
 
@@ -145,6 +148,7 @@ struct SourcePart<'a> {
     repaired: u64,
     copies: u64,
     refused: u64,
+    unopened: Option<&'a str>,
     bytes: u64,
 }
 
@@ -164,11 +168,15 @@ impl<'a> SourcePart<'a> {
             repaired: source.repaired,
             copies: source.copies,
             refused: source.refused,
+            unopened: source.unopened.as_deref(),
             bytes: source.bytes,
         }
     }
 
     fn text(&self) -> String {
+        if let Some(why) = self.unopened {
+            return format!("{}: nothing, it was not open: {why}", self.name);
+        }
         let Self { name, sent, stored, stored_before, verified, dropped, missing, .. } = self;
         let dropped = declared(dropped.unwrap_or(0));
         let before = earlier(*stored_before);
@@ -189,7 +197,18 @@ pub(super) fn tell(session: &SessionReport, talk: Talk) {
         tracing::warn!("a connection from {peer} ({transport}) came to nothing: {end}");
         return;
     }
+    if session.began.is_none() {
+        let names: Vec<_> = session.sources.iter().map(|source| source.name.as_str()).collect();
+        let line = format!(
+            "refused a session with {peer} over {transport} of {}: {end}",
+            names.join(", ")
+        );
+        log::repeatable(&[line], TOLD);
+        return;
+    }
+    let is_all = session.closed && session.has_no_more();
     let how = match (complete, session.moved) {
+        (false, _) if is_all => "ended, without what was not taken of it".to_owned(),
         (true, _) => "ended".to_owned(),
         (false, true) => "goes on over another connection".to_owned(),
         (false, false) => format!("cut short: {end}"),
@@ -238,6 +257,7 @@ mod tests {
             transport: "quic".to_owned(),
             connections: 1,
             began: Some(began),
+            asked: Some(began),
             sources: vec![source],
             complete: true,
             closed: true,
@@ -317,7 +337,7 @@ mod tests {
         assert_eq!(
             keys(&session["sources"][0]),
             "bytes copies dropped frames lost_frames missing name refused repaired sent stored \
-             stored_before verified"
+             stored_before unopened verified"
         );
     }
 }

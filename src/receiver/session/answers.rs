@@ -183,6 +183,7 @@ impl ReceiverSession<'_> {
                 }
             }
             Done::Opened { source, thread, admitted } => self.opened(source, thread, admitted),
+            Done::Declined { source, why } => self.declined(source, why),
             Done::Noted(told) => {
                 self.noting -= 1;
                 self.outbox.extend(told);

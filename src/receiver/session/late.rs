@@ -1,7 +1,7 @@
 //! Sources that do not open when their session begins, because something stands where their folder should be, say.
 //!
 //! The others of the session go on meanwhile, where its sender can. Each of these is tried again, and its sender is told
-//! when it is open.
+//! when it is open. One that is another sender's is not tried again, and its sender is told that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,10 @@ use super::{Ending, Lane, ReceiverSession, protocol};
 use crate::frame::Sequence;
 use crate::store::Opener;
 use crate::transport::Account;
+use crate::wire;
 use crate::wire::{
-    Answer, CloseCode, Message, Offer, Opened, SourceHello, SourceId, Verdict, Welcome,
+    Answer, Capabilities, CloseCode, Declined, Message, Offer, Opened, SourceHello, SourceId,
+    Verdict, Welcome,
 };
 
 /// How long the sources that are open wait for the others, as a disk that is busy may be, and a store of many frames.
@@ -33,8 +35,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What came of opening a session's sources.
 pub(super) enum Attempt {
     Open(SourceThread, Admitted),
-    /// Not yet; why, in words.
-    Late(String),
+    /// Not yet, or never: why.
+    Not(Unopened),
+}
+
+/// Without which sources a session may go on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Without {
+    late: bool,
+    declined: bool,
+}
+
+impl Without {
+    /// As its sender can.
+    pub(super) fn of(sender: Capabilities) -> Self {
+        let late = sender.has(Capabilities::LATE_SOURCES);
+        Self { late, declined: late && sender.has(Capabilities::DECLINED_SOURCES) }
+    }
+
+    fn this(self, unopened: &Unopened) -> bool {
+        if matches!(unopened, Unopened::Owned(_)) { self.declined } else { self.late }
+    }
 }
 
 /// Opens all sources of a hello at once: one disk that hangs holds up this session, and nobody else's; where the sender
@@ -43,7 +64,7 @@ pub(super) async fn open_all(
     hello: &[SourceHello],
     openers: &[Arc<Opener>],
     (sources, account): (&Sources, &Account),
-    may_be_late: bool,
+    without: Without,
 ) -> Result<Vec<Attempt>, Ending> {
     let mut opening = JoinSet::new();
     for (place, (source, from)) in hello.iter().zip(openers).enumerate() {
@@ -53,12 +74,12 @@ pub(super) async fn open_all(
     }
     let still = "it is still being opened: its disk is slow, or has many frames of it";
     let mut attempts: Vec<Attempt> =
-        hello.iter().map(|_| Attempt::Late(still.to_owned())).collect();
+        hello.iter().map(|_| Attempt::Not(Unopened::Store(still.to_owned()))).collect();
     let (mut is_any_open, until) = (false, Instant::now() + PATIENCE);
     loop {
         let opened = tokio::select! {
             opened = opening.join_next() => opened,
-            () = sleep_until(until), if may_be_late && is_any_open => break,
+            () = sleep_until(until), if without.late && is_any_open => break,
         };
         let Some(opened) = opened else { break };
         let (place, opened) = opened.map_err(|error| store_failed(error.to_string()))?;
@@ -67,14 +88,20 @@ pub(super) async fn open_all(
                 attempts[place] = Attempt::Open(thread, admitted);
                 is_any_open = true;
             }
-            Err(Unopened::Store(why)) if may_be_late => attempts[place] = Attempt::Late(why),
+            Err(unopened) if without.this(&unopened) => attempts[place] = Attempt::Not(unopened),
             Err(unopened) => return Err(failed(unopened)),
         }
     }
-    match attempts.iter().find(|attempt| matches!(attempt, Attempt::Late(_))) {
-        Some(Attempt::Late(why)) if !is_any_open => Err(store_failed(why.clone())),
-        _ => Ok(attempts),
+    if is_any_open {
+        return Ok(attempts);
     }
+    // Where one may open yet, the session is tried again.
+    let not = attempts.into_iter().filter_map(|attempt| match attempt {
+        Attempt::Open(..) => None,
+        Attempt::Not(unopened) => Some(unopened),
+    });
+    let last = not.max_by_key(|unopened| !matches!(unopened, Unopened::Owned(_)));
+    Err(last.map_or_else(|| protocol("a hello without sources"), failed))
 }
 
 fn failed(unopened: Unopened) -> Ending {
@@ -101,10 +128,14 @@ async fn open_later(
     loop {
         sleep(pause).await;
         pause = (2 * pause).min(LONGEST_PAUSE);
-        if let Ok((thread, admitted)) = sources.open(&source.name, &from, &account).await {
-            let _ = reply.send(Done::Opened { source: SourceId(place), thread, admitted });
-            return;
-        }
+        let number = SourceId(place);
+        let done = match sources.open(&source.name, &from, &account).await {
+            Ok((thread, admitted)) => Done::Opened { source: number, thread, admitted },
+            Err(Unopened::Owned(why)) => Done::Declined { source: number, why },
+            Err(Unopened::Busy(_) | Unopened::Store(_)) => continue,
+        };
+        let _ = reply.send(done);
+        return;
     }
 }
 
@@ -113,7 +144,7 @@ impl ReceiverSession<'_> {
     pub(super) fn begin_lanes(&mut self) {
         for place in 0..self.joint.sources.len() {
             self.lanes.push(None);
-            if self.lane_at(place).is_some() {
+            if self.lane_at(place).is_some() || self.joint.sources[place].declined.get().is_some() {
                 continue;
             }
             let JointSource { hello, from, .. } = &self.joint.sources[place];
@@ -124,13 +155,52 @@ impl ReceiverSession<'_> {
         }
     }
 
-    /// What a connection is told at first: the welcome of its session, and what has opened since.
+    /// What a connection is told at first: the welcome of its session, what has opened since, and what never will.
     pub(super) fn first_words(welcome: &Welcome, sources: &[JointSource]) -> Vec<Message> {
-        let opened = welcome.unopened.iter().filter_map(|unopened| {
-            let next = sources.get(usize::from(unopened.source.0))?.next()?;
-            Some(Message::Opened(Opened { source: unopened.source, next }))
+        let since = welcome.unopened.iter().filter_map(|unopened| {
+            let (source, known) = (unopened.source, sources.get(usize::from(unopened.source.0))?);
+            if let Some(why) = known.declined.get() {
+                return Some(Message::Declined(Declined::new(source, CloseCode::Owned, why)));
+            }
+            Some(Message::Opened(Opened { source, next: known.next()? }))
         });
-        std::iter::once(Message::Welcome(welcome.clone())).chain(opened).collect()
+        std::iter::once(Message::Welcome(welcome.clone())).chain(since).collect()
+    }
+
+    /// Says in the log which sources are not open, at the beginning of a session.
+    pub(super) fn say_unopened(&self) {
+        for wire::Unopened { source, why } in &self.joint.welcome.unopened {
+            let place = usize::from(source.0);
+            let known = self.joint.sources.get(place);
+            if let Some(why) = known.and_then(|known| known.declined.get()) {
+                self.say_declined(*source, why);
+                continue;
+            }
+            let name = self.joint.name(place);
+            self.warn(|| {
+                format!(
+                    "source {name} cannot be opened: {why}; it is tried again, and the other sources of its sender go on"
+                )
+            });
+        }
+    }
+
+    fn say_declined(&self, source: SourceId, why: &str) {
+        let name = self.joint.name(usize::from(source.0));
+        self.warn(|| {
+            format!("source {name} is not taken: {why}; the other sources of its sender go on")
+        });
+    }
+
+    /// A source is another sender's after all, as has come out when it was tried again.
+    pub(super) fn declined(&mut self, source: SourceId, why: String) {
+        let Some(known) = self.joint.sources.get(usize::from(source.0)) else { return };
+        let declined = Declined::new(source, CloseCode::Owned, &why);
+        if known.declined.set(why.clone()).is_ok() {
+            self.joint.unopened(usize::from(source.0), Some(&why));
+            self.say_declined(source, &why);
+        }
+        self.outbox.push_back(Message::Declined(declined));
     }
 
     /// A source of the session, where it is open by now.
@@ -170,6 +240,7 @@ impl ReceiverSession<'_> {
         let next: Sequence = known.next().unwrap_or_default();
         let (hello, peer) = (known.hello.clone(), self.peer.address);
         if is_first {
+            self.joint.unopened(place, None);
             tracing::info!(%peer, "source {} is open now", hello.name);
             self.begin_run(source, &hello);
         }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::board::Seat;
 use super::joint::{Joint, State};
 use super::progress::Presence;
-use super::report::SessionReport;
+use super::report::{SessionReport, SourceTotals};
 use super::room::RoomState;
 use super::server::Server;
 use super::trial;
@@ -63,6 +63,7 @@ pub(super) async fn serve(
         pin: link.peer.pin.clone(),
         transport: link.peer.transport.to_string(),
         began: None,
+        asked: None,
         connections: 1,
         sources: Vec::new(),
         complete: false,
@@ -77,13 +78,23 @@ pub(super) async fn serve(
             try_out(link, server, &mut stop).await;
             return None;
         }
-        Ok(Opening::Hello(hello)) => open_in_time(&hello, &link, server, presence, &mut stop).await,
+        Ok(Opening::Hello(hello)) => {
+            // What it asked for is known, whatever comes of it.
+            let asked = server.progress.begin();
+            report.asked = Some(asked);
+            let opened = open_in_time(&hello, asked, &link, server, presence, &mut stop).await;
+            if let Err(Ending { why, .. }) = &opened {
+                report.sources = SourceTotals::unopened(&hello, why);
+            }
+            opened
+        }
         Ok(Opening::Join(join)) => ReceiverSession::join(&join, &link, server, presence),
         Err(ending) => Err(ending),
     };
     let ended = match opened {
         Ok(mut session) => {
             report.began = Some(session.joint.began);
+            report.asked = report.began;
             link.sources.set(session.lanes.len());
             let permit = link.peer.permit.clone();
             let ended = tokio::select! {

@@ -11,14 +11,15 @@ use tokio::time::Instant;
 use super::super::joint::{Joint, JointSource, Unjoined};
 use super::super::progress::Presence;
 use super::super::server::Server;
-use super::late::{Attempt, open_all};
+use super::super::sources::Unopened;
+use super::late::{Attempt, Without, open_all};
 use super::{Ending, ReceiverSession, protocol, revoked, shutting_down, stopped};
 use crate::frame::{RunId, Sequence, UnixNanos};
 use crate::store::Opener;
 use crate::transport::{Arrival, ReceiverLink, all_taken};
 use crate::wire::{
-    Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, SourceHello, SourceId,
-    Unopened, Welcome,
+    self, Capabilities, CloseCode, Hello, JOIN_TOKEN_BYTES, Join, Message, SourceHello, SourceId,
+    Welcome,
 };
 
 /// How long a peer may take from its connection to its hello.
@@ -80,13 +81,14 @@ pub(super) fn admit(
 /// Opens the sources that a hello names, as long as the link is there and the receiver is not stopped.
 pub(super) async fn open_in_time<'a>(
     hello: &Hello,
+    asked: u64,
     link: &ReceiverLink,
     server: &'a Server,
     presence: &mut Presence,
     stop: &mut watch::Receiver<bool>,
 ) -> Result<ReceiverSession<'a>, Ending> {
     tokio::select! {
-        session = ReceiverSession::open(hello, link, server, presence) => session,
+        session = ReceiverSession::open(hello, asked, link, server, presence) => session,
         cause = link.end.cause() => {
             let why = format!("the connection ended before its sources were open: {cause}");
             Err(Ending { code: CloseCode::Shutdown, why })
@@ -100,11 +102,12 @@ impl<'a> ReceiverSession<'a> {
     /// Opens the sources that the hello names.
     async fn open(
         hello: &Hello,
+        asked: u64,
         link: &ReceiverLink,
         server: &'a Server,
         presence: &mut Presence,
     ) -> Result<Self, Ending> {
-        let (entered, began) = (presence.enter(), server.progress.begin());
+        let (entered, began) = (presence.enter(), asked);
         link.account.is_of(began);
         let mut from = Opener::with_pin(link.peer.pin.as_deref());
         from.name = link.peer.permit.name().map(|name| name.to_string().into());
@@ -115,17 +118,19 @@ impl<'a> ReceiverSession<'a> {
             Arc::new(Opener { run, ..from.clone() })
         };
         let openers: Vec<_> = hello.sources.iter().map(opener).collect();
-        let may_be_late = hello.capabilities.has(Capabilities::LATE_SOURCES);
         let with = (&server.sources, &link.account);
-        let attempts = open_all(&hello.sources, &openers, with, may_be_late).await?;
+        let without = Without::of(hello.capabilities);
+        let attempts = open_all(&hello.sources, &openers, with, without).await?;
         let welcome = welcome(hello, &attempts, server);
         let sources = hello.sources.iter().zip(openers).zip(attempts);
         let sources = sources.map(|((hello, from), attempt)| {
-            let open = match attempt {
-                Attempt::Open(thread, admitted) => OnceLock::from((thread, admitted.next)),
-                Attempt::Late(_) => OnceLock::new(),
+            let (open, declined) = match attempt {
+                Attempt::Open(thread, admitted) => (OnceLock::from((thread, admitted.next)), None),
+                Attempt::Not(Unopened::Owned(why)) => (OnceLock::new(), Some(why)),
+                Attempt::Not(_) => (OnceLock::new(), None),
             };
-            JointSource { hello: hello.clone(), from, open }
+            let declined = declined.map_or_else(OnceLock::new, OnceLock::from);
+            JointSource { hello: hello.clone(), from, open, declined }
         });
         let overwrite = hello.overwrite && server.limits.allow_overwrite;
         let (sources, sender) = (sources.collect(), link.account.sender());
@@ -196,29 +201,21 @@ impl<'a> ReceiverSession<'a> {
         session.begin_lanes();
         session
     }
-
-    /// Says in the log which sources are not open yet.
-    fn say_unopened(&self) {
-        for Unopened { source, why } in &self.joint.welcome.unopened {
-            let name = self.joint.name(usize::from(source.0));
-            self.warn(|| {
-                format!(
-                    "source {name} cannot be opened: {why}; it is tried again, and the other sources of its sender go on"
-                )
-            });
-        }
-    }
 }
 
 /// What a sender is told whose sources are open, all of them or all but some.
 fn welcome(hello: &Hello, attempts: &[Attempt], server: &Server) -> Welcome {
     let next = |attempt: &Attempt| match attempt {
         Attempt::Open(_, admitted) => admitted.next,
-        Attempt::Late(_) => Sequence(0),
+        Attempt::Not(_) => Sequence(0),
     };
     let unopened = attempts.iter().zip(0..).filter_map(|(attempt, place)| match attempt {
         Attempt::Open(..) => None,
-        Attempt::Late(why) => Some(Unopened::new(SourceId(place), why)),
+        // What is said of it follows, in a message of its own.
+        Attempt::Not(Unopened::Owned(_)) => Some(wire::Unopened::new(SourceId(place), "")),
+        Attempt::Not(Unopened::Busy(why) | Unopened::Store(why)) => {
+            Some(wire::Unopened::new(SourceId(place), why))
+        }
     });
     let joins = hello.capabilities.has(Capabilities::JOIN);
     Welcome {

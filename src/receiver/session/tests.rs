@@ -312,6 +312,14 @@ struct Shut {
     /// How often it has failed, as long as it is to.
     fails: Arc<std::sync::Mutex<Option<u32>>>,
     hangs: Option<Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>>,
+    /// It is another sender's from then on.
+    owned: Arc<AtomicBool>,
+}
+
+impl Shut {
+    fn failing(fails: &Arc<std::sync::Mutex<Option<u32>>>) -> Self {
+        Self { fails: fails.clone(), hangs: None, owned: Arc::default() }
+    }
 }
 
 impl Store for Shut {
@@ -319,6 +327,10 @@ impl Store for Shut {
         if name.as_str() == "b" {
             if let Some(hangs) = &self.hangs {
                 let _ = hangs.lock().unwrap().recv();
+            }
+            if self.owned.load(Ordering::Relaxed) {
+                let (source_name, owner) = (name.to_string(), "cam1".to_owned());
+                return Err(StoreError::NotOwner { source_name, owner, earlier_key: None });
             }
             if let Some(fails) = &mut *self.fails.lock().unwrap() {
                 *fails += 1;
@@ -366,7 +378,7 @@ fn offer(source: u8) -> Message {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_does_not_open_is_named_and_opened_later() {
     let fails = Arc::new(std::sync::Mutex::new(Some(0)));
-    let store = Shut { fails: fails.clone(), hangs: None };
+    let store = Shut::failing(&fails);
     let mut world = World::of(store, tempfile::tempdir().unwrap());
     greet_with(&world, &["a", "b"], Capabilities::LATE_SOURCES).await;
     let welcome = welcome_of(world.messages.recv().await);
@@ -390,7 +402,7 @@ async fn a_source_that_does_not_open_is_named_and_opened_later() {
 
 #[tokio::test(start_paused = true)]
 async fn of_a_source_that_is_not_open_nothing_else_may_be_said() {
-    let store = Shut { fails: Arc::new(std::sync::Mutex::new(Some(0))), hangs: None };
+    let store = Shut::failing(&Arc::new(std::sync::Mutex::new(Some(0))));
     let mut world = World::of(store, tempfile::tempdir().unwrap());
     greet_with(&world, &["b", "a"], Capabilities::LATE_SOURCES).await;
     welcome_of(world.messages.recv().await);
@@ -403,10 +415,66 @@ async fn of_a_source_that_is_not_open_nothing_else_may_be_said() {
 async fn where_none_opens_or_the_sender_cannot_wait_for_one_the_session_ends() {
     let late = Capabilities::LATE_SOURCES;
     for (sources, capabilities) in [(&["b"][..], late), (&["a", "b"], Capabilities::default())] {
-        let store = Shut { fails: Arc::new(std::sync::Mutex::new(Some(0))), hangs: None };
+        let store = Shut::failing(&Arc::new(std::sync::Mutex::new(Some(0))));
         let world = World::of(store, tempfile::tempdir().unwrap());
         greet_with(&world, sources, capabilities).await;
         assert_eq!(world.closed().await.0, CloseCode::Store, "{sources:?}");
+    }
+}
+
+const BOTH: Capabilities = Capabilities::LATE_SOURCES.and(Capabilities::DECLINED_SOURCES);
+
+fn declined_of(message: Option<Message>) -> crate::wire::Declined {
+    match message {
+        Some(Message::Declined(declined)) => declined,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_another_sender_is_declined_and_the_others_go_on() {
+    let store = Shut::failing(&Arc::default());
+    store.owned.store(true, Ordering::Relaxed);
+    let mut world = World::of(store, tempfile::tempdir().unwrap());
+    greet_with(&world, &["a", "b"], BOTH).await;
+    let welcome = welcome_of(world.messages.recv().await);
+    assert_eq!(welcome.unopened.len(), 1, "{welcome:?}");
+    let declined = declined_of(world.messages.recv().await);
+    assert_eq!((declined.source, declined.code), (SourceId(1), CloseCode::Owned.number()));
+    assert!(declined.why.contains("belongs to cam1"), "{declined:?}");
+    world.say(offer(1)).await;
+    assert!(matches!(world.messages.recv().await, Some(Message::Answer(_))));
+    world.say(end_of_run(0)).await;
+    let totals = world.messages.recv().await;
+    assert!(matches!(totals, Some(Message::Totals(_))), "{totals:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_turns_out_to_be_anothers_is_declined_later_and_not_tried_again() {
+    let fails = Arc::new(std::sync::Mutex::new(Some(0)));
+    let store = Shut::failing(&fails);
+    let owned = store.owned.clone();
+    let mut world = World::of(store, tempfile::tempdir().unwrap());
+    greet_with(&world, &["a", "b"], BOTH).await;
+    welcome_of(world.messages.recv().await);
+    owned.store(true, Ordering::Relaxed);
+    assert_eq!(declined_of(world.messages.recv().await).source, SourceId(1));
+    owned.store(false, Ordering::Relaxed);
+    let tried = *fails.lock().unwrap();
+    let more = tokio::time::timeout(STALL / 2, world.messages.recv()).await;
+    assert!(more.is_err(), "{more:?}");
+    assert_eq!(*fails.lock().unwrap(), tried);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_anothers_or_the_sender_goes_on_without_none_the_session_ends() {
+    let late = Capabilities::LATE_SOURCES;
+    for (sources, capabilities) in [(&["b"][..], BOTH), (&["a", "b"], late)] {
+        let store = Shut::failing(&Arc::default());
+        store.owned.store(true, Ordering::Relaxed);
+        let world = World::of(store, tempfile::tempdir().unwrap());
+        greet_with(&world, sources, capabilities).await;
+        assert_eq!(world.closed().await.0, CloseCode::Owned, "{sources:?}");
     }
 }
 
@@ -414,7 +482,7 @@ async fn where_none_opens_or_the_sender_cannot_wait_for_one_the_session_ends() {
 async fn a_disk_that_hangs_holds_up_its_own_source_alone() {
     let (let_it, lets) = std::sync::mpsc::channel();
     let hangs = Some(Arc::new(std::sync::Mutex::new(lets)));
-    let store = Shut { fails: Arc::default(), hangs };
+    let store = Shut { hangs, ..Shut::failing(&Arc::default()) };
     let mut world = World::of(store, tempfile::tempdir().unwrap());
     greet_with(&world, &["a", "b"], Capabilities::LATE_SOURCES).await;
     let welcome = welcome_of(world.messages.recv().await);

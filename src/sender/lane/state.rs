@@ -64,9 +64,14 @@ impl Lane {
         self.handed > 0
     }
 
-    /// True once both ends agree on what is stored.
+    /// True once both ends agree on what is stored, or on that nothing of it will be.
     pub(in crate::sender) fn is_done(&self) -> bool {
-        self.totals
+        self.totals || self.is_declined
+    }
+
+    /// True where the receiver will say when it is open.
+    pub(in crate::sender) fn is_to_open(&self) -> bool {
+        self.unopened.is_some() && !self.is_declined
     }
 
     /// When something has to be taken up again without anything arriving.

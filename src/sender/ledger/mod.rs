@@ -54,6 +54,8 @@ pub(super) struct Ledger {
     /// Frames that will not come, by reason.
     pub(super) dropped: BTreeMap<&'static str, u64>,
     pub(super) drops: Drops,
+    /// In words that the receiver does not take its frames, which are another sender's there, as its last session has said.
+    pub(super) declined: Option<String>,
     /// The receiver had no room for its frames when the last session ended.
     pub(super) hold: Option<Hold>,
 }

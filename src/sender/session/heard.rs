@@ -9,7 +9,7 @@ use super::super::stopped::INTERRUPTED;
 use super::super::tend::tend;
 use super::{LAST_ORIGIN, State};
 use crate::frame::{Sequence, UnixNanos, quoted};
-use crate::wire::{Message, Notice, Opened, Unopened, Welcome};
+use crate::wire::{Declined, Message, Notice, Opened, Unopened, Welcome};
 
 /// How long a run that is stopped waits for the receipts of what it has sent.
 const LAST_RECEIPTS: Duration = Duration::from_secs(1);
@@ -90,6 +90,7 @@ impl State<'_> {
                 Ok(())
             }
             Message::Opened(opened) => self.opened(opened),
+            Message::Declined(declined) => self.declined(&declined),
             Message::Skipped { .. } => Ok(()),
             other => Err(Nonsense(format!("only a sender says {}", other.name()))),
         }
@@ -108,6 +109,7 @@ impl State<'_> {
             self.lanes[lane].unopened = Some(why.clone());
         }
         for (lane, &next) in welcome.next.iter().enumerate() {
+            self.run.ledgers[lane].declined = None;
             if self.lanes[lane].unopened.is_none() {
                 self.begin_at(lane, next)?;
             }
@@ -144,6 +146,9 @@ impl State<'_> {
     /// A source is open at the receiver that was not. Over several connections that is said more than once.
     fn opened(&mut self, opened: Opened) -> Result<(), Nonsense> {
         let lane = self.lane(opened.source)?;
+        if self.lanes[lane].is_declined {
+            return Err(Nonsense("it opens a source that it has declined".to_owned()));
+        }
         if self.lanes[lane].unopened.take().is_none() {
             return self.lanes[lane].nothing_new();
         }
@@ -154,11 +159,34 @@ impl State<'_> {
         Ok(())
     }
 
+    /// The receiver will not have a source of this sender. Over several connections that is said more than once.
+    fn declined(&mut self, declined: &Declined) -> Result<(), Nonsense> {
+        let lane = self.lane(declined.source)?;
+        if self.lanes[lane].unopened.is_none() {
+            return Err(Nonsense("it declines a source that it has opened".to_owned()));
+        }
+        let (name, why) = (self.run.sources[lane].name(), quoted(&declined.why));
+        let words = format!("the receiver does not take source {name}: {why}");
+        if self.lanes[lane].is_declined {
+            return self.lanes[lane].nothing_new();
+        }
+        self.run.ledgers[lane].declined = Some(words.clone());
+        self.lanes[lane].is_declined = true;
+        self.got_on();
+        let others = if self.lanes.len() > 1 { "; the others go on" } else { "" };
+        self.run.progress.refused(&words, format!("{words}{others}"));
+        Ok(())
+    }
+
     /// Which sources are not open at the receiver, and why, where there are any.
     fn unopened_words(&self) -> Option<String> {
-        let named = self.lanes.iter().zip(self.run.sources);
-        let words = named.filter_map(|(lane, source)| {
-            let why = quoted(lane.unopened.as_ref()?);
+        let named = self.lanes.iter().zip(self.run.sources).zip(&*self.run.ledgers);
+        let words = named.filter_map(|((lane, source), ledger)| {
+            if let Some(words) = ledger.declined.as_ref().filter(|_| lane.is_declined) {
+                return Some(words.clone());
+            }
+            // Why one is declined is said next.
+            let why = quoted(lane.unopened.as_ref().filter(|why| !why.is_empty())?);
             Some(format!("source {} is not open at the receiver: {why}", source.name()))
         });
         let words: Vec<_> = words.collect();

@@ -19,8 +19,8 @@ use super::limits::MAX_MESSAGE_BYTES;
 pub use notice::Notice;
 pub use offer::{Answer, Offer, OfferEntry, Verdict, VerdictRun};
 pub use opening::{
-    Capabilities, Hello, JOIN_TOKEN_BYTES, Join, Opened, SESSION_ID_BYTES, SourceHello, Unopened,
-    Welcome,
+    Capabilities, Declined, Hello, JOIN_TOKEN_BYTES, Join, Opened, SESSION_ID_BYTES, SourceHello,
+    Unopened, Welcome,
 };
 pub use receipt::{Receipts, Refusal, SequenceRun};
 pub use run::{Drops, EndOfRun, LostFrame, Noted, Totals};
@@ -73,6 +73,8 @@ pub enum Message {
     Counted(Counted),
     /// Receiver: a source is open that was not at the welcome.
     Opened(Opened),
+    /// Receiver: it will not have a source.
+    Declined(Declined),
     /// A message of a later version that may be skipped; its payload is dropped.
     Skipped {
         /// Its type.
@@ -101,6 +103,7 @@ impl Message {
             Self::Trial(_) => 18,
             Self::Counted(_) => 20,
             Self::Opened(_) => 22,
+            Self::Declined(_) => 24,
             Self::Skipped { kind } => *kind,
         }
     }
@@ -126,6 +129,7 @@ impl Message {
             Self::Trial(_) => "trial",
             Self::Counted(_) => "trial's count",
             Self::Opened(_) => "opened source",
+            Self::Declined(_) => "declined source",
             Self::Skipped { .. } => "message of a later version",
         }
     }
@@ -156,6 +160,7 @@ impl Message {
             Self::Trial(trial) => trial.encode(&mut payload),
             Self::Counted(counted) => counted.encode(&mut payload),
             Self::Opened(opened) => opened.encode(&mut payload),
+            Self::Declined(declined) => declined.encode(&mut payload),
             Self::Skipped { .. } => {}
         }
         let mut whole = Writer::new();
@@ -221,6 +226,7 @@ impl Message {
             18 => Self::Trial(Trial::decode(reader)?),
             20 => Self::Counted(Counted::decode(reader)?),
             22 => Self::Opened(Opened::decode(reader)?),
+            24 => Self::Declined(Declined::decode(reader)?),
             other if is_ignorable(other) => {
                 reader.take(reader.remaining(), "a message of a later version")?;
                 Self::Skipped { kind: other }

@@ -1,6 +1,7 @@
 //! How a session begins: hello, welcome, and a second connection that joins it.
 
 use crate::frame::{RunId, Sequence, SourceName, UnixNanos};
+use crate::wire::code::CloseCode;
 use crate::wire::codec::{Reader, WireError, Writer};
 use crate::wire::field::{self, Fields};
 use crate::wire::limits::{MAX_AGENT_BYTES, MAX_SOURCES, MAX_TEXT_BYTES};
@@ -29,6 +30,8 @@ impl Capabilities {
     pub const JOIN: Self = Self(2);
     /// A sender's: it goes on without a source that the receiver cannot open yet.
     pub const LATE_SOURCES: Self = Self(4);
+    /// A sender's: it goes on without a source that the receiver will not have of it.
+    pub const DECLINED_SOURCES: Self = Self(8);
 
     /// These and those of `others`.
     pub const fn and(self, others: Self) -> Self {
@@ -93,8 +96,8 @@ pub struct Welcome {
     pub capabilities: Capabilities,
     /// By which another connection may join this session, where that is possible.
     pub join: Option<[u8; JOIN_TOKEN_BYTES]>,
-    /// Sources that are not open yet, each once. The receiver tries again, and says [`Opened`] when one is. Only for a
-    /// hello that has [`Capabilities::LATE_SOURCES`].
+    /// Sources that are not open yet, each once. The receiver tries again, and says [`Opened`] when one is, or
+    /// [`Declined`]. Only for a hello that has [`Capabilities::LATE_SOURCES`], or [`Capabilities::DECLINED_SOURCES`].
     pub unopened: Vec<Unopened>,
 }
 
@@ -114,6 +117,17 @@ pub struct Opened {
     pub source: SourceId,
     /// As in [`Welcome::next`].
     pub next: Sequence,
+}
+
+/// The receiver will not have a source of this sender, and does not try again: it belongs to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declined {
+    /// Which one.
+    pub source: SourceId,
+    /// The [`CloseCode`] by which a session of this source alone would end.
+    pub code: u64,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// The first message of a connection that is to carry a part of a session which another has opened.
@@ -295,6 +309,27 @@ impl Opened {
         let opened = Self { source: SourceId::read(reader)?, next: Sequence(reader.varint(what)?) };
         Fields::of(reader, what)?.skip()?;
         Ok(opened)
+    }
+}
+
+impl Declined {
+    /// A source whose reason is cut to what fits on the wire.
+    pub fn new(source: SourceId, code: CloseCode, why: &str) -> Self {
+        let why = why[..why.floor_char_boundary(MAX_TEXT_BYTES as usize)].to_owned();
+        Self { source, code: code.number(), why }
+    }
+
+    pub(super) fn encode(&self, out: &mut Writer) {
+        self.source.put(out);
+        out.varint(self.code).text_up_to(MAX_TEXT_BYTES, &self.why);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let what = "a declined source";
+        let (source, code) = (SourceId::read(reader)?, reader.varint(what)?);
+        let why = reader.text(MAX_TEXT_BYTES, what)?.to_owned();
+        Fields::of(reader, what)?.skip()?;
+        Ok(Self { source, code, why })
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::frame::{
     ContentHash, DropRange, DropReason, FrameName, RunId, Sequence, SourceName, UnixNanos,
 };
-use crate::wire::code::RefusalCode;
+use crate::wire::code::{CloseCode, RefusalCode};
 use crate::wire::limits::{MAX_ENTRIES, MAX_SOURCES, MAX_TEXT_BYTES};
 use crate::wire::source_id::SourceId;
 
@@ -107,6 +107,7 @@ fn examples() -> Vec<Message> {
         Message::Trial(Trial { session: [7; SESSION_ID_BYTES], agent: "framelane/0.2".to_owned() }),
         Message::Counted(Counted { frames: 300, bytes: 18_000_000 }),
         Message::Opened(Opened { source: SOURCE, next: Sequence(300) }),
+        Message::Declined(Declined::new(SOURCE, CloseCode::Owned, "another's")),
     ]
 }
 
