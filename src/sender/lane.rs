@@ -154,6 +154,8 @@ pub(super) struct Lane {
     pub(super) unopened: Option<String>,
     /// It never will, in this session.
     pub(super) is_declined: bool,
+    /// Offers whose answers were on their way when it was opened: as many may be answered as if it were not.
+    crossing: usize,
     held_back: Vec<Sequence>,
     wanted: Wants,
     later: VecDeque<(Instant, Wanted)>,
@@ -223,6 +225,7 @@ impl Lane {
             need_hash: Vec::new(),
             unopened: None,
             is_declined: false,
+            crossing: 0,
             held_back: Vec::new(),
             wanted: Wants::default(),
             later: VecDeque::new(),

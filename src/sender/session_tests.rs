@@ -16,8 +16,8 @@ use crate::transport::{
     OutgoingFrame, PathStats, PathWatch, SenderLink, Transport, TransportError, Via,
 };
 use crate::wire::{
-    Answer, Capabilities, CloseCode, Message, Noted, Receipts, Refusal, RefusalCode, SequenceRun,
-    Totals, Verdict, Welcome,
+    Answer, Capabilities, CloseCode, Declined, Message, Noted, Receipts, Refusal, RefusalCode,
+    SequenceRun, SourceId, Totals, Unopened, Verdict, Welcome,
 };
 
 pub(super) const FRAMES: u64 = 200;
@@ -319,6 +319,75 @@ async fn a_receiver_that_asks_for_hashes_again_and_again_is_left() {
     assert!(!offered[0] && offered[1..].iter().all(|&hashed| hashed), "{offered:?}");
     let error = sending.await.unwrap().error.unwrap();
     assert!(error.contains("asks for a hash that it has"), "{error}");
+}
+
+/// It would be looked up and offered a round trip later, each time, for as long as the receiver likes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_calls_an_open_source_not_open_is_left() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    welcomed(&mut link, welcome(1_000, 1 << 20, WINDOW)).await;
+    let mut offers = 0;
+    loop {
+        tokio::select! {
+            message = link.messages.recv() => {
+                let Some(Message::Offer(offer)) = message else { continue };
+                offers += 1;
+                assert!(offers < 20, "offered without end");
+                let verdicts = offer.entries.iter().map(|_| Verdict::NotOpen);
+                let answer = Message::Answer(Answer::new(offer.source, verdicts));
+                let _ = link.incoming.send(answer).await;
+            }
+            closed = link.keeper.close.recv() => {
+                assert_eq!(closed.unwrap().0, CloseCode::Protocol);
+                link.keeper.ended(TransportError::Ended);
+                break;
+            }
+        }
+    }
+    let error = sending.await.unwrap().error.unwrap();
+    assert!(error.contains("calls a source not open that is"), "{error}");
+}
+
+/// One that is another sender's is not waited for, and is what the run says that it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_declined_ends_the_run_with_its_reason() {
+    let (mut links, sending) = send(Pace::Bulk, PathStats::default());
+    let mut link = links.recv().await.unwrap();
+    let mut far = welcome(1_000, 1 << 20, WINDOW);
+    if let Message::Welcome(welcome) = &mut far {
+        welcome.unopened = vec![Unopened::new(SourceId(0), "")];
+    }
+    welcomed(&mut link, far).await;
+    let declined = Declined::new(SourceId(0), CloseCode::Owned, "it is cam1's");
+    // Said over two connections it is one word.
+    for _ in 0..2 {
+        link.incoming.send(Message::Declined(declined.clone())).await.unwrap();
+    }
+    loop {
+        tokio::select! {
+            message = link.messages.recv() => match message {
+                Some(Message::Offer(offer)) => {
+                    let verdicts = offer.entries.iter().map(|_| Verdict::NotOpen);
+                    let answer = Message::Answer(Answer::new(offer.source, verdicts));
+                    let _ = link.incoming.send(answer).await;
+                }
+                Some(Message::Drops(_) | Message::EndOfRun(_)) => panic!("{message:?}"),
+                _ => {}
+            },
+            frame = link.frames.recv() => assert!(frame.is_none(), "a frame of it was sent"),
+            closed = link.keeper.close.recv() => {
+                assert_eq!(closed.unwrap().0, CloseCode::Done);
+                link.keeper.ended(TransportError::Ended);
+                break;
+            }
+        }
+    }
+    let report = sending.await.unwrap();
+    assert!(report.error.unwrap().contains("it is cam1's"));
+    let source = &report.sources[0];
+    assert_eq!((source.missing, source.stored), (FRAMES, 0));
+    assert!(source.failed[0].reason.contains("it is cam1's"), "{:?}", source.failed[0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

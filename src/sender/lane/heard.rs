@@ -20,6 +20,15 @@ fn differs(overwrite: bool) -> &'static str {
 }
 
 impl Lane {
+    /// The receiver has opened the source. False where it had before.
+    pub(in crate::sender) fn opened(&mut self) -> bool {
+        let is_news = self.unopened.take().is_some();
+        if is_news {
+            self.crossing = self.offered.len();
+        }
+        is_news
+    }
+
     /// The receiver's verdicts on the oldest offer.
     pub(in crate::sender) fn answered(
         &mut self,
@@ -33,6 +42,8 @@ impl Lane {
         if total != Some(offered.len() as u64) {
             return Err(nonsense("does not fit its offer"));
         }
+        let may_be_shut = self.unopened.is_some() || self.crossing > 0;
+        self.crossing = self.crossing.saturating_sub(1);
         let verdicts =
             answer.runs.iter().flat_map(|run| std::iter::repeat_n(run.verdict, run.count as usize));
         for (verdict, Offered { sequence, bytes, hashed, captured }) in verdicts.zip(offered) {
@@ -51,6 +62,10 @@ impl Lane {
                     return Err(nonsense("asks for a hash that it has"));
                 }
                 Verdict::NeedHash => self.need_hash.push(sequence),
+                // As of a hash that it has: it would be offered again without end.
+                Verdict::NotOpen if !may_be_shut => {
+                    return Err(nonsense("calls a source not open that is"));
+                }
                 Verdict::NotOpen => self.held_back.push(sequence),
                 Verdict::Stored => {
                     self.already += 1;

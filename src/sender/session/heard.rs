@@ -149,7 +149,7 @@ impl State<'_> {
         if self.lanes[lane].is_declined {
             return Err(Nonsense("it opens a source that it has declined".to_owned()));
         }
-        if self.lanes[lane].unopened.take().is_none() {
+        if !self.lanes[lane].opened() {
             return self.lanes[lane].nothing_new();
         }
         self.begin_at(lane, opened.next)?;

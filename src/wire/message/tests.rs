@@ -202,8 +202,8 @@ fn a_message_of_a_later_version_is_skipped_where_it_may_be_and_refused_where_not
     let skipped = Message::Skipped { kind: 15 };
     assert_eq!(Message::decode(&[15, 2, 0xff, 0xff, 9]), Ok(Decoded::Value(skipped, 4)));
     assert_eq!(Message::decode(&[15, 2, 0xff]), Ok(Decoded::NeedMore(4)));
-    let error = Message::decode(&[24, 0]).unwrap_err().to_string();
-    assert!(error.contains("type 24"), "{error}");
+    let error = Message::decode(&[26, 0]).unwrap_err().to_string();
+    assert!(error.contains("type 26"), "{error}");
 }
 
 #[test]
