@@ -16,8 +16,8 @@ use super::work::{Settled, SourceThread};
 use crate::frame::{RunId, Sequence};
 use crate::store::{Opener, Outcome};
 use crate::wire::{
-    EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, SESSION_ID_BYTES, SourceHello, Totals,
-    Unopened, Welcome,
+    Capabilities, EndOfRun, Hello, JOIN_TOKEN_BYTES, Join, LostFrame, SESSION_ID_BYTES,
+    SourceHello, Totals, Unopened, Welcome,
 };
 
 /// Connections that one session may have: links of one machine, and a new one for each before the old is known to be
@@ -49,6 +49,8 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Joint {
     pub(super) overwrite: bool,
+    /// Its sender goes on without a source that is declined.
+    pub(super) may_decline: bool,
     /// What a connection is told that joins.
     pub(super) welcome: Welcome,
     pub(super) sources: Vec<JointSource>,
@@ -181,6 +183,9 @@ impl Joint {
         };
         Self {
             overwrite,
+            may_decline: hello
+                .capabilities
+                .has(Capabilities::LATE_SOURCES.and(Capabilities::DECLINED_SOURCES)),
             welcome,
             sources,
             began,

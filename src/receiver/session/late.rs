@@ -195,6 +195,10 @@ impl ReceiverSession<'_> {
     /// A source is another sender's after all, as has come out when it was tried again.
     pub(super) fn declined(&mut self, source: SourceId, why: String) {
         let Some(known) = self.joint.sources.get(usize::from(source.0)) else { return };
+        if !self.joint.may_decline {
+            self.owned = Some(why);
+            return;
+        }
         let declined = Declined::new(source, CloseCode::Owned, &why);
         if known.declined.set(why.clone()).is_ok() {
             self.joint.unopened(usize::from(source.0), Some(&why));

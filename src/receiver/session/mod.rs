@@ -204,6 +204,8 @@ struct ReceiverSession<'a> {
     done: mpsc::UnboundedReceiver<Done>,
     /// True once a source's thread has failed.
     failed: bool,
+    /// A source is another's, and its sender cannot go on without it: why.
+    owned: Option<String>,
     /// When something came last.
     heard: Instant,
     /// Changes when there is little room for frames, or enough again; what was said of that, and of old frames.
@@ -248,6 +250,10 @@ impl ReceiverSession<'_> {
             if self.failed {
                 self.finish_storing().await;
                 return Err(thread_gone());
+            }
+            if let Some(why) = self.owned.take() {
+                self.finish_storing().await;
+                return Err(Ending { code: CloseCode::Owned, why });
             }
             tokio::select! {
                 Some(done) = self.done.recv() => self.settle(done),

@@ -193,6 +193,7 @@ impl<'a> ReceiverSession<'a> {
             listening: Arc::new(AtomicBool::new(true)),
             done,
             failed: false,
+            owned: None,
             heard: Instant::now(),
             room: server.room.clone(),
             told_low: false,
