@@ -26,7 +26,9 @@ def main() -> None:
     folder = pathlib.Path(sys.argv[3] if len(sys.argv) > 3 else "coloured")
     folder.mkdir(parents=True, exist_ok=True)
     for frame in store[source]:
-        file = folder / pathlib.Path(frame.name).with_suffix(".png").name
+        # A name may have folders in it, and always stays below the one that it is put in.
+        file = folder / pathlib.Path(frame.name).with_suffix(".png")
+        file.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(file), false_colour(frame.array()))
     print(f"{len(store[source])} frames in {folder}")
 

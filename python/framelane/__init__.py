@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 
-from . import _native
+from . import _native, _units
 from ._receiver import AsyncReceiver, Frame, Receiver
 from ._report import ReceiveReport, SendReport, SpoolFigures
 from ._sender import AsyncSender, Receipt, Sender
@@ -55,7 +55,7 @@ __version__ = _native.VERSION
 def own_pin(certs: "str | os.PathLike[str]" = "certs") -> str:
     """This machine's pin, ``sha256:`` and 64 hex digits, which peers are told. Certificate and key are made in the folder
     ``certs`` where they are missing."""
-    return _native.own_pin(os.fspath(certs))
+    return _native.own_pin(_units.path(certs))
 
 
 __all__ = [

@@ -25,8 +25,8 @@ import numpy.typing as npt
 from . import _foreign, _native
 from .errors import DecodeError, EncodeError
 
-Image = Union["npt.NDArray[Any]", bytes, bytearray, memoryview]
-"""An array of shape (H, W), (H, W, 3) or (H, W, 4), or the bytes of an encoded image."""
+Image = Union["npt.NDArray[Any]", bytes, bytearray, memoryview, Any]
+"""An array of shape (H, W), (H, W, 3) or (H, W, 4), the bytes of an encoded image, or a Pillow image."""
 
 MAX_DECODED = 1 << 29
 """A frame whose array would have more than these bytes (512 MiB) is refused, before anything is allocated: a few kilobytes
@@ -36,23 +36,26 @@ _KINDS = (
     (b"\xff\xd8\xff", "jpg"),
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\x93NUMPY", "npy"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),
-    (b"MM\x00+", "tiff"),
-    (b"BM", "bmp"),
     (b"\xff\x0a", "jxl"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "jxl"),
-    (b"P5", "pgm"),
-    (b"P6", "ppm"),
 )
+"""Those that are decoded here, and JPEG XL, which OpenCV and Pillow do not know; for the others, `_foreign.kind_of`."""
+
+_EXTENSIONS = {"TIFF": "tiff", "BMP": "bmp", "WebP": "webp", "AVIF": "avif", "PAM": "pam", "PFM": "pfm", "GIF": "gif", "HDR": "hdr"}
+_PNM = {b"1": "pbm", b"4": "pbm", b"2": "pgm", b"5": "pgm", b"3": "ppm", b"6": "ppm"}
 
 
 def extension_of(head: bytes) -> str:
     """The extension for bytes that begin like this; ``bin`` where they are no image that is known."""
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "webp"
-    return next((extension for magic, extension in _KINDS if head.startswith(magic)), "bin")
+    ours = next((extension for magic, extension in _KINDS if head.startswith(magic)), None)
+    if ours is not None:
+        return ours
+    kind = _foreign.kind_of(head)
+    if kind == "PNM":
+        return _PNM[head[1:2]]
+    if kind == "JPEG 2000":
+        return "j2k" if head.startswith(b"\xff\x4f") else "jp2"
+    return "bin" if kind is None else _EXTENSIONS[kind]
 
 
 @functools.lru_cache(maxsize=64)
@@ -86,12 +89,16 @@ def encoded(image: Any, encode: str, color: str) -> Tuple["_native.Body", str]:
         raise TypeError(f"an image is an array, or the bytes of an encoded image (of a file: pathlib.Path(...).read_bytes()), not {told}")
     kind, quality = parse_encode(encode)
     array = np.asarray(image)
+    if _is_pillow(image):
+        # It says itself what its bands are, red first.
+        array, color = np.asarray(_plain(image)), "rgb"
     if kind == "raw":
         return raw(array), "npy"
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     shape = _shape(array, kind)
-    flat = np.ascontiguousarray(array).reshape(-1)
+    # A field of a packed record, or what stands behind a header of odd length, is contiguous and not aligned.
+    flat = np.require(array, requirements=["C", "A"]).reshape(-1)
     bgr = is_bgr(color)
     if kind == "jpeg":
         if array.dtype != np.uint8:
@@ -102,6 +109,20 @@ def encoded(image: Any, encode: str, color: str) -> Tuple["_native.Body", str]:
     if array.dtype == np.uint8:
         return _native.encode_png_u8(flat, shape, bgr), "png"
     return _native.encode_png_u16(flat, shape, bgr), "png"
+
+
+def _is_pillow(image: Any) -> bool:
+    return isinstance(getattr(image, "mode", None), str) and hasattr(image, "getbands")
+
+
+def _plain(image: Any) -> Any:
+    """A Pillow image whose array has grey, or red, green, blue and perhaps alpha."""
+    if image.mode in ("L", "RGB", "RGBA", "I", "F") or image.mode.startswith("I;16"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    is_clear = image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if is_clear else "RGB")
 
 
 def _shape(array: "npt.NDArray[Any]", kind: str) -> Tuple[int, int, int]:

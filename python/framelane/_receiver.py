@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import os
 from types import TracebackType
@@ -13,7 +14,7 @@ from . import _codec, _native, _units
 from ._report import ReceiveReport
 from ._sender import Pins
 from ._units import Size, Span
-from .errors import Closed
+from .errors import Closed, ForkedError
 
 
 class Frame:
@@ -254,7 +255,8 @@ class Receiver(_Receiving):
 
     def latest(self, source: str | None = None) -> "Receiver":
         """From now on the newest frame of this source, or of all: what the program takes is never older than one frame,
-        and those that it is too slow for are skipped (with ``out`` they are stored all the same).
+        and those that it is too slow for are skipped (with ``out`` they are stored all the same; without, their receipts
+        say "stored" as well, of frames that have arrived whole and that nobody took).
 
         Returns itself: ``for frame in receiver.latest("visible"): ...``
         """
@@ -288,7 +290,12 @@ class Receiver(_Receiving):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except ForkedError:
+            # In a child the block ends as whatever ended it says; the receiver is the parent's.
+            if kind is None:
+                raise
 
 
 class AsyncReceiver(_Receiving):
@@ -305,7 +312,12 @@ class AsyncReceiver(_Receiving):
                 return frame
             if not more:
                 raise Closed("no frame will come any more: the receiver has ended, or was closed")
-            await self._native.ready_soon()
+            try:
+                await self._native.ready_soon()
+            except asyncio.CancelledError:
+                # Where it had been told of a frame by then, that is another's now.
+                self._native.pass_on()
+                raise
 
     def every(self, source: str | None = None) -> "AsyncReceiver":
         """As :meth:`Receiver.every`."""
@@ -340,4 +352,8 @@ class AsyncReceiver(_Receiving):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        try:
+            await self.close()
+        except ForkedError:
+            if kind is None:
+                raise

@@ -82,7 +82,8 @@ class SendReport:
 
 @dataclass(frozen=True)
 class ReceiveReport:
-    """What a receiver has received. ``details`` has the fields of ``framelane receive --json``."""
+    """What a receiver has received. ``details`` has sessions and sources as the library counts them, in which ``stored`` is what was
+    stored anew: ``framelane receive --json`` (docs/json.md) has more fields, and there ``stored`` is ``sent + stored_before``."""
 
     stored: int
     """Frames stored, or taken by the program."""

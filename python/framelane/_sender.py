@@ -28,7 +28,8 @@ class Receipt:
         self._native = native
 
     def wait(self, timeout: float | None = None) -> None:
-        """Waits until the receiver has stored the frame (without ``out`` there: until its program has taken it).
+        """Waits until the receiver has stored the frame (without ``out`` there: until its program has taken it, or a newer one where
+        it wants the latest only).
 
         :param timeout: seconds; ``None`` waits for as long as the sender goes on trying.
         :raises TimeoutError: no receipt has come in time. The frame is still on its way.
@@ -272,7 +273,8 @@ class Sender(_Sending):
 
         :param source: one of the sources.
         :param image: an array of shape (H, W), (H, W, 3) or (H, W, 4) in uint8 or uint16 (``encode="raw"``: any shape and
-            type), or the bytes of an encoded image (JPEG, PNG, TIFF, ...), which travel as they are.
+            type), the bytes of an encoded image (JPEG, PNG, TIFF, ...), which travel as they are, or a Pillow image, whose own mode says which
+            colours it has.
         :param captured: when it was captured: a ``datetime`` with its zone, ``time.time_ns()``, ``time.time()``; when this was called, if nothing is said.
         :param name: its file's name at the receiver, instead of one made of the time.
         :param encode: for this frame instead of the sender's.

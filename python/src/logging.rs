@@ -1,6 +1,7 @@
 //! What the library logs, handed to Python's logging under the name `framelane`.
 
 use std::fmt::Write;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
@@ -10,20 +11,31 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::notice::Notice;
 
+/// Processes that have listened, each a fork of the one before, and where they listen. Read without a lock: one that was
+/// held at the moment of a fork would be held in the child for ever. Of more generations than these nobody hears.
+static LISTENERS: [OnceLock<(u32, Sender<Notice>)>; 16] = [const { OnceLock::new() }; 16];
+
 /// Hands lines to the thread that speaks to Python.
 struct ToPython {
-    /// In one that was forked from this nobody listens.
-    process: u32,
-    notices: Sender<Notice>,
     spans: AtomicU64,
 }
 
-/// Has the library's warnings, and what is worse, logged by Python from now on: those of the process in which the
-/// package was used first.
+/// Has the library's warnings, and what is worse, logged by Python from now on. Called once in each process in which the
+/// package is used, by who is attached to the interpreter.
 pub(crate) fn begin(notices: Sender<Notice>) {
-    let handing = ToPython { process: std::process::id(), notices, spans: AtomicU64::new(1) };
-    // Where somebody listens already, they go on to.
-    let _ = tracing::subscriber::set_global_default(handing);
+    if let Some(free) = LISTENERS.iter().find(|listener| listener.get().is_none()) {
+        // Nobody else is here.
+        let _ = free.set((std::process::id(), notices));
+    }
+    // Where somebody listens already, it is this, of a process that this one was forked from, or another's, who goes on to.
+    let _ = tracing::subscriber::set_global_default(ToPython { spans: AtomicU64::new(1) });
+}
+
+/// Where this process listens.
+fn listener() -> Option<&'static Sender<Notice>> {
+    let process = std::process::id();
+    let mut listeners = LISTENERS.iter().map_while(OnceLock::get);
+    listeners.find(|(listening, _)| *listening == process).map(|(_, notices)| notices)
 }
 
 impl Subscriber for ToPython {
@@ -43,9 +55,9 @@ impl Subscriber for ToPython {
         let mut words = Words::default();
         event.record(&mut words);
         let level = if *event.metadata().level() == Level::ERROR { 40 } else { 30 };
-        if self.process == std::process::id() {
+        if let Some(notices) = listener() {
             // The thread that listens ends with the process.
-            let _ = self.notices.send(Notice::Line { level, words: words.0 });
+            let _ = notices.send(Notice::Line { level, words: words.0 });
         }
     }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use framelane::Receiver as Door;
-use framelane::door::{Received as Handed, ReceiverBuilder};
+use framelane::door::{Received as Handed, ReceiverBuilder, Taker};
 use framelane::frame::ByteSize;
 use framelane::receiver::{ReceiveError, ReceiveLimits, ReceiveReport};
 use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
-use tokio::sync::{Mutex, RwLock, watch};
+use tokio::sync::{Mutex, watch};
 
 use crate::body::Body;
 use crate::engine::{Engine, Held, seconds};
@@ -23,8 +23,9 @@ use crate::units::{read, span};
 #[pyclass(frozen, module = "framelane._native")]
 pub(crate) struct Receiver {
     engine: &'static Engine,
+    taker: Held<Taker>,
     /// `None` once it was closed.
-    door: Held<Arc<RwLock<Option<Door>>>>,
+    door: Held<Arc<Mutex<Option<Door>>>>,
     closing: Held<watch::Sender<bool>>,
     ended: Held<Arc<Mutex<Option<Ended>>>>,
     pin: String,
@@ -109,7 +110,8 @@ impl Receiver {
             engine,
             pin: door.pin().to_string(),
             addresses: door.addresses().iter().map(place).collect(),
-            door: Held::new(engine, Arc::new(RwLock::new(Some(door)))),
+            taker: Held::new(engine, door.taker()),
+            door: Held::new(engine, Arc::new(Mutex::new(Some(door)))),
             closing: Held::new(engine, closing),
             ended: Held::new(engine, Arc::default()),
         })
@@ -131,8 +133,8 @@ impl Receiver {
     #[pyo3(signature = (timeout=None))]
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Received>> {
         self.engine.check(py)?;
-        let (door, closing) = (self.door.get().clone(), self.closing.get().subscribe());
-        let Some(next) = self.engine.wait(py, seconds(timeout)?, next(door, closing))? else {
+        let next = next(self.taker.get(), self.closing.get().subscribe());
+        let Some(next) = self.engine.wait(py, seconds(timeout)?, next)? else {
             return Err(PyTimeoutError::new_err("no frame has come within the timeout"));
         };
         Ok(next.map(Received))
@@ -141,33 +143,25 @@ impl Receiver {
     /// A frame that is there already, and whether any can still come.
     fn try_next(&self, py: Python<'_>) -> PyResult<(Option<Received>, bool)> {
         self.engine.check(py)?;
-        let door = self.door.get().clone();
-        let looking = async move {
-            match &*door.read().await {
-                Some(door) => {
-                    let frame = door.try_next();
-                    (frame, !door.has_ended())
-                }
-                None => (None, false),
-            }
-        };
-        let found = self.engine.wait(py, None, looking)?;
-        let (frame, more) = found.unwrap_or((None, true));
-        Ok((frame.map(Received), more))
+        let taker = self.taker.get();
+        let frame = taker.try_next();
+        Ok((frame.map(Received), !taker.has_ended()))
+    }
+
+    /// Has another task that waits look again: for one that was cancelled, and may have been told of a frame.
+    fn pass_on(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.check(py)?;
+        self.taker.get().pass_on();
+        Ok(())
     }
 
     /// A future of the loop that runs, which is done when there is a frame to take, or none will come.
     fn ready_soon<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.engine.check(py)?;
-        let (door, mut closing) = (self.door.get().clone(), self.closing.get().subscribe());
+        let (taker, mut closing) = (self.taker.get().clone(), self.closing.get().subscribe());
         promise(py, self.engine, async move {
-            let ready = async {
-                if let Some(door) = &*door.read().await {
-                    door.ready().await;
-                }
-            };
             tokio::select! {
-                () = ready => {}
+                () = taker.ready() => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }
             Box::new(|py: Python<'_>| Ok(py.None())) as Made
@@ -177,18 +171,9 @@ impl Receiver {
     /// From now on the newest frame of a source, or each.
     fn want(&self, py: Python<'_>, source: Option<String>, latest: bool) -> PyResult<()> {
         self.engine.check(py)?;
-        let door = self.door.get().clone();
-        let wanting = async move {
-            match &*door.read().await {
-                Some(door) if latest => door.want_latest(source.as_deref()),
-                Some(door) => door.want_every(source.as_deref()),
-                None => Ok(()),
-            }
-        };
-        match self.engine.wait(py, None, wanting)? {
-            Some(Err(error)) => Err(raise(py, Kind::Listen, error)),
-            _ => Ok(()),
-        }
+        let (taker, source) = (self.taker.get(), source.as_deref());
+        let wanted = if latest { taker.want_latest(source) } else { taker.want_every(source) };
+        wanted.map_err(|error| raise(py, Kind::Listen, error))
     }
 
     /// Takes nothing new, hands nothing out any more, and gives the report as JSON; again, where it is asked again.
@@ -218,37 +203,21 @@ impl Receiver {
     }
 }
 
-async fn next(
-    door: Arc<RwLock<Option<Door>>>,
-    mut closing: watch::Receiver<bool>,
-) -> Option<Handed> {
-    let next = async {
-        match &*door.read().await {
-            Some(door) => loop {
-                if let Some(frame) = door.try_next() {
-                    return Some(frame);
-                }
-                if door.has_ended() {
-                    return None;
-                }
-                door.ready().await;
-            },
-            None => None,
-        }
-    };
+/// Keeps nothing that closing would wait for: a signal's handler may close the receiver while this waits below it.
+async fn next(taker: &Taker, mut closing: watch::Receiver<bool>) -> Option<Handed> {
     tokio::select! {
         biased;
-        frame = next => frame,
+        frame = taker.next() => frame,
         _ = closing.wait_for(|closing| *closing) => None,
     }
 }
 
 async fn close(
-    door: Arc<RwLock<Option<Door>>>,
+    door: Arc<Mutex<Option<Door>>>,
     ended: Arc<Mutex<Option<Ended>>>,
 ) -> Result<String, String> {
     let mut ended = ended.lock().await;
-    let door = door.write().await.take();
+    let door = door.lock().await.take();
     if let Some(door) = door {
         *ended = Some(door.shutdown().await);
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use framelane::door::{self, PushError, SenderBuilder, StartError};
+use framelane::door::{PushError, Pusher, Ready as Room, SenderBuilder, StartError};
 use framelane::frame::ByteSize;
 use framelane::sender::{Progress, SendReport, SourceReport};
 use framelane::spool::{SpoolError, SpoolFigures, SpoolOptions, WhenFull};
@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use pyo3::exceptions::{PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
 
 use crate::body::Body;
 use crate::engine::{Engine, Held, seconds};
@@ -37,12 +37,16 @@ const FAREWELL: Duration = Duration::from_secs(5);
 type Figures = Box<dyn Fn() -> SpoolFigures + Send + Sync>;
 type Report = Shared<Pin<Box<dyn Future<Output = Arc<SendReport>> + Send>>>;
 
+/// Frames and bytes in memory, frames and bytes on disk, frames that were dropped because it was full, frames that were found.
+type InSpool = (u64, u64, u64, u64, u64, u64);
+
 /// Frames on their way to a receiver.
 #[pyclass(frozen, module = "framelane._native")]
 pub(crate) struct Sender {
     engine: &'static Engine,
+    pusher: Held<Pusher>,
     /// `None` once it was told to finish.
-    door: Held<Arc<RwLock<Option<Door>>>>,
+    door: Held<Mutex<Option<Door>>>,
     stop: Held<watch::Sender<bool>>,
     progress: Arc<Progress>,
     report: Mutex<Option<Held<Report>>>,
@@ -179,7 +183,8 @@ impl Sender {
         let spool = door.spool().map(|figures| Box::new(figures) as Figures);
         Ok(Self {
             engine,
-            door: Held::new(engine, Arc::new(RwLock::new(Some(door)))),
+            pusher: Held::new(engine, door.pusher()),
+            door: Held::new(engine, Mutex::new(Some(door))),
             stop: Held::new(engine, stop),
             progress,
             report: Mutex::default(),
@@ -200,7 +205,8 @@ impl Sender {
     #[pyo3(signature = (pushed, timeout=None))]
     fn push(&self, py: Python<'_>, pushed: Pushed, timeout: Option<f64>) -> PyResult<Receipt> {
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let pushing = push(self.door.get().clone(), source, frame);
+        self.check(py)?;
+        let pushing = self.pusher.get().push(&source, frame);
         match self.engine.wait(py, seconds(timeout)?, pushing)? {
             Some(pushed) => self.receipt(py, pushed),
             None => Err(PyTimeoutError::new_err(
@@ -213,11 +219,12 @@ impl Sender {
     /// The same for asyncio: a receipt, or a future of what is to be handed over, as soon as there is room. The loop hands
     /// it over: one that was cancelled by then is not taken.
     fn push_soon<'py>(&self, py: Python<'py>, pushed: Pushed) -> PyResult<Bound<'py, PyAny>> {
-        self.engine.check(py)?;
         let (source, frame) = (pushed.0.clone(), pushed.frame());
-        let mut waiting = Box::pin(ready(self.door.get().clone(), source, frame));
+        self.check(py)?;
+        let pusher = self.pusher.get().clone();
+        let mut waiting = Box::pin(async move { pusher.ready(&source, frame).await });
         if let Some(ready) = waiting.as_mut().now_or_never() {
-            let pushed = ready.and_then(door::Ready::push);
+            let pushed = ready.and_then(Room::push);
             return Ok(Bound::new(py, self.receipt(py, pushed)?)?.into_any());
         }
         let engine = self.engine;
@@ -277,7 +284,7 @@ impl Sender {
     /// What is in the spool: frames and bytes in memory, frames and bytes on disk, frames that were dropped because it was
     /// full, frames that were found in it.
     #[getter]
-    fn spool(&self, py: Python<'_>) -> PyResult<Option<(u64, u64, u64, u64, u64, u64)>> {
+    fn spool(&self, py: Python<'_>) -> PyResult<Option<InSpool>> {
         self.engine.check(py)?;
         Ok(self.spool.as_ref().map(|figures| {
             let figures = figures();
@@ -303,8 +310,7 @@ impl Sender {
     #[getter]
     fn pending(&self, py: Python<'_>) -> PyResult<Option<usize>> {
         self.engine.check(py)?;
-        let door = self.door.get().try_read();
-        Ok(door.ok().and_then(|door| door.as_ref().map(Door::pending)))
+        Ok((!self.is_finishing()).then(|| self.pusher.get().pending()))
     }
 }
 
@@ -318,17 +324,27 @@ impl Sender {
         Ok(Receipt::new(self.engine, receipt))
     }
 
+    /// Refuses what comes after it was told to finish.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.check(py)?;
+        if self.is_finishing() { Err(refused(py, &PushError::Ended)) } else { Ok(()) }
+    }
+
+    fn is_finishing(&self) -> bool {
+        self.door.get().lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     /// The end of the run, which goes on whether it is waited for or not.
     fn finishing(&self) -> Report {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = &*report {
             return report.get().clone();
         }
-        let (door, progress) = (self.door.get().clone(), self.progress.clone());
+        let door = self.door.get().lock().unwrap_or_else(PoisonError::into_inner).take();
+        let progress = self.progress.clone();
         let (stop, endless) = (self.stop.get().clone(), self.has_folders);
         let let_go = self.let_go.clone();
         let ending = self.engine.spawn(async move {
-            let door = door.write().await.take();
             let report = match door {
                 Some(door) if endless => Arc::new(door.finish().await),
                 Some(door) => Arc::new(finish(door, &progress, &stop).await),
@@ -414,25 +430,6 @@ fn is_settled(progress: &Progress) -> bool {
     progress.sources.iter().all(|source| {
         source.settled.load(Ordering::Relaxed) >= source.frames.load(Ordering::Relaxed)
     })
-}
-
-async fn push(
-    door: Arc<RwLock<Option<Door>>>,
-    source: String,
-    frame: Frame,
-) -> Result<framelane::Receipt, PushError> {
-    ready(door, source, frame).await?.push()
-}
-
-async fn ready(
-    door: Arc<RwLock<Option<Door>>>,
-    source: String,
-    frame: Frame,
-) -> Result<door::Ready, PushError> {
-    match &*door.read().await {
-        Some(door) => door.ready(&source, frame).await,
-        None => Err(PushError::Ended),
-    }
 }
 
 fn as_json(report: &SendReport) -> PyResult<String> {

@@ -130,6 +130,26 @@ def test_several_wait_at_once(ends):
     run(main())
 
 
+def test_one_that_is_cancelled_passes_on_what_it_was_told(ends):
+    async def main():
+        async with ends.async_receiver() as receiver, ends.async_sender(receiver.address) as sender:
+            for _ in range(3):
+                waiting = [asyncio.create_task(asyncio.wait_for(receiver.next(), 0.05)), asyncio.create_task(receiver.next())]
+                await asyncio.sleep(0)
+                receipt = await sender.send("visible", b"x")
+                # The loop is busy while the frame comes, and beyond the first one's patience.
+                time.sleep(0.3)
+                first, second = waiting
+                await asyncio.wait({first}, timeout=LIMIT)
+                if first.exception() is None:
+                    second.cancel()
+                else:
+                    assert (await asyncio.wait_for(second, LIMIT)).bytes == b"x"
+                await receipt
+
+    run(main())
+
+
 def test_a_send_that_is_cancelled_has_not_taken_the_frame(ends):
     """Not even where there was room by then, of which the loop had not heard."""
 

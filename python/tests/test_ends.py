@@ -77,6 +77,62 @@ def test_both_orders_of_bytes_and_one_channel(ends, rng):
             np.testing.assert_array_equal(got, expected)
 
 
+def test_an_array_that_is_not_aligned(ends, rng):
+    """As the fields behind a header of odd length, or of a packed record, are."""
+    pixels = rng.integers(0, 1 << 16, (6, 8), dtype=np.uint16)
+    packet = b"x" * 27 + pixels.tobytes()
+    unaligned = np.frombuffer(packet, np.uint16, offset=27).reshape(6, 8)
+    assert not unaligned.flags.aligned
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for encode in ("png", "raw"):
+            sender.send("visible", unaligned, encode=encode)
+            assert np.array_equal(receiver.next(LIMIT).array(), pixels)
+
+
+def test_a_pillow_image_has_the_colours_that_it_says(ends):
+    pil = pytest.importorskip("PIL.Image")
+    red = pil.new("RGB", (4, 4), (255, 0, 0))
+    clear = pil.new("P", (4, 4))
+    clear.info["transparency"] = 0
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for image in (red, red.convert("P"), red.convert("CMYK")):
+            sender.send("visible", image)
+            assert receiver.next(LIMIT).array(color="rgb")[0, 0].tolist() == [255, 0, 0], image.mode
+        for image, shape in ((red.convert("L"), (4, 4)), (red.convert("1"), (4, 4)), (red.convert("LA"), (4, 4, 4)), (clear, (4, 4, 4))):
+            sender.send("visible", image)
+            assert receiver.next(LIMIT).array().shape == shape, image.mode
+        sender.send("visible", pil.fromarray(np.full((2, 2), 40_000, np.uint16)))
+        assert receiver.next(LIMIT).array().tolist() == [[40_000] * 2] * 2
+
+
+HEADS = {
+    "gif": b"GIF89a", "avif": b"\0\0\0\x1cftypavif", "jp2": b"\0\0\0\x0cjP  \r\n\x87\n", "j2k": b"\xff\x4f\xff\x51", "hdr": b"#?RADIANCE\n",
+    "pfm": b"PF\n", "pam": b"P7\n", "pbm": b"P4\n", "pgm": b"P2\n", "ppm": b"P6\n", "tiff": b"II*\0", "bmp": b"BM", "webp": b"RIFF\0\0\0\0WEBP",
+    "jxl": b"\xff\x0a", "jpg": b"\xff\xd8\xff\xe0", "png": b"\x89PNG\r\n\x1a\n",
+}
+
+
+def test_bytes_are_named_after_their_kind(ends):
+    with ends.receiver() as receiver, ends.sender(receiver.address) as sender:
+        for extension, head in HEADS.items():
+            sender.send("visible", head)
+            frame = receiver.next(LIMIT)
+            assert frame.name.endswith("." + extension) and frame.media.startswith("image/"), (frame.name, frame.media)
+
+
+def test_a_home_is_the_same_folder_everywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with framelane.Receiver("127.0.0.1:0", certs="~/keys") as receiver:
+        assert framelane.own_pin("~/keys") == receiver.pin
+    from framelane import imagezmq
+
+    assert imagezmq.own_pin("~/keys") == receiver.pin
+    monkeypatch.setenv("FRAMELANE_CERTS", "~/keys")
+    assert imagezmq.own_pin() == receiver.pin
+    assert not (tmp_path / "~").exists()
+
+
 def test_what_is_no_image_is_refused_by_words(ends):
     sender = ends.sender("127.0.0.1:9")
     for image, kind, says in [

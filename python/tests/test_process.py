@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import contextlib
 import os
 import signal
 import subprocess
@@ -111,6 +112,56 @@ def test_a_handler_may_raise_and_frames_go_on(ends):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def alarm(handler):
+    """Has the handler called in a moment, in the middle of whatever is waited for then."""
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_handler_may_close_what_is_waited_for(ends):
+    """As that of SIGTERM does in a service."""
+    with ends.receiver() as receiver, alarm(receiver.close), pytest.raises(framelane.Closed):
+        receiver.next(timeout=LIMIT)
+    for end in ("finish", "close"):
+        ended = []
+        # Nobody takes its frames, so the third one waits for memory.
+        with ends.receiver(queue=1) as receiver:
+            sender = ends.sender(receiver.address, memory="8KiB")
+
+            def handle():
+                try:
+                    ended.append(sender.finish(timeout=0.5) if end == "finish" else sender.close())
+                except TimeoutError as error:
+                    ended.append(error)
+                    sender.stop()
+
+            with alarm(handle), pytest.raises(framelane.RunEnded):
+                for _ in range(1_000):
+                    sender.send("visible", bytes(4_000))
+            assert ended and isinstance(ended[0], TimeoutError) == (end == "finish"), ended
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_child_leaves_a_block_of_its_parents_as_it_likes(ends):
+    with ends.receiver() as receiver:
+        child = os.fork()
+        if child == 0:
+            try:
+                with receiver:
+                    sys.exit(7)
+            except SystemExit as end:
+                os._exit(end.code)
+            except BaseException:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

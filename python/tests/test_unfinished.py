@@ -203,8 +203,10 @@ def test_a_child_of_multiprocessing_loses_nothing(ends, tmp_path, start):
 
 
 def test_a_child_of_multiprocessing_says_what_is_not_stored(ends):
+    # The child's words are heard as well where the parent has had some to say before it was forked.
     text = """
         import multiprocessing
+        parents = framelane.Receiver("127.0.0.1:0", allow=[sys.argv[1]], certs=sys.argv[2])
         def child(end):
             sender = framelane.Sender("127.0.0.1:9", sources=["visible"], pin=sys.argv[1], certs=sys.argv[2], drain=0.2, retry_for="1h")
             for _ in range(30): sender.send("visible", b"x")

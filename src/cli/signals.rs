@@ -46,34 +46,50 @@ pub(super) fn follow(
     at_once: impl FnOnce() + Send + 'static,
 ) -> anyhow::Result<watch::Receiver<Wish>> {
     let (tell, wish) = watch::channel(Wish::None);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
     let ends = hangup_ends && !hangup_is_ignored();
-    let mut hung_up = ends.then(|| signal(SignalKind::hangup())).transpose()?;
+    let mut heard = Heard {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+        hung_up: ends.then(|| signal(SignalKind::hangup())).transpose()?,
+    };
     tokio::spawn(async move {
-        let mut heard = async || {
-            tokio::select! {
-                _ = interrupt.recv() => Wish::Interrupt,
-                _ = terminate.recv() => Wish::Terminate,
-                () = next(&mut hung_up) => Wish::Terminate,
-            }
-        };
-        let mut wished = async || {
-            let wish = heard().await;
-            let same_until = Instant::now() + SAME_WISH;
-            while timeout_at(same_until, heard()).await.is_ok() {}
-            wish
-        };
-        tell.send_replace(wished().await);
-        wished().await;
+        // What it begins is not put off until it is known that no more come: a command that was told as well ends
+        // meanwhile, and is not to be taken for one that failed.
+        tell.send_replace(heard.next().await);
+        heard.pass_over().await;
+        heard.next().await;
         tell.send_replace(Wish::AtOnce);
         at_once();
+        heard.pass_over().await;
         // A third one is somebody who does not even want to wait for that.
-        let _ = timeout(grace, wished()).await;
+        let _ = timeout(grace, heard.next()).await;
         output::flush_lines();
         exit(i32::from(INTERRUPTED));
     });
     Ok(wish)
+}
+
+/// The signals that are listened for.
+struct Heard {
+    interrupt: Signal,
+    terminate: Signal,
+    hung_up: Option<Signal>,
+}
+
+impl Heard {
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.interrupt.recv() => Wish::Interrupt,
+            _ = self.terminate.recv() => Wish::Terminate,
+            () = next(&mut self.hung_up) => Wish::Terminate,
+        }
+    }
+
+    /// Hears what is the same wish as the one before.
+    async fn pass_over(&mut self) {
+        let same_until = Instant::now() + SAME_WISH;
+        while timeout_at(same_until, self.next()).await.is_ok() {}
+    }
 }
 
 async fn next(signal: &mut Option<Signal>) {

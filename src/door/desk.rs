@@ -147,6 +147,11 @@ impl Desk {
         self.news.clone().notified_owned()
     }
 
+    /// Has one of those that wait for news look again.
+    pub(super) fn ring(&self) {
+        self.news.notify_one();
+    }
+
     /// Nothing will be laid down any more; what lies here can still be taken.
     pub(super) fn end(&self) {
         self.state().ended = true;

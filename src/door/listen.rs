@@ -14,8 +14,9 @@ use super::desk::Desk;
 use super::error::ListenError;
 use super::handing::Handing;
 use super::places::{self, Asked, Common, Place};
-use super::receiver::{Handed, Receiver};
+use super::receiver::Receiver;
 use super::serving::{self, Serving};
+use super::taking::Taker;
 use super::wants::{Want, Wants};
 use crate::congestion::{Congestion, SharedFactory};
 use crate::frame::{ByteSize, SourceName};
@@ -267,7 +268,7 @@ impl ReceiverBuilder {
         let (stop, stopping) = watch::channel(false);
         let once = self.once;
         let serving = self.run(checked, sources, stopping)?;
-        Ok(Receiver::run(serving, Handed { desk, wants }, stop, once))
+        Ok(Receiver::run(serving, Taker { desk, wants }, stop, once))
     }
 
     /// The same for whoever wants no frames, only to have them stored, and the report of each session when it

@@ -15,12 +15,14 @@ mod listen;
 mod once;
 mod places;
 mod pushed;
+mod pushing;
 mod receipt;
 mod received;
 mod receiver;
 mod remembered;
 mod sender;
 mod serving;
+mod taking;
 mod wants;
 
 pub use address::parse_listen;
@@ -32,8 +34,10 @@ pub use listen::ReceiverBuilder;
 #[cfg(feature = "cli")]
 pub(crate) use once::OnceEnd;
 pub use places::Place;
+pub use pushing::{Pusher, Ready};
 pub use receipt::{NotStored, Receipt};
 pub use received::Received;
 pub use receiver::Receiver;
-pub use sender::{Ready, Sender};
+pub use sender::Sender;
 pub use serving::Serving;
+pub use taking::Taker;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::desk::{Desk, Taken};
+use super::desk::Desk;
 use super::frames::Frames;
 use super::once::OnceEnd;
 use super::places::Place;
 use super::received::Received;
 use super::serving::Serving;
-use super::wants::{Want, Wants};
-use crate::frame::{NameError, SourceName};
+use super::taking::Taker;
+use crate::frame::NameError;
 use crate::identity::Pin;
 use crate::receiver::{ReceiveError, ReceiveProgress, ReceiveReport};
 
@@ -42,32 +42,24 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Receiver {
     task: JoinHandle<(ReceiveReport, Result<(), ReceiveError>)>,
-    desk: Arc<Desk>,
-    wants: Arc<Wants>,
+    taker: Taker,
     stop: watch::Sender<bool>,
     places: Vec<Place>,
     pin: Pin,
     progress: Arc<ReceiveProgress>,
 }
 
-/// Where frames are handed to the program, and which of them.
-pub(super) struct Handed {
-    pub(super) desk: Arc<Desk>,
-    pub(super) wants: Arc<Wants>,
-}
-
 impl Receiver {
     pub(super) fn run(
         serving: Serving,
-        handed: Handed,
+        taker: Taker,
         stop: watch::Sender<bool>,
         once: bool,
     ) -> Self {
-        let Handed { desk, wants } = handed;
         let (places, pin) = (serving.places.clone(), serving.pin);
         let progress = serving.progress.clone();
-        let task = tokio::spawn(attend(serving, desk.clone(), stop.clone(), once));
-        Self { task, desk, wants, stop, places, pin, progress }
+        let task = tokio::spawn(attend(serving, taker.desk.clone(), stop.clone(), once));
+        Self { task, taker, stop, places, pin, progress }
     }
 
     /// The next frame: of each source in turn, and of one source in the order in which its frames came. `None` when
@@ -75,41 +67,35 @@ impl Receiver {
     ///
     /// Cancel safe: a frame was returned, or it is still there for the next call.
     pub async fn next(&mut self) -> Option<Received> {
-        loop {
-            match self.desk.take() {
-                Taken::Frame(frame) => return Some(*frame),
-                Taken::End => return None,
-                Taken::NothingYet => self.ready().await,
-            }
-        }
+        self.taker.next().await
+    }
+
+    /// Takes frames from elsewhere, where this receiver cannot be borrowed.
+    pub fn taker(&self) -> Taker {
+        self.taker.clone()
     }
 
     /// The same frames as a stream, until the receiver has ended.
     ///
     /// Cancel safe, as [`next`](Self::next) is: the stream holds no frame, and may be dropped and made again at any time.
     pub fn frames(&mut self) -> Frames<'_> {
-        Frames::of(&self.desk)
+        Frames::of(&self.taker.desk)
     }
 
     /// The next frame, where one is there already. With [`ready`](Self::ready) several tasks can take frames.
     pub fn try_next(&self) -> Option<Received> {
-        match self.desk.take() {
-            Taken::Frame(frame) => Some(*frame),
-            Taken::End | Taken::NothingYet => None,
-        }
+        self.taker.try_next()
     }
 
     /// Waits until there is a frame to take, or there will be none. It takes nothing, so whoever gives up waiting
     /// loses nothing. Cancel safe.
     pub async fn ready(&self) {
-        while !self.desk.has_news() {
-            self.desk.news().await;
-        }
+        self.taker.ready().await;
     }
 
     /// True when no frame is left, and none will come.
     pub fn has_ended(&self) -> bool {
-        self.desk.has_ended()
+        self.taker.desk.has_ended()
     }
 
     /// From now on, the newest frame of this source, or of all where none is named, as
@@ -119,7 +105,7 @@ impl Receiver {
     /// # Errors
     /// [`NameError`] where no source can have that name.
     pub fn want_latest(&self, source: Option<&str>) -> Result<(), NameError> {
-        self.want(source, Want::Latest)
+        self.taker.want_latest(source)
     }
 
     /// From now on, each frame of this source, or of all where none is named.
@@ -127,16 +113,7 @@ impl Receiver {
     /// # Errors
     /// [`NameError`] where no source can have that name.
     pub fn want_every(&self, source: Option<&str>) -> Result<(), NameError> {
-        self.want(source, Want::Every)
-    }
-
-    fn want(&self, source: Option<&str>, want: Want) -> Result<(), NameError> {
-        let source = source.map(SourceName::parse).transpose()?;
-        self.wants.set(source.clone(), want);
-        if want == Want::Latest {
-            self.desk.keep_newest(source.as_ref());
-        }
-        Ok(())
+        self.taker.want_every(source)
     }
 
     /// Calls `callback` with each frame until the receiver has ended. Cancel safe: each frame was given to the
@@ -183,7 +160,7 @@ impl Receiver {
     /// Where the receiver itself has panicked.
     pub async fn shutdown(mut self) -> Result<ReceiveReport, ReceiveError> {
         self.stop();
-        self.desk.close();
+        self.taker.desk.close();
         match (&mut self.task).await {
             Ok((report, ended)) => ended.map(|()| report),
             Err(failed) => match failed.try_into_panic() {
@@ -198,7 +175,7 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         self.stop();
-        self.desk.close();
+        self.taker.desk.close();
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::PushError;
 use super::frame::Frame;
 use super::pushed::Pushed;
+use super::pushing::{Pusher, Ready};
 use super::receipt::Receipt;
 use crate::frame::ByteSize;
 use crate::sender::{self, Progress, SendOptions, SendReport};
@@ -20,9 +21,6 @@ use crate::transport::Dial;
 const CUT_SHORT: &str =
     "the sender was cut short before its end: the runtime that it ran on was shut down";
 
-/// Memory is given out in pieces of this many bytes.
-const PIECE: u64 = 1 << 10;
-
 /// Sends frames to a receiver, in a task of its own: those that are pushed, those of folders, those of any
 /// source.
 ///
@@ -31,9 +29,7 @@ const PIECE: u64 = 1 << 10;
 #[derive(Debug)]
 pub struct Sender {
     task: JoinHandle<SendReport>,
-    pushed: Vec<Arc<Pushed>>,
-    room: Arc<Semaphore>,
-    pieces: u32,
+    pusher: Pusher,
     progress: Arc<Progress>,
     spool: Option<Figures>,
     stop: watch::Sender<bool>,
@@ -66,25 +62,23 @@ impl Sender {
         let figures = spool.as_ref().map(|spool| Figures(Arc::new(spool.watch())));
         let progress = Arc::new(Progress::new(sources.iter().map(|source| source.frames())));
         let (stop, stopped) = watch::channel(false);
-        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize) as u64;
-        let pieces = u32::try_from((memory.0 / PIECE).clamp(1, most)).unwrap_or(u32::MAX);
-        let room = Arc::new(Semaphore::new(pieces as usize));
+        let pusher = Pusher::new(pushed, memory);
         if let Some(from_outside) = from_outside {
             tokio::spawn(pass_on(from_outside, stop.clone()));
         }
         let shown = progress.clone();
-        let end = End { room: room.clone(), pushed: pushed.clone() };
+        let end = End(pusher.clone());
         let task = tokio::spawn(async move {
             let end = end;
             let mut report = sender::run(dial.as_ref(), sources, options, shown, stopped).await;
             // Whoever waits for room waits no longer, while the spool is closed.
-            end.room.close();
+            end.0.room.close();
             if let Some(spool) = spool {
                 close(spool, &mut report).await;
             }
             report
         });
-        Self { task, pushed, room, pieces, progress, spool: figures, stop }
+        Self { task, pusher, progress, spool: figures, stop }
     }
 
     /// Hands over a frame of a source. Waits only while the [memory](super::SenderBuilder::memory) is full, and where
@@ -107,19 +101,17 @@ impl Sender {
     /// # Errors
     /// [`PushError`].
     pub async fn ready(&self, source: &str, frame: Frame) -> Result<Ready, PushError> {
-        let unknown = || PushError::UnknownSource(source.to_owned());
-        let named = self.pushed.iter().find(|pushed| pushed.name().as_str() == source);
-        let pushed = named.ok_or_else(unknown)?.clone();
-        let pieces = (frame.bytes.len() as u64 / PIECE + 1).min(u64::from(self.pieces));
-        let pieces = u32::try_from(pieces).unwrap_or(self.pieces);
-        let room = self.room.clone().acquire_many_owned(pieces).await;
-        let room = room.map_err(|_| PushError::Ended)?;
-        Ok(Ready { pushed, frame, room })
+        self.pusher.ready(source, frame).await
+    }
+
+    /// Hands frames over from elsewhere, where this sender cannot be borrowed.
+    pub fn pusher(&self) -> Pusher {
+        self.pusher.clone()
     }
 
     /// Frames that were pushed and are not settled.
     pub fn pending(&self) -> usize {
-        self.pushed.iter().map(|source| source.pending()).sum()
+        self.pusher.pending()
     }
 
     /// What is going on, to be looked at from anywhere.
@@ -145,7 +137,7 @@ impl Sender {
     /// # Panics
     /// Where the run itself has panicked.
     pub async fn finish(mut self) -> SendReport {
-        self.pushed.iter().for_each(|source| source.end());
+        self.pusher.sources.iter().for_each(|source| source.end());
         match (&mut self.task).await {
             Ok(report) => report,
             Err(failed) => match failed.try_into_panic() {
@@ -167,36 +159,14 @@ impl Drop for Sender {
     }
 }
 
-/// A frame for which there is room. Dropped, it was not handed over, and the room is free again.
-#[derive(Debug)]
-#[must_use = "nothing is handed over before `push`"]
-pub struct Ready {
-    pushed: Arc<Pushed>,
-    frame: Frame,
-    room: OwnedSemaphorePermit,
-}
-
-impl Ready {
-    /// Hands the frame over.
-    ///
-    /// # Errors
-    /// [`PushError`]: the run has ended meanwhile, or the frame's own name cannot travel.
-    pub fn push(self) -> Result<Receipt, PushError> {
-        self.pushed.push(self.frame, self.room)?.map(Receipt).ok_or(PushError::Ended)
-    }
-}
-
 /// At the end of a run, however that comes, whoever waits for room, or for a receipt, waits no longer: the runtime may be shut
 /// down while others use the sender.
-struct End {
-    room: Arc<Semaphore>,
-    pushed: Vec<Arc<Pushed>>,
-}
+struct End(Pusher);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.room.close();
-        self.pushed.iter().for_each(|source| source.abandon());
+        self.0.room.close();
+        self.0.sources.iter().for_each(|source| source.abandon());
     }
 }
 

@@ -152,7 +152,11 @@ impl FrameName {
             "bmp" => "image/bmp",
             "webp" => "image/webp",
             "jxl" => "image/jxl",
-            "pgm" | "ppm" | "pnm" => "image/x-portable-anymap",
+            "pbm" | "pgm" | "ppm" | "pnm" | "pam" | "pfm" => "image/x-portable-anymap",
+            "gif" => "image/gif",
+            "avif" => "image/avif",
+            "jp2" | "j2k" => "image/jp2",
+            "hdr" => "image/vnd.radiance",
             "npy" => "application/x-npy",
             _ => "application/octet-stream",
         };

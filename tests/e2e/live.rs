@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Pid, kill_process_group};
+
 use crate::support::{Finished, Place, Receiver, Relay, Signal, skipped, wait_for_file};
 
 /// A JPEG of `bytes` bytes or some more, like no other of its number.
@@ -257,6 +259,27 @@ fn a_command_ends_with_its_sender() {
     place.run(&[&["send", &address, command], &args[..]].concat()).expect(1);
     let pid = std::fs::read_to_string(place.path("pid")).unwrap();
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "{pid} is there still");
+}
+
+/// As a service's manager tells all processes of a unit, or a terminal that hangs up.
+#[test]
+fn a_command_that_is_told_to_end_with_its_sender_has_not_failed() {
+    for more in [&[][..], &["--restart"]] {
+        let place = Place::new();
+        place.file("frame", &jpeg(1, 1_000));
+        let receiver = Receiver::start(&place, &[]);
+        let command = "visible=cmd:echo $$ > new; mv new pid; cat frame; exec sleep 1000";
+        let sending = receiver.sending(&[command], more);
+        wait_until_stored(&place, "visible", 1);
+        let pid = std::fs::read_to_string(place.path("pid")).unwrap();
+        let group = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        kill_process_group(group, Signal::TERM).unwrap();
+        sending.signal(Signal::TERM);
+        sending.finish().expect(0).prints("stored 1, verified 1");
+        verify(&place, "complete");
+        let ledger = std::fs::read_to_string(place.store().join("visible/ledger.jsonl")).unwrap();
+        assert!(!ledger.contains("dropped"), "{ledger}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ one machine; so both machines have to reach each other.
 another machine each end is told the other's pin, in the program or, where that is to stay as it is, in the environment::
 
     python -m framelane.imagezmq                    # on each machine: prints its pin
-    ImageHub(allow="sha256:PIN-OF-SENDER")          # or FRAMELANE_ALLOW=sha256:...,sha256:...
+    ImageHub(allow="sha256:PIN-OF-SENDER")          # or FRAMELANE_ALLOW='sha256:... sha256:...'
     ImageSender("tcp://hub:5555", pin="sha256:PIN-OF-HUB")  # or FRAMELANE_PIN=sha256:...
 
 ``allow="any"`` lets everybody send to a hub; do that only where whoever reaches it may.

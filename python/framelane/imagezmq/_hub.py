@@ -16,12 +16,12 @@ from .. import _codec
 from .._native import Body
 from .._receiver import Frame, Receiver
 from .._sender import Pins, Sender
-from ..errors import DecodeError, FramelaneError
+from ..errors import Closed, DecodeError, FramelaneError
 from ._facing import Facing, is_here
 from ._keys import key_folder, parse_address, trusted_pins
 from ._note import note_of, with_note
 from ._peers import ADDRESS, FOREVER, PEERS, Own, Peers
-from ._socket import RCVTIMEO, Closing, Limit, Socket
+from ._socket import RCVTIMEO, Closing, Context, Limit, Socket
 
 HEARTBEAT = 0.5
 """Seconds between two subscriptions."""
@@ -46,24 +46,50 @@ class ImageHub(Closing):
     ) -> None:
         self.REQ_REP = REQ_REP
         self.zmq_socket = Socket(self)
-        folder = self._certs = key_folder(certs)
-        host, port = parse_address(open_port)
+        self.zmq_context = Context(self)
+        self._allow, self._certs = allow, key_folder(certs)
+        self._taking: Receiver | None = None
+        if REQ_REP:
+            self.init_reqrep(open_port)
+        else:
+            self.init_pubsub(open_port)
+
+    def _begin(self) -> None:
+        """Ends what it did, and forgets it."""
+        self.close()
         self._current: Dict[str, Any] | None = None
         """The note of the image that is to be replied to."""
         self._from: str | None = None
         self._seen: "collections.OrderedDict[str, Tuple[int, bytes | None]]" = collections.OrderedDict()
         self._subscribed: List[Tuple[Sender, Facing]] = []
         self._ended = threading.Event()
-        if REQ_REP:
-            self._receiver = Receiver(f"{host}:{port}", allow=trusted_pins(allow, "FRAMELANE_ALLOW", folder), certs=folder)
-            self._peers = Peers(folder, f"replies-{secrets.token_hex(8)}")
-        else:
-            self._publishers = trusted_pins(allow, "FRAMELANE_PIN", folder)
-            self._listens = Facing(host or "127.0.0.1", port).listen
-            self._receiver = Receiver(self._listens, allow=self._publishers, latest=True, certs=folder)
-            self._subscribing = threading.Thread(target=self._subscribe, name="framelane-subscribe", daemon=True)
-            self.connect(open_port)
-            self._subscribing.start()
+
+    def init_reqrep(self, address: str) -> None:
+        """Listens for senders (REQ/REP), instead of what it did."""
+        host, port = parse_address(address)
+        pins = trusted_pins(self._allow, "FRAMELANE_ALLOW", self._certs)
+        self._begin()
+        self.REQ_REP = True
+        self._taking = Receiver(f"{host}:{port}", allow=pins, certs=self._certs)
+        self._peers = Peers(self._certs, f"replies-{secrets.token_hex(8)}")
+
+    def init_pubsub(self, address: str) -> None:
+        """Subscribes to a publisher (PUB/SUB), instead of what it did."""
+        host, port = parse_address(address)
+        self._publishers = trusted_pins(self._allow, "FRAMELANE_PIN", self._certs)
+        self._begin()
+        self.REQ_REP = False
+        self._listens = Facing(host or "127.0.0.1", port).listen
+        self._taking = Receiver(self._listens, allow=self._publishers, latest=True, certs=self._certs)
+        self._subscribing = threading.Thread(target=self._subscribe, args=(self._ended,), name="framelane-subscribe", daemon=True)
+        self.connect(address)
+        self._subscribing.start()
+
+    @property
+    def _receiver(self) -> Receiver:
+        if self._taking is None:
+            raise Closed("this was closed")
+        return self._taking
 
     @property
     def port(self) -> int:
@@ -92,10 +118,10 @@ class ImageHub(Closing):
         )
         self._subscribed.append((sender, Facing(host, port)))
 
-    def _subscribe(self) -> None:
+    def _subscribe(self, ended: threading.Event) -> None:
         """Says again and again where we are, so that a publisher that was restarted knows as well, and one that we reach by
         another network now."""
-        while not self._ended.wait(HEARTBEAT if any(sender.connected for sender, _ in self._subscribed) else 0.05):
+        while not ended.wait(HEARTBEAT if any(sender.connected for sender, _ in self._subscribed) else 0.05):
             for sender, facing in list(self._subscribed):
                 if sender.pending:
                     continue
@@ -130,6 +156,8 @@ class ImageHub(Closing):
         return msg, body.tobytes()
 
     def _next(self, timeout: float | None) -> Tuple[Any, Body]:
+        if self._current is not None:
+            raise FramelaneError("the image before has no reply yet: each recv_image or recv_jpg is followed by one send_reply")
         limit = Limit(timeout, self.zmq_socket, RCVTIMEO)
         end = None if limit.seconds is None else time.monotonic() + limit.seconds
         while True:
@@ -140,7 +168,8 @@ class ImageHub(Closing):
                 raise limit.over(error) from error
             body, note = note_of(frame._body)
             if self._is_new(frame, note):
-                self._current, self._from = note, frame.sender
+                self._from = frame.sender
+                self._current = note if self.REQ_REP else None
                 return note.get("msg", frame.name), body
 
     def _is_new(self, frame: Frame, note: Dict[str, Any]) -> bool:
@@ -184,6 +213,9 @@ class ImageHub(Closing):
 
     def close(self) -> None:
         """Ends the connection. Replies that are under way still go out."""
+        taking, self._taking = self._taking, None
+        if taking is None:
+            return
         self._ended.set()
         if self.REQ_REP:
             self._peers.close()
@@ -191,4 +223,4 @@ class ImageHub(Closing):
             self._subscribing.join()
             for sender, _ in self._subscribed:
                 sender.close()
-        self._receiver.close()
+        taking.close()

@@ -7,7 +7,7 @@ from typing import List, Tuple
 
 from .. import _native
 from .._sender import Pins
-from .._units import texts
+from .._units import path, texts
 from ._facing import is_here
 
 
@@ -17,9 +17,9 @@ def own_pin(certs: "str | os.PathLike[str] | None" = None) -> str:
 
 
 def key_folder(certs: "str | os.PathLike[str] | None") -> str:
-    given = os.fspath(certs) if certs is not None else os.environ.get("FRAMELANE_CERTS")
+    given = certs if certs is not None else os.environ.get("FRAMELANE_CERTS")
     if given:
-        return given
+        return path(given)
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
     folder = os.path.join(config, "framelane", "imagezmq")
     os.makedirs(os.path.dirname(folder), exist_ok=True)
@@ -29,7 +29,8 @@ def key_folder(certs: "str | os.PathLike[str] | None") -> str:
 def trusted_pins(given: Pins, variable: str, certs: str) -> List[str]:
     """Those given, those in the environment, and our own: whoever has this user's key is this user."""
     listed = texts("allow" if variable == "FRAMELANE_ALLOW" else "pin", given)
-    named = [pin.strip() for pin in os.environ.get(variable, "").split(",") if pin.strip()]
+    # As the command line takes them, apart by spaces, and apart by commas; and without the names that those may have there.
+    named = [pin.rpartition("=")[2] for pin in os.environ.get(variable, "").replace(",", " ").split()]
     if "any" in listed + named:
         return ["any"]
     return [*dict.fromkeys([*listed, *named, _native.own_pin(certs)])]

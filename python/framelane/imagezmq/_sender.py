@@ -14,7 +14,7 @@ from .._sender import Pins
 from ..errors import Closed, FramelaneError
 from ._keys import key_folder, parse_address, trusted_pins
 from ._patterns import Asking, Publishing
-from ._socket import RCVTIMEO, SNDTIMEO, Closing, Limit, Socket
+from ._socket import RCVTIMEO, SNDTIMEO, Closing, Context, Limit, Socket
 
 
 class ImageSender(Closing):
@@ -40,6 +40,7 @@ class ImageSender(Closing):
         self._encode, self._pin, self._folder = encode, pin, key_folder(certs)
         self._ways: Asking | Publishing | None = None
         self.zmq_socket = Socket(self)
+        self.zmq_context = Context(self)
         if REQ_REP:
             self.init_reqrep(connect_to)
         else:
@@ -75,10 +76,9 @@ class ImageSender(Closing):
         :param timeout: seconds to wait for the reply, then :class:`TimeoutError`; imagezmq waits for ever.
         :returns: the hub's reply (REQ/REP), or ``None`` (PUB/SUB).
         """
-        array = np.asarray(image)
         if self._encode == "raw":
-            return self._send(msg, array, "npy", timeout)
-        body, extension = _codec.encoded(array, self._encode, "bgr")
+            return self._send(msg, np.asarray(image), "npy", timeout)
+        body, extension = _codec.encoded(image, self._encode, "bgr")
         return self._send(msg, body, extension, timeout)
 
     def send_jpg(self, msg: Any, jpg_buffer: Any, timeout: float | None = None) -> bytes | None:

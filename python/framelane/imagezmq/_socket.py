@@ -69,6 +69,21 @@ class Socket:
         return None if limit < 0 else limit / 1_000
 
 
+class Context:
+    """What programs do with the context of imagezmq's objects: end it, and so whatever waits."""
+
+    def __init__(self, of: "Closing") -> None:
+        self._of = of
+
+    def term(self) -> None:
+        """Closes what it belongs to."""
+        self._of.close()
+
+    def destroy(self, linger: int | None = None) -> None:
+        """Closes what it belongs to."""
+        self._of.close()
+
+
 class Limit:
     """How long something may wait: as the call says, else as the socket does. Raises what the one who said it expects."""
 
@@ -87,6 +102,7 @@ class Limit:
 class Closing:
     """``with`` and ``close``."""
 
+    zmq_context: Context
     zmq_socket: Socket
     """Stands in for imagezmq's socket, where programs set limits: ``zmq_socket.setsockopt(zmq.RCVTIMEO, 2000)``."""
 

@@ -20,6 +20,8 @@ use crate::source::stop::Stop;
 
 /// Waits before a command is started again: the first, and the longest.
 const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// Time between two who are told to end at one moment, as by a service's manager that tells all of its processes.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
 /// Lines of standard error that are kept for the message when it fails.
 const KEPT_LINES: usize = 5;
 /// Bytes of a line that are shown.
@@ -63,6 +65,10 @@ impl CommandOptions {
         loop {
             let given = intake.given();
             let failure = self.run_once(&mut intake, stop);
+            if failure.is_some() || self.restart.is_some() {
+                // Who ends us may have ended it as well, and before us: then it has not failed.
+                let _ = stop.wait(None, Some(SAME_MOMENT));
+            }
             if stop.is_said() {
                 return intake.end(None);
             }
