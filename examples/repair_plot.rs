@@ -134,6 +134,7 @@ fn points(loss: f64, run: f64, load: f64) -> Vec<Point> {
                 busy: 0.0,
                 backlog: false,
                 bulk: false,
+                own_losses: false,
                 deadline: None,
                 packet_len: PACKET,
                 packet_rate: 500.0,

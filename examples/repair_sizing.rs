@@ -172,6 +172,7 @@ fn adaptive_row(rng: &mut StdRng, residual: f64, loss: f64) {
         busy: 0.0,
         backlog: false,
         bulk: false,
+        own_losses: false,
         deadline: None,
         packet_len: PACKET,
         packet_rate: 2_000.0,

@@ -112,6 +112,8 @@ pub struct Conditions {
     pub backlog: bool,
     /// The frame is one of a backlog, sent as fast as possible.
     pub bulk: bool,
+    /// Packets are lost because frames come in longer bursts than the path takes at once: repair makes them longer.
+    pub own_losses: bool,
     /// How long the frame is of use from now on; `None` for as long as it takes.
     pub deadline: Option<Duration>,
     /// Stream bytes that a packet carries.
@@ -196,7 +198,7 @@ pub fn overhead(body_len: u64, now: &Conditions) -> Overhead {
 
 /// The repair for a frame of `body_len` bytes that is sent now; `None` for none.
 ///
-/// None below the least loss or RTT, in bulk, without means, where it would come after the deadline, and for bodies
+/// None below the least loss or RTT, in bulk, where losses are this flow's own, without means, where it would come after the deadline, and for bodies
 /// above 8 MiB. Otherwise the least with which losses leave at most `means.target` of such frames to
 /// retransmission, or as much as the means allow.
 pub fn decide(
@@ -207,7 +209,7 @@ pub fn decide(
 ) -> Option<Repair> {
     let losses = Losses::new(now.loss.unwrap_or(settings.unmeasured_loss), now.run);
     let pays = losses.share() >= settings.least_loss && now.rtt >= settings.least_rtt;
-    if !pays || now.bulk || body_len == 0 || body_len > MAX_REPAIRED_BODY {
+    if !pays || now.bulk || now.own_losses || body_len == 0 || body_len > MAX_REPAIRED_BODY {
         return None;
     }
     // Half a round trip from now is when the frame itself arrives.
@@ -433,6 +435,7 @@ mod tests {
         busy: 0.0,
         backlog: false,
         bulk: false,
+        own_losses: false,
         deadline: None,
         packet_len: PACKET,
         packet_rate: 400.0,

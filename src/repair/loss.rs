@@ -22,6 +22,9 @@ const USUAL_VARIANCE: f64 = 10.0;
 const DISPERSED: f64 = 2.2;
 /// Longer runs than this are outages.
 const LONGEST_RUN: f64 = 20.0;
+/// So many losses found at once, and most of what was sent, are an outage: it is over when they are found, says nothing
+/// of what is lost from now on, and what it has made late needs all of the room there is.
+const OUTAGE: u64 = 24;
 
 /// The share of packets lost, and in what runs, with exponential memory counted in packets.
 ///
@@ -99,6 +102,7 @@ impl LossEstimator {
     /// Takes in the packets sent and found lost since the last call. Losses are found about a round
     /// trip after they were sent: packets should be counted when theirs would be known.
     pub fn update(&mut self, sent: u64, lost: u64) {
+        let lost = if lost >= OUTAGE && lost > sent / 2 { 0 } else { lost };
         let sent = sent as f64;
         self.runs.update(sent, lost as f64);
         let keep = (-sent / MEMORY_PACKETS).exp();
@@ -186,6 +190,25 @@ mod tests {
                 assert!((0.5 * run..1.4 * run).contains(&mean), "{mean} of {run}, {frame}");
             }
         }
+    }
+
+    #[test]
+    fn an_outage_says_nothing_of_what_is_lost_after_it() {
+        let mut rng = StdRng::seed_from_u64(4);
+        let mut estimator = LossEstimator::new();
+        let mut lose = |estimator: &mut LossEstimator| {
+            for _ in 0..200 {
+                let lost = (0..33).filter(|_| rng.random_bool(0.005)).count();
+                estimator.update(33, lost as u64);
+            }
+        };
+        lose(&mut estimator);
+        // Nothing was sent while the window was shut, and then all of it was found lost.
+        estimator.update(2, 110);
+        let (loss, run) = (estimator.loss().unwrap(), estimator.run());
+        assert!(loss < 0.008 && run < 1.5, "{loss}, {run}");
+        lose(&mut estimator);
+        assert!(estimator.run() < 1.5, "{}", estimator.run());
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl RepairPolicy {
 
     fn automatic(&mut self, body_len: u64, now: &Conditions) -> Option<Repair> {
         self.follow(now);
-        if !self.active || now.bulk {
+        if !self.active || now.bulk || now.own_losses {
             return None;
         }
         let steady = Conditions {
@@ -173,6 +173,7 @@ mod tests {
         busy: 0.5,
         backlog: false,
         bulk: false,
+        own_losses: false,
         deadline: None,
         packet_len: 1_410,
         packet_rate: 1_000.0,
@@ -203,6 +204,7 @@ mod tests {
             ("short RTT", Conditions { rtt: Duration::from_millis(9), ..LOSSY }),
             ("bulk", Conditions { bulk: true, ..LOSSY }),
             ("full link", Conditions { load: 0.95, ..LOSSY }),
+            ("bursts too long", Conditions { own_losses: true, ..LOSSY }),
             ("busy link", Conditions { busy: 1.0, ..LOSSY }),
             ("late frames wait", Conditions { busy: 0.8, backlog: true, ..LOSSY }),
             ("overloaded link", Conditions { load: 3.0, ..LOSSY }),
@@ -330,7 +332,8 @@ mod tests {
                 let rtt = Duration::from_micros(rtt);
                 let deadline = deadline.map(Duration::from_micros);
                 let now = Conditions {
-                    loss, run, rtt, load, busy, backlog, bulk: false, deadline, packet_len, packet_rate,
+                    loss, run, rtt, load, busy, backlog, bulk: false, own_losses: false, deadline, packet_len,
+                    packet_rate,
                 };
                 if let Some(Repair { plan, pause, .. }) = auto().plan(body_len, &now) {
                     prop_assert!(plan.repair_len() <= body_len as usize + plan.shard_len());

@@ -222,3 +222,49 @@ fn table_repair() {
         }
     }
 }
+
+/// Links that are used to a share (`FULL`) by frames alone, with and without repair.
+#[test]
+#[ignore = "prints a table; run by hand"]
+fn table_full() {
+    let list = |name: &str, default: &str| -> Vec<f64> {
+        let text = std::env::var(name).unwrap_or(default.into());
+        text.split(',').map(|part| part.parse().expect("numbers")).collect()
+    };
+    let sizes: Vec<usize> =
+        list("SIZES", "60000,20000").into_iter().map(|size| size as usize).collect();
+    let per_second = list("FPS", "30")[0];
+    for full in list("FULL", "0.6,0.7,0.8,0.85,0.9") {
+        for loss in list("LOSS", "0.02") {
+            for rtt in list("RTT", "50") {
+                let bytes: usize = sizes.iter().sum();
+                let mbit = bytes as f64 * 8.0 * per_second / 1e6 / PAYLOAD_SHARE / full;
+                let mut live = Live::new("full", &sizes, per_second, (mbit, rtt, loss));
+                live.seconds = list("SECS", "20")[0];
+                for mode in ["auto", "off"] {
+                    for seed in list("SEED", "1,2,3") {
+                        let out = live.go(mode.parse().expect("a mode"), seed as u64);
+                        print!(
+                            "full {full} loss {loss} rtt {rtt} {mode:4} seed {seed} used {:.2}",
+                            live.used(&out)
+                        );
+                        for source in 0..sizes.len() {
+                            let sorted =
+                                out.flows[0].latencies(source, 0, (live.seconds * 1e9) as Nanos);
+                            let at = |share| quantile(&sorted, share);
+                            print!(
+                                " | L0 {:.1}: {:.1} {:.1} {:.1} ms",
+                                live.ideal_ms(source),
+                                at(0.5),
+                                at(0.95),
+                                at(0.99)
+                            );
+                        }
+                        let payload = bytes as f64 * per_second * live.seconds;
+                        println!(" | repair {:.1} %", out.flows[0].repair as f64 / payload * 100.0);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -418,7 +418,8 @@ fn table_police() {
     for load in [frames(&[60_000, 20_000]), Load::Bulk] {
         for police in list("POLICE", "20,25,30,40") {
             for seed in list("SEED", "1,2") {
-                let run = Run::shipped(cell, load.clone(), 10.0, seed as u64);
+                let mut run = Run::shipped(cell, load.clone(), 10.0, seed as u64);
+                run.repair = std::env::var("REPAIR").ok().map(|mode| mode.parse().expect("a mode"));
                 let out = run.go_changed(|forward, _| {
                     forward.police = Some(((police * 1e6) as u64, (police * 2e4) as u64));
                 });

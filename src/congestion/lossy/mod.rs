@@ -101,6 +101,11 @@ impl Lossy {
         self.engine.busy()
     }
 
+    /// Whether packets are lost because bursts are longer than the path takes at once: a policer, or a queue that is too short.
+    pub fn loses_by_itself(&self) -> bool {
+        self.engine.loses_by_itself()
+    }
+
     fn report(&mut self, now: Instant) {
         let Some(event) = self.engine.take_event(now) else { return };
         event.log(self.flow);

@@ -42,6 +42,8 @@ pub(super) struct Flight {
     pub(super) train: u64,
     /// Bytes sent up to and with this transmit.
     pub(super) sent_bytes: u64,
+    /// How many of them belong to its train.
+    pub(super) into: u64,
     /// Whose queue it could meet.
     pub(super) queue: Queue,
     /// Whether that was more or less than the path was thought to carry.
@@ -60,6 +62,7 @@ impl SentLog {
         match self.flights.back_mut() {
             Some(last) if last.sent >= flight.sent => {
                 last.sent_bytes = flight.sent_bytes;
+                last.into = flight.into;
                 last.queue = last.queue.min(flight.queue);
             }
             _ => self.flights.push_back(flight),

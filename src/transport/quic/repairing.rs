@@ -102,6 +102,8 @@ struct Load {
     share: f64,
     /// The share of time in which the link was the limit.
     busy: f64,
+    /// Packets are lost for coming too fast.
+    own_losses: bool,
     /// Packets sent until then, and how many a second since.
     packets: u64,
     packet_rate: f64,
@@ -117,6 +119,7 @@ impl Repairing {
             peak: 0.0,
             share: 0.0,
             busy: 0.0,
+            own_losses: false,
             packets: 0,
             packet_rate: 0.0,
         };
@@ -155,6 +158,7 @@ impl Repairing {
             busy: self.load.busy,
             backlog: frame.backlog,
             bulk: !frame.live,
+            own_losses: self.load.own_losses,
             deadline: frame.deadline,
             packet_len,
             packet_rate: self.load.packet_rate,
@@ -196,6 +200,8 @@ impl Load {
         // Only our own controller knows the link's rate; without it the room is not known.
         let controller = controller().into_any().downcast::<Lossy>().ok();
         self.busy = controller.as_ref().map_or(0.0, |controller| controller.busy());
+        self.own_losses =
+            controller.as_ref().is_some_and(|controller| controller.loses_by_itself());
         let known = controller.is_some();
         let rate = controller.and_then(|controller| controller.bandwidth());
         let offered = self.bytes as f64 / elapsed.as_secs_f64();

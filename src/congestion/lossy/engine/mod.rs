@@ -3,6 +3,7 @@
 mod alarms;
 mod narrow;
 mod phases;
+mod places;
 mod rivals;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use alarms::Alarms;
 use narrow::Narrow;
 use phases::HEAVY_ROUNDS;
+use places::Places;
 use trials::Trials;
 pub(crate) use window::start_window;
 use window::{MAX_WINDOW, MIN_WINDOW_PACKETS, UP_GAIN};
@@ -101,6 +103,9 @@ pub(super) struct Engine {
     acked_sent: Instant,
     last_sent: Instant,
     train: u64,
+    /// Bytes sent before it.
+    before_train: u64,
+    places: Places,
     log: SentLog,
     trains: TrainMeter,
     train_mean: TrainMean,
@@ -180,6 +185,8 @@ impl Engine {
             acked_sent: now,
             last_sent: now,
             train: 0,
+            before_train: 0,
+            places: Places::default(),
             log: SentLog::default(),
             trains: TrainMeter::default(),
             train_mean: TrainMean::default(),
@@ -266,6 +273,7 @@ impl Engine {
             acked_sent: self.acked_sent,
             train: self.train,
             sent_bytes: self.sent_bytes,
+            into: self.sent_bytes.saturating_sub(self.before_train),
             queue: self.possible_queue(),
             pressure: self.pressure(),
         });
@@ -282,6 +290,7 @@ impl Engine {
         }
         if now.saturating_duration_since(self.last_sent) > self.train_gap() {
             self.train += 1;
+            self.before_train = self.sent_bytes;
         }
         self.narrow.on_sent(now, bytes);
         self.sent_bytes = self.sent_bytes.saturating_add(bytes);
@@ -338,6 +347,7 @@ impl Engine {
                 self.delay.on_sample_behind(flight.queue, now, rtt);
             }
             self.loss.add(flight.pressure, batch.bytes, 0, self.mtu);
+            self.watch_acked_place(now, flight.into);
             self.on_flight_acked(now, flight, batch.bytes, batch.app_limited);
             if newer && newest >= self.round.start {
                 self.end_round(now, flight);
@@ -359,6 +369,7 @@ impl Engine {
             && self.outage_rounds == 0
         {
             self.loss.add(flight.pressure, 0, bytes, self.mtu);
+            self.watch_lost_place(flight.into, bytes);
         }
     }
 
