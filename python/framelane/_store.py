@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _codec, _native, _units
-from ._units import Span
+from ._units import Moment, Span
 from .errors import StoreError
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ class StoredFrame:
     @property
     def name(self) -> str:
         """Its name, with the folders in it."""
-        return self._of.names[self.index]
+        return self._of._name(self.index)
 
     @property
     def path(self) -> str:
         """Its file."""
-        return self._of.paths[self.index]
+        return self._of._path(self.index)
 
     @property
     def sequence(self) -> int:
@@ -103,7 +103,7 @@ class StoredFrame:
         if length != size or len(content) != size:
             raise StoreError(f"{self.path} is not what was stored: it has {max(length, len(content))} bytes, and {size} were stored")
         body = _native.Body(content)
-        if body.blake3() != self._of.blake3[self.index]:
+        if body.blake3() != self._of._hash(self.index):
             raise StoreError(f"{self.path} is not what was stored: its BLAKE3 hash is not the one in the manifest")
         return content, body
 
@@ -120,36 +120,57 @@ class Source(Sequence[StoredFrame]):
 
     Columns are arrays with an entry a frame: :attr:`captured`, :attr:`received`, :attr:`stored` and :attr:`due`
     (``datetime64[ns]`` in UTC, ``NaT`` where unknown), :attr:`sequence` and :attr:`size` (``uint64``), and the lists
-    :attr:`names`, :attr:`paths` and :attr:`blake3`. Every layout is read, by day and by hour as well. Frames of days that
+    :attr:`names`, :attr:`paths` and :attr:`blake3`, which are made when they are asked for. Every layout is read, by day and by hour as well. Frames of days that
     have expired are left out, and counted in :attr:`expired`.
+
+    It takes some 150 bytes a frame; :meth:`Store.source` has the frames of some hours alone.
     """
 
-    def __init__(self, folder: str, name: str) -> None:
+    def __init__(self, folder: str, name: str, since: int | None = None, until: int | None = None) -> None:
         self.folder = folder
         """Where it is."""
         self.name = name
         """What it is called."""
-        columns = _native.read_manifest(folder)
+        columns = self._columns = _native.read_manifest(folder, since, until)
         captured = columns.times("captured")
         late = np.where(captured == np.iinfo(np.int64).min, np.iinfo(np.int64).max, captured)
-        order = np.argsort(late, kind="stable")
-        names, hashes, paths = columns.names, columns.hashes, columns.paths
-        self.names: List[str] = [names[at] for at in order]
-        """The frames' names."""
-        self.paths: List[str] = [paths[at] for at in order]
-        """Their files."""
-        self.blake3: List[str] = [hashes[at] for at in order]
-        """The hashes of their contents, in hex."""
+        order = self._order = np.argsort(late, kind="stable")
+        del late
         self.expired: int = columns.expired
         """How many frames more there were, of days that the receiver has removed because they were old enough."""
-        self._times: Dict[str, npt.NDArray[np.datetime64]] = {
-            column: columns.times(column)[order].view("datetime64[ns]") for column in _TIMES
-        }
+        self._times: Dict[str, npt.NDArray[np.datetime64]] = {}
+        for column in _TIMES:
+            times = captured if column == "captured" else columns.times(column)
+            self._times[column] = times[order].view("datetime64[ns]")
         self._numbers = {column: columns.numbers(column)[order] for column in _NUMBERS}
         self._words: Dict[str, Tuple[List[str | None], npt.NDArray[np.uint32]]] = {}
         for column in _WORDS:
             words, places = columns.words(column)
             self._words[column] = (words, places[order])
+
+    def _name(self, index: int) -> str:
+        return self._columns.name(int(self._order[index]))
+
+    def _path(self, index: int) -> str:
+        return self._columns.path(int(self._order[index]))
+
+    def _hash(self, index: int) -> str:
+        return self._columns.hash(int(self._order[index]))
+
+    @property
+    def names(self) -> List[str]:
+        """The frames' names."""
+        return [self._columns.name(at) for at in self._order.tolist()]
+
+    @property
+    def paths(self) -> List[str]:
+        """Their files."""
+        return [self._columns.path(at) for at in self._order.tolist()]
+
+    @property
+    def blake3(self) -> List[str]:
+        """The hashes of their contents, in hex."""
+        return [self._columns.hash(at) for at in self._order.tolist()]
 
     @property
     def captured(self) -> "npt.NDArray[np.datetime64]":
@@ -193,7 +214,7 @@ class Source(Sequence[StoredFrame]):
         return [Drop(*drop) for drop in _native.read_drops(self.folder)]
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self._order)
 
     @overload
     def __getitem__(self, index: int) -> StoredFrame: ...
@@ -229,7 +250,7 @@ class Source(Sequence[StoredFrame]):
     def to_numpy(self) -> "npt.NDArray[Any]":
         """A structured array, with an entry a frame: sequence, bytes and times; names as fixed-width text."""
         columns = self.columns()
-        names = np.array(self.names, dtype=np.str_) if self.names else np.empty(0, "U1")
+        names = np.array(columns["name"], dtype=np.str_) if len(self) else np.empty(0, "U1")
         fields = [("sequence", np.uint64), ("bytes", np.uint64), ("name", names.dtype)]
         table = np.empty(len(self), dtype=fields + [(time, "datetime64[ns]") for time in _TIMES])
         for column in table.dtype.names or ():
@@ -388,9 +409,9 @@ class Pairs:
         near = min((place for place in (behind - 1, behind) if 0 <= place < len(times)), key=lambda place: abs(int(times[place]) - time))
         gap = abs(int(times[near]) - time)
         if gap > self.within_ns:
-            return f"the nearest frame of {other.name}, {other.names[near]}, is {_words(gap)} away"
+            return f"the nearest frame of {other.name}, {other._name(near)}, is {_words(gap)} away"
         partner = int(partner_of[near])
-        return f"the nearest frame of {other.name}, {other.names[near]}, is closer to {own.names[partner]}"
+        return f"the nearest frame of {other.name}, {other._name(near)}, is closer to {own._name(partner)}"
 
     def _labels(self) -> Tuple[str, str]:
         a, b = (source.name for source in self._sources)
@@ -401,8 +422,8 @@ class Pairs:
         first, second = self._sources
         a, b = self._labels()
         return {
-            a: [first.names[at] for at in self.first],
-            b: [second.names[at] for at in self.second],
+            a: [first._name(at) for at in self.first],
+            b: [second._name(at) for at in self.second],
             f"{a}_captured": first.captured[self.first],
             f"{b}_captured": second.captured[self.second],
             "skew": self.skew.view("timedelta64[ns]"),
@@ -468,12 +489,24 @@ class Store:
 
     def __getitem__(self, source: str) -> Source:
         if source not in self._read:
-            folder = os.path.join(self.folder, source)
-            if source in ("", ".", "..") or os.sep in source or not os.path.isdir(folder):
-                known = ", ".join(self.sources) or "none"
-                raise KeyError(f"there is no source {source!r} in {self.folder}; there are {known}")
-            self._read[source] = Source(folder, source)
+            self._read[source] = Source(self._folder_of(source), source)
         return self._read[source]
+
+    def source(self, name: str, *, since: Moment = None, until: Moment = None) -> Source:
+        """The frames of a source that were captured from ``since`` on and before ``until``, for stores of months: what is read of
+        the others takes its time, and no memory. It is read anew each time, and not kept.
+
+        :param since: a ``datetime`` with its zone, nanoseconds or seconds since 1970; from the beginning, if nothing is said.
+        :param until: the same; to the end, if nothing is said.
+        """
+        return Source(self._folder_of(name), name, _units.nanoseconds(since), _units.nanoseconds(until))
+
+    def _folder_of(self, source: str) -> str:
+        folder = os.path.join(self.folder, source)
+        if source in ("", ".", "..") or os.sep in source or not os.path.isdir(folder):
+            known = ", ".join(self.sources) or "none"
+            raise KeyError(f"there is no source {source!r} in {self.folder}; there are {known}")
+        return folder
 
     def __contains__(self, source: object) -> bool:
         return source in self.sources

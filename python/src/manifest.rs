@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::mem::take;
 use std::path::{Path, PathBuf};
 
+use blake3::Hash;
 use framelane::frame::UnixNanos;
 use framelane::manifest::{Entry, LEDGER_NAME, Ledger, Place, Reel, Stored};
 use numpy::PyArray1;
@@ -20,20 +22,58 @@ const NOT_A_TIME: i64 = i64::MIN;
 #[pyclass(module = "framelane._native")]
 pub(crate) struct Columns {
     sequence: Vec<u64>,
-    names: Vec<String>,
+    names: Texts,
     bytes: Vec<u64>,
     captured: Vec<i64>,
     due: Vec<i64>,
     received: Vec<i64>,
     stored: Vec<i64>,
-    hashes: Vec<String>,
+    hashes: Vec<Hash>,
     clocks: Words,
     media: Words,
     runs: Words,
     senders: Words,
-    paths: Vec<String>,
+    /// What stands before the name in a file's path, as its day; all of the path, with a zero behind it, where it does not
+    /// end in the name.
+    places: Words,
     /// Frames whose lines are there, and whose files were removed because they were old enough.
     expired: u64,
+}
+
+/// Many texts in one piece: 20 million names are no 20 million allocations.
+#[derive(Debug, Default)]
+struct Texts {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Texts {
+    fn push(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.ends.push(self.text.len());
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, at: usize) -> Option<&str> {
+        let end = *self.ends.get(at)?;
+        let begin = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.get(begin..end)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    fn keep(&mut self, kept: &[bool]) {
+        let mut left = Self::default();
+        for (text, _) in self.iter().zip(kept).filter(|(_, kept)| **kept) {
+            left.push(text);
+        }
+        *self = left;
+    }
 }
 
 /// A few different words, many times.
@@ -58,6 +98,10 @@ impl Words {
         self.of.push(place);
     }
 
+    fn get(&self, at: usize) -> Option<&str> {
+        self.known.get(*self.of.get(at)? as usize)?.as_deref()
+    }
+
     fn keep(&mut self, kept: &[bool]) {
         let mut kept = kept.iter();
         self.of.retain(|_| kept.next().copied().unwrap_or(true));
@@ -70,19 +114,30 @@ fn time(at: Option<UnixNanos>) -> i64 {
 
 impl Columns {
     fn push(&mut self, Stored { record, path }: Stored) {
-        self.paths.push(path.to_string_lossy().into_owned());
+        let path = path.to_string_lossy();
+        let place = path.strip_suffix(record.name.as_str()).map(str::to_owned);
+        self.places.push(Some(place.unwrap_or_else(|| format!("{path}\0"))));
         self.sequence.push(record.sequence.0);
-        self.names.push(record.name.as_str().to_owned());
+        self.names.push(record.name.as_str());
         self.bytes.push(record.bytes);
         self.captured.push(time(record.captured));
         self.due.push(time(record.due));
         self.received.push(time(Some(record.received)));
         self.stored.push(time(Some(record.stored)));
-        self.hashes.push(record.blake3.to_hex().to_string());
+        self.hashes.push(record.blake3);
         self.clocks.push(record.clock.map(|clock| clock.name().to_owned()));
         self.media.push(Some(record.media.as_str().to_owned()));
         self.runs.push(record.run.map(|run| run.to_string()));
         self.senders.push(record.sender);
+    }
+
+    /// A frame's file.
+    fn path(&self, at: usize) -> Option<String> {
+        let (place, name) = (self.places.get(at)?, self.names.get(at)?);
+        Some(match place.strip_suffix('\0') {
+            Some(path) => path.to_owned(),
+            None => format!("{place}{name}"),
+        })
     }
 
     /// Leaves out lines that a later one of the same name has replaced.
@@ -94,7 +149,7 @@ impl Columns {
         if last.len() == self.names.len() {
             return;
         }
-        let is_last = |(place, name): (usize, &String)| last.get(name.as_str()) == Some(&place);
+        let is_last = |(place, name): (usize, &str)| last.get(name) == Some(&place);
         let kept: Vec<bool> = self.names.iter().enumerate().map(is_last).collect();
         self.keep(&kept);
     }
@@ -106,10 +161,10 @@ impl Columns {
             column.retain(|_| kept.next().copied().unwrap_or(true));
         }
         keep(&mut self.sequence, kept);
-        keep(&mut self.names, kept);
+        self.names.keep(kept);
         keep(&mut self.bytes, kept);
         keep(&mut self.hashes, kept);
-        keep(&mut self.paths, kept);
+        self.places.keep(kept);
         for times in [&mut self.captured, &mut self.due, &mut self.received, &mut self.stored] {
             keep(times, kept);
         }
@@ -119,19 +174,35 @@ impl Columns {
     }
 }
 
-/// Reads the manifests in a source's folder, whatever its layout: about 2 µs a frame.
+/// Reads the manifests in a source's folder, whatever its layout: about 2 µs a frame. Where there is a first or a last moment,
+/// in nanoseconds since 1970, only frames of which it is known that they were captured from the first on and before the last.
 #[pyfunction]
-pub(crate) fn read_manifest(py: Python<'_>, folder: PathBuf) -> PyResult<Columns> {
-    py.detach(|| read(&folder)).map_err(|error| {
+#[pyo3(signature = (folder, since=None, until=None))]
+pub(crate) fn read_manifest(
+    py: Python<'_>,
+    folder: PathBuf,
+    since: Option<u64>,
+    until: Option<u64>,
+) -> PyResult<Columns> {
+    let between = (since, until);
+    py.detach(|| read(&folder, between)).map_err(|error| {
         raise(py, Kind::Store, format!("cannot read the source in {}: {error}", folder.display()))
     })
 }
 
-fn read(folder: &Path) -> io::Result<Columns> {
+fn read(folder: &Path, (since, until): (Option<u64>, Option<u64>)) -> io::Result<Columns> {
     let mut reel = Reel::open(folder)?;
     let mut columns = Columns::default();
+    let is_meant = |captured: Option<UnixNanos>| match captured {
+        Some(at) => {
+            since.is_none_or(|since| at.0 >= since) && until.is_none_or(|until| at.0 < until)
+        }
+        None => since.is_none() && until.is_none(),
+    };
     while let Some(stored) = reel.next_frame()? {
-        columns.push(stored);
+        if is_meant(stored.record.captured) {
+            columns.push(stored);
+        }
     }
     columns.keep_last();
     columns.expired = expired(folder)?;
@@ -207,53 +278,53 @@ impl Columns {
         self.expired
     }
 
-    #[getter]
-    fn names(&self) -> Vec<&str> {
-        self.names.iter().map(String::as_str).collect()
+    fn name(&self, at: usize) -> Option<&str> {
+        self.names.get(at)
     }
 
-    /// Their files.
-    #[getter]
-    fn paths(&self) -> Vec<&str> {
-        self.paths.iter().map(String::as_str).collect()
+    /// A frame's file.
+    #[pyo3(name = "path")]
+    fn path_of(&self, at: usize) -> Option<String> {
+        self.path(at)
     }
 
-    #[getter]
-    fn hashes(&self) -> Vec<&str> {
-        self.hashes.iter().map(String::as_str).collect()
+    /// The hash of a frame's content, in hex.
+    fn hash(&self, at: usize) -> Option<String> {
+        self.hashes.get(at).map(|hash| hash.to_hex().to_string())
     }
 
-    /// A column of whole numbers.
-    fn numbers<'py>(&self, py: Python<'py>, column: &str) -> Option<Bound<'py, PyArray1<u64>>> {
+    /// A column of whole numbers, which is handed over: it is not here any more.
+    fn numbers<'py>(&mut self, py: Python<'py>, column: &str) -> Option<Bound<'py, PyArray1<u64>>> {
         let numbers = match column {
-            "sequence" => &self.sequence,
-            "bytes" => &self.bytes,
+            "sequence" => &mut self.sequence,
+            "bytes" => &mut self.bytes,
             _ => return None,
         };
-        Some(PyArray1::from_slice(py, numbers))
+        Some(PyArray1::from_vec(py, take(numbers)))
     }
 
-    /// A column of times, in nanoseconds since 1970.
-    fn times<'py>(&self, py: Python<'py>, column: &str) -> Option<Bound<'py, PyArray1<i64>>> {
+    /// A column of times, in nanoseconds since 1970, which is handed over: it is not here any more.
+    fn times<'py>(&mut self, py: Python<'py>, column: &str) -> Option<Bound<'py, PyArray1<i64>>> {
         let times = match column {
-            "captured" => &self.captured,
-            "due" => &self.due,
-            "received" => &self.received,
-            "stored" => &self.stored,
+            "captured" => &mut self.captured,
+            "due" => &mut self.due,
+            "received" => &mut self.received,
+            "stored" => &mut self.stored,
             _ => return None,
         };
-        Some(PyArray1::from_slice(py, times))
+        Some(PyArray1::from_vec(py, take(times)))
     }
 
-    /// A column of few different words: the words, and which of them each frame has.
-    fn words<'py>(&self, py: Python<'py>, column: &str) -> Option<Told<'py>> {
+    /// A column of few different words: the words, and which of them each frame has. It is handed over, and not here any more.
+    fn words<'py>(&mut self, py: Python<'py>, column: &str) -> Option<Told<'py>> {
         let words = match column {
-            "clock" => &self.clocks,
-            "media" => &self.media,
-            "run" => &self.runs,
-            "sender" => &self.senders,
+            "clock" => &mut self.clocks,
+            "media" => &mut self.media,
+            "run" => &mut self.runs,
+            "sender" => &mut self.senders,
             _ => return None,
         };
-        Some((words.known.clone(), PyArray1::from_slice(py, &words.of)))
+        let Words { known, of, .. } = take(words);
+        Some((known, PyArray1::from_vec(py, of)))
     }
 }

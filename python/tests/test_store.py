@@ -6,6 +6,8 @@ import json
 import pathlib
 import random
 import shutil
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -57,6 +59,39 @@ def test_what_was_received_is_read(ends, tmp_path, rng):
         store["../out"]
     with pytest.raises(framelane.StoreError, match="no store at"):
         framelane.Store(tmp_path / "nothing")
+
+
+def test_frames_of_some_hours_alone(tmp_path):
+    at = lambda number: 10**18 + number
+    write(tmp_path, "a", [at(30), at(10), None, at(20), at(40)])
+    store = framelane.Store(tmp_path)
+    assert store["a"].names == ["1.png", "3.png", "0.png", "4.png", "2.png"]
+    assert store.source("a", since=at(20), until=at(40)).names == ["3.png", "0.png"]
+    assert store.source("a", since=at(20)).sequence.tolist() == [3, 0, 4]
+    assert [frame.name for frame in store.source("a", until=at(20))] == ["1.png"]
+    assert store.source("a").names == store["a"].names
+    assert store["a"].blake3[0] == f"{1:064x}" and store["a"][-1].path == str(tmp_path / "a" / "2.png")
+    with pytest.raises(KeyError, match="no source 'b'"):
+        store.source("b", since=at(20))
+
+
+def test_a_long_store_takes_little_memory(tmp_path):
+    """Some 150 bytes a frame, and as much again for a moment; with an object for each name, path and hash it was 900."""
+    frames = 200_000
+    write(tmp_path, "a", np.arange(frames) * MILLI + 10**18)
+    text = """
+import resource, sys
+import framelane
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+framelane.Store(sys.argv[1]).sources
+before = peak()
+source = framelane.Store(sys.argv[1])["a"]
+print(len(source), peak() - before, source[-1].name)
+"""
+    told = subprocess.run([sys.executable, "-c", text, tmp_path], capture_output=True, text=True, check=True, timeout=LIMIT).stdout
+    count, grown, last = told.split()
+    assert int(count) == frames and last == f"{frames - 1}.png"
+    assert int(grown) < 450 * frames, f"{int(grown) / frames:.0f} bytes a frame"
 
 
 def test_lines_that_were_replaced_or_cannot_be_read(tmp_path):
