@@ -295,6 +295,7 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
             return Ok(INTERRUPTED);
         }
     };
+    live.let_run();
     let spool: Option<Spooled> = sender.spool().map(|figures| Box::new(figures) as Spooled);
     let showing = tokio::spawn(show_progress(sender.progress(), spool, talk));
     manager.ready("sending");

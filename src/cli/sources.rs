@@ -161,7 +161,7 @@ fn open_one(arg: &SourceArg, how: &How<'_>, opened: &mut Opened) -> Result<(), S
     };
     let source: Arc<dyn Source> = match &arg.place {
         Place::Stream(stream, size) => {
-            live.add(Live::Pipe(growing.stream(name, stream, *size, quiet)?))
+            live.add(Live::Pipe(growing.stream(name, stream, *size, (quiet, live.held()))?))
         }
         Place::Folder(path) if growing.watches() => {
             live.add(Live::Watched(live::watch(name, path, folders, tell)?))

@@ -1,7 +1,7 @@
 //! What somebody else has said, made fit to be shown.
 
 /// The longest that is shown of what a peer has said, in characters, its quotation marks and escapes counted.
-pub const MAX_QUOTED: usize = 200;
+pub const MAX_QUOTED: usize = 400;
 
 /// A peer's words in quotation marks, so that a reader sees whose they are: on one line, at most
 /// [`MAX_QUOTED`] characters, and without any character that moves a cursor, ends a line, turns the

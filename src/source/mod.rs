@@ -48,7 +48,7 @@ pub use captured::{CapturedBy, CapturedByError, TimePattern, TimePatternError, Z
 pub use folder::{Folder, FolderOptions, LeftOut, NamePattern, Passed, PatternError, Pick, Unsent};
 pub use kept::{Count, Dropped, Recalled, Remembered};
 
-pub use pipe::{CommandOptions, OnLine, Pipe, PipeOptions};
+pub use pipe::{CommandOptions, Held, OnLine, Pipe, PipeOptions};
 #[cfg(target_os = "linux")]
 pub use watch::{WatchOptions, Watched};
 

@@ -340,3 +340,16 @@ fn a_frame_over_the_receivers_limit_is_named_and_others_go() {
         receiver.assert_serves(&["--transport", transport]);
     }
 }
+
+/// A camera that was begun in vain may have to be unplugged to be begun again.
+#[test]
+fn no_command_runs_before_all_else_is_known_to_be_right() {
+    let place = Place::new();
+    let pin = place.pin("receiver");
+    let send = ["send", "127.0.0.1:9", "visible=cmd:touch ran; sleep 60", "--pin", &pin];
+    let with = ["--via", "no-such-link", "--certs", "sender"];
+    let ended = place.run(&[&send[..], &with].concat());
+    assert_ne!(ended.status, Some(0), "{ended}");
+    ended.says("no-such-link");
+    assert!(!place.path("ran").exists(), "the command ran");
+}

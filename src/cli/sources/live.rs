@@ -12,7 +12,7 @@ use super::unsent::Unsent;
 use crate::frame::{SourceName, Span};
 use crate::source::cut::{Framing, RawSize};
 use crate::source::{
-    CommandOptions, FolderOptions, OnLine, Passed, Pipe, PipeOptions, Source, SourceError,
+    CommandOptions, FolderOptions, Held, OnLine, Passed, Pipe, PipeOptions, Source, SourceError,
     WatchOptions, Watched,
 };
 
@@ -94,7 +94,7 @@ impl LiveArgs {
         name: &SourceName,
         stream: &Stream,
         size: Option<RawSize>,
-        quiet: bool,
+        (quiet, held): (bool, &Held),
     ) -> Result<Arc<Pipe>, SourceError> {
         let framing = match (size, self.framing) {
             (Some(size), _) => Framing::Raw(size.frame_bytes()),
@@ -118,6 +118,7 @@ impl LiveArgs {
         };
         let mut command = CommandOptions::new(command);
         command.restart = self.restart.then_some(self.silence.0);
+        command.held = Some(held.clone());
         let source = name.clone();
         command.on_line = Some(OnLine(Arc::new(move |line| {
             if !quiet {
@@ -186,7 +187,11 @@ impl Live {
 
 /// The sources that grow. Clones are the same sources.
 #[derive(Debug, Clone, Default)]
-pub(in crate::cli) struct LiveSources(Arc<Mutex<Vec<Live>>>);
+pub(in crate::cli) struct LiveSources {
+    list: Arc<Mutex<Vec<Live>>>,
+    /// Holds commands back until all else is known to be right.
+    held: Held,
+}
 
 impl LiveSources {
     pub(super) fn add(&self, live: Live) -> Arc<dyn Source> {
@@ -195,9 +200,19 @@ impl LiveSources {
         source
     }
 
+    /// What holds their commands back.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Lets commands run: whatever can be wrong with what was asked for has been looked at.
+    pub(in crate::cli) fn let_run(&self) {
+        self.held.let_run();
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Live>> {
         // A list is whole between any two of its statements.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes what came to watched folders and is not sent, as files that were not complete at the end.

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::source::stop::Stop;
 const WAITS: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// Time between two who are told to end at one moment, as by a service's manager that tells all of its processes.
 const SAME_MOMENT: Duration = Duration::from_millis(100);
+/// How often one that is held back looks whether it may run.
+const HELD_STEP: Duration = Duration::from_millis(2);
 /// Lines of standard error that are kept for the message when it fails.
 const KEPT_LINES: usize = 5;
 /// Bytes of a line that are shown.
@@ -39,6 +42,27 @@ impl fmt::Debug for OnLine {
     }
 }
 
+/// Holds commands back that are not to run yet: until all else is known to be right, say. Clones hold back the same.
+#[derive(Debug, Clone, Default)]
+pub struct Held(Arc<AtomicBool>);
+
+impl Held {
+    /// Lets them run, those that come later as well.
+    pub fn let_run(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Waits until they may run; false where the word to stop comes before.
+    fn wait(&self, stop: &Stop) -> bool {
+        while !self.0.load(Ordering::Acquire) {
+            if stop.is_said() || stop.wait(None, Some(HELD_STEP)).is_err() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
 /// A command, and what is done when it ends.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -49,16 +73,21 @@ pub struct CommandOptions {
     pub restart: Option<Duration>,
     /// Takes its standard error, line by line; without it, the log does.
     pub on_line: Option<OnLine>,
+    /// Holds it back from its first start.
+    pub held: Option<Held>,
 }
 
 impl CommandOptions {
     /// A command that is run once.
     pub fn new(line: impl Into<String>) -> Self {
-        Self { line: line.into(), restart: None, on_line: None }
+        Self { line: line.into(), restart: None, on_line: None, held: None }
     }
 
     /// Runs it until it has ended for good, or the word comes.
     pub(super) fn run(&self, mut intake: Intake, stop: &Stop) {
+        if self.held.as_ref().is_some_and(|held| !held.wait(stop)) {
+            return intake.end(None);
+        }
         let mut wait = WAITS.0;
         // A gap is noted once, however often the command fails in it.
         let mut noted = 0;

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use command::{CommandOptions, OnLine};
+pub use command::{CommandOptions, Held, OnLine};
 
 use super::cut::Framing;
 use super::growing::{Body, Growing};
