@@ -16,7 +16,7 @@ use super::{COMPLETE, Failure, INTERRUPTED, Outcome, output, process};
 use crate::frame::Span;
 use crate::identity::{ClientTls, EarlyData, ReceiverAddress, client_config};
 use crate::view::{Asking, Figures, Token, fetch};
-use lines::{log_line, table};
+use lines::{log_line, table, wrapped};
 
 const AFTER_HELP: &str = "\
 On a terminal there is a line for each source, drawn again in place; elsewhere a plain line for
@@ -70,8 +70,8 @@ fn token(args: &WatchArgs) -> Result<Option<Token>, Failure> {
             .with_context(|| format!("cannot read the token in {}", path.display()))
             .map_err(Failure::usage)?,
         None => match std::env::var("FRAMELANE_VIEW_TOKEN") {
-            Ok(text) => text,
-            Err(_) => return Ok(None),
+            Ok(text) if !text.is_empty() => text,
+            Ok(_) | Err(_) => return Ok(None),
         },
     };
     text.parse().map(Some).map_err(Failure::usage)
@@ -147,6 +147,13 @@ async fn wished(wish: &mut watch::Receiver<Wish>) {
     let _ = wish.wait_for(|wish| *wish != Wish::None).await;
 }
 
+/// Columns and rows of the terminal.
+fn size() -> (usize, usize) {
+    let size = tcgetwinsize(io::stdout()).ok();
+    let (width, height) = size.map_or((100, 40), |size| (size.ws_col, size.ws_row));
+    (usize::from(width.max(40)), usize::from(height.max(6)))
+}
+
 /// What the figures are written on.
 enum Screen {
     Json,
@@ -174,6 +181,9 @@ impl Screen {
     }
 
     fn show(&mut self, figures: &Figures) -> anyhow::Result<()> {
+        if let (Self::Log, Some(trouble)) = (&*self, &figures.trouble) {
+            output::note(&output::printable(trouble));
+        }
         match self {
             Self::Json => output::result(&serde_json::to_string(figures)?),
             Self::Log if figures.sources.is_empty() => output::result("no source yet"),
@@ -184,11 +194,14 @@ impl Screen {
                     .for_each(|source| output::result(&log_line(figures, source)));
             }
             Self::Terminal { .. } => {
-                let size = tcgetwinsize(io::stdout()).ok();
-                let (width, height) = size.map_or((100, 40), |size| (size.ws_col, size.ws_row));
+                let (width, height) = size();
                 let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-                let (width, height) = (usize::from(width.max(40)), usize::from(height.max(6)));
-                self.draw(&table(figures, width, height - 2, colour));
+                let trouble = figures.trouble.as_deref().map(output::printable);
+                let mut lines = trouble.map_or_else(Vec::new, |trouble| wrapped(&trouble, width));
+                // The sources have half of it at least.
+                lines.truncate(height / 2);
+                lines.extend(table(figures, width, height - 2 - lines.len(), colour));
+                self.draw(&lines);
             }
         }
         Ok(())
@@ -196,7 +209,7 @@ impl Screen {
 
     fn trouble(&mut self, why: &str) {
         match self {
-            Self::Terminal { .. } => self.draw(&[output::printable(why)]),
+            Self::Terminal { .. } => self.draw(&wrapped(&output::printable(why), size().0)),
             Self::Json | Self::Log => output::note(why),
         }
     }

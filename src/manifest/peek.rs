@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use memchr::memchr;
+
 use super::lines::MAX_LINE_BYTES;
 use super::record::Record;
 use crate::frame::Sequence;
@@ -115,6 +117,49 @@ impl Peek {
             if let Some(found) = last(self.between(start, end)?) {
                 return Ok(Some(found));
             }
+            end = start;
+        }
+        Ok(None)
+    }
+
+    /// The last record of a sequence, wherever it is: read from the end, until `budget` bytes have been, which are
+    /// taken off it. What came after an outage may be anywhere. Lines that the store writes begin with their sequence,
+    /// and only those of it are read whole.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn find_anywhere(
+        &self,
+        sequence: Sequence,
+        budget: &mut u64,
+    ) -> io::Result<Option<Placed>> {
+        const TOGETHER: u64 = 4 << 20;
+        let (own, any) = (format!("{{\"sequence\":{sequence},"), &b"{\"sequence\":"[..]);
+        let mut end = self.end;
+        while end > 0 && *budget > 0 {
+            let start = self.line_from(end.saturating_sub(TOGETHER))?;
+            let start = if start >= end { end.saturating_sub(TOGETHER) } else { start };
+            let length = usize::try_from(end - start).unwrap_or(usize::MAX);
+            let bytes = self.read(start, length)?;
+            let (mut found, mut at) = (None, start);
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let length = memchr(b'\n', rest).unwrap_or(rest.len());
+                let line = &rest[..length];
+                if line.starts_with(own.as_bytes()) || !line.starts_with(any) {
+                    let record = Record::parse(line).ok();
+                    found = record
+                        .filter(|record| record.sequence == sequence)
+                        .map(|record| Placed { at, record })
+                        .or(found);
+                }
+                at += length as u64 + 1;
+                rest = rest.get(length + 1..).unwrap_or_default();
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+            *budget = budget.saturating_sub(end - start);
             end = start;
         }
         Ok(None)
@@ -255,6 +300,27 @@ mod tests {
         }
         assert_eq!(peek.find(Sequence(1_000)).unwrap(), None);
         assert!(peek.forward(peek.end(), 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_came_out_of_order_is_found_anywhere() {
+        // Ten megabytes, of which the middle came backwards behind all that is fresh.
+        let order = (0..15_000).chain(25_000..40_000).chain((15_000..25_000).rev());
+        let content: Vec<u8> = order.flat_map(|sequence| line(sequence, 30)).collect();
+        let peek = peek(&content);
+        for sequence in [0, 14_999, 15_000, 20_000, 24_999, 25_000, 39_999] {
+            let mut budget = u64::MAX;
+            let found = peek.find_anywhere(Sequence(sequence), &mut budget).unwrap().unwrap();
+            assert_eq!(found.record.sequence, Sequence(sequence));
+            assert_eq!(peek.forward(found.at, 1).unwrap(), [found]);
+        }
+        let mut budget = 1 << 40;
+        assert!(peek.find_anywhere(Sequence(40_000), &mut budget).unwrap().is_none());
+        assert_eq!((1 << 40) - budget, peek.end());
+        // No more than was said, by a block.
+        let mut budget = 1;
+        assert!(peek.find_anywhere(Sequence(0), &mut budget).unwrap().is_none());
+        assert_eq!(budget, 0);
     }
 
     #[test]

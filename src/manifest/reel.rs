@@ -258,9 +258,13 @@ impl Reel {
             let Ok((file, found, length)) = self.open_part(day) else { continue };
             let place = match self.parts.entry(day) {
                 Entry::Occupied(mut known) => {
-                    // Another file, or one that was cut.
-                    if known.get().inode != found.inode || known.get().offset > length {
+                    let Place { inode, offset, .. } = *known.get();
+                    if inode != found.inode {
                         known.insert(found);
+                    } else if offset > length {
+                        // Lines that could not be written were taken back. Those before them were told of.
+                        let end = last_line_end(&file, length)?;
+                        known.insert(Place { inode, offset: end, seen: end });
                     }
                     *known.get()
                 }
@@ -362,6 +366,14 @@ impl Open {
     }
 }
 
+/// Where the last line ends before a place.
+fn last_line_end(file: &File, before: u64) -> io::Result<u64> {
+    let from = before.saturating_sub(READ_BYTES as u64);
+    let mut text = vec![0; usize::try_from(before - from).unwrap_or(0)];
+    let read = file.read_at(&mut text, from)?;
+    Ok(text[..read].iter().rposition(|byte| *byte == b'\n').map_or(from, |at| from + at as u64 + 1))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -413,6 +425,26 @@ mod tests {
             names.push(stored.path.strip_prefix(&reel.folder).unwrap().display().to_string());
         }
         names
+    }
+
+    #[test]
+    fn lines_that_are_taken_back_make_nothing_come_twice() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        (0..3).for_each(|sequence| append(folder, &format!("{sequence}.jpg"), sequence));
+        let whole = fs::metadata(folder.join(FILE_NAME)).unwrap().len();
+        append(folder, "not durable.jpg", 3);
+        let mut reel = Reel::open(folder).unwrap();
+        assert_eq!(names(&mut reel).len(), 4);
+        let manifest = fs::OpenOptions::new().write(true).open(folder.join(FILE_NAME)).unwrap();
+        manifest.set_len(whole).unwrap();
+        assert!(names(&mut reel).is_empty());
+        append(folder, "3.jpg", 3);
+        assert_eq!(names(&mut reel), ["3.jpg"]);
+        manifest.set_len(0).unwrap();
+        assert!(names(&mut reel).is_empty());
+        append(folder, "again.jpg", 0);
+        assert_eq!(names(&mut reel), ["again.jpg"]);
     }
 
     #[test]

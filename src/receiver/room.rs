@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::sources::Sources;
 use crate::frame::Share;
-use crate::store::Room;
+use crate::store::{Keeping, Room};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -20,15 +20,17 @@ pub struct RoomState {
     pub room: Room,
     /// Whether it was said to be little, and is not enough yet.
     pub is_low: bool,
+    /// How the store keeps to the limit that it has, where it has one.
+    pub keeping: Option<Keeping>,
 }
 
 impl RoomState {
     /// The state with this room, where the last one was another.
-    fn next(last: Option<Self>, room: Room, warn: Share) -> Self {
+    fn next(last: Option<Self>, room: Room, keeping: Option<Keeping>, warn: Share) -> Self {
         let (free, warn) = (room.free_part(), warn.fraction());
         let was_low = last.is_some_and(|last| last.is_low);
         let is_low = if was_low { free < (warn * ENOUGH).min(1.0) } else { free < warn };
-        Self { room, is_low }
+        Self { room, is_low, keeping }
     }
 
     /// What is to be said of it.
@@ -56,10 +58,11 @@ pub(super) async fn watch(
 ) {
     loop {
         let looking = sources.clone();
-        let Ok(room) = tokio::task::spawn_blocking(move || looking.room()).await else { return };
-        if let Some(room) = room {
+        let look = move || looking.room().map(|room| (room, looking.keeping()));
+        let Ok(found) = tokio::task::spawn_blocking(look).await else { return };
+        if let Some((room, keeping)) = found {
             let last = *tell.borrow();
-            let state = RoomState::next(last, room, warn);
+            let state = RoomState::next(last, room, keeping, warn);
             show(state);
             if state.is_low != last.is_some_and(|last| last.is_low) {
                 match state.is_low {
@@ -92,7 +95,7 @@ mod tests {
         let mut lows = Vec::new();
         for free in [60, 51, 50, 49, 50, 60, 49, 62, 63, 60, 51, 49] {
             let room = Room { free: ByteSize(free), total: ByteSize(1_000) };
-            let state = RoomState::next(last, room, warn);
+            let state = RoomState::next(last, room, None, warn);
             lows.push(state.is_low);
             last = Some(state);
         }

@@ -17,7 +17,7 @@ use super::hashing::Hashing;
 use super::source_thread::work;
 use super::work::{Admitted, SourceThread, Work};
 use crate::frame::SourceName;
-use crate::store::{OpenSource, Opener, Room, Store, StoreError};
+use crate::store::{Keeping, OpenSource, Opener, Room, Store, StoreError};
 use crate::transport::{Account, WeakAccount};
 
 /// Sources that one receiver has open at once, each with a thread, its files and its index in memory.
@@ -135,6 +135,11 @@ impl Sources {
     /// The room that there is for frames, where the store knows. May block.
     pub(super) fn room(&self) -> Option<Room> {
         self.store.room()
+    }
+
+    /// How the store keeps to its limit, where it has one.
+    pub(super) fn keeping(&self) -> Option<Keeping> {
+        self.store.keeping()
     }
 
     /// Whether frames are on the medium before they are confirmed.

@@ -62,6 +62,7 @@ use std::fmt::{self, Debug};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::brake::Keeping;
 use super::error::{FrameError, StoreError};
 use super::room::Room;
 use crate::frame::{
@@ -91,6 +92,11 @@ pub trait Store: Debug + Send + Sync {
 
     /// The room that there is for frames, where the store knows. May block for a moment.
     fn room(&self) -> Option<Room> {
+        None
+    }
+
+    /// How it keeps to its limit, where it has one.
+    fn keeping(&self) -> Option<Keeping> {
         None
     }
 }

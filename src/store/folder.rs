@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
+use super::brake::Keeping;
 use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder_source::FolderSource;
@@ -70,5 +71,9 @@ impl Store for FolderStore {
 
     fn room(&self) -> Option<Room> {
         Room::at(self.seats.root().path()).ok()
+    }
+
+    fn keeping(&self) -> Option<Keeping> {
+        self.options.keep.has_limit().then(|| self.seats.brake().keeping())
     }
 }

@@ -17,7 +17,8 @@ use crate::manifest::Opened;
 /// of the days that are open are known to be the ones at their paths. Where one is not, everything is opened anew, and
 /// what had not been confirmed is stored there.
 ///
-/// Between the calls old days of it are removed, where the store is told to.
+/// Between the calls old days of it are removed, where the store is told to; while it is over its limit and frames come
+/// faster than old ones can go, each batch waits for that, up to 2 s.
 #[derive(Debug)]
 pub struct FolderSource {
     seats: Arc<Seats>,
@@ -74,6 +75,9 @@ impl FolderSource {
     /// stored, except where the manifest cannot be appended to: then all of its batch fail, and
     /// the files that it made are removed again.
     pub fn store_batch(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
+        let bytes = frames.iter().map(|received| received.frame.body.len() as u64).sum();
+        // Not while others wait for the source: whoever removes old frames needs it as well.
+        self.seats.brake().wait(bytes);
         let stored = self.with(|seat| seat.store_batch(frames));
         stored.unwrap_or_else(|error| {
             let failed = |received: &ReceivedFrame| {

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError, Weak};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
+use super::brake::Keeping;
 use super::contract::{OpenSource, Opener, Store};
 use super::error::StoreError;
 use super::folder::FolderStore;
@@ -80,6 +81,10 @@ impl Store for FolderStores {
             Some(store) => store.room(),
             None => Room::at(&self.template.root()).ok(),
         }
+    }
+
+    fn keeping(&self) -> Option<Keeping> {
+        self.only.as_ref()?.keeping()
     }
 
     fn place(&self, opener: &Opener) -> PathBuf {

@@ -16,7 +16,7 @@ use super::doubt::{self, Doubt};
 use super::error::StoreError;
 use super::keep::Keep;
 use super::options::StoreOptions;
-use super::removal::Removal;
+use super::removal::{Pace, Removal};
 use super::room::Room;
 use super::root::Root;
 use super::said::Said;
@@ -35,6 +35,13 @@ const PAUSE: Duration = Duration::from_millis(60);
 /// The same while more has to go than is being removed: a disk that fills up is in the way of storing most of all.
 const HARD_WORK: Duration = Duration::from_millis(60);
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
+/// By so many threads, then.
+const HARD_HANDS: usize = 4;
+/// Over its limit by more than this part of it, and than so many bytes, a store is slowed down to the pace of removing.
+const MARGIN_PART: u64 = 20;
+const MARGIN_BYTES: u64 = 1 << 20;
+/// When storing was not slowed for so long, that it is said again.
+const SLOWED_FOR: Duration = Duration::from_secs(600);
 /// A day in which a frame was stored so short a time ago is being written.
 const QUIET: u64 = 60 * 1_000_000_000;
 /// Where its source has gone on to other days, and stored only there for so long, it is not.
@@ -100,6 +107,9 @@ struct Work {
     short: Said,
     /// Since when that is so.
     short_since: Option<UnixNanos>,
+    /// That storing is slowed, and when it last was.
+    slowed: Said,
+    slowed_at: Option<Instant>,
 }
 
 /// What all sources have, by days.
@@ -126,6 +136,8 @@ impl Work {
             troubles: BTreeMap::new(),
             short,
             short_since: None,
+            slowed: Said::default(),
+            slowed_at: None,
         }
     }
 
@@ -137,14 +149,16 @@ impl Work {
                 Ok(false) => LOOK_EVERY,
                 Err(error) => {
                     self.said.trouble(&TROUBLE, &error);
+                    self.release();
                     LOOK_EVERY
                 }
             };
             match self.stopped.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.release();
     }
 
     /// Does something; whether there is more to do. What fails at one source is said, and keeps nothing of the others.
@@ -171,6 +185,9 @@ impl Work {
             self.of_source(source, begun);
             return Ok(true);
         }
+        // What cannot go is not waited for.
+        let over = Excess::of(&self.options.keep, held(&stock), seats.root());
+        self.slow_down(&seats, &over, false);
         self.say_short(&stock, seats.root());
         if let Some((source, day)) = too_many_records(&stock, &self.left_out) {
             let folded = with_seat(&seats, source, self.options, |seat| seat.fold(day));
@@ -239,8 +256,11 @@ impl Work {
             with_seat(seats, &source, options, |seat| seat.is_last(record)).unwrap_or(false)
         };
         let folder = seats.root().folder()?.folder(source.as_str());
-        let time = if self.is_behind { HARD_WORK } else { WORK };
-        let done = folder.and_then(|folder| removal.go_on(&folder, time, &mut is_last));
+        let (time, hands) = if self.is_behind { (HARD_WORK, HARD_HANDS) } else { (WORK, 1) };
+        let pace = Pace { until: Instant::now() + time, hands };
+        let had = removal.bytes;
+        let done = folder.and_then(|folder| removal.go_on(&folder, pace, &mut is_last));
+        seats.brake().removed(removal.bytes - had);
         self.judge(seats, &removal);
         if !done.map_err(failed)? {
             self.removal = Some((source, removal));
@@ -274,6 +294,35 @@ impl Work {
         self.is_behind =
             self.victim(&stock, seats.root(), now).is_some() || is_over && over > over_then;
         self.judged = (Instant::now(), over);
+        let excess = Excess::of(keep, there, seats.root());
+        let was_slowed = seats.brake().keeping().is_slowed;
+        self.slow_down(seats, &excess, excess.is_much(was_slowed));
+    }
+
+    /// Slows storing down, or does not any more. The first is said once.
+    fn slow_down(&mut self, seats: &Seats, excess: &Excess, is_slowed: bool) {
+        const WHAT: &str = "frames come faster than old ones can be removed";
+        seats.brake().set(excess.over, is_slowed);
+        if is_slowed {
+            // It keeps up with all that it has.
+            self.is_behind = true;
+            self.slowed_at = Some(Instant::now());
+            let over = ByteSize(excess.over);
+            let why = format!(
+                "{over} over what is to be kept; storing is slowed down to the pace of removing"
+            );
+            self.slowed.trouble_once(&WHAT, &why);
+        } else if self.slowed_at.is_some_and(|at| at.elapsed() >= SLOWED_FOR) {
+            self.slowed_at = None;
+            self.slowed.over(&WHAT);
+        }
+    }
+
+    /// Lets go of storing.
+    fn release(&self) {
+        if let Some(seats) = self.seats.upgrade() {
+            seats.brake().set(0, false);
+        }
     }
 
     /// The oldest day that may go, if one has to, of a source that is not left out.
@@ -345,6 +394,36 @@ impl Work {
             let why = "less of the disk is free than is to be, and nothing of the store is old enough to be removed: the frames of today, and of days that are being written, never are";
             self.short.trouble_once(&WHAT, &why);
         }
+    }
+}
+
+/// By how much a store is over what is to be kept, and how much that may be before storing is slowed.
+struct Excess {
+    over: u64,
+    /// The part of the margin that it comes to.
+    margins: f64,
+}
+
+impl Excess {
+    /// Where its frames take so much.
+    fn of(keep: &Keep, there: u64, root: &Root) -> Self {
+        let by_bytes = keep.bytes.map(|limit| (there.saturating_sub(limit.0), limit.0));
+        let by_room = keep.free.zip(Room::at(root.path()).ok()).map(|(part, room)| {
+            let wanted = (room.total.0 as f64 * part.fraction()) as u64;
+            (wanted.saturating_sub(room.free.0), wanted)
+        });
+        let mut excess = Self { over: 0, margins: 0.0 };
+        for (over, limit) in by_bytes.into_iter().chain(by_room) {
+            let margin = (limit / MARGIN_PART).max(MARGIN_BYTES);
+            excess.over = excess.over.max(over);
+            excess.margins = excess.margins.max(over as f64 / margin as f64);
+        }
+        excess
+    }
+
+    /// Whether it is so much that storing has to be slowed; for longer than it is, where it was.
+    fn is_much(&self, was_slowed: bool) -> bool {
+        self.margins > if was_slowed { 0.5 } else { 1.0 }
     }
 }
 

@@ -22,6 +22,11 @@ pub struct Keep {
 impl Keep {
     /// Whether anything is ever removed.
     pub fn removes(&self) -> bool {
-        self.age.is_some() || self.bytes.is_some() || self.free.is_some()
+        self.age.is_some() || self.has_limit()
+    }
+
+    /// Whether there is a limit to what the store takes.
+    pub fn has_limit(&self) -> bool {
+        self.bytes.is_some() || self.free.is_some()
     }
 }

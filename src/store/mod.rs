@@ -46,6 +46,7 @@
 mod account;
 mod batch;
 mod belief;
+mod brake;
 mod content;
 mod contract;
 mod directory;
@@ -76,6 +77,7 @@ mod within;
 
 pub use crate::manifest::Place;
 pub use belief::StoredInfo;
+pub use brake::Keeping;
 pub(crate) use content::hash_file_while;
 pub use contract::{
     Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store,

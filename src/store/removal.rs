@@ -2,7 +2,7 @@
 //! not what a line says.
 
 use std::fs::File;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -28,6 +28,17 @@ pub(super) struct Removal {
     pub(super) left: u64,
 }
 
+/// For how long it is gone on, and by how many threads: most of the time that a file takes to go is waiting for the file
+/// system, and where that gives each block back to the disk at once (`discard`) for the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) until: Instant,
+    pub(super) hands: usize,
+}
+
+/// Lines that a thread is given at once.
+const AT_ONCE: usize = 64;
+
 /// Whether the last line of a name is the one that was stored at this time.
 pub(super) type IsLast<'a> = &'a mut dyn FnMut(&Record) -> bool;
 
@@ -41,10 +52,9 @@ impl Removal {
     pub(super) fn go_on(
         &mut self,
         source: &Directory,
-        time: Duration,
+        pace: Pace,
         is_last: IsLast<'_>,
     ) -> Result<bool, Errno> {
-        let until = Instant::now() + time;
         while let Some(part) = self.removable.last().copied() {
             let name = part.day.map(|day| day.to_string());
             let folder = match &name {
@@ -60,7 +70,7 @@ impl Removal {
             };
             match folder.open_file(FILE_NAME) {
                 Ok(file) => {
-                    if !self.remove_some(&folder, &file, part, until, is_last)? {
+                    if !self.remove_some(&folder, &file, part, pace, is_last)? {
                         return Ok(false);
                     }
                 }
@@ -81,30 +91,78 @@ impl Removal {
         folder: &Directory,
         file: &File,
         part: Removable,
-        until: Instant,
+        pace: Pace,
         is_last: IsLast<'_>,
     ) -> Result<bool, Errno> {
         let failed = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let mut lines = Lines::from(file, part.next, 0, part.end).map_err(failed)?;
-        let mut place = Place::default();
+        let (mut some, mut is_first) = (Vec::new(), true);
         while let Some(line) = lines.next_line().map_err(failed)? {
-            if Instant::now() >= until {
+            // However little time there is, it gets on.
+            let is_over = !std::mem::take(&mut is_first) && Instant::now() >= pace.until;
+            if is_over || some.len() >= AT_ONCE * pace.hands {
+                self.remove_all(folder, &some, pace.hands, is_last)?;
+                some.clear();
                 if let Some(part) = self.removable.last_mut() {
                     part.next = line.offset;
                 }
-                return Ok(false);
+                if is_over {
+                    return Ok(false);
+                }
             }
             let Text::Whole(text) = line.text else { continue };
             let Ok(record) = Record::parse(text) else { continue };
             let day = part.day.unwrap_or_else(|| record.day());
             if day == self.day && record.stored <= self.until {
-                self.remove(folder, &record, &mut place, is_last)?;
+                some.push(record);
             }
         }
+        self.remove_all(folder, &some, pace.hands, is_last)?;
         Ok(true)
     }
 
-    fn remove(
+    /// Removes the files of these lines, by so many hands.
+    fn remove_all(
+        &mut self,
+        folder: &Directory,
+        records: &[Record],
+        hands: usize,
+        is_last: IsLast<'_>,
+    ) -> Result<(), Errno> {
+        let share = records.len().div_ceil(hands).max(1);
+        let mut shares = records.chunks(share);
+        let own = shares.next().unwrap_or_default();
+        let swept = std::thread::scope(|scope| {
+            // One that cannot be had is done without.
+            let begin = |share| {
+                let thread = std::thread::Builder::new().name("keep".to_owned());
+                thread.spawn_scoped(scope, move || Swept::of(folder, share)).map_err(|_| share)
+            };
+            let others: Vec<_> = shares.map(begin).collect();
+            let own = Swept::of(folder, own);
+            let of_other = |other| match other {
+                Ok(thread) => std::thread::ScopedJoinHandle::join(thread)
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                Err(share) => Swept::of(folder, share),
+            };
+            let others = others.into_iter().map(of_other).collect::<Vec<_>>();
+            std::iter::once(own).chain(others).collect::<Vec<_>>()
+        });
+        let mut place = Place::default();
+        let mut failed = None;
+        for Swept { frames, bytes, unknown, error } in swept {
+            self.frames += frames;
+            self.bytes += bytes;
+            failed = failed.or(error);
+            for record in unknown {
+                self.remove_unknown(folder, record, &mut place, is_last)?;
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Removes a file that its times do not tell to be that of its line, where it is.
+    fn remove_unknown(
         &mut self,
         folder: &Directory,
         record: &Record,
@@ -114,13 +172,56 @@ impl Removal {
         let name = record.name.file_name();
         let Some(within) = place.of(folder, record)? else { return Ok(()) };
         let Some(file) = within.look(name)? else { return Ok(()) };
-        let is_long = file.kind == Kind::File(record.bytes);
-        let is_it = is_long
-            && (wrote(record, file.changed)
-                || is_last(record) && has_content(within, name, record.blake3)?);
-        if !is_it {
-            // A later line of its name may be the one.
-            self.left += u64::from(is_last(record));
+        // A later line of its name may be the one.
+        if !is_last(record) {
+            return Ok(());
+        }
+        if file.kind == Kind::File(record.bytes) && has_content(within, name, record.blake3)? {
+            within.remove(name)?;
+            self.frames += 1;
+            self.bytes += record.bytes;
+        } else {
+            self.left += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What became of the files of some lines.
+#[derive(Default)]
+struct Swept<'a> {
+    frames: u64,
+    bytes: u64,
+    /// Lines of files that are there, and may be others.
+    unknown: Vec<&'a Record>,
+    /// What went wrong in the end.
+    error: Option<Errno>,
+}
+
+impl<'a> Swept<'a> {
+    /// Removes the files that are, by their times, what their lines say.
+    fn of(folder: &Directory, records: &'a [Record]) -> Self {
+        let (mut swept, mut place) = (Self::default(), Place::default());
+        for record in records {
+            if let Err(error) = swept.remove(folder, record, &mut place) {
+                swept.error = Some(error);
+                break;
+            }
+        }
+        swept
+    }
+
+    fn remove(
+        &mut self,
+        folder: &Directory,
+        record: &'a Record,
+        place: &mut Place,
+    ) -> Result<(), Errno> {
+        let name = record.name.file_name();
+        let Some(within) = place.of(folder, record)? else { return Ok(()) };
+        let Some(file) = within.look(name)? else { return Ok(()) };
+        if file.kind != Kind::File(record.bytes) || !wrote(record, file.changed) {
+            self.unknown.push(record);
             return Ok(());
         }
         within.remove(name)?;

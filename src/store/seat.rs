@@ -377,8 +377,11 @@ impl Seat {
                     let totals = || footing.volumes.days().filter(|(_, other, _)| *other == day);
                     let frames = totals().map(|(_, _, total)| total.frames).sum();
                     let bytes = totals().map(|(_, _, total)| total.bytes).sum();
-                    footing.note_firmly(&[Entry::DayExpired { day, at: now, frames, bytes }])?;
-                    (now, bytes)
+                    // All that is counted goes, also what was stored by a clock that has been set back since.
+                    let last = totals().map(|(_, _, total)| UnixNanos(total.last_stored)).max();
+                    let at = now.max(last.unwrap_or(now));
+                    footing.note_firmly(&[Entry::DayExpired { day, at, frames, bytes }])?;
+                    (at, bytes)
                 }
             };
             let removable = footing.volumes.put_to_rest(day);

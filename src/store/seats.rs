@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use super::brake::Brake;
 use super::root::Root;
 use super::seat::{DayStock, Seat};
 use crate::frame::SourceName;
@@ -15,6 +16,7 @@ pub(super) struct Seats {
     slots: Mutex<HashMap<SourceName, Weak<Slot>>>,
     /// What sources had when they were closed.
     stock: Mutex<HashMap<SourceName, Vec<DayStock>>>,
+    brake: Brake,
 }
 
 /// The place of one source.
@@ -27,12 +29,18 @@ pub(super) struct Slot {
 impl Seats {
     /// Those of the store in this folder, of which none is open.
     pub(super) fn of(root: Root) -> Self {
-        Self { root: Arc::new(root), slots: Mutex::default(), stock: Mutex::default() }
+        let (slots, stock) = (Mutex::default(), Mutex::default());
+        Self { root: Arc::new(root), slots, stock, brake: Brake::default() }
     }
 
     /// The folder of the store.
     pub(super) fn root(&self) -> &Arc<Root> {
         &self.root
+    }
+
+    /// What slows storing down.
+    pub(super) fn brake(&self) -> &Brake {
+        &self.brake
     }
 
     /// The place of a source, whether it is open or not.

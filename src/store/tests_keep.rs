@@ -328,6 +328,85 @@ fn removing_is_harder_where_it_does_not_keep_pace() {
     assert!(judge(&mut work), "another day has to go");
 }
 
+/// Half a megabyte of a day.
+fn large(sequence: u64, days: u64) -> ReceivedFrame {
+    let small = at(sequence, days);
+    let mut large = frame(sequence, &format!("{sequence}.jpg"), &vec![7; 512 << 10]);
+    large.frame.meta.captured = small.frame.meta.captured;
+    (large.from, large.received) = (small.from, small.received);
+    large
+}
+
+#[test]
+fn storing_waits_where_removing_does_not_keep_pace() {
+    let keep = Keep { bytes: Some(ByteSize(2 << 20)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    later(9 * DAY);
+    // Six megabytes, of three days, and one that is being written.
+    let frames: Vec<_> = (0..13).map(|number| large(number, number / 4)).collect();
+    stored(&mut store, &frames);
+    later(QUIET + 1_000_000);
+    let mut work = kept.work();
+    assert!(work.go_on().unwrap());
+    assert!(!kept.seats.brake().keeping().is_slowed);
+    work.judged.0 = Instant::now().checked_sub(JUDGE_EVERY).unwrap();
+    assert!(work.go_on().unwrap());
+    let keeping = kept.seats.brake().keeping();
+    assert_eq!((keeping.is_slowed, keeping.over), (true, ByteSize((9 << 19) - (2 << 20))));
+    // A camera goes on beside it, by the same clock, and waits.
+    let (frame, now) = (large(20, 4), now());
+    let (tell, told) = channel();
+    let camera = std::thread::spawn(move || {
+        NOW.with(|clock| clock.store(now.0, Ordering::Relaxed));
+        stored(&mut store, &[frame]);
+        tell.send(()).unwrap();
+        store
+    });
+    assert!(told.recv_timeout(Duration::from_millis(100)).is_err());
+    while work.go_on().unwrap() {}
+    told.recv_timeout(Duration::from_secs(10)).unwrap();
+    drop(camera.join().unwrap());
+    let keeping = kept.seats.brake().keeping();
+    assert_eq!((keeping.is_slowed, keeping.over), (false, ByteSize(0)));
+    assert!(keeping.slowed >= Duration::from_millis(90), "{keeping:?}");
+    assert!(files(&kept.visible()).contains(&"20.jpg".to_owned()));
+}
+
+#[test]
+fn many_files_go_by_several_hands_as_by_one() {
+    let long = Duration::from_secs(3_600);
+    for (hands, time) in [(1, Duration::ZERO), (1, long), (3, long)] {
+        let kept = Kept::new(Layout::Hour, aged(30));
+        let mut store = kept.source();
+        let frames: Vec<_> = (0..500).map(|number| at(number, 0)).collect();
+        stored(&mut store, &frames);
+        let folder = kept.visible().join("2026-11-29/12");
+        fs::write(folder.join("7.jpg"), "mine!").unwrap();
+        fs::write(folder.join("300.jpg"), "300.jpg").unwrap();
+        later(40 * DAY);
+        let mut removal = with_seat(&kept.seats, &source(), kept.options, |seat| {
+            seat.expire("2026-11-29".parse().unwrap())
+        })
+        .unwrap();
+        let top = kept.seats.root().folder().unwrap().folder(source().as_str()).unwrap();
+        let mut is_last = |record: &Record| {
+            with_seat(&kept.seats, &source(), kept.options, |seat| seat.is_last(record)).unwrap()
+        };
+        // A moment at a time, or all at once: no line is passed over.
+        let mut turns = 1;
+        while {
+            let pace = Pace { until: Instant::now() + time, hands };
+            !removal.go_on(&top, pace, &mut is_last).unwrap()
+        } {
+            turns += 1;
+        }
+        assert_eq!(turns, if time == long { 1 } else { 500 });
+        assert_eq!((removal.frames, removal.left), (499, 1), "{hands}");
+        assert_eq!(files(&kept.visible()), ["7.jpg"]);
+    }
+}
+
 #[test]
 fn records_of_days_that_have_expired_go_last() {
     let kept = Kept::new(Layout::Day, aged(30));
@@ -382,6 +461,22 @@ fn a_source_that_does_not_open_keeps_no_day_of_another() {
     kept.remove();
     assert!(files(&kept.visible()).is_empty());
     assert_eq!(kept.ledger().iter().filter(|entry| is_removed(entry)).count(), 1);
+}
+
+/// Frames of two days, stored by a clock that was a year ahead.
+#[test]
+fn a_day_that_was_stored_by_a_clock_ahead_goes_as_a_whole() {
+    let keep = Keep { bytes: Some(ByteSize(5)), ..Keep::default() };
+    let kept = Kept::new(Layout::Day, keep);
+    let mut store = kept.source();
+    later(365 * DAY);
+    stored(&mut store, &[at(0, 0), at(1, 0)]);
+    later(2 * LEFT);
+    stored(&mut store, &[at(2, 1)]);
+    NOW.with(|now| now.fetch_sub(360 * DAY, Ordering::Relaxed));
+    kept.remove();
+    assert_eq!(files(&kept.visible()), ["2.jpg"]);
+    assert!(kept.ledger().iter().any(|entry| matches!(entry, Entry::DayRemoved { frames: 2, .. })));
 }
 
 fn is_removed(entry: &Entry) -> bool {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::gallery::{Exhibit, Gallery};
 use crate::frame::UnixNanos;
 use crate::receiver::{Guest, Newest, Second, Share, Snapshot};
-use crate::store::Room;
+use crate::store::{Keeping, Room};
 
 /// Seconds that a rate is taken of, the present one not among them.
 const RATE_SECONDS: u64 = 4;
@@ -24,12 +24,15 @@ pub struct Figures {
     pub version: String,
     /// Whether it takes frames.
     pub ready: bool,
-    /// Why not, in words; or that its disk is nearly full.
+    /// Why not, in words; or that its disk is nearly full, or that storing is slowed.
     #[serde(default)]
     pub trouble: Option<String>,
     /// The disk that frames are stored on; `null` where nobody knows.
     #[serde(default)]
     pub disk: Option<DiskFigures>,
+    /// How the store keeps to its limit (`--keep-bytes`, `--keep-free`); `null` where it has none.
+    #[serde(default)]
+    pub keep: Option<KeepFigures>,
     /// Open sessions.
     pub sessions: u64,
     /// Pages and streams that look at the moment.
@@ -47,6 +50,17 @@ pub struct DiskFigures {
     pub total_bytes: u64,
     /// It was said to be nearly full, and there is not enough again.
     pub nearly_full: bool,
+}
+
+/// How a store keeps to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeepFigures {
+    /// By how much it is over it; what may not be removed counts.
+    pub over_bytes: u64,
+    /// Frames come faster than old ones can be removed, and storing is slowed down to that pace.
+    pub slowed: bool,
+    /// For how long batches of frames have waited for that, all together, since the receiver began.
+    pub slowed_s: f64,
 }
 
 /// One source.
@@ -178,7 +192,9 @@ impl Figures {
     pub(super) fn of(gallery: &Gallery, seconds: usize) -> Self {
         let shown = &gallery.shown;
         let not_ready = gallery.not_ready();
-        let low = shown.progress.room().filter(|room| room.is_low);
+        let state = shown.progress.room();
+        let low = state.filter(|state| state.is_low);
+        let keep = state.and_then(|state| state.keeping).map(KeepFigures::of);
         let room = gallery.disk().and_then(|disk| disk.room);
         let disk = room.map(|room| DiskFigures {
             free_bytes: room.free.0,
@@ -191,12 +207,28 @@ impl Figures {
             at_unix_ns: UnixNanos::now().0,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ready: not_ready.is_none(),
-            trouble: not_ready.or_else(nearly_full),
+            trouble: not_ready
+                .or_else(nearly_full)
+                .or_else(|| keep.and_then(|keep| keep.trouble())),
             disk,
+            keep,
             sessions: shown.progress.sessions(),
             viewers: gallery.viewers() as u64,
             sources: gallery.exhibits().iter().map(|one| SourceFigures::of(one, seconds)).collect(),
         }
+    }
+}
+
+impl KeepFigures {
+    fn of(keeping: Keeping) -> Self {
+        let Keeping { over, is_slowed, slowed, .. } = keeping;
+        Self { over_bytes: over.0, slowed: is_slowed, slowed_s: slowed.as_secs_f64() }
+    }
+
+    fn trouble(self) -> Option<String> {
+        self.slowed.then(|| {
+            "frames come faster than old ones can be removed, and storing is slowed down to that pace".to_owned()
+        })
     }
 }
 
@@ -260,7 +292,10 @@ impl SourceFigures {
 }
 
 fn state(seen: &Snapshot) -> &'static str {
-    let stored = seen.newest.as_ref().map_or(0, |newest| newest.stored.0);
+    // What comes behind the newest, as out of a spool, comes as well.
+    let counted = seen.seconds.iter().rev().find(|second| second.frames > 0);
+    let last_second = counted.map_or(0, |second| second.at.saturating_mul(1_000_000_000));
+    let stored = seen.newest.as_ref().map_or(0, |newest| newest.stored.0).max(last_second);
     let is_quiet = seen.at.0.saturating_sub(stored) > QUIET_NANOS;
     match (seen.guests.is_empty(), seen.guests.iter().all(|guest| guest.ended)) {
         (true, _) => "away",

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::spawn_blocking;
 
@@ -13,7 +14,7 @@ use super::disk::Disk;
 use super::reel::Reel;
 use super::shelf::Shelf;
 use crate::manifest::Expired;
-use crate::receiver::Panel;
+use crate::receiver::{Newest, Panel};
 
 /// Who looks on and on: pages and streams, at once.
 const MAX_VIEWERS: usize = 128;
@@ -23,6 +24,10 @@ const MAX_WORK: usize = 2;
 
 /// Memory for what is shown of all sources together, in KiB. An image of some kilobytes may be decoded to 192 MiB.
 const MOST_SHOWN_KIB: usize = 1 << 20;
+
+/// Memory for the content of frames that are handed out, in KiB: a reader may take its time. The longest frame that is
+/// shown takes half of it.
+const MOST_HANDED_OUT_KIB: usize = 512 << 10;
 
 /// Sources of which it is remembered what has expired; of more it is read again.
 const MOST_REMEMBERED: usize = 1_024;
@@ -41,8 +46,46 @@ pub(super) struct Gallery {
     work: Arc<Semaphore>,
     /// In KiB.
     memory: Arc<Semaphore>,
+    /// The same, for what is handed out whole.
+    answers: Arc<Semaphore>,
+    /// The newest frames that somebody is given just now.
+    newest: Mutex<HashMap<String, NewestHeld>>,
     /// Changes when any source has another frame to show.
     news: Arc<watch::Sender<u64>>,
+}
+
+/// A newest frame, and its content for as long as somebody has it.
+type NewestHeld = (Arc<Newest>, Weak<Held>);
+
+/// Content that is handed out, to one reader or to several.
+#[derive(Debug)]
+pub(super) struct Held {
+    bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
+
+/// One who is given it, until all of it is on its way.
+#[derive(Clone)]
+struct Handed(Arc<Held>);
+
+impl AsRef<[u8]> for Handed {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.bytes
+    }
+}
+
+impl Held {
+    /// `None` where there is no memory for it.
+    fn claim(bytes: Bytes, memory: &Arc<Semaphore>) -> Option<Arc<Self>> {
+        let kib = u32::try_from(bytes.len() / 1_024 + 1).unwrap_or(u32::MAX);
+        let memory = memory.clone().try_acquire_many_owned(kib).ok()?;
+        Some(Arc::new(Self { bytes, _memory: memory }))
+    }
+
+    /// The same content, which stays for as long as any of these is there.
+    pub(super) fn hand(self: &Arc<Self>) -> Bytes {
+        Bytes::from_owner(Handed(self.clone()))
+    }
 }
 
 /// One source to see.
@@ -64,6 +107,8 @@ impl Gallery {
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             work: Arc::new(Semaphore::new(MAX_WORK)),
             memory: Arc::new(Semaphore::new(MOST_SHOWN_KIB)),
+            answers: Arc::new(Semaphore::new(MOST_HANDED_OUT_KIB)),
+            newest: Mutex::default(),
             news: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -149,6 +194,25 @@ impl Gallery {
         reel
     }
 
+    /// Keeps content while it is handed out; `None` where too much is.
+    pub(super) fn hold(&self, bytes: Bytes) -> Option<Arc<Held>> {
+        Held::claim(bytes, &self.answers)
+    }
+
+    /// A source's newest frame, where somebody is being given just that.
+    pub(super) fn held_newest(&self, exhibit: &Exhibit, newest: &Arc<Newest>) -> Option<Arc<Held>> {
+        let held = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let (of, held) = held.get(&exhibit.id)?;
+        Arc::ptr_eq(of, newest).then(|| held.upgrade()).flatten()
+    }
+
+    /// Somebody is given a source's newest frame.
+    pub(super) fn hand_newest(&self, exhibit: &Exhibit, newest: &Arc<Newest>, content: &Arc<Held>) {
+        let mut held = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        held.retain(|_, (_, held)| held.strong_count() > 0);
+        held.insert(exhibit.id.clone(), (newest.clone(), Arc::downgrade(content)));
+    }
+
     /// Changes when any source that somebody looks at has another frame.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
@@ -167,5 +231,29 @@ impl Gallery {
     /// A turn to do what takes a processor or a disk.
     pub(super) fn turn(&self) -> Arc<Semaphore> {
         self.work.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_slow_readers_are_given_is_bounded_and_shared() {
+        let memory = Arc::new(Semaphore::new(1_024));
+        let frame = Bytes::from(vec![7; 700 << 10]);
+        let held = Held::claim(frame.clone(), &memory).unwrap();
+        let readers = [held.hand(), held.hand(), held.hand()];
+        drop(held);
+        assert!(readers.iter().all(|reader| reader.as_ptr() == frame.as_ptr()), "one for all");
+        assert!(Held::claim(frame.clone(), &memory).is_none());
+        assert!(Held::claim(Bytes::from(vec![7; 300 << 10]), &memory).is_some());
+        // A part that is still on its way is there as a whole.
+        let [first, second, third] = readers;
+        let part = second.slice(..10);
+        drop((first, second, third));
+        assert!(Held::claim(frame.clone(), &memory).is_none());
+        drop(part);
+        assert!(Held::claim(frame, &memory).is_some());
     }
 }

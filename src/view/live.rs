@@ -1,12 +1,13 @@
 //! `/ws`: one WebSocket of a page, for all of its sources. Browsers open few connections to a host.
 //!
 //! The page says which sources it looks at, and tells of each frame when it has shown it. No more than [`AHEAD`] frames
-//! of a source are on their way: a slow page, or a slow way to it, gets the newest frame next, and never an old one
-//! out of a queue. Twice a second it is told the figures.
+//! of a source are on their way, and of all sources together no more than are shown soon ([`Flow`]): a slow page, or a
+//! slow way to it, gets the newest frame next, and never an old one out of a queue. Twice a second it is told the figures.
 //!
 //! To the page: text, the figures as JSON; binary, a frame: two bytes with the length of a JSON object, lower first,
 //! the object, and the content. From the page: `{"watch": [ID, ...]}` and `{"seen": ID, "number": N}`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::figures::Figures;
+use super::flow::{Flight, Flow};
 use super::gallery::Gallery;
 use super::picture::Picture;
 use super::raw::RawShape;
@@ -26,7 +28,7 @@ use crate::frame::{MediaType, Sequence};
 use crate::manifest::Record;
 
 /// Frames of one source on their way to a page.
-const AHEAD: u64 = 2;
+const AHEAD: usize = 2;
 
 /// Sources that one page looks at.
 const MAX_WATCHED: usize = 256;
@@ -85,8 +87,9 @@ struct Eye {
     reel: Arc<Reel>,
     stills: watch::Receiver<Option<Arc<Still>>>,
     sent: u64,
-    seen: u64,
-    underway: u64,
+    sent_at: Option<Instant>,
+    /// Frames that were sent and not shown.
+    flights: VecDeque<Flight>,
 }
 
 /// Serves a page until it goes.
@@ -96,7 +99,7 @@ pub(super) async fn serve(
     _seat: OwnedSemaphorePermit,
 ) {
     let mut news = gallery.news();
-    let mut eyes: Vec<Eye> = Vec::new();
+    let (mut eyes, mut flow): (Vec<Eye>, _) = (Vec::new(), Flow::default());
     let mut figures = interval(FIGURES);
     figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut history = usize::MAX;
@@ -104,7 +107,7 @@ pub(super) async fn serve(
         let woken = Instant::now();
         tokio::select! {
             said = socket.recv() => match said {
-                Some(Ok(Message::Text(text))) => hear(&text, &gallery, &mut eyes),
+                Some(Ok(Message::Text(text))) => hear(&text, &gallery, &mut eyes, &mut flow),
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {}
             },
@@ -118,9 +121,16 @@ pub(super) async fn serve(
             // The gallery outlives this.
             _ = news.changed() => {}
         }
+        // Where there is not room for all, each has its turn.
+        eyes.sort_by_key(|eye| eye.sent_at);
         for eye in &mut eyes {
             let Some(still) = eye.next() else { continue };
-            if !say(&mut socket, Message::Binary(message(&eye.id, &still))).await {
+            let message = message(&eye.id, &still);
+            if !flow.has_room(message.len() as u64) {
+                break;
+            }
+            eye.sends(&still, message.len(), &mut flow);
+            if !say(&mut socket, Message::Binary(message)).await {
                 return;
             }
         }
@@ -136,21 +146,28 @@ fn bulletin(gallery: &Gallery, history: usize) -> Utf8Bytes {
     serde_json::to_string(&Figures::of(gallery, history)).unwrap_or_default().into()
 }
 
-fn hear(text: &str, gallery: &Gallery, eyes: &mut Vec<Eye>) {
+fn hear(text: &str, gallery: &Gallery, eyes: &mut Vec<Eye>, flow: &mut Flow) {
     match serde_json::from_str(text) {
         Ok(Said::Watch { watch }) => {
-            eyes.retain(|eye| watch.contains(&eye.id));
+            eyes.retain(|eye| {
+                let is_watched = watch.contains(&eye.id);
+                if !is_watched {
+                    flow.forgotten(&eye.flights);
+                }
+                is_watched
+            });
             for id in watch.into_iter().take(MAX_WATCHED) {
                 let known = eyes.iter().any(|eye| eye.id == id);
                 let Some(exhibit) = gallery.find(&id).filter(|_| !known) else { continue };
                 let reel = gallery.reel(&exhibit);
                 let stills = reel.stills();
-                eyes.push(Eye { id, reel, stills, sent: 0, seen: 0, underway: 0 });
+                let flights = VecDeque::new();
+                eyes.push(Eye { id, reel, stills, sent: 0, sent_at: None, flights });
             }
         }
         Ok(Said::Seen { seen, number }) => {
             if let Some(eye) = eyes.iter_mut().find(|eye| eye.id == seen) {
-                eye.has_seen(number);
+                eye.has_seen(number, flow);
             }
         }
         // Of a later page, maybe.
@@ -159,27 +176,28 @@ fn hear(text: &str, gallery: &Gallery, eyes: &mut Vec<Eye>) {
 }
 
 impl Eye {
-    fn has_seen(&mut self, number: u64) {
-        if number > self.seen && number <= self.sent {
-            self.seen = number;
-            // What was sent before it was shown, or passed over.
-            self.underway = if number == self.sent { 0 } else { self.underway.saturating_sub(1) };
+    /// What was sent before that frame was shown as well, or passed over.
+    fn has_seen(&mut self, number: u64, flow: &mut Flow) {
+        if number <= self.sent {
+            let seen = self.flights.partition_point(|flight| flight.number <= number);
+            flow.shown(self.flights.drain(..seen), Instant::now().into_std());
         }
     }
 
-    /// The newest frame, where the page has not got it and has room for it.
-    fn next(&mut self) -> Option<Arc<Still>> {
-        if self.underway >= AHEAD {
+    /// The newest frame, where the page has not got it.
+    fn next(&self) -> Option<Arc<Still>> {
+        if self.flights.len() >= AHEAD {
             return None;
         }
         let still = self.stills.borrow().clone()?;
-        if still.number <= self.sent {
-            return None;
-        }
-        self.sent = still.number;
-        self.underway += 1;
         let _kept = &self.reel;
-        Some(still)
+        (still.number > self.sent).then_some(still)
+    }
+
+    fn sends(&mut self, still: &Still, bytes: usize, flow: &mut Flow) {
+        let now = Instant::now();
+        (self.sent, self.sent_at) = (still.number, Some(now));
+        self.flights.push_back(flow.sent(still.number, bytes as u64, now.into_std()));
     }
 }
 

@@ -106,7 +106,7 @@ impl Collector for Look {
         }
         latencies(&mut encoder, &rows)?;
         let truth = |is: bool| f64::from(u8::from(is));
-        let disk = figures.disk;
+        let (disk, keep) = (figures.disk, figures.keep);
         for (name, help, value) in [
             ("framelane_ready", "Whether frames are taken", Some(truth(figures.ready))),
             ("framelane_sessions", "Open sessions", Some(figures.sessions as f64)),
@@ -126,9 +126,27 @@ impl Collector for Look {
                 "Whether less is free than is warned of",
                 disk.map(|disk| truth(disk.nearly_full)),
             ),
+            (
+                "framelane_keep_over_bytes",
+                "By how much the store is over the limit that it is to keep",
+                keep.map(|keep| keep.over_bytes as f64),
+            ),
+            (
+                "framelane_keep_slowed",
+                "Whether storing is slowed down to the pace at which old frames are removed",
+                keep.map(|keep| truth(keep.slowed)),
+            ),
         ] {
             let Some(value) = value else { continue };
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        if let Some(keep) = keep {
+            let (name, help) = (
+                "framelane_keep_slowed_seconds",
+                "How long batches of frames have waited for old ones to be removed",
+            );
+            let mut one = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            one.encode_counter::<NoLabelSet, _, u64>(&keep.slowed_s, None)?;
         }
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let help = "The receiver's version";

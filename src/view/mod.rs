@@ -23,6 +23,7 @@ mod client;
 mod disk;
 mod error;
 mod figures;
+mod flow;
 mod gallery;
 mod live;
 mod metrics;

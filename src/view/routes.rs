@@ -107,6 +107,12 @@ fn full() -> Trouble {
     Trouble(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
 }
 
+fn too_much() -> Trouble {
+    let why =
+        "as much is being handed out as can be at once; ask again when other readers have theirs\n";
+    Trouble(StatusCode::SERVICE_UNAVAILABLE, why.to_owned())
+}
+
 async fn answer(State(place): State<Place>, request: Request) -> Response {
     let (uri, headers) = (request.uri().clone(), request.headers().clone());
     let gallery = &place.gallery;
@@ -203,15 +209,23 @@ async fn latest(gallery: &Gallery, exhibit: &Exhibit, headers: &HeaderMap) -> An
     let newest = newest.ok_or_else(|| {
         Trouble(StatusCode::NOT_FOUND, "no frame has come since the receiver began\n".to_owned())
     })?;
-    let wanted = newest.clone();
-    let bytes = blocking(gallery, exhibit, move |shelf| shelf.read_newest(&wanted)).await?;
+    let held = match gallery.held_newest(exhibit, &newest) {
+        Some(held) => held,
+        None => {
+            let wanted = newest.clone();
+            let read = blocking(gallery, exhibit, move |shelf| shelf.read_newest(&wanted)).await?;
+            let held = gallery.hold(read).ok_or_else(too_much)?;
+            gallery.hand_newest(exhibit, &newest, &held);
+            held
+        }
+    };
     let about = About {
         sequence: newest.sequence,
         name: &newest.name,
         captured: newest.captured.map(|captured| captured.at.0),
         stored: newest.stored.0,
     };
-    Ok(content(&bytes, &about, headers))
+    Ok(content(&held.hand(), &about, headers))
 }
 
 /// A stored frame's exact content, held against its line in the manifest; with `as=page`, as pages get it.
@@ -249,8 +263,11 @@ async fn frame(
         return Err(Trouble(StatusCode::NOT_FOUND, why));
     };
     if let Some(message) = message {
-        return Ok(of_media("application/octet-stream", message));
+        drop(bytes);
+        let held = gallery.hold(message).ok_or_else(too_much)?;
+        return Ok(of_media("application/octet-stream", held.hand()));
     }
+    let bytes = gallery.hold(bytes).ok_or_else(too_much)?.hand();
     let Record { name, captured, stored, .. } = &record;
     let about = About { sequence, name, captured: captured.map(|at| at.0), stored: stored.0 };
     Ok(content(&bytes, &about, headers))
@@ -303,6 +320,7 @@ async fn blocking<T: Send + 'static>(
     read.await.map_err(|_| gone())?.map_err(|unread| {
         let status = match &unread {
             Unread::Gone { .. } | Unread::Expired { .. } => StatusCode::GONE,
+            Unread::NotFound { .. } => StatusCode::NOT_FOUND,
             Unread::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Unread::Altered { .. } | Unread::NoFile { .. } | Unread::Io { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR

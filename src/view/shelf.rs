@@ -43,6 +43,11 @@ pub(super) enum Unread {
     /// It is another one than its line says.
     #[error("{frame} is not what was stored: `framelane verify` says more")]
     Altered { frame: String },
+    /// It is not where it should be, and there is too much to look everywhere.
+    #[error(
+        "{frame} was not found where it would be, nor in the last gigabyte of lines: ask for it by its place (`at`)"
+    )]
+    NotFound { frame: String },
     #[error("{frame} has {bytes} bytes, more than is shown")]
     TooLong { frame: String, bytes: u64 },
     #[error("cannot read {frame}: {cause}")]

@@ -22,6 +22,9 @@ const TOGETHER: usize = 256;
 /// How far out of order a frame may have come that is looked for in a day.
 const OUT_OF_ORDER: u64 = 10_000;
 
+/// So many bytes of lines are searched for one that is not where it belongs: some two million frames.
+const MOST_SEARCHED: u64 = 1 << 30;
+
 /// A place in what is stored: a part of the source, and where a line begins in its manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
@@ -384,10 +387,36 @@ impl<'a> Parts<'a> {
                 None => {}
             }
         }
+        if expired.is_none()
+            && let Some(found) = self.find_anywhere(sequence)?
+        {
+            return Ok(Some(found));
+        }
         match expired {
             Some(name) => Err(Unread::Expired { frame: format!("{}/{name}", self.shelf.source()) }),
             None => Ok(None),
         }
+    }
+
+    /// The same where it is not where its sequence belongs: what a source had waiting at its sender stands behind what
+    /// was fresh.
+    fn find_anywhere(&self, sequence: Sequence) -> Result<Option<(Place, Record)>, Unread> {
+        let mut budget = MOST_SEARCHED;
+        for (index, Part { day, .. }) in self.list.iter().enumerate().rev() {
+            let peek = self.peek(index)?;
+            let found = peek.find_anywhere(sequence, &mut budget);
+            let found = found.map_err(|error| unread(self.shelf, errno(&error)))?;
+            let is_there = |placed: &Placed| !self.expired.has(*day, &placed.record);
+            if let Some(Placed { at, record }) = found.filter(is_there) {
+                return Ok(Some((Place { day: *day, at }, record)));
+            }
+            if budget == 0 {
+                return Err(Unread::NotFound {
+                    frame: format!("{}: {sequence}", self.shelf.source()),
+                });
+            }
+        }
+        Ok(None)
     }
 
     fn total(&self) -> u64 {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
 
-use crate::support::{Place, Receiver};
+use crate::support::{Place, Receiver, Signal};
 
 /// 2026-11-27, noon, in UTC, and so many days later.
 fn noon(days: u64) -> SystemTime {
@@ -104,4 +104,70 @@ fn what_cannot_be_kept_or_followed_is_wrong_usage() {
         place.run(&args).expect(2).says(says);
     }
     assert!(!place.store().exists());
+}
+
+/// Gives what is stored another age: its lines say that it was stored so long ago.
+fn age(day: &std::path::Path, by: Duration) {
+    let manifest = day.join("manifest.jsonl");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let mut aged = String::new();
+    for mut line in lines(&text) {
+        let stored = line["stored_unix_ns"].as_u64().unwrap();
+        line["stored_unix_ns"] = (stored - u64::try_from(by.as_nanos()).unwrap()).into();
+        aged.push_str(&format!("{line}\n"));
+    }
+    fs::write(&manifest, aged).unwrap();
+    let _ = fs::remove_file(day.join(".framelane-index"));
+}
+
+/// Frames of a day that are there.
+fn left(day: &std::path::Path) -> usize {
+    let entries = fs::read_dir(day).unwrap().flatten();
+    entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "bin")).count()
+}
+
+#[test]
+fn a_receiver_that_is_killed_while_a_day_goes_leaves_what_the_next_one_and_verify_know() {
+    const FRAMES: u64 = 1_500;
+    let place = Place::new();
+    let folder = place.frames("visible", FRAMES, 400);
+    for number in 0..FRAMES {
+        let path = folder.join(format!("{number}.bin"));
+        let at = noon(number * 3 / FRAMES) + Duration::from_nanos(number + 1);
+        File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+    let receiver = Receiver::start(&place, &["--layout", "day"]);
+    receiver.send(&["visible"], &[]).expect(0);
+    receiver.interrupt();
+    let days = ["2026-11-27", "2026-11-28", "2026-11-29"]
+        .map(|day| place.store().join("visible").join(day));
+    days.iter().for_each(|day| age(day, Duration::from_secs(3_600)));
+    // One day too much: it is declared, and then its files go.
+    let keep = ["--layout", "day", "--keep-bytes", "450KB"];
+    let ledger = || fs::read_to_string(place.store().join("visible/ledger.jsonl")).unwrap();
+    let declared = |ledger: &str| ledger.matches("\"expired_unix_ns\"").count();
+    let receiver = Receiver::start(&place, &keep);
+    while declared(&ledger()) == 0 {
+        std::thread::yield_now();
+    }
+    receiver.process().signal(Signal::KILL);
+    receiver.finish();
+    let some = left(&days[0]);
+    assert!(some > 0, "all went before the receiver was killed");
+    // Whoever looks now is told that they have expired, but for those that are still there.
+    let verified = place.run(&["verify", "store", "--json"]).expect(0).json();
+    let of = |field: &str| verified["sources"][0][field].as_u64().unwrap();
+    let some = some as u64;
+    assert_eq!((of("expired"), of("verified")), (500 - some, 1_000 + some), "{verified}");
+    assert_eq!(verified["proven"], true, "{verified}");
+    // The next receiver goes on with it, and declares nothing twice.
+    let receiver = Receiver::start(&place, &keep);
+    receiver.process().stderr_line(|line| line.contains("2026-11-27 has expired").then_some(()));
+    assert_eq!((left(&days[0]), left(&days[1]), left(&days[2])), (0, 500, 500));
+    // Nothing of it is sent again.
+    let again = receiver.send(&["visible"], &["--json"]).expect(0).json();
+    assert_eq!(again["sources"][0]["sent"], 0, "{again}");
+    receiver.interrupt();
+    assert_eq!(declared(&ledger()), 1, "{}", ledger());
+    place.run(&["verify", "store"]).expect(0).prints("expired 500");
 }

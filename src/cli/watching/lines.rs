@@ -63,6 +63,33 @@ pub(super) fn table(figures: &Figures, width: usize, height: usize, colour: bool
     lines
 }
 
+/// Text in lines that are no longer than `width`, broken between words where there are any.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        while !word.is_empty() {
+            let Some(line) = lines.last_mut() else { return lines };
+            let used = line.chars().count();
+            let room = width.saturating_sub(if used == 0 { 0 } else { used + 1 });
+            if used > 0 && room < word.len() {
+                lines.push(String::new());
+                continue;
+            }
+            if used > 0 {
+                line.push(' ');
+            }
+            let rest = word.split_off(word.len().min(room.max(1)));
+            line.extend(word);
+            word = rest;
+            if !word.is_empty() {
+                lines.push(String::new());
+            }
+        }
+    }
+    lines
+}
+
 /// One source as a line of a log.
 pub(super) fn log_line(figures: &Figures, source: &SourceFigures) -> String {
     let at = figures.at_unix_ns / 1_000_000_000;
@@ -150,6 +177,16 @@ mod tests {
     use super::*;
     use crate::view::LatencyFigures;
 
+    #[test]
+    fn long_words_of_trouble_take_lines_that_are_counted() {
+        let text = "cannot reach a view at 127.0.0.1:8080: ".to_owned() + &"x".repeat(90);
+        let lines = wrapped(&text, 40);
+        assert_eq!(lines[0], "cannot reach a view at 127.0.0.1:8080:");
+        assert_eq!((lines.len(), lines[3].len()), (4, 10));
+        assert_eq!(wrapped("a word", 40), ["a word"]);
+        assert_eq!(wrapped("", 40), [""]);
+    }
+
     fn source(id: &str) -> SourceFigures {
         SourceFigures {
             id: id.to_owned(),
@@ -186,6 +223,7 @@ mod tests {
             ready: true,
             trouble: None,
             disk: None,
+            keep: None,
             sessions: 1,
             viewers: 0,
             sources,

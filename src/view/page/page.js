@@ -1,10 +1,13 @@
 // The page of a receiver's view: one WebSocket for all sources, the newest frame of each, and the store to look back.
 
-import { PALETTES, decode, draw, probe, range, read, table, toGrey } from './picture.js';
+import { PALETTES, decode, draw, parse, probe, range, read, table, toGrey } from './picture.js';
 
 const $ = (id) => document.getElementById(id);
 const HISTORY = 120;
 const QUIET_MS = 5000;
+/** Figures come twice a second. Without any for so long nobody answers; after the second time it is connected anew. */
+const SILENT_MS = 3000;
+const DEAD_MS = 10000;
 
 /** Sources by id: figures, history, the frame on show, and their cards. */
 const sources = new Map();
@@ -13,7 +16,9 @@ const page = { socket: null, retry: 500, paused: false, open: null, back: null, 
 // ---- words and numbers
 
 const thin = '\u202f';
-const count = (n) => (n == null ? '–' : Math.round(n).toLocaleString('en').replaceAll(',', thin));
+// What no number holds is text.
+const count = (n) => (n == null ? '–' : typeof n === 'string' ? n.replace(/\B(?=(\d{3})+$)/g, thin) : counted(n));
+const counted = (n) => (Math.round(n).toLocaleString('en').replaceAll(',', thin));
 function time(ms) {
   if (ms == null) return '–';
   if (ms < 10) return `${ms.toFixed(1)} ms`;
@@ -85,19 +90,55 @@ function connect() {
   const socket = new WebSocket(`${scheme}://${location.host}${new URL('ws', location.href).pathname}`);
   socket.binaryType = 'arraybuffer';
   page.socket = socket;
+  page.heard = performance.now();
   socket.onopen = () => {
     page.retry = 500;
+    page.heard = performance.now();
     page.watched = '';
     // A receiver that was started anew counts from the first again.
     for (const source of sources.values()) source.number = 0;
   };
-  socket.onmessage = ({ data }) => (typeof data === 'string' ? figures(JSON.parse(data)) : arrived(data));
+  socket.onmessage = ({ data }) => (typeof data === 'string' ? figures(parse(data)) : arrived(data));
   socket.onclose = () => {
-    status('lost', 'connection lost');
+    if (page.socket !== socket) return;
+    page.socket = null;
+    lost('connection lost');
     setTimeout(connect, page.retry);
     page.retry = Math.min(page.retry * 2, 8000);
+    why();
   };
 }
+
+/** A socket that is refused tells a page nothing: what answers otherwise does. */
+async function why() {
+  try {
+    const answer = await fetch('state');
+    if (answer.ok || page.socket?.readyState === WebSocket.OPEN) return;
+    const text = (await answer.text()).trim();
+    if (text) trouble(text, true);
+  } catch { /* nobody is there */ }
+}
+
+/** Nothing is shown as if it came just now. */
+function lost(text) {
+  status('lost', text);
+  document.body.classList.add('lost');
+  for (const source of sources.values()) showAge(source);
+}
+
+/** A connection that has died in silence is not told by anybody. */
+setInterval(() => {
+  for (const source of sources.values()) showAge(source);
+  const silent = performance.now() - (page.heard ?? performance.now());
+  if (!page.socket || silent < SILENT_MS) return;
+  lost(`no answer for ${Math.floor(silent / 1000)} s`);
+  if (silent < DEAD_MS) return;
+  const { socket } = page;
+  socket.onclose = socket.onmessage = null;
+  socket.close();
+  page.socket = null;
+  connect();
+}, 1000);
 
 function say(message) {
   if (page.socket?.readyState === WebSocket.OPEN) page.socket.send(JSON.stringify(message));
@@ -126,6 +167,8 @@ function status(is, text) {
 // ---- figures
 
 function figures(now) {
+  page.heard = performance.now();
+  document.body.classList.remove('lost');
   page.skew = Date.now() - now.at_unix_ns / 1e6;
   page.now = now;
   const ids = new Set(now.sources.map((source) => source.id));
@@ -135,6 +178,11 @@ function figures(now) {
     source.card.remove();
     sources.delete(id);
     moved = true;
+    if (page.open === source) {
+      // It is opened again when it is there again.
+      page.wish = location.hash;
+      close();
+    }
   }
   for (const figures of now.sources) {
     let source = sources.get(figures.id);
@@ -155,10 +203,7 @@ function figures(now) {
   set($('total-rate'), rate(sum((source) => source.frames_per_s)));
   set($('total-bits'), rate(sum((source) => source.bytes_per_s * 8e-6)));
   set($('total-stored'), count(sum((source) => source.held ?? source.stored)));
-  const trouble = $('trouble');
-  trouble.hidden = !now.trouble;
-  trouble.dataset.is = now.ready ? 'low' : 'not';
-  set(trouble, now.trouble ? `${now.trouble[0].toUpperCase()}${now.trouble.slice(1)}.` : '');
+  trouble(now.trouble, !now.ready);
   if (page.paused) status('paused', 'paused');
   else if (!now.ready) status('lost', 'takes no frames');
   else if (all.some((source) => source.state === 'live')) status('live', 'live');
@@ -167,6 +212,18 @@ function figures(now) {
   if (page.wish) openByHash();
   if (page.open) fillOne();
   watch();
+}
+
+/** What is wrong, above everything. Figures in it change all the time, and are not told anew for that. */
+function trouble(words, isBad) {
+  const place = $('trouble');
+  place.hidden = !words;
+  place.dataset.is = isBad ? 'not' : 'low';
+  const kind = (words ?? '').replace(/[0-9.,]+( [kMGT]?B)?/g, '#');
+  const minute = String(Math.floor(Date.now() / 60e3));
+  if (place.dataset.kind === kind && place.dataset.minute === minute) return;
+  Object.assign(place.dataset, { kind, minute });
+  set(place, words ? `${words[0].toUpperCase()}${words.slice(1)}${words.endsWith('.') ? '' : '.'}` : '');
 }
 
 function remember(source, seconds, now) {
@@ -232,10 +289,18 @@ function fill(source) {
   ]);
   receipts(parts.receipts, figures);
   const shown = source.picture?.head;
-  const age = figures.newest ? Date.now() - page.skew - figures.newest.stored_unix_ns / 1e6 : null;
-  set(parts.age, age > QUIET_MS ? `${ago(age)} ago` : '');
+  showAge(source);
   parts.none.hidden = shown != null && shown.form !== 'none';
   set(parts.none, shown ? UNSHOWN : figures.newest ? (page.paused ? 'Paused' : 'Loading') : nothing(figures));
+}
+
+/** How old what is shown is, where that is not new; at full size as well, whose picture may be all that is in sight. */
+function showAge(source) {
+  const newest = source.figures?.newest;
+  const age = newest ? Date.now() - page.skew - newest.stored_unix_ns / 1e6 : null;
+  const text = age > QUIET_MS ? `${ago(age)} ago` : '';
+  set(source.parts.age, text);
+  if (page.open === source) set($('one-age'), page.back ? '' : text);
 }
 
 const UNSHOWN = 'This image cannot be shown here';
@@ -257,8 +322,8 @@ function facts(list, entries) {
 
 function receipts(bar, figures) {
   // What is there and was neither sent nor offered since the receiver began.
-  const before = Math.max(0, (figures.held ?? 0) - figures.stored);
-  const parts = [...(before ? [['before', before]] : []), ['stored', figures.stored], ['pending', figures.pending ?? 0], ['dropped', figures.dropped], ['missing', figures.missing]];
+  const before = Math.max(0, (figures.held ?? 0) - figures.sent);
+  const parts = [...(before ? [['before', before]] : []), ['stored', figures.sent], ['pending', figures.pending ?? 0], ['dropped', figures.dropped], ['missing', figures.missing]];
   const text = parts.map(([name, n]) => `${count(n)} ${name === 'before' ? 'from before' : name}`).join(', ');
   if (bar.dataset.text === text) return;
   bar.dataset.text = text;
@@ -373,8 +438,8 @@ function arrange() {
 async function arrived(buffer) {
   const frame = { ...read(buffer), by: page.socket };
   const source = sources.get(frame.head.source);
-  if (!source) return;
-  await show(source, frame);
+  if (source) await show(source, frame);
+  // The next one is sent when this one is shown.
   say({ seen: frame.head.source, number: frame.head.number });
 }
 
@@ -441,6 +506,7 @@ function paint(source) {
 
 function open(source) {
   page.open = source;
+  page.wish = null;
   page.back = null;
   source.shown = null;
   $('grid').hidden = $('empty').hidden = true;
@@ -490,7 +556,6 @@ function close() {
 
 function openByHash() {
   const source = [...sources.values()].find((source) => `#${address(source.id)}` === page.wish);
-  page.wish = null;
   if (source) open(source);
 }
 
@@ -517,7 +582,7 @@ function fillOne() {
   receipts($('one-receipts'), figures);
   facts($('one-counts'), [
     ['in the store', count(figures.held), ''],
-    ['stored since the start', count(figures.stored), ''],
+    ['stored since the start', count(figures.sent), ''],
     ['pending', count(figures.pending), ''],
     ['dropped, declared', count(figures.dropped), figures.dropped ? 'warn' : ''],
     ['missing', count(figures.missing), figures.missing ? 'bad' : ''],
@@ -655,7 +720,7 @@ async function look(query) {
       const asked = page.asked;
       page.asked = null;
       const answer = await fetch(`${address(source.id)}/frames?limit=1&${asked}`);
-      const list = answer.ok ? await answer.json() : null;
+      const list = answer.ok ? parse(await answer.text()) : null;
       const found = list?.frames[0];
       if (page.open !== source) continue;
       if (!found) {
@@ -721,7 +786,8 @@ function pause() {
   page.paused = !page.paused;
   $('pause').setAttribute('aria-pressed', String(page.paused));
   set($('pause').querySelector('span'), page.paused ? 'Go on' : 'Pause');
-  status(page.paused ? 'paused' : 'live', page.paused ? 'paused' : 'live');
+  if (page.socket?.readyState !== WebSocket.OPEN) status('lost', 'connection lost');
+  else status(page.paused ? 'paused' : 'live', page.paused ? 'paused' : 'live');
   watch();
   if (page.open) fillOne();
 }
@@ -755,7 +821,7 @@ const KEYS = {
   z: () => page.open && setReal(!$('window').classList.contains('real')),
   ArrowLeft: () => step(false),
   ArrowRight: () => step(true),
-  Home: () => look('share=0'),
+  Home: () => page.open && look('share=0'),
   Escape: close,
   '?': help,
 };
@@ -771,7 +837,7 @@ addEventListener('keydown', (event) => {
     return;
   }
   const does = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (!does) return;
+  if (!does || (event.key === 'Home' && !page.open)) return;
   event.preventDefault();
   does();
 });

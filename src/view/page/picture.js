@@ -35,9 +35,14 @@ export function table(name) {
 }
 
 /** Takes a message apart: what is known of a frame, and its content. */
+/** JSON in which numbers that this language cannot hold, such as sequences above 2^53, are their digits as text. */
+export function parse(text) {
+  return JSON.parse(text.replace(/("sequence":)(\d{16,})/g, '$1"$2"'));
+}
+
 export function read(buffer) {
   const length = new DataView(buffer).getUint16(0, true);
-  const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 2, length)));
+  const head = parse(new TextDecoder().decode(new Uint8Array(buffer, 2, length)));
   return { head, content: new Uint8Array(buffer, 2 + length) };
 }
 
