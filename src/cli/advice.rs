@@ -53,6 +53,7 @@ fn of_watching(error: &ClientError) -> Option<String> {
     match error {
         ClientError::Token { .. } => Some("--token-file FILE, or FRAMELANE_VIEW_TOKEN".to_owned()),
         ClientError::NotAllowed { own, .. } => Some(format!("at the receiver --view-allow {own}")),
+        ClientError::Name { .. } => Some("at the receiver --view-host NAME".to_owned()),
         _ => None,
     }
 }

@@ -25,8 +25,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use board::{
-    BOUNDS, Board, Counts, Guest, Newest, Panel, Quantiles, SECONDS, Second, Share, Snapshot,
-    Spread, Told, Trouble,
+    BOUNDS, Board, Counts, Guest, Newest, Panel, Quantiles, Retired, SECONDS, Second, Share,
+    Snapshot, Spread, Told, Trouble, is_day,
 };
 pub use busy::Busy;
 use joint::Joints;

@@ -11,8 +11,9 @@ use thiserror::Error;
 use super::error::ViewError;
 use super::tls::ViewTls;
 
-/// The name of the cookie that holds the token.
-pub(super) const COOKIE_NAME: &str = "framelane_view";
+/// How the name of the cookie that holds the token begins. Cookies are of a host, whatever the port: each view on it has one of
+/// its own.
+const COOKIE_NAME: &str = "framelane_view_";
 
 /// Shorter ones could be tried out.
 const SHORTEST_TOKEN: usize = 16;
@@ -75,6 +76,11 @@ impl Token {
     /// The secret.
     pub fn secret(&self) -> &str {
         &self.text
+    }
+
+    /// The name of the cookie that holds it.
+    pub(super) fn cookie(&self) -> String {
+        format!("{COOKIE_NAME}{}", &self.hash.to_hex()[..8])
     }
 
     /// Compared by hash, in a time that says nothing of the token.
@@ -161,7 +167,7 @@ impl Access {
             return Err(Denied::Host);
         }
         let Some(token) = &self.token else { return Ok(()) };
-        let shown = bearer(headers).or_else(|| cookie(headers));
+        let shown = bearer(headers).or_else(|| cookie(headers, &token.cookie()));
         match shown.is_some_and(|shown| token.is(shown)) || self.in_address(uri).is_some() {
             true => Ok(()),
             false => Err(Denied::Token),
@@ -176,6 +182,7 @@ impl Access {
         address.unwrap_or(&name).parse::<IpAddr>().is_ok()
             || name == "localhost"
             || self.hosts.contains(&name)
+            || is_this_machine(&name)
     }
 }
 
@@ -192,7 +199,7 @@ impl Denied {
         match self {
             Self::Method => "nothing can be written here: GET and HEAD only\n",
             Self::Host => {
-                "this view answers to the machine's addresses and to localhost; whoever runs the receiver \
+                "this view answers to the machine's addresses, its own name and localhost; whoever runs the receiver \
                  can allow another name, and open its pages from it alone\n"
             }
             Self::Token => {
@@ -201,6 +208,15 @@ impl Denied {
             }
         }
     }
+}
+
+/// Whether it is this machine's own name, as its certificate has it, or that in its own network.
+fn is_this_machine(name: &str) -> bool {
+    let uname = rustix::system::uname();
+    let own = uname.nodename().to_str().unwrap_or_default().to_ascii_lowercase();
+    let short = own.split('.').next().unwrap_or_default();
+    !short.is_empty()
+        && (name == own || name == short || name.strip_suffix(".local") == Some(short))
 }
 
 /// A page of another origin says so where it opens a WebSocket, which nothing else keeps it from.
@@ -224,10 +240,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut pairs = cookies.flat_map(|line| line.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE_NAME)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -288,8 +304,37 @@ mod tests {
         assert_eq!(with("/", "authorization", "Bearer 0123456789abcdef"), Ok(()));
         assert_eq!(with("/", "authorization", "bearer 0123456789abcdef"), Ok(()));
         assert_eq!(with("/", "authorization", "Bearer "), Err(Denied::Token));
-        assert_eq!(with("/", "cookie", "a=b; framelane_view=0123456789abcdef"), Ok(()));
-        assert_eq!(with("/", "cookie", "framelane_view=0123456789abcdeF"), Err(Denied::Token));
+        let name = SECRET.parse::<Token>().unwrap().cookie();
+        assert_eq!(with("/", "cookie", &format!("a=b; {name}=0123456789abcdef")), Ok(()));
+        let wrong = format!("{name}=0123456789abcdeF");
+        assert_eq!(with("/", "cookie", &wrong), Err(Denied::Token));
+    }
+
+    #[test]
+    fn two_views_of_a_host_share_its_cookies() {
+        let tokens = [SECRET, "fedcba9876543210"].map(|secret| secret.parse::<Token>().unwrap());
+        let pairs = tokens.each_ref().map(|token| format!("{}={}", token.cookie(), token.secret()));
+        for token in tokens {
+            let access = Access::default().with_token(token);
+            let cookies = pairs.join("; ");
+            let headers = [("host", "localhost"), ("cookie", cookies.as_str())];
+            assert_eq!(asked(&access, "/", &headers), Ok(()));
+        }
+    }
+
+    #[test]
+    fn this_machine_is_called_by_its_name() {
+        let uname = rustix::system::uname();
+        let own = uname.nodename().to_str().unwrap();
+        let short = own.split('.').next().unwrap();
+        let local = format!("{}.local:8080", short.to_uppercase());
+        for host in [own, short, &local] {
+            assert_eq!(asked(&Access::default(), "/", &[("host", host)]), Ok(()), "{host}");
+        }
+        for host in [format!("{own}.evil.example"), format!("x{short}"), ".local".to_owned()] {
+            let headers = [("host", host.as_str())];
+            assert_eq!(asked(&Access::default(), "/", &headers), Err(Denied::Host), "{host}");
+        }
     }
 
     #[test]

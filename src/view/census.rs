@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
@@ -46,6 +47,9 @@ pub(super) async fn count_stored(gallery: Arc<Gallery>) {
     }
 }
 
+/// In place of what has expired of a source whose folder is not there.
+const AWAY: u64 = u64::MAX;
+
 /// What was known to have expired of each source when it was counted.
 #[derive(Debug, Default)]
 struct Census(HashMap<String, u64>);
@@ -53,7 +57,17 @@ struct Census(HashMap<String, u64>);
 impl Census {
     fn count(&mut self, gallery: &Gallery, exhibit: &Exhibit) {
         let (shelf, panel) = (gallery.shelf(exhibit), &exhibit.panel);
-        let Ok(folder) = shelf.folder() else { return };
+        let folder = match shelf.folder() {
+            Ok(folder) => folder,
+            // It was taken away, as a flight is that is carried home. Where it is there again it is counted anew.
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                if panel.recount(|| Some(0)) {
+                    self.0.insert(exhibit.id.clone(), AWAY);
+                }
+                return;
+            }
+            Err(_) => return,
+        };
         let expired = shelf.expired(&folder);
         let counted = self.0.get(&exhibit.id).copied().unwrap_or(0);
         // A source that was opened is counted by its store, as that stores.

@@ -64,6 +64,17 @@ pub enum ClientError {
         /// This machine's certificate.
         own: Pin,
     },
+    /// It does not answer to that name.
+    #[error(
+        "the view at {place} does not answer to this name: ask for it by its address, or have whoever runs \
+         the receiver allow the name: {why}"
+    )]
+    Name {
+        /// Where.
+        place: String,
+        /// What it says.
+        why: String,
+    },
     /// The connection was lost, or what answers does not speak HTTP.
     #[error("what answers at {place} is no view of framelane: {cause}")]
     Hung {
@@ -164,7 +175,14 @@ async fn ask(
                 let words =
                     to_bytes(Body::new(answer.into_body()), 1_000).await.unwrap_or_default();
                 let words = String::from_utf8_lossy(&words).trim().to_owned();
-                return Err(no_view(format!("{status}: {}", crate::frame::printable(&words))));
+                let why = format!("{status}: {}", crate::frame::printable(&words));
+                return Err(match status {
+                    // It is one, by another name.
+                    StatusCode::MISDIRECTED_REQUEST => {
+                        ClientError::Name { place: place.to_owned(), why }
+                    }
+                    _ => no_view(why),
+                });
             }
         }
         let text = to_bytes(Body::new(answer.into_body()), LONGEST).await;

@@ -1,7 +1,7 @@
 //! The sources that there are to see, by the names that addresses have for them.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -13,6 +13,7 @@ use super::Shown;
 use super::disk::Disk;
 use super::reel::Reel;
 use super::shelf::Shelf;
+use crate::frame::SourceName;
 use crate::manifest::Expired;
 use crate::receiver::{Newest, Panel};
 
@@ -127,10 +128,15 @@ impl Gallery {
     }
 
     fn id(&self, panel: &Panel) -> String {
-        let below = panel.place.strip_prefix(&self.shown.root).unwrap_or(&panel.place);
+        self.id_of(&panel.place, &panel.source)
+    }
+
+    /// What a source at a place is called.
+    pub(super) fn id_of(&self, place: &Path, source: &SourceName) -> String {
+        let below = place.strip_prefix(&self.shown.root).unwrap_or(place);
         match below.as_os_str().is_empty() {
-            true => panel.source.to_string(),
-            false => format!("{}/{}", below.to_string_lossy(), panel.source),
+            true => source.to_string(),
+            false => format!("{}/{source}", below.to_string_lossy()),
         }
     }
 
@@ -141,7 +147,7 @@ impl Gallery {
             true => self.shown.root.clone(),
             false => panel.place.clone(),
         };
-        let raw = self.shown.raw.get(&panel.source).copied();
+        let raw = self.shown.raw.get(&panel.source).copied().unwrap_or_default();
         let mut expired = self.expired.lock().unwrap_or_else(PoisonError::into_inner);
         if expired.len() >= MOST_REMEMBERED && !expired.contains_key(&exhibit.id) {
             expired.clear();

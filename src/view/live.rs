@@ -21,7 +21,7 @@ use super::figures::Figures;
 use super::flow::{Flight, Flow};
 use super::gallery::Gallery;
 use super::picture::Picture;
-use super::raw::RawShape;
+use super::raw::RawLook;
 use super::reel::{Reel, Still};
 use super::shelf::Unread;
 use crate::frame::{MediaType, Sequence};
@@ -218,7 +218,7 @@ fn message(id: &str, still: &Arc<Still>) -> Bytes {
 }
 
 /// A frame out of the store, as pages get it.
-pub(super) fn stored(id: &str, record: &Record, bytes: &Bytes, raw: Option<RawShape>) -> Bytes {
+pub(super) fn stored(id: &str, record: &Record, bytes: &Bytes, raw: RawLook) -> Bytes {
     let picture = Picture::of_shape(bytes, raw);
     put_together(&of_record(id, record, &picture), &picture, bytes)
 }

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::figures::{Figures, SourceFigures};
 use super::gallery::{Exhibit, Gallery};
-use crate::receiver::{BOUNDS, Spread};
+use crate::receiver::{BOUNDS, Retired, Spread, is_day};
 
 /// What is written, and what it is.
 pub(super) struct Written {
@@ -193,10 +193,30 @@ fn rows(gallery: &Gallery, figures: Vec<SourceFigures>) -> Rows {
             }
         }
     }
+    // A sum of several days goes on where the oldest is not shown any more.
+    for retired in gallery.shown.board.retired().iter().filter(|_| gallery.shown.by_day) {
+        let label = label(&gallery.id_of(&retired.place, &retired.source), true);
+        rows.get_mut(&label).into_iter().for_each(|row| row.remember(retired));
+    }
     rows
 }
 
 impl Row {
+    fn remember(&mut self, retired: &Retired) {
+        let (all, gone) = (&mut self.figures, &retired.counts);
+        for (sum, more) in [
+            (&mut all.sent, gone.stored),
+            (&mut all.bytes, gone.bytes),
+            (&mut all.stored_before, gone.before),
+            (&mut all.repaired, gone.repaired),
+            (&mut all.refused, gone.refused),
+            (&mut all.dropped, gone.dropped),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+        self.spread.add(&retired.spread);
+    }
+
     fn add(&mut self, other: &SourceFigures, spread: &Spread) {
         let all = &mut self.figures;
         // Some of them are what senders say.
@@ -211,7 +231,8 @@ impl Row {
         ] {
             *sum = sum.saturating_add(more);
         }
-        all.held = all.held.zip(other.held).map(|(a, b)| a + b);
+        // What is known: one day that cannot be counted takes no other away.
+        all.held = all.held.into_iter().chain(other.held).reduce(u64::saturating_add);
         all.pending = all.pending.into_iter().chain(other.pending).reduce(u64::saturating_add);
         all.lag_s = all.lag_s.into_iter().chain(other.lag_s).reduce(f64::max);
         all.rtt_ms = all.rtt_ms.or(other.rtt_ms);
@@ -221,23 +242,12 @@ impl Row {
         if stored(other) > stored(all) {
             all.newest.clone_from(&other.newest);
         }
-        self.spread.sum += spread.sum;
-        self.spread.counts.iter_mut().zip(spread.counts).for_each(|(a, b)| *a += b);
+        self.spread.add(spread);
     }
 }
 
 /// What a source is called. A day in it would make another label each day.
 fn label(id: &str, by_day: bool) -> String {
-    let is_day = |part: &str| {
-        let digits = |at: std::ops::Range<usize>| {
-            part.get(at).is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        };
-        part.len() == 10
-            && digits(0..4)
-            && digits(5..7)
-            && digits(8..10)
-            && part.get(4..5) == Some("-")
-    };
     if !by_day {
         return id.to_owned();
     }

@@ -13,8 +13,8 @@
 //! # Who may look
 //! Whoever reaches it at a loopback address. At another address only those who have the token, or one of certain
 //! certificates ([`Access`]; over TLS, [`ViewTls`]). A browser is
-//! kept from being used by other pages: the host that it asks for has to be an address, `localhost` or a name that
-//! was allowed, nothing may be embedded elsewhere, and the page asks nobody else for anything.
+//! kept from being used by other pages: the host that it asks for has to be an address, `localhost`, the machine's own
+//! name or one that was allowed, nothing may be embedded elsewhere, and the page asks nobody else for anything.
 
 mod access;
 mod assets;
@@ -26,6 +26,7 @@ mod figures;
 mod flow;
 mod gallery;
 mod live;
+mod lobby;
 mod metrics;
 mod mjpeg;
 mod past;
@@ -51,7 +52,7 @@ pub use figures::{
     DiskFigures, Figures, LatencyFigures, NewestFigures, SecondFigures, SenderFigures,
     SourceFigures,
 };
-pub use raw::RawShape;
+pub use raw::{RawLook, RawShape};
 use server::Running;
 pub use tls::ViewTls;
 
@@ -72,7 +73,7 @@ pub struct Shown {
     /// Whether stores are apart by day, so that what grows by the day is kept out of the metrics.
     pub by_day: bool,
     /// The shapes of raw frames, by source.
-    pub raw: HashMap<SourceName, RawShape>,
+    pub raw: HashMap<SourceName, RawLook>,
     /// Whether the receiver takes frames at the moment.
     pub ready: Arc<AtomicBool>,
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::Shown;
+use super::raw::RawLook;
 use super::shelf::Shelf;
 use super::stored;
 use crate::frame::{Captured, Clock, SourceName};
@@ -30,7 +31,9 @@ pub(super) fn put_up(shown: &Shown, has_places: bool) {
         let _ = walk.look(&root, &shown.root, 1);
     }
     for (store, source) in walk.found {
-        let last = stored::last(&Shelf::new(store.clone(), source.clone(), None)).ok().flatten();
+        let last = stored::last(&Shelf::new(store.clone(), source.clone(), RawLook::default()))
+            .ok()
+            .flatten();
         let place = if has_places { store } else { PathBuf::new() };
         shown.board.recall(&place, &source, last.map(newest));
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use image::codecs::jpeg::JpegEncoder;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
-use super::raw::{MAX_PIXELS, Pixels, RawShape, npy};
+use super::raw::{MAX_PIXELS, Pixels, RawLook, npy};
 
 /// Memory for decoding one.
 const MAX_DECODING: u64 = 256 << 20;
@@ -28,8 +28,13 @@ pub(super) enum Picture {
 }
 
 impl Picture {
-    /// What can be shown of a frame. Takes a processor where it has to be decoded.
+    /// What can be shown of a frame.
     pub(super) fn of(frame: &Bytes) -> Self {
+        Self::of_look(frame, RawLook::default())
+    }
+
+    /// The same of a source of whose raw frames something was told. Takes a processor where it has to be decoded.
+    pub(super) fn of_look(frame: &Bytes, raw: RawLook) -> Self {
         match frame.as_ref() {
             [0xff, 0xd8, 0xff, ..] => {
                 Self::Plain { media: "image/jpeg", grey: jpeg_components(frame) == Some(1) }
@@ -52,16 +57,18 @@ impl Picture {
                 decode(frame, ImageFormat::Tiff).unwrap_or(Self::Unknown)
             }
             [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => {
-                npy(frame).map_or(Self::Unknown, Self::from)
+                npy(frame, raw.is_bgr).map_or(Self::Unknown, Self::from)
             }
             _ => Self::Unknown,
         }
     }
 
-    /// The same of a source whose raw frames have a shape that was told.
-    pub(super) fn of_shape(frame: &Bytes, raw: Option<RawShape>) -> Self {
-        match (Self::of(frame), raw) {
-            (Self::Unknown, Some(raw)) => raw.pixels(frame).map_or(Self::Unknown, Self::from),
+    /// The same, and frames of the shape that was told.
+    pub(super) fn of_shape(frame: &Bytes, raw: RawLook) -> Self {
+        match (Self::of_look(frame, raw), raw.shape) {
+            (Self::Unknown, Some(shape)) => {
+                shape.pixels(frame, raw.is_bgr).map_or(Self::Unknown, Self::from)
+            }
             (known, _) => known,
         }
     }

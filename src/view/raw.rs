@@ -19,7 +19,7 @@ pub(super) enum Pixels {
 }
 
 /// The shape of a source's raw frames: rows from the top, values of two bytes with the lower first, colours in the order
-/// red, green, blue.
+/// red, green, blue, where nothing else is said ([`RawLook::is_bgr`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RawShape {
     /// Pixels in a row.
@@ -28,6 +28,30 @@ pub struct RawShape {
     pub height: u32,
     /// Bytes of a pixel: 1 or 2 of grey, or 3 of colour.
     pub depth: u32,
+}
+
+/// How a source's raw frames are to be shown, as the user says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawLook {
+    /// Their shape, where they do not say it themselves.
+    pub shape: Option<RawShape>,
+    /// Colours are in the order blue, green, red, as OpenCV has them; of NPY files as well.
+    pub is_bgr: bool,
+}
+
+impl RawLook {
+    /// Frames of this shape.
+    #[must_use]
+    pub fn of_shape(self, shape: RawShape) -> Self {
+        Self { shape: Some(shape), ..self }
+    }
+
+    /// Frames whose colours are in the order blue, green, red.
+    #[must_use]
+    pub fn bgr(self) -> Self {
+        Self { is_bgr: true, ..self }
+    }
 }
 
 /// A header beyond this is none.
@@ -41,7 +65,7 @@ impl RawShape {
     }
 
     /// A frame of this shape. One of another length is none.
-    pub(super) fn pixels(self, frame: &Bytes) -> Option<Pixels> {
+    pub(super) fn pixels(self, frame: &Bytes, is_bgr: bool) -> Option<Pixels> {
         let Self { width, height, depth } = self;
         if !self.can_be_shown() {
             return None;
@@ -53,7 +77,7 @@ impl RawShape {
         let image: DynamicImage = match depth {
             1 => GrayImage::from_raw(width, height, frame.to_vec())?.into(),
             2 => return Some(Pixels::Values { width, height, channels: 1, values: frame.clone() }),
-            _ => RgbImage::from_raw(width, height, frame.to_vec())?.into(),
+            _ => RgbImage::from_raw(width, height, red_first::<3, 1>(frame, is_bgr))?.into(),
         };
         let mut png = Vec::new();
         image.write_to(&mut Cursor::new(&mut png), ImageFormat::Png).ok()?;
@@ -62,7 +86,7 @@ impl RawShape {
 }
 
 /// A numpy array of whole numbers in a byte or two, as in a file of its own.
-pub(super) fn npy(file: &Bytes) -> Option<Pixels> {
+pub(super) fn npy(file: &Bytes, is_bgr: bool) -> Option<Pixels> {
     let begin = match file.get(6)? {
         1 => 10 + usize::from(u16::from_le_bytes(array(file.get(8..10)?)?)),
         2 | 3 => {
@@ -91,18 +115,32 @@ pub(super) fn npy(file: &Bytes) -> Option<Pixels> {
         ("|u1", 1 | 3) => (channels, file.slice(begin..)),
         ("<u2", 1) => (2, file.slice(begin..)),
         (">u2", 1) => (2, swapped(&file[begin..])),
-        ("<u2", 3) => return colours(width, height, file.slice(begin..)),
-        (">u2", 3) => return colours(width, height, swapped(&file[begin..])),
+        ("<u2", 3) => return colours(width, height, &file[begin..], is_bgr),
+        (">u2", 3) => return colours(width, height, &swapped(&file[begin..]), is_bgr),
         _ => return None,
     };
-    RawShape { width, height, depth }.pixels(&values)
+    RawShape { width, height, depth }.pixels(&values, is_bgr)
 }
 
 /// Three values of 16 bits for each pixel.
-fn colours(width: u32, height: u32, values: Bytes) -> Option<Pixels> {
+fn colours(width: u32, height: u32, values: &[u8], is_bgr: bool) -> Option<Pixels> {
     let pixels = u64::from(width) * u64::from(height);
     let fits = (1..=MAX_PIXELS).contains(&pixels) && values.len() as u64 == pixels * 6;
-    fits.then_some(Pixels::Values { width, height, channels: 3, values })
+    let values = || red_first::<6, 2>(values, is_bgr).into();
+    fits.then(|| Pixels::Values { width, height, channels: 3, values: values() })
+}
+
+/// Pixels of `PIXEL` bytes, three values of `VALUE` bytes each, with red before blue.
+fn red_first<const PIXEL: usize, const VALUE: usize>(pixels: &[u8], is_bgr: bool) -> Vec<u8> {
+    let mut pixels = pixels.to_vec();
+    if is_bgr {
+        for pixel in pixels.chunks_exact_mut(PIXEL) {
+            for byte in 0..VALUE {
+                pixel.swap(byte, PIXEL - VALUE + byte);
+            }
+        }
+    }
+    pixels
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
@@ -135,19 +173,19 @@ mod tests {
         let shape = RawShape { width: 3, height: 2, depth: 2 };
         let frame = Bytes::from_static(b"abcdefghijkl");
         let shown = Pixels::Values { width: 3, height: 2, channels: 1, values: frame.clone() };
-        assert_eq!(shape.pixels(&frame), Some(shown.clone()));
-        assert_eq!(shape.pixels(&frame.slice(1..)), None, "of another length");
-        assert_eq!(npy(&file(&header("<u2", "(2, 3)"), &frame)), Some(shown.clone()));
-        assert_eq!(npy(&file(&header(">u2", "(2, 3, 1)"), b"badcfehgjilk")), Some(shown));
+        assert_eq!(shape.pixels(&frame, false), Some(shown.clone()));
+        assert_eq!(shape.pixels(&frame.slice(1..), false), None, "of another length");
+        assert_eq!(npy(&file(&header("<u2", "(2, 3)"), &frame), false), Some(shown.clone()));
+        assert_eq!(npy(&file(&header(">u2", "(2, 3, 1)"), b"badcfehgjilk"), false), Some(shown));
     }
 
     #[test]
     fn sixteen_bits_of_colour_are_three_values() {
         let values = Bytes::from_static(b"abcdefghijkl");
         let shown = Pixels::Values { width: 2, height: 1, channels: 3, values: values.clone() };
-        assert_eq!(npy(&file(&header("<u2", "(1, 2, 3)"), &values)), Some(shown.clone()));
-        assert_eq!(npy(&file(&header(">u2", "(1, 2, 3)"), b"badcfehgjilk")), Some(shown));
-        assert_eq!(npy(&file(&header("<u2", "(2, 2, 3)"), &values)), None, "too short");
+        assert_eq!(npy(&file(&header("<u2", "(1, 2, 3)"), &values), false), Some(shown.clone()));
+        assert_eq!(npy(&file(&header(">u2", "(1, 2, 3)"), b"badcfehgjilk"), false), Some(shown));
+        assert_eq!(npy(&file(&header("<u2", "(2, 2, 3)"), &values), false), None, "too short");
     }
 
     #[test]
@@ -155,22 +193,44 @@ mod tests {
         let frame = Bytes::from_static(b"abcdef");
         for (depth, width, grey) in [(1, 3, true), (3, 1, false)] {
             let shape = RawShape { width, height: 2, depth };
-            let Some(Pixels::Image { png, grey: is_grey }) = shape.pixels(&frame) else {
+            let Some(Pixels::Image { png, grey: is_grey }) = shape.pixels(&frame, false) else {
                 panic!("{depth}")
             };
             assert_eq!(is_grey, grey);
             let image = image::load_from_memory(&png).unwrap();
             assert_eq!((image.width(), image.as_bytes()), (width, &frame[..]));
         }
-        let rgb = npy(&file(&header("|u1", "(2, 1, 3)"), &frame));
+        let rgb = npy(&file(&header("|u1", "(2, 1, 3)"), &frame), false);
         assert!(matches!(rgb, Some(Pixels::Image { grey: false, .. })));
+    }
+
+    #[test]
+    fn blue_may_come_first() {
+        let frame = Bytes::from_static(b"abcdef");
+        let shape = RawShape { width: 2, height: 1, depth: 3 };
+        for shown in
+            [shape.pixels(&frame, true), npy(&file(&header("|u1", "(1, 2, 3)"), &frame), true)]
+        {
+            let Some(Pixels::Image { png, .. }) = shown else { panic!("{shown:?}") };
+            assert_eq!(image::load_from_memory(&png).unwrap().as_bytes(), b"cbafed");
+        }
+        let values = b"abcdefghijkl";
+        let shown = npy(&file(&header("<u2", "(1, 2, 3)"), values), true);
+        let wanted = Bytes::from_static(b"efcdabklijgh");
+        assert_eq!(
+            shown,
+            Some(Pixels::Values { width: 2, height: 1, channels: 3, values: wanted })
+        );
+        // Grey has no order.
+        let grey = npy(&file(&header("<u2", "(2, 3)"), values), true);
+        assert_eq!(grey, npy(&file(&header("<u2", "(2, 3)"), values), false));
     }
 
     #[test]
     fn what_is_no_image_is_not_shown() {
         let whole = file(&header("<u2", "(2, 3)"), b"abcdefghijkl");
         for cut in 0..whole.len() {
-            assert_eq!(npy(&whole.slice(..cut)), None, "{cut}");
+            assert_eq!(npy(&whole.slice(..cut), false), None, "{cut}");
         }
         for (kind, shape) in [
             ("<f4", "(1, 3)"),
@@ -181,10 +241,14 @@ mod tests {
             ("<u2", "(0, 3)"),
             ("<u2", "2, 3"),
         ] {
-            assert_eq!(npy(&file(&header(kind, shape), b"abcdefghijkl")), None, "{kind} {shape}");
+            assert_eq!(
+                npy(&file(&header(kind, shape), b"abcdefghijkl"), false),
+                None,
+                "{kind} {shape}"
+            );
         }
         let fortran = header("<u2", "(2, 3)").replace("False", "True");
-        assert_eq!(npy(&file(&fortran, b"abcdefghijkl")), None);
+        assert_eq!(npy(&file(&fortran, b"abcdefghijkl"), false), None);
         assert!(!RawShape { width: 1 << 20, height: 1 << 20, depth: 1 }.can_be_shown());
         assert!(!RawShape { width: 4, height: 4, depth: 4 }.can_be_shown());
     }

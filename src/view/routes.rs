@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, LOCATION,
-    SET_COOKIE,
+    ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+    LOCATION, SET_COOKIE,
 };
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
@@ -17,7 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
 
-use super::access::{Access, COOKIE_NAME};
+use super::access::{Access, Token};
 use super::assets;
 use super::figures::Figures;
 use super::gallery::{Exhibit, Gallery};
@@ -72,11 +73,15 @@ async fn guard(State(place): State<Place>, request: Request, next: Next) -> Resp
     let mut response = match checked {
         Ok(()) => match place.access.in_address(request.uri()) {
             Some(token) if request.uri().path() == "/" => {
-                keep_token(token.secret(), place.access.tls().is_some())
+                keep_token(token, place.access.tls().is_some())
             }
             _ => next.run(request).await,
         },
-        Err(denied) => (denied.status(), denied.words()).into_response(),
+        // Who is not let in holds no connection.
+        Err(denied) => {
+            let close = [(CONNECTION, "close")];
+            (denied.status(), close, denied.words()).into_response()
+        }
     };
     for (name, value) in HEADERS {
         let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -85,15 +90,25 @@ async fn guard(State(place): State<Place>, request: Request, next: Next) -> Resp
     response
 }
 
-/// The token leaves the address, and with it the history and what is copied out of it.
-fn keep_token(secret: &str, only_by_tls: bool) -> Response {
+/// The token leaves the address, and with it the history and what is copied out of it. A link in a page of another
+/// site brings its cookie along: `Lax` lets links do so and nothing else, and there is nothing here but to look.
+fn keep_token(token: &Token, only_by_tls: bool) -> Response {
     let secure = if only_by_tls { "; Secure" } else { "" };
-    let cookie = format!("{COOKIE_NAME}={secret}; Path=/; HttpOnly; SameSite=Strict{secure}");
+    let (name, secret) = (token.cookie(), token.secret());
+    let cookie = format!("{name}={secret}; Path=/; HttpOnly; SameSite=Lax{secure}");
     (StatusCode::SEE_OTHER, [(LOCATION, "/"), (SET_COOKIE, cookie.as_str())]).into_response()
 }
 
-async fn socket(State(place): State<Place>, upgrade: WebSocketUpgrade) -> Response {
+/// Asked for without an upgrade it says why it would be refused: a socket cannot tell its page.
+async fn socket(
+    State(place): State<Place>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
     let Some(seat) = place.gallery.seat() else { return full().into_response() };
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return rejection.into_response(),
+    };
     let upgrade = upgrade
         .max_message_size(live::MAX_SAID)
         .max_frame_size(live::MAX_SAID)

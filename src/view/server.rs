@@ -21,6 +21,7 @@ use super::access::Access;
 use super::census;
 use super::error::ViewError;
 use super::gallery::Gallery;
+use super::lobby::Lobby;
 use super::routes::{Place, router};
 
 /// Connections at once; more wait to be accepted.
@@ -103,7 +104,7 @@ fn stand_back() {
 
 async fn accept(listener: TcpListener, place: Place) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let access = place.access.clone();
+    let (access, lobby) = (place.access.clone(), Lobby::default());
     let service = Service::new(router(place));
     loop {
         // Nobody closes it.
@@ -117,9 +118,11 @@ async fn accept(listener: TcpListener, place: Place) {
                 continue;
             }
         };
+        // Who has enough of them is told by the end of this one.
+        let Some(entry) = lobby.enter(viewer.ip()) else { continue };
         let (service, access) = (service.clone(), access.clone());
         tokio::spawn(async move {
-            let _seat = seat;
+            let _held = (seat, entry);
             prepare(&stream);
             let Some(tls) = access.tls() else {
                 return serve(TokioIo::new(stream), service).await;

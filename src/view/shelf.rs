@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::raw::RawShape;
+use super::raw::RawLook;
 use crate::frame::SourceName;
 use crate::manifest::{Day, Expired, LEDGER_NAME, Record};
 use crate::receiver::Newest;
@@ -23,7 +23,7 @@ pub(super) struct Shelf {
     store: PathBuf,
     source: SourceName,
     /// The shape of its raw frames, where that was told.
-    pub(super) raw: Option<RawShape>,
+    pub(super) raw: RawLook,
     /// What is known of frames that have expired.
     expired: Arc<Mutex<Expired>>,
 }
@@ -55,7 +55,7 @@ pub(super) enum Unread {
 }
 
 impl Shelf {
-    pub(super) fn new(store: PathBuf, source: SourceName, raw: Option<RawShape>) -> Self {
+    pub(super) fn new(store: PathBuf, source: SourceName, raw: RawLook) -> Self {
         Self { store, source, raw, expired: Arc::default() }
     }
 

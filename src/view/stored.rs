@@ -58,6 +58,12 @@ pub(super) struct Page {
     next: Option<String>,
 }
 
+impl Default for Page {
+    fn default() -> Self {
+        Self { schema: 1, frames: Vec::new(), before: None, next: None }
+    }
+}
+
 /// A stored frame, as the manifest says.
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -99,7 +105,11 @@ impl FromStr for Place {
 
 /// Reads a page. Blocks on the file system.
 pub(super) fn page(shelf: &Shelf, from: From, most: usize) -> Result<Page, Unread> {
-    let parts = Parts::of(shelf)?;
+    let parts = match Parts::of(shelf) {
+        // Of a folder that was taken away nothing is stored, until it is there again.
+        Err(Unread::Gone { .. }) => return Ok(Page::default()),
+        parts => parts?,
+    };
     let most = most.clamp(1, MOST);
     let end = parts.list.len();
     let found = match from {
@@ -127,7 +137,7 @@ pub(super) fn page(shelf: &Shelf, from: From, most: usize) -> Result<Page, Unrea
         next = parts.forward(behind, 1)?.pop().map(|(place, _)| place.to_string());
     }
     let listed = found.into_iter().map(|(place, record)| parts.listed(place, record)).collect();
-    Ok(Page { schema: 1, frames: listed, before, next })
+    Ok(Page { frames: listed, before, next, ..Page::default() })
 }
 
 /// A frame's record and the day that it is in, by its place where that is known, or by its sequence. Blocks on the

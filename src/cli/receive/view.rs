@@ -14,7 +14,7 @@ use crate::frame::SourceName;
 use crate::identity::{Allow, Identity, Pin};
 use crate::source::cut::{RawSize, RawSizeError};
 use crate::store::FolderTemplate;
-use crate::view::{Access, RawShape, Shown, Token, View, ViewTls};
+use crate::view::{Access, RawLook, RawShape, Shown, Token, View, ViewTls};
 
 /// Where the page is, and who may see it.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,21 +41,31 @@ pub(super) struct ViewArgs {
     #[arg(long, value_name = "NAME")]
     view_host: Vec<String>,
     /// The shape of a source's raw frames, to show them: width, height and bytes a pixel (1 or 2 of grey, the lower byte
-    /// first, or 3 of colour), as `send NAME=raw:640x512x2:-` has it (repeatable)
+    /// first, or 3 of colour: red, green, blue), as `send NAME=raw:640x512x2:-` has it. NAME=640x480x3,bgr where blue comes
+    /// first, as OpenCV has it; NAME=bgr says that of NPY arrays, which tell their shape themselves (repeatable)
     #[arg(long, value_name = "NAME=640x512x2", value_parser = parse_raw)]
-    view_raw: Vec<(SourceName, RawShape)>,
+    view_raw: Vec<(SourceName, RawLook)>,
 }
 
-fn parse_raw(text: &str) -> Result<(SourceName, RawShape), String> {
+fn parse_raw(text: &str) -> Result<(SourceName, RawLook), String> {
     let Some((name, size)) = text.split_once('=') else {
-        return Err("write NAME=WIDTHxHEIGHTxBYTES, as in infrared=640x512x2".to_owned());
+        return Err(
+            "write NAME=WIDTHxHEIGHTxBYTES, as in infrared=640x512x2, or NAME=bgr".to_owned()
+        );
     };
     let name = SourceName::parse(name).map_err(|error| error.to_string())?;
+    if size == "bgr" {
+        return Ok((name, RawLook::default().bgr()));
+    }
+    let (size, look) = match size.strip_suffix(",bgr") {
+        Some(size) => (size, RawLook::default().bgr()),
+        None => (size, RawLook::default()),
+    };
     let RawSize { width, height, depth } =
         size.parse().map_err(|error: RawSizeError| error.to_string())?;
     let shape = RawShape { width, height, depth };
     match shape.can_be_shown() {
-        true => Ok((name, shape)),
+        true => Ok((name, look.of_shape(shape))),
         false => Err(format!(
             "frames of {size} cannot be shown: 1, 2 or 3 bytes a pixel, and up to 32 million pixels, can"
         )),
@@ -80,7 +90,7 @@ pub(super) struct ToShow {
     access: Access,
     tls: bool,
     viewers: Vec<Pin>,
-    raw: HashMap<SourceName, RawShape>,
+    raw: HashMap<SourceName, RawLook>,
 }
 
 /// What is being shown, until this is dropped.

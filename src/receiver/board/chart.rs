@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// Seconds that are kept.
 pub const SECONDS: usize = 120;
 
+/// A sender that tells how far the clocks are apart does so within a second or two. Of one that never does they are taken for one.
+const UNSURE_SECONDS: u64 = 5;
+
 /// Latencies that quantiles are taken of.
 const RECENT: usize = 512;
 
@@ -37,12 +40,24 @@ pub struct Spread {
     pub sum: f64,
 }
 
+impl Spread {
+    /// Adds another.
+    pub fn add(&mut self, other: &Self) {
+        self.sum += other.sum;
+        self.counts.iter_mut().zip(other.counts).for_each(|(all, more)| *all += more);
+    }
+}
+
 /// Seconds in which something was stored, and the newest latencies. At most 10 kB.
 #[derive(Debug, Default)]
 pub(super) struct Chart {
     seconds: VecDeque<Second>,
     recent: VecDeque<u32>,
-    pub(super) spread: Spread,
+    spread: Spread,
+    /// What was measured before anybody told how far the clocks are apart, and since when.
+    unsure: Spread,
+    unsure_since: Option<u64>,
+    is_sure: bool,
 }
 
 impl Chart {
@@ -65,8 +80,11 @@ impl Chart {
         second.max_us = second.max_us.max(us);
         let seconds = us as f64 / 1e6;
         let place = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
-        self.spread.counts[place] += 1;
-        self.spread.sum += seconds;
+        self.unsure_since.get_or_insert(at);
+        self.settle(at);
+        let spread = if self.is_sure { &mut self.spread } else { &mut self.unsure };
+        spread.counts[place] += 1;
+        spread.sum += seconds;
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -86,8 +104,30 @@ impl Chart {
         recent
     }
 
+    /// Nobody has told for so long how far the clocks are apart that nobody will.
+    pub(super) fn settle(&mut self, now: u64) {
+        let is_over = |since: u64| !self.is_sure && now.saturating_sub(since) >= UNSURE_SECONDS;
+        if self.unsure_since.is_some_and(is_over) {
+            self.trust_latency();
+        }
+    }
+
+    /// All latencies that are sure; they never become fewer.
+    pub(super) fn spread(&self) -> Spread {
+        self.spread
+    }
+
+    /// The clocks have turned out to be one: what was measured before is true.
+    pub(super) fn trust_latency(&mut self) {
+        let unsure = std::mem::take(&mut self.unsure);
+        self.spread.add(&unsure);
+        self.is_sure = true;
+    }
+
     /// The clocks have turned out to differ: what was measured before says nothing.
     pub(super) fn forget_latency(&mut self) {
+        self.unsure = Spread::default();
+        self.is_sure = true;
         self.recent.clear();
         for second in &mut self.seconds {
             (second.timed, second.sum_us, second.max_us) = (0, 0, 0);

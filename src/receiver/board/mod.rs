@@ -2,8 +2,10 @@
 //! sessions, read by whoever looks. Nothing is written while nobody may look.
 
 mod chart;
+mod drops;
 mod guest;
 mod panel;
+mod retired;
 mod seat;
 
 use std::path::Path;
@@ -16,6 +18,7 @@ pub use chart::{BOUNDS, SECONDS, Second, Spread};
 pub use guest::{Guest, Told};
 pub(super) use panel::StoredFrame;
 pub use panel::{Counts, Newest, Panel, Quantiles, Share, Snapshot, Trouble};
+pub use retired::{Retired, is_day};
 pub(super) use seat::Seat;
 
 use crate::frame::SourceName;
@@ -29,13 +32,20 @@ const MAX_PANELS: usize = 512;
 pub struct Board {
     shown: Arc<AtomicBool>,
     panels: Mutex<Vec<Arc<Panel>>>,
+    /// What was counted of those that were taken away.
+    retired: Mutex<Vec<Retired>>,
     /// Counts the panels that were put up.
     news: watch::Sender<u64>,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { shown: Arc::default(), panels: Mutex::default(), news: watch::Sender::new(0) }
+        Self {
+            shown: Arc::default(),
+            panels: Mutex::default(),
+            retired: Mutex::default(),
+            news: watch::Sender::new(0),
+        }
     }
 }
 
@@ -48,6 +58,11 @@ impl Board {
     /// All panels, in the order in which they came.
     pub fn panels(&self) -> Vec<Arc<Panel>> {
         self.list().clone()
+    }
+
+    /// What was counted of panels that were taken away: those of a source's days together.
+    pub fn retired(&self) -> Vec<Retired> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes when a panel was put up or taken away.
@@ -71,7 +86,11 @@ impl Board {
         if list.len() >= MAX_PANELS {
             let idle = list.iter().enumerate().filter(|(_, panel)| panel.is_idle());
             let oldest = idle.min_by_key(|(_, panel)| panel.last_stored()).map(|(at, _)| at);
-            oldest.map(|at| list.remove(at));
+            if let Some(at) = oldest {
+                let gone = list.remove(at);
+                let mut retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+                retired::retire(&mut retired, &gone);
+            }
         }
         let panel = Arc::new(Panel::new(place.to_owned(), source.clone(), self.shown.clone()));
         // Where all are in use, one more is written to and not shown.

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use tokio::sync::watch;
 
 use super::chart::{Chart, Second, Spread};
+use super::drops::Declared;
 use super::guest::{Guest, Sitting, Told};
 use crate::frame::{
     Captured, Clock, ContentHash, DropRange, FrameName, MediaType, RunId, Sequence, SourceName,
@@ -20,9 +21,6 @@ use crate::transport::PathWatch;
 
 /// What a sender told that is kept, to tell what the last seconds were like: it tells once a second.
 const TOLD: usize = 6;
-
-/// Declared drops that are remembered, so that none counts twice. Beyond that the oldest are forgotten.
-const DECLARED: usize = 256;
 
 /// A source, as it is shown.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ struct State {
     chart: Chart,
     sitting: Vec<Sitting>,
     seats: u64,
-    declared: VecDeque<(RunId, DropRange)>,
+    declared: Declared,
     /// How far this machine's clock is ahead of the last sender's.
     ahead: Option<i64>,
     last_stored: UnixNanos,
@@ -126,6 +124,23 @@ pub struct Counts {
     pub held: Option<u64>,
 }
 
+impl Counts {
+    /// Adds another's; what is in the store is left as it is.
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, more) in [
+            (&mut self.stored, other.stored),
+            (&mut self.bytes, other.bytes),
+            (&mut self.before, other.before),
+            (&mut self.repaired, other.repaired),
+            (&mut self.refused, other.refused),
+            (&mut self.dropped, other.dropped),
+            (&mut self.missing, other.missing),
+        ] {
+            *sum = sum.saturating_add(more);
+        }
+    }
+}
+
 /// Quantiles of the newest latencies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantiles {
@@ -188,7 +203,8 @@ impl Panel {
     /// Looks.
     pub fn look(&self) -> Snapshot {
         let at = UnixNanos::now();
-        let state = self.state();
+        let mut state = self.state();
+        state.chart.settle(at.0 / 1_000_000_000);
         let (mut lost, mut repair) = (Share::default(), Share::default());
         for sitting in &state.sitting {
             let (Some((from, _)), Some((to, _))) =
@@ -205,7 +221,7 @@ impl Panel {
             at,
             counts: self.counts(),
             latency: quantiles(&state.chart.recent()),
-            spread: state.chart.spread,
+            spread: state.chart.spread(),
             seconds: state.chart.seconds(at.0 / 1_000_000_000),
             guests: guests(&state.sitting),
             lost,
@@ -234,7 +250,7 @@ impl Panel {
         self.tallies.held.compare_exchange(before, counted, order, order).is_ok()
     }
 
-    fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let of = |tally: &AtomicU64| tally.load(Ordering::Relaxed);
         let tallies = &self.tallies;
         Counts {
@@ -366,14 +382,8 @@ impl Panel {
     pub(in super::super) fn dropped(&self, run: RunId, ranges: &[DropRange]) {
         let mut state = self.state();
         for range in ranges {
-            if state.declared.contains(&(run, *range)) {
-                continue;
-            }
-            if state.declared.len() == DECLARED {
-                state.declared.pop_front();
-            }
-            state.declared.push_back((run, *range));
-            self.tallies.dropped.fetch_add(range.count, Ordering::Relaxed);
+            let fresh = state.declared.add(run, range);
+            self.tallies.dropped.fetch_add(fresh, Ordering::Relaxed);
         }
     }
 
@@ -395,6 +405,8 @@ impl Panel {
             // What was measured by two clocks taken for one says nothing, where they are far apart.
             if state.ahead.unwrap_or(0).abs_diff(ahead) > 5_000_000 {
                 state.chart.forget_latency();
+            } else {
+                state.chart.trust_latency();
             }
             state.ahead = Some(ahead);
         }
@@ -421,6 +433,12 @@ impl Panel {
 
     pub(super) fn last_stored(&self) -> UnixNanos {
         self.state().last_stored
+    }
+
+    pub(super) fn spread(&self) -> Spread {
+        let mut state = self.state();
+        state.chart.settle(UnixNanos::now().0 / 1_000_000_000);
+        state.chart.spread()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -105,7 +105,7 @@ fn latency_is_from_capture_to_stored_on_one_clock() {
     let seen = panel.look();
     let latency = seen.latency.unwrap();
     assert_eq!((latency.count, latency.max.as_millis(), latency.p50.as_millis()), (2, 40, 30));
-    assert_eq!((seen.spread.counts[3], seen.spread.counts[4]), (2, 0));
+    assert_eq!(seen.spread, Spread::default(), "nobody has told how far the clocks are apart");
     assert_eq!(
         (seen.seconds.len(), seen.seconds[0].frames, seen.seconds[0].max_us),
         (1, 2, 40_000)
@@ -116,7 +116,26 @@ fn latency_is_from_capture_to_stored_on_one_clock() {
     seat.tell(Told { clock_ahead: Some(hour as i64), ..Told::default() });
     assert!(panel.look().latency.is_none());
     store(&panel, &[frame(1, 2, now)], now + hour / 1_000_000 + 20);
-    assert_eq!(panel.look().latency.unwrap().max.as_millis(), 20);
+    let seen = panel.look();
+    assert_eq!(seen.latency.unwrap().max.as_millis(), 20);
+    assert_eq!((seen.spread.counts.iter().sum::<u64>(), seen.spread.counts[2]), (1, 1));
+}
+
+#[test]
+fn latencies_count_once_the_clocks_are_known_or_nobody_tells() {
+    let board = Board::default();
+    board.show();
+    let [told, silent] = ["told", "silent"].map(|name| board.panel(Path::new(""), &source(name)));
+    let now = UnixNanos::now().0 / 1_000_000;
+    let count = |panel: &Panel| panel.look().spread.counts.iter().sum::<u64>();
+    for panel in [&told, &silent] {
+        store(panel, &[frame(1, 0, now)], now + 40);
+        assert_eq!(count(panel), 0);
+    }
+    seat(&told).tell(Told { clock_ahead: Some(0), ..Told::default() });
+    assert_eq!(count(&told), 1);
+    store(&silent, &[frame(1, 1, now + 6_000)], now + 6_040);
+    assert_eq!(count(&silent), 2);
 }
 
 #[test]
@@ -200,6 +219,9 @@ fn declared_drops_count_once() {
     assert_eq!(panel.look().counts.dropped, 4);
     panel.dropped(RunId([2; 16]), &[range]);
     assert_eq!(panel.look().counts.dropped, 8);
+    // Told again after a lost session, and grown.
+    panel.dropped(RunId([1; 16]), &[DropRange { count: 11, ..range }]);
+    assert_eq!(panel.look().counts.dropped, 15);
 }
 
 #[test]
@@ -238,6 +260,23 @@ fn frames_that_are_stored_while_others_count_them_stay_counted() {
     assert!(!panel.recount(meanwhile));
     assert_eq!(panel.look().counts.held, Some(7));
     assert!(!panel.recount(|| None));
+}
+
+#[test]
+fn what_was_counted_of_a_source_stays_when_its_old_days_go() {
+    let board = Board::default();
+    board.show();
+    let days = MAX_PANELS + 88;
+    for day in 0..days {
+        let place = format!("store/cam/{day:04}-01-01");
+        let panel = board.panel(Path::new(&place), &source("a"));
+        store(&panel, &[frame(1, day as u64, 0)], 1_000 + day as u64);
+    }
+    let retired = board.retired();
+    let [gone] = &retired[..] else { panic!("{retired:?}") };
+    assert_eq!(gone.counts.stored, 88);
+    let shown: u64 = board.panels().iter().map(|panel| panel.look().counts.stored).sum();
+    assert_eq!(shown + gone.counts.stored, days as u64);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod browser;
 mod cost;
+mod link;
 mod page;
 mod programs;
 mod support;
@@ -10,10 +11,10 @@ mod watch;
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, Read, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use framelane::Frame;
-use support::{Viewed, ask, begin, head, jpeg, push, thermal};
+use support::{PATIENCE, Viewed, ask, begin, head, jpeg, push, thermal};
 
 use crate::support::{Place, Process, Relay};
 
@@ -105,8 +106,9 @@ async fn figures_and_frames_are_those_of_the_store() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn raw_frames_are_shown_in_the_shape_that_was_told() {
     let place = Place::new();
-    let viewed = Viewed::start(&place, &["--view-raw", "infrared=4x3x2"]);
-    let camera = viewed.camera(&place, &["infrared", "other"]).await;
+    let raw = ["--view-raw", "infrared=4x3x2", "--view-raw", "blue=2x1x3,bgr"];
+    let viewed = Viewed::start(&place, &[&raw[..], &["--view-raw", "opencv=bgr"]].concat());
+    let camera = viewed.camera(&place, &["infrared", "other", "blue", "opencv"]).await;
     let values: Vec<u8> = (0..24).collect();
     for source in ["infrared", "other"] {
         push(&camera, source, "0.raw", values.clone()).await;
@@ -122,8 +124,29 @@ async fn raw_frames_are_shown_in_the_shape_that_was_told() {
     assert_eq!((&head["width"], &head["height"]), (&4.into(), &3.into()));
     assert_eq!(shown("other").0["form"], "none");
     assert_eq!(viewed.get("/infrared/latest").body, values, "as it was sent");
+    // OpenCV's red is the last of three.
+    let red = vec![0, 0, 255, 0, 0, 255];
+    let header = "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3), }\n";
+    let npy =
+        [&b"\x93NUMPY\x01\x00"[..], &[header.len() as u8, 0], header.as_bytes(), &red].concat();
+    for (source, content) in [("blue", &red), ("opencv", &npy)] {
+        push(&camera, source, "0.raw", content.clone()).await;
+        let (head, png) = shown(source);
+        assert_eq!(head["image_type"], "image/png", "{head}");
+        let image = image::load_from_memory(&png).unwrap();
+        assert_eq!(image.into_rgb8().into_raw(), [255, 0, 0, 255, 0, 0], "{source}");
+        assert_eq!(&viewed.get(&format!("/{source}/latest")).body, content, "as it was sent");
+    }
     drop(camera);
-    for wrong in ["infrared", "infrared=4x3", "infrared=4x3x8", "=4x3x2"] {
+    for wrong in [
+        "infrared",
+        "infrared=",
+        "infrared=4x3",
+        "infrared=4x3bgr",
+        "infrared=rgb",
+        "infrared=4x3x8",
+        "=4x3x2",
+    ] {
         let args = ["receive", "--view", "127.0.0.1:0", "--view-raw", wrong];
         place.run(&args).expect(2).says("--view-raw");
     }
@@ -137,7 +160,16 @@ async fn metrics_say_what_the_state_says() {
     for number in 0..7 {
         push(&camera, "visible", &format!("{number}.jpg"), jpeg(number)).await;
     }
-    let open = ask(viewed.view, "GET", "/metrics", &[("accept", "application/openmetrics-text")]);
+    // Latencies count when it is known how far the clocks are apart.
+    let ask_open =
+        || ask(viewed.view, "GET", "/metrics", &[("accept", "application/openmetrics-text")]);
+    let deadline = Instant::now() + PATIENCE;
+    let timed = "framelane_latency_seconds_count{source=\"visible\"} 7\n";
+    while !ask_open().text().contains(timed) {
+        assert!(Instant::now() < deadline, "{}", ask_open().text());
+        std::thread::yield_now();
+    }
+    let open = ask_open();
     let text = open.text();
     assert!(open.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -164,6 +196,15 @@ async fn metrics_say_what_the_state_says() {
     assert_eq!(viewed.get("/healthz").status, 200);
     assert_eq!(viewed.get("/readyz").text(), "ready\n");
     camera.finish().await;
+
+    // A flight that is taken away is not in the store any more; brought back it is.
+    let (there, away) = (place.store().join("visible"), place.path("away"));
+    std::fs::rename(&there, &away).unwrap();
+    viewed.until("nothing is in the store", |state| state["sources"][0]["held"] == 0);
+    let list = viewed.get("/visible/frames");
+    assert_eq!((list.status, &list.json()["frames"]), (200, &serde_json::json!([])));
+    std::fs::rename(&away, &there).unwrap();
+    viewed.until("it is there again", |state| state["sources"][0]["held"] == 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -491,13 +532,21 @@ fn only_who_may_look_does() {
     let guarded = Viewed::start(&place, &["--out", "guarded", "--view-token-file", "token"]);
     assert_eq!(guarded.get("/state").status, 401);
     assert_eq!(guarded.get("/healthz").status, 401);
+    // Who is turned away holds no connection, although he could by HTTP 1.1.
+    let mut stream = std::net::TcpStream::connect(guarded.view).unwrap();
+    let request = format!("GET /state HTTP/1.1\r\nhost: {}\r\n\r\n", guarded.view);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the end of the connection");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let bearer = format!("Bearer {secret}");
     let with = ask(guarded.view, "GET", "/state", &[("authorization", &bearer)]);
     assert_eq!(with.status, 200);
     let first = guarded.get(&format!("/?token={secret}"));
     assert_eq!((first.status, first.header("location")), (303, Some("/")));
     let cookie = first.header("set-cookie").unwrap();
-    assert!(cookie.contains("HttpOnly; SameSite=Strict"), "{cookie}");
+    assert!(cookie.contains("HttpOnly; SameSite=Lax"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
     assert_eq!(ask(guarded.view, "GET", "/", &[("cookie", cookie)]).status, 200);
 }

@@ -20,7 +20,12 @@ pub(super) struct Viewed<'a> {
 
 impl<'a> Viewed<'a> {
     pub(super) fn start(place: &'a Place, args: &[&str]) -> Self {
-        let receiver = Receiver::start(place, &[&["--view", "127.0.0.1:0"], args].concat());
+        Self::at(place, "127.0.0.1:0", args)
+    }
+
+    /// One whose view is at this address.
+    pub(super) fn at(place: &'a Place, address: &str, args: &[&str]) -> Self {
+        let receiver = Receiver::start(place, &[&["--view", address], args].concat());
         let view = receiver.process().stderr_line(|line| {
             let (_, place) = line.split_once("view at ")?;
             place.split("://").nth(1)?.trim_end_matches('/').parse().ok()
