@@ -675,6 +675,12 @@ fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
         "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}{pending}, missing {missing}",
         output::frames(*frames)
     ));
+    for (reason, count) in &source.dropped_before {
+        output::result(&format!(
+            "  of an earlier sender {} lost and declared here ({reason})",
+            if *count == 1 { "1 frame is".to_owned() } else { format!("{count} frames are") }
+        ));
+    }
     if let Some(times) = times_words(source) {
         output::result(&format!("  {times}"));
     }

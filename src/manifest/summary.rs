@@ -17,6 +17,9 @@ pub(super) const BAD_LINES_NAMED: usize = 100;
 /// Runs whose frames are known. Of more, which only a sender makes that means it, nothing is known.
 const MAX_RUNS: usize = 65_536;
 
+/// Senders of a run that are kept: one is as it should be, and more than one is enough to know.
+const SENDERS: usize = 2;
+
 /// What the lines so far come to.
 #[derive(Debug, Clone)]
 pub struct Summary {
@@ -36,6 +39,10 @@ pub struct Summary {
     pub days: BTreeMap<Day, DayTotal>,
     /// The frames of each run.
     pub runs: BTreeMap<RunId, Ranges>,
+    /// Lines with a run and sequence that a line before them has; `None` in an index of a version that did not count them.
+    pub twice: Option<u64>,
+    /// Who sent the frames of each run, the first two.
+    pub senders: BTreeMap<RunId, Vec<String>>,
     /// Lines that are not records.
     pub bad_lines: Listed<BadLine>,
 }
@@ -66,6 +73,8 @@ impl Default for Summary {
             names: None,
             days: BTreeMap::new(),
             runs: BTreeMap::new(),
+            twice: Some(0),
+            senders: BTreeMap::new(),
             bad_lines: Listed::new(BAD_LINES_NAMED),
         }
     }
@@ -90,8 +99,23 @@ impl Summary {
         if let Some(run) = record.run
             && (self.runs.len() < MAX_RUNS || self.runs.contains_key(&run))
         {
-            self.runs.entry(run).or_default().insert(record.sequence.0, record.sequence.0);
+            if !self.runs.entry(run).or_default().insert(record.sequence.0, record.sequence.0) {
+                self.twice = self.twice.map(|twice| twice + 1);
+            }
+            if let Some(sender) = &record.sender {
+                let senders = self.senders.entry(run).or_default();
+                if senders.len() < SENDERS && !senders.contains(sender) {
+                    senders.push(sender.clone());
+                }
+            }
         }
+    }
+
+    /// Whether each line is of a name, and of a sequence of its run, of its own, so that it says of the runs all that the
+    /// lines would.
+    pub fn has_each_once(&self) -> bool {
+        let has_names_once = self.frames + self.bad_lines.count == self.lines;
+        self.knows_runs() && has_names_once && self.twice == Some(0)
     }
 
     /// When anything was last stored.
@@ -141,6 +165,8 @@ impl Summary {
             names: self.names.clone(),
             days,
             runs,
+            twice: self.twice,
+            senders: self.senders.iter().map(|(run, of)| (run.to_string(), of.clone())).collect(),
             bad_lines: self.bad_lines.count,
             bad_named: self.bad_lines.first.clone(),
         };
@@ -161,6 +187,8 @@ impl Summary {
             }
             Some((run.parse().ok()?, of))
         });
+        let senders = stored.senders.into_iter();
+        let senders = senders.map(|(run, of)| Some((run.parse().ok()?, of)));
         let mut bad_lines = Listed::new(BAD_LINES_NAMED);
         bad_lines.first = stored.bad_named.into_iter().take(BAD_LINES_NAMED).collect();
         bad_lines.count = stored.bad_lines;
@@ -173,6 +201,8 @@ impl Summary {
             names: stored.names,
             days: days.collect::<Option<_>>()?,
             runs: runs.collect::<Option<_>>()?,
+            twice: stored.twice,
+            senders: senders.collect::<Option<_>>()?,
             bad_lines,
         })
     }
@@ -189,6 +219,10 @@ struct Stored {
     names: Option<(String, String)>,
     days: BTreeMap<String, DayTotal>,
     runs: BTreeMap<String, Option<Vec<(u64, u64)>>>,
+    #[serde(default)]
+    twice: Option<u64>,
+    #[serde(default)]
+    senders: BTreeMap<String, Vec<String>>,
     bad_lines: u64,
     bad_named: Vec<BadLine>,
 }

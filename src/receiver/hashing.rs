@@ -113,7 +113,7 @@ impl Shared {
     /// Reads whatever waits. It ends when nothing has for a while.
     fn run(&self) {
         const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-        let _running = Running(self);
+        let mut running = Running { shared: self, is_counted: true };
         loop {
             let mut waiting = self.waiting();
             while waiting.turns.is_empty() {
@@ -123,6 +123,9 @@ impl Shared {
                 waiting = back;
                 waiting.idle -= 1;
                 if timed_out.timed_out() && waiting.turns.is_empty() {
+                    // Off the count before the lock is let go of: who adds a job next has to know that nobody waits for it.
+                    waiting.threads -= 1;
+                    running.is_counted = false;
                     return;
                 }
             }
@@ -135,12 +138,17 @@ impl Shared {
     }
 }
 
-/// Takes a thread off the count when it ends, be it by a panic.
-struct Running<'a>(&'a Shared);
+/// Takes a thread off the count that ends by a panic.
+struct Running<'a> {
+    shared: &'a Shared,
+    is_counted: bool,
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.waiting().threads -= 1;
+        if self.is_counted {
+            self.shared.waiting().threads -= 1;
+        }
     }
 }
 

@@ -311,6 +311,11 @@ impl Joint {
         (totals, is_news)
     }
 
+    /// Whether a source has ended.
+    pub(super) fn has_ended(&self, lane: usize) -> bool {
+        self.tally().lanes.get(lane).is_some_and(|lane| lane.ended)
+    }
+
     /// What is reported of it.
     pub(super) fn counted(&self) -> Counted {
         let mut tally = self.tally();

@@ -40,8 +40,9 @@ pub(super) fn work(
 ) {
     let mut batch = Batch::default();
     while let Some(mut next) = queue.blocking_recv() {
-        let _working = busy.begin();
         loop {
+            // One for each, and not for all that wait: a queue that never ends is no disk that hangs.
+            let _working = busy.begin();
             match next {
                 Work::Admit { opener, reply } => {
                     let admitted = store.admit(&opener);
@@ -53,15 +54,17 @@ pub(super) fn work(
                 Work::Store { frame, from, replace, ticket } => {
                     batch.push(*frame, from, replace, ticket);
                 }
-                Work::Note { from, notes, answer, claim, ticket } => {
+                Work::Note { source, from, what, ticket } => {
                     // Ends are noted as of the frames before them.
                     batch.store(&mut *store, panel);
-                    let noted = store.note(&from, &notes);
-                    if let Err(error) = &noted {
-                        tracing::warn!("what a sender declares could not be noted: {error}");
-                    }
-                    let _ = ticket.done().send(Done::Noted(answer.message(noted.is_ok())));
-                    drop(claim);
+                    let noted = store.note(&from, &what.notes);
+                    let _ = ticket.done().send(match noted {
+                        Ok(()) => Done::Noted(what.answer.message()),
+                        Err(error) => {
+                            tracing::warn!("what a sender declares could not be noted: {error}");
+                            Done::Unnoted { source, what }
+                        }
+                    });
                 }
                 Work::LookUp(question) => {
                     // Offers are answered as of the frames before them.
@@ -78,6 +81,7 @@ pub(super) fn work(
                 Err(_) => break,
             }
         }
+        let _working = busy.begin();
         batch.store(&mut *store, panel);
     }
 }
@@ -214,5 +218,70 @@ fn verdict(held: Held, replace: bool) -> Verdict {
         Held::NeedsHash => Verdict::NeedHash,
         Held::Other if replace => Verdict::Wanted,
         Held::Other => Verdict::Differs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
+
+    use super::super::board::Board;
+    use super::super::work::Task;
+    use super::*;
+    use crate::frame::{ByteSize, SourceName};
+    use crate::store::Outcome;
+    use crate::transport::MemoryBudget;
+    use crate::wire::Offer;
+
+    /// A store that looks whether it is said to be at one thing for longer than it is.
+    #[derive(Debug)]
+    struct Asked {
+        busy: Busy,
+        before: Option<Instant>,
+    }
+
+    impl OpenSource for Asked {
+        fn look_up(&mut self, _: &Opener, _: &[Offered<'_>], _: &dyn Fn() -> bool) -> Vec<Held> {
+            let longest = self.busy.longest();
+            if let Some(before) = self.before {
+                assert!(longest <= before.elapsed(), "{longest:?}");
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            self.before = Some(Instant::now());
+            Vec::new()
+        }
+
+        fn store(&mut self, _: &[ReceivedFrame]) -> Vec<Outcome> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_queue_that_does_not_end_is_no_piece_of_work() {
+        let (busy, (reply, mut done)) = (Busy::default(), mpsc::unbounded_channel());
+        let (again, queue) = mpsc::unbounded_channel();
+        for turn in 0..50 {
+            let question = Question {
+                offer: Offer { source: SourceId(0), entries: Vec::new() },
+                from: Arc::default(),
+                claim: MemoryBudget::new(ByteSize(0)).open("test").claim(),
+                replace: false,
+                listening: Arc::new(AtomicBool::new(true)),
+                ticket: Ticket::new(&reply, Task::Offer),
+                turn,
+                was_read: false,
+            };
+            again.send(Work::LookUp(Box::new(question))).unwrap();
+        }
+        let weak = again.downgrade();
+        drop(again);
+        let store = Box::new(Asked { busy: busy.clone(), before: None });
+        let panel = Board::default().panel(Path::new(""), &SourceName::parse("a").unwrap());
+        work(store, queue, &weak, &Hashing::default(), &busy, &panel);
+        let answered = std::iter::from_fn(|| done.try_recv().ok());
+        assert_eq!(answered.filter(|done| matches!(done, Done::Answered { .. })).count(), 50);
+        assert_eq!(busy.longest(), Duration::ZERO);
     }
 }

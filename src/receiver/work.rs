@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -9,6 +10,11 @@ use crate::frame::{Sequence, UnixNanos};
 use crate::store::{FrameError, Note, Opener, Outcome, Reading, StoreError};
 use crate::transport::{Account, ArrivedFrame, Claim};
 use crate::wire::{Answer, Message, Noted, Offer, RefusalCode, SourceId, Totals};
+
+/// The pause before what could not be noted is tried again. A sender that waits for its totals does so for some seconds.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// A full disk is seldom full for less.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// A handle to a source's thread, which goes on at least for as long as a session has one.
 pub(super) type SourceThread = mpsc::UnboundedSender<Work>;
@@ -20,9 +26,8 @@ pub(super) enum Work {
     Admit { opener: Arc<Opener>, reply: oneshot::Sender<Result<Admitted, StoreError>> },
     /// A frame to be stored.
     Store { frame: Box<ArrivedFrame>, from: Arc<Opener>, replace: bool, ticket: Ticket },
-    /// What the sender declares of its runs, as of the frames before it, and what it is told after that. The claim
-    /// holds its memory, where it is long.
-    Note { from: Arc<Opener>, notes: Vec<Note>, answer: Afterwards, claim: Claim, ticket: Ticket },
+    /// What the sender declares of its runs, as of the frames before it, and what it is told after that.
+    Note { source: SourceId, from: Arc<Opener>, what: Unnoted, ticket: Ticket },
     /// An offer to be answered.
     LookUp(Box<Question>),
     /// What was read of a stored file since an offer asked for it.
@@ -36,18 +41,40 @@ pub(super) enum Afterwards {
     /// That it is noted, where it is: otherwise it declares it again.
     Noted(Noted),
     /// The totals of a source that has ended. Whoever has them does not come back, so that the end is noted before.
-    /// Where it cannot be noted, the frames are stored all the same.
     Totals(Totals),
 }
 
 impl Afterwards {
-    /// What is to be said where it was noted, or was not.
-    pub(super) fn message(self, is_noted: bool) -> Option<Message> {
+    /// What is to be said when it was noted.
+    pub(super) fn message(self) -> Option<Message> {
         match self {
-            Self::Noted(noted) if is_noted => Some(Message::Noted(noted)),
+            Self::Noted(noted) => Some(Message::Noted(noted)),
             Self::Totals(totals) => Some(Message::Totals(totals)),
-            Self::Nothing | Self::Noted(_) => None,
+            Self::Nothing => None,
         }
+    }
+}
+
+/// What a sender has declared of a source, and is not noted yet.
+#[derive(Debug)]
+pub(super) struct Unnoted {
+    pub(super) notes: Vec<Note>,
+    pub(super) answer: Afterwards,
+    /// Holds its memory, where it is long.
+    _claim: Claim,
+    /// Before it is tried again.
+    pause: Duration,
+}
+
+impl Unnoted {
+    pub(super) fn new(notes: Vec<Note>, answer: Afterwards, claim: Claim) -> Self {
+        Self { notes, answer, _claim: claim, pause: FIRST_PAUSE }
+    }
+
+    /// How long it waits now. That doubles up to the longest.
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let longer = (2 * self.pause).min(LONGEST_PAUSE);
+        std::mem::replace(&mut self.pause, longer)
     }
 }
 
@@ -107,8 +134,18 @@ pub(super) enum Done {
         source: SourceId,
         why: String,
     },
-    /// What was declared is noted, or cannot be, and this is to be said.
+    /// What was declared is noted, and this is to be said.
     Noted(Option<Message>),
+    /// What was declared could not be noted.
+    Unnoted {
+        source: SourceId,
+        what: Unnoted,
+    },
+    /// That may be tried again.
+    NoteAgain {
+        source: SourceId,
+        what: Unnoted,
+    },
     /// The source's thread has failed, and with it the work.
     Failed(Task),
 }

@@ -446,7 +446,7 @@ impl Lane {
                     name: failed.name.clone(),
                 })
                 .collect(),
-            lost_count: ledger.failed_count,
+            lost_count: ledger.lost_of_run(),
         }))
     }
 

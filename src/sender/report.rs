@@ -86,6 +86,9 @@ pub struct SourceReport {
     /// Frames that will not come and are declared so at the receiver, by reason: those that would have come after the
     /// source's deadline, say, and those that could not be had or that the receiver refused. They are not missing.
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Frames that an earlier sender of the run had, and which are lost, as those in the memory of one that was killed: this
+    /// one has declared them, by reason. They are none of `frames`, and nothing that this one could have sent.
+    pub dropped_before: BTreeMap<&'static str, u64>,
     /// Frames that wait in the spool, on disk, for another run of this sender. They are not missing.
     pub pending: u64,
     /// How many frames are neither stored, nor dropped, nor pending: the run ended before anything became of them.
@@ -225,6 +228,7 @@ fn source_report(source: &dyn Source, ledger: &Ledger, proven: bool, why: &str) 
         verified: if proven { stored } else { 0 },
         bytes: ledger.bytes,
         dropped,
+        dropped_before: ledger.dropped_before.clone(),
         pending,
         missing: ledger.missing() - pending + untold,
         failed,

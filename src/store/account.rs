@@ -261,6 +261,11 @@ impl Account {
         self.open().any(|open| open.id == run)
     }
 
+    /// Whether the ledger says already that this run has ended.
+    pub(super) fn has_ended(&self, run: RunId) -> bool {
+        self.runs.iter().any(|open| open.id == run && open.has_ended)
+    }
+
     /// What a new ledger has to say of the runs that go on, where the folder was taken away from under them.
     pub(super) fn left_behind(&self) -> Vec<LeftBehind> {
         let of = |open: &OpenRun| {

@@ -44,13 +44,23 @@ enum Step {
         /// The line that it replaces.
         earlier: Option<Box<Record>>,
     },
-    /// Under its own name, waiting for its line. `made` if this batch made the file there and nothing
-    /// was there before, so that it may be taken back.
+    /// Under its own name, waiting for its line.
     Placed {
         record: Box<Record>,
-        made: bool,
+        named: Named,
         earlier: Option<Box<Record>>,
     },
+}
+
+/// How a frame's file got its name.
+enum Named {
+    /// Nothing was there before, so that it may be taken back.
+    New,
+    /// The file that was there is the frame's.
+    Adopted,
+    /// In the place of another file, which is under this temporary name until the frame has its line: without that, the
+    /// frame that was there is the one that was confirmed. `None` where the file system can keep none.
+    Over(Option<String>),
 }
 
 /// A frame to be stored with others of its part of the source.
@@ -247,7 +257,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Gives a written frame its name. The temporary file is gone afterwards in every case.
+    /// Gives a written frame its name. Its temporary file is gone afterwards in every case; what it replaces has one.
     fn place(
         &mut self,
         received: &ReceivedFrame,
@@ -256,12 +266,11 @@ impl<'a> Batch<'a> {
         hash: ContentHash,
         earlier: Option<Box<Record>>,
     ) -> Result<Step, FrameError> {
-        let renamed = self.rename(received, hour, part, hash);
-        if !matches!(renamed, Ok(true)) {
-            // It may have been renamed over the other file; otherwise it is of no more use.
+        let named = self.rename(received, hour, part, hash);
+        if matches!(named, Ok(Named::Adopted) | Err(_)) {
             let _ = self.names.footing.folder.remove(part);
         }
-        let made = renamed?;
+        let named = named?;
         let stored = (self.options.clock)();
         let mut record = Record::new(&received.frame.meta, hash, received.received, stored);
         if let Some(gone) = self.names.footing.account.expired.of(self.part.day(&record)) {
@@ -271,17 +280,16 @@ impl<'a> Batch<'a> {
         record.run = received.from.run;
         record.sender = received.from.pin.as_deref().map(str::to_owned);
         record.hour = hour;
-        Ok(Step::Placed { record: Box::new(record), made, earlier })
+        Ok(Step::Placed { record: Box::new(record), named, earlier })
     }
 
-    /// Whether the name is a new file's.
     fn rename(
         &mut self,
         received: &ReceivedFrame,
         hour: Option<u8>,
         part: &str,
         hash: ContentHash,
-    ) -> Result<bool, FrameError> {
+    ) -> Result<Named, FrameError> {
         let name = &received.frame.meta.name;
         let folder = make_within(self.top(), hour, name, self.options.durable);
         let folder = folder.map_err(|(folder, cause)| self.no_folder(name, &folder, cause))?;
@@ -290,12 +298,15 @@ impl<'a> Batch<'a> {
         match renamed {
             Ok(()) => {
                 self.sync_folder(hour, name)?;
-                Ok(true)
+                Ok(Named::New)
             }
             Err(Errno::EXIST) => {
-                self.place_over(received, hour, part, hash)?;
-                self.sync_folder(hour, name)?;
-                Ok(false)
+                let named = self.place_over(received, hour, part, hash)?;
+                let synced = self.sync_folder(hour, name);
+                if let (Named::Over(Some(old)), Err(_)) = (&named, &synced) {
+                    self.put_back(old, hour, name);
+                }
+                synced.map(|()| named)
             }
             Err(cause) => Err(self.names.system(name, "name its file", cause)),
         }
@@ -332,7 +343,7 @@ impl<'a> Batch<'a> {
         hour: Option<u8>,
         part: &str,
         hash: ContentHash,
-    ) -> Result<(), FrameError> {
+    ) -> Result<Named, FrameError> {
         let name = &received.frame.meta.name;
         let folder = self.open_again(hour, name)?;
         let found = folder.look(name.file_name());
@@ -357,14 +368,44 @@ impl<'a> Batch<'a> {
         if length == received.frame.meta.bytes
             && self.names.has_content(name, &folder, &file, hash)?
         {
-            return self.sync_adopted(hour, name);
+            return self.sync_adopted(hour, name).map(|()| Named::Adopted);
         }
         if length > 0 && !received.replace {
             let taken = self.names.taken(name)?;
             return Err(self.names.conflict(name, taken));
         }
-        let replaced = self.names.footing.folder.rename_over(part, &folder, name.file_name());
+        let replaced = self.replace(part, &folder, name.file_name());
         replaced.map_err(|cause| self.names.system(name, "replace its file", cause))
+    }
+
+    /// Puts a written file in the place of another, which is kept under a temporary name.
+    fn replace(&mut self, part: &str, folder: &Directory, name: &str) -> Result<Named, Errno> {
+        let own = &self.names.footing.folder;
+        if own.exchange(part, folder, name).is_ok() {
+            return Ok(Named::Over(Some(part.to_owned())));
+        }
+        let old = self.names.footing.part_name();
+        let own = &self.names.footing.folder;
+        let is_kept = folder.link(name, own, &old).is_ok();
+        own.rename_over(part, folder, name).inspect_err(|_| {
+            if is_kept {
+                let _ = own.remove(&old);
+            }
+        })?;
+        Ok(Named::Over(is_kept.then_some(old)))
+    }
+
+    /// Puts the file back that a frame has replaced which has no line.
+    fn put_back(&self, old: &str, hour: Option<u8>, name: &FrameName) {
+        let put_back = |folder: Directory| {
+            self.names.footing.folder.rename_over(old, &folder, name.file_name())?;
+            if self.options.durable { folder.sync_names() } else { Ok(()) }
+        };
+        let folder = self.open_again(hour, name).ok();
+        if let Some(Err(cause)) = folder.map(put_back) {
+            let frame = self.names.frame(name);
+            tracing::warn!("frame {frame} was to be replaced, and cannot be put back: {cause}");
+        }
     }
 
     /// The frame's folder, which is there. A handle of its own.
@@ -387,7 +428,7 @@ impl<'a> Batch<'a> {
         file.sync_all().map_err(|error| failed(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
     }
 
-    /// Appends the lines of the placed frames; takes their files back if that fails.
+    /// Appends the lines of the placed frames; takes their files back if that fails, and puts those back that they replaced.
     fn record(&mut self, frames: &[&ReceivedFrame], steps: Vec<Step>) -> Vec<Outcome> {
         let placed = |step: &Step| match step {
             Step::Placed { record, .. } => Some(Record::clone(record)),
@@ -397,7 +438,10 @@ impl<'a> Batch<'a> {
         let appended = if records.is_empty() { Ok(()) } else { self.append(&records) };
         let settle = |(received, step): (&&ReceivedFrame, Step)| match (step, &appended) {
             (Step::Settled(outcome), _) => outcome,
-            (Step::Placed { record, earlier, .. }, Ok(())) => {
+            (Step::Placed { record, named, earlier }, Ok(())) => {
+                if let Named::Over(Some(old)) = named {
+                    let _ = self.names.footing.folder.remove(&old);
+                }
                 let account = &mut self.names.footing.account;
                 account.brought(&record);
                 if let Some(earlier) = earlier {
@@ -408,10 +452,16 @@ impl<'a> Batch<'a> {
             (Step::Written { .. }, Ok(())) => Outcome::Stored,
             (step, Err((doing, cause))) => {
                 let name = &received.frame.meta.name;
-                if let Step::Placed { made: true, record, .. } = &step
-                    && let Ok(folder) = self.open_again(record.hour, name)
-                {
-                    let _ = folder.remove(name.file_name());
+                match &step {
+                    Step::Placed { named: Named::New, record, .. } => {
+                        if let Ok(folder) = self.open_again(record.hour, name) {
+                            let _ = folder.remove(name.file_name());
+                        }
+                    }
+                    Step::Placed { named: Named::Over(Some(old)), record, .. } => {
+                        self.put_back(old, record.hour, name);
+                    }
+                    _ => {}
                 }
                 Outcome::Failed(self.names.system(name, doing, *cause))
             }

@@ -184,7 +184,16 @@ impl Directory {
         }
     }
 
-    fn link(&self, from: &str, folder: &Self, to: &str) -> Result<()> {
+    /// Gives a file its final name, and the file that has that this one's, at once. Not every file system can.
+    pub(crate) fn exchange(&self, from: &str, folder: &Self, to: &str) -> Result<()> {
+        #[cfg(test)]
+        model::refuse_exchange()?;
+        let (from, to) = (self.on_disk(from), folder.on_disk(to));
+        renameat_with(&self.fd, &*from, &folder.fd, &*to, RenameFlags::EXCHANGE)
+    }
+
+    /// Gives a file one more name, which there is not yet. Not every file system can.
+    pub(crate) fn link(&self, from: &str, folder: &Self, to: &str) -> Result<()> {
         #[cfg(test)]
         model::refuse_link()?;
         let (from, to) = (self.on_disk(from), folder.on_disk(to));

@@ -15,10 +15,12 @@ pub(super) struct Model {
     pub(super) folds: Option<fn(&str) -> String>,
     /// `renameat2` does not know NOREPLACE, and there are no links, as on FAT.
     pub(super) plain: bool,
+    /// `renameat2` does not know EXCHANGE, and there are links, as on NFS.
+    pub(super) no_exchange: bool,
 }
 
 thread_local! {
-    static MODEL: Cell<Model> = const { Cell::new(Model { folds: None, plain: false }) };
+    static MODEL: Cell<Model> = const { Cell::new(Model { folds: None, plain: false, no_exchange: false }) };
 }
 
 /// Plays a file system until the test ends: each test has a thread of its own.
@@ -37,6 +39,11 @@ pub(super) fn on_disk<'a>(folder: impl AsFd, name: &'a str) -> Cow<'a, str> {
 
 pub(super) fn refuse_no_replace() -> Result<()> {
     if MODEL.get().plain { Err(Errno::INVAL) } else { Ok(()) }
+}
+
+pub(super) fn refuse_exchange() -> Result<()> {
+    let Model { plain, no_exchange, .. } = MODEL.get();
+    if plain || no_exchange { Err(Errno::INVAL) } else { Ok(()) }
 }
 
 pub(super) fn refuse_link() -> Result<()> {

@@ -291,6 +291,9 @@ impl Seat {
                 Note::Ended { run, at, first, captured } => {
                     self.look_at_all_days();
                     self.firmly(Some(from), |footing| {
+                        if footing.account.has_ended(run) {
+                            return Ok(()); // said over another connection as well
+                        }
                         let resumed = footing.account.resumed_by(run).into_iter();
                         let mut entries: Vec<_> = resumed
                             .map(|earlier| Entry::ResumedBy { run: earlier, by: run })

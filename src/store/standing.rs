@@ -150,8 +150,13 @@ impl Names<'_> {
         {
             return None;
         }
-        let (folder, name) = (folder.again().ok()?, name.file_name().to_owned());
-        Some(Reading::new(move || read(&folder, &name, record.blake3).ok()?.1))
+        drop(folder);
+        // Its folder is opened when its turn has come: thousands may wait, and those of one part share a descriptor.
+        let (hour, hash, name) = (record.hour, record.blake3, name.clone());
+        Some(Reading::new(move || {
+            let folder = within(&top, hour, &name).ok()??;
+            read(&folder, name.file_name(), hash).ok()?.1
+        }))
     }
 
     /// The frame of another name that has a line of the file in that place, from a time of another layout.

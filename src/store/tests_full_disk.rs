@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::model::{Model, play};
 use super::tests::{files, frame, lines, open};
 use super::*;
 
@@ -58,6 +59,7 @@ fn no_room_for_a_body() {
 fn no_room_for_the_lines() {
     let Some(out) = small_file_system("no_room_for_the_lines", 256 * 1024) else { return };
     let mut store = open(&out);
+    assert_eq!(store.store_batch(&[frame(99, "kept.jpg", b"kept")]), [Outcome::Stored]);
     // Empty files take no room in a tmpfs, so that only the manifest fills it.
     let mut sequence = 0;
     let failed = loop {
@@ -77,13 +79,27 @@ fn no_room_for_the_lines() {
     };
     assert!(sequence > 0);
     let whole = lines(&out);
-    assert_eq!((whole.len() as u64, files(&out).len() as u64), (sequence, sequence));
+    assert_eq!((whole.len() as u64, files(&out).len() as u64), (sequence + 1, sequence + 1));
     assert!(store.lookup(&failed[0].frame.meta.name).unwrap().is_none());
+
+    // A frame that cannot be given its line leaves the one there that it was to replace.
+    for no_exchange in [false, true] {
+        play(Model { no_exchange, ..Model::default() });
+        let mut other = frame(sequence + 16, "kept.jpg", b"");
+        other.replace = true;
+        let batch: Vec<_> = failed.iter().cloned().chain([other]).collect();
+        let outcomes = store.store_batch(&batch);
+        let is_refused = |outcome| matches!(outcome, &Outcome::Failed(FrameError::NoSpace { .. }));
+        assert!(outcomes.iter().all(is_refused), "{outcomes:?}");
+        assert_eq!(std::fs::read(out.join("visible/kept.jpg")).unwrap(), b"kept");
+        assert_eq!(files(&out).len() as u64, sequence + 1, "{:?}", files(&out));
+    }
+    play(Model::default());
 
     // With room again, the same store goes on where it was.
     std::fs::remove_file(out.join("visible/0.jpg")).unwrap();
     let remount = Command::new("mount").args(["-o", "remount,size=1m"]).arg(&out).status();
     assert!(remount.unwrap().success());
     assert_eq!(store.store_batch(&failed), vec![Outcome::Stored; 16]);
-    assert_eq!(lines(&out).len() as u64, sequence + 16);
+    assert_eq!(lines(&out).len() as u64, sequence + 17);
 }

@@ -26,7 +26,7 @@ fn fold(name: &str) -> String {
 }
 
 fn folding() {
-    play(Model { folds: Some(fold), plain: false });
+    play(Model { folds: Some(fold), ..Model::default() });
 }
 
 fn folded(outcome: &Outcome) -> &str {
@@ -121,7 +121,7 @@ fn two_sources_that_are_taken_for_one_do_not_share_a_folder() {
 
 #[test]
 fn a_file_system_without_links_and_careful_renames_is_enough() {
-    play(Model { folds: None, plain: true });
+    play(Model { plain: true, ..Model::default() });
     let out = TempDir::new().unwrap();
     let mut store = open(out.path());
     let one = frame(0, "0.jpg", b"zero");

@@ -375,6 +375,36 @@ fn a_copied_store_is_read_once_for_whoever_asks_and_not_by_the_thread_that_store
     assert_eq!(store.look_up(&a, &offered, &|| true), [Held::Same]);
 }
 
+/// As of a store that was copied: nothing tells without reading that its files are the ones that were stored.
+#[test]
+fn files_that_wait_to_be_read_hold_no_descriptor_each() {
+    let out = TempDir::new().unwrap();
+    let a = sender("sha256:aa", Some(ONE));
+    let options = StoreOptions { clock: || UnixNanos(4), ..StoreOptions::default() };
+    let store = FolderStore::open(out.path(), options).unwrap();
+    let mut store = store.source(&source(), &a).unwrap();
+    let name = |number: u64| format!("{}/{number}.jpg", if number < 50 { "one" } else { "two" });
+    let frames: Vec<_> =
+        (0..100).map(|number| from(&a, frame(number, &name(number), b"zero"))).collect();
+    assert_eq!(store.store_batch(&frames), vec![Outcome::Stored; 100]);
+    let offered: Vec<_> = frames.iter().zip(0..).map(|(frame, at)| offer(frame, at)).collect();
+    // Other tests have files of their own.
+    let open_files = || {
+        let all = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let path = out.path().canonicalize().unwrap();
+        all.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(&path))).count()
+    };
+    let before = if cfg!(target_os = "linux") { open_files() } else { 0 };
+    let mut unread = store.unread(&offered);
+    assert_eq!(unread.len(), 100);
+    if cfg!(target_os = "linux") {
+        assert!(open_files() <= before + 2, "{} and {before}", open_files());
+    }
+    unread.iter_mut().for_each(Reading::read);
+    unread.into_iter().for_each(|reading| store.has_read(reading));
+    assert_eq!(store.look_up(&a, &offered, &|| true), [Held::Same; 100]);
+}
+
 /// As two senders do of which one has a copy of the other's spool, also when the run of the first has ended.
 #[test]
 fn a_sequence_that_a_run_has_brought_is_known_also_when_it_has_ended() {

@@ -427,6 +427,44 @@ fn what_was_stored_before_is_not_read_again() {
     assert_eq!((none.frames, none.skipped, none.verified, none.altered.count), (2, 2, 0, 0));
 }
 
+/// Their files are not read, and the account is the one of all lines.
+#[test]
+fn of_days_whose_files_are_not_read_two_frames_of_one_sequence_are_known() {
+    let other = |mut frame: ReceivedFrame| {
+        let mut from = Opener::with_pin(Some("sha256:bb"));
+        (from.run, from.shared) = (Some(RUN), true);
+        frame.from = from.into();
+        frame
+    };
+    let (one, next) = ([at(0, "0.jpg", 0), at(1, "1.jpg", 0)], at(2, "2.jpg", DAY));
+    let cases = [
+        (vec![next.clone()], State::Complete),
+        (vec![next.clone(), at(1, "other.jpg", 1)], State::Ambiguous),
+        (vec![next.clone(), at(1, "other.jpg", DAY)], State::Ambiguous),
+        (vec![next, other(at(3, "3.jpg", DAY))], State::Contradictory),
+    ];
+    for (frames, state) in cases {
+        let out = TempDir::new().unwrap();
+        let mut store = open(out.path(), Layout::Day);
+        let from = Opener::with_pin(Some("sha256:aa"));
+        store.note(&from, &[began()]).unwrap();
+        stored(&mut store, &one);
+        stored(&mut store, &frames);
+        let captured = if state == State::Contradictory { 4 } else { 3 };
+        store.note(&from, &[ended(captured)]).unwrap();
+        drop(store);
+        // Its days have their index when they are at rest.
+        drop(open(out.path(), Layout::Day));
+        let all = verified(out.path()).sources.remove(0);
+        let since = Some(UnixNanos(EVENING + 1));
+        let options = VerifyOptions { since, ..VerifyOptions::default() };
+        let some = verify(out.path(), options, &mut |_| {}).unwrap().sources.remove(0);
+        assert_eq!((some.skipped, some.verified), (all.frames, 0));
+        assert_eq!(some.account, all.account);
+        assert_eq!(some.account.state, state, "{:?}", some.account);
+    }
+}
+
 /// What a receiver leaves behind that is killed is nothing unknown, and the next one takes it away.
 #[test]
 fn what_was_being_made_when_a_receiver_was_killed() {

@@ -356,6 +356,27 @@ impl Accounts {
         }
     }
 
+    /// The same of lines that nobody will read; false where they have to be: frames of a run may have one sequence, or not
+    /// be its sender's, and how many that are they alone tell.
+    pub(super) fn take_all(&mut self, summary: &Summary) -> bool {
+        let is_plain = |(id, stored): (&RunId, &Ranges)| {
+            let Some(run) = self.runs.get(id) else { return true };
+            let senders = summary.senders.get(id).into_iter().flatten();
+            let mut foreign =
+                senders.filter(|sender| run.sender.as_ref().is_some_and(|own| own != *sender));
+            foreign.next().is_none() && stored.count_beside(&run.current) == stored.count()
+        };
+        if !summary.has_each_once() || !summary.runs.iter().all(is_plain) {
+            return false;
+        }
+        for (run, stored) in &summary.runs {
+            let run = self.run(*run);
+            run.stored.extend(stored);
+            run.current.extend(stored);
+        }
+        true
+    }
+
     /// The days of which everything stored before a time was removed because it was old enough.
     pub(super) fn expired_days(&self) -> HashMap<Day, UnixNanos> {
         self.days.clone()

@@ -193,9 +193,8 @@ fn verify_part(
 ) -> Result<(Places, Accounts), VerifyError> {
     if let (Some(since), Some(resting)) = (options.since, &part.resting)
         && resting.summary().last_stored() < since
-        && resting.summary().knows_runs()
+        && accounts.take_all(resting.summary())
     {
-        accounts.stored_all(resting.summary());
         locked(tally).skip(resting.summary().frames);
         return Ok((places, accounts));
     }

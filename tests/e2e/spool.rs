@@ -131,9 +131,12 @@ fn what_a_killed_sender_had_in_memory_is_declared_by_the_next() {
     sending.finish();
     let kept = on_disk(&place);
     let receiver = Receiver::start(&place, &["--listen", &address]);
-    receiver.send(&[&camera("cat third")], &SPOOL).expect(0).prints(&format!("sent {}", 3 + kept));
+    let sent = receiver.send(&[&camera("cat third")], &SPOOL).expect(0);
+    let sent = sent.prints(&format!("sent {}", 3 + kept));
     let account = account(&place);
     let (stored, dropped) = (stored(&place), account["dropped"].as_u64().unwrap());
+    let is_said = sent.stdout.contains("of an earlier sender");
+    assert_eq!(is_said, dropped > 0, "{sent}");
     assert_eq!(stored.len(), 5 + kept + 3);
     assert!(dropped <= 20 - kept as u64, "{account}");
     // The last of the pipe may not have been read; what was is accounted for without a hole.

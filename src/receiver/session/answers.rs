@@ -1,9 +1,12 @@
 //! What is made of what a sender says, and what it is told.
 
+use tokio::time::sleep;
+
 use super::super::board::Told;
-use super::super::joint::JointSource;
 use super::super::room::RoomState;
-use super::super::work::{Afterwards, Done, Question, Settled, Task, Ticket, Work, refusal_code};
+use super::super::work::{
+    Afterwards, Done, Question, Settled, Task, Ticket, Unnoted, Work, refusal_code,
+};
 use super::{Ending, ReceiverSession, protocol};
 use crate::frame::{DropRange, RunId, Sequence, UnixNanos};
 use crate::store::{Note, Outcome, Place};
@@ -113,34 +116,61 @@ impl ReceiverSession<'_> {
         let noted = |range: &DropRange| SequenceRun { first: range.first, count: range.count };
         let answer = Noted { source, run, frames: ranges.iter().map(noted).collect() };
         let dropped = Note::Dropped { run, ranges, place: Place::Sender };
-        self.note(source, vec![dropped], Afterwards::Noted(answer), claim);
+        self.note(source, Unnoted::new(vec![dropped], Afterwards::Noted(answer), claim));
         Ok(())
     }
 
     /// Has something noted by a source's thread. Counted as offers are, and bounded with them.
-    fn note(&mut self, source: SourceId, notes: Vec<Note>, answer: Afterwards, claim: Claim) {
+    fn note(&mut self, source: SourceId, what: Unnoted) {
         let Some(Some(lane)) = self.lanes.get(usize::from(source.0)) else { return };
         self.noting += 1;
         let (from, ticket) = (lane.from.clone(), Ticket::new(&self.reply, Task::Note));
         // Where its thread has failed, the ticket says so.
-        let _ = lane.thread.send(Work::Note { from, notes, answer, claim, ticket });
+        let _ = lane.thread.send(Work::Note { source, from, what, ticket });
+    }
+
+    /// Has something noted after a while that could not be: the disk may have room then. Drops are told again by their
+    /// sender. Nobody waits for that, be it the sender whose session ends: it has no totals, and comes back.
+    fn note_later(&mut self, source: SourceId, mut what: Unnoted) {
+        if matches!(what.answer, Afterwards::Noted(_)) {
+            return;
+        }
+        let reply = self.reply.clone();
+        // Those that have ended are of no more interest.
+        while self.late.try_join_next().is_some() {}
+        self.late.spawn(async move {
+            sleep(what.next_pause()).await;
+            let _ = reply.send(Done::NoteAgain { source, what });
+        });
+    }
+
+    /// Has it noted again. A run that has ended meanwhile has its beginning noted with its end.
+    fn note_again(&mut self, source: SourceId, what: Unnoted) {
+        let is_beginning = matches!(what.answer, Afterwards::Nothing);
+        if !(is_beginning && self.joint.has_ended(usize::from(source.0))) {
+            self.note(source, what);
+        }
     }
 
     /// Has the beginnings of the runs noted whose sources are open.
     pub(super) fn begin_runs(&mut self) {
-        for (source, place) in self.joint.clone().sources.iter().zip(0..) {
-            self.begin_run(SourceId(place), &source.hello);
-        }
+        (0..self.joint.sources.len() as u8).for_each(|place| self.begin_run(SourceId(place)));
     }
 
     /// Has the beginning of a run noted.
-    pub(super) fn begin_run(&mut self, source: SourceId, hello: &SourceHello) {
-        let SourceHello { run, began: at, endless, live, .. } = *hello;
-        if run != RunId::NONE && self.lane_at(usize::from(source.0)).is_some() {
-            let first = self.joint.sources.get(usize::from(source.0)).and_then(JointSource::next);
-            let began = Note::Began { run, at, endless, live, first };
-            self.note(source, vec![began], Afterwards::Nothing, self.account.claim());
+    pub(super) fn begin_run(&mut self, source: SourceId) {
+        let notes = self.beginning(source);
+        if !notes.is_empty() && self.lane_at(usize::from(source.0)).is_some() {
+            self.note(source, Unnoted::new(notes, Afterwards::Nothing, self.account.claim()));
         }
+    }
+
+    /// The beginning of a source's run, where it has one.
+    fn beginning(&self, source: SourceId) -> Vec<Note> {
+        let Some(source) = self.joint.sources.get(usize::from(source.0)) else { return Vec::new() };
+        let SourceHello { run, began: at, endless, live, .. } = source.hello;
+        let began = Note::Began { run, at, endless, live, first: source.next() };
+        if run == RunId::NONE { Vec::new() } else { vec![began] }
     }
 
     fn end_run(&mut self, mut end: EndOfRun, claim: Claim) -> Result<(), Ending> {
@@ -157,11 +187,12 @@ impl ReceiverSession<'_> {
         if end.run == RunId::NONE {
             self.outbox.push_back(Message::Totals(totals));
         } else {
-            // What another connection has said is noted, or waits for that before this.
+            // What another connection has said is noted, or waits for that before this, unless it could not be; and so
+            // is the beginning.
             let EndOfRun { run, ended: at, first, captured, .. } = end;
-            let ended = Note::Ended { run, at, first: Some(first), captured };
-            let notes = if is_news { vec![ended] } else { Vec::new() };
-            self.note(end.source, notes, Afterwards::Totals(totals), claim);
+            let mut notes = if is_news { self.beginning(end.source) } else { Vec::new() };
+            notes.push(Note::Ended { run, at, first: Some(first), captured });
+            self.note(end.source, Unnoted::new(notes, Afterwards::Totals(totals), claim));
         }
         Ok(())
     }
@@ -188,6 +219,11 @@ impl ReceiverSession<'_> {
                 self.noting -= 1;
                 self.outbox.extend(told);
             }
+            Done::Unnoted { source, what } => {
+                self.noting -= 1;
+                self.note_later(source, what);
+            }
+            Done::NoteAgain { source, what } => self.note_again(source, what),
             Done::Answered { answer, turn, stored, expired } => {
                 self.looking_up -= 1;
                 self.say_expired(&answer, expired);

@@ -246,7 +246,7 @@ impl ReceiverSession<'_> {
         if is_first {
             self.joint.unopened(place, None);
             tracing::info!(%peer, "source {} is open now", hello.name);
-            self.begin_run(source, &hello);
+            self.begin_run(source);
         }
         if self.lane_at(place).is_some() {
             self.outbox.push_back(Message::Opened(Opened { source, next }));

@@ -306,6 +306,73 @@ async fn totals_are_told_when_the_end_of_the_run_is_noted() {
     assert!(matches!(totals, Some(Message::Totals(_))), "{totals:?}");
 }
 
+/// A store that has no room for notes so many times; what it has noted.
+#[derive(Debug, Clone, Default)]
+struct Full(Arc<std::sync::Mutex<(u32, Vec<&'static str>)>>);
+
+impl Store for Full {
+    fn open(&self, _: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl OpenSource for Full {
+    fn look_up(&mut self, _: &Opener, _: &[Offered<'_>], _: &dyn Fn() -> bool) -> Vec<Held> {
+        Vec::new()
+    }
+
+    fn store(&mut self, _: &[ReceivedFrame]) -> Vec<Outcome> {
+        Vec::new()
+    }
+
+    fn note(&mut self, _: &Opener, notes: &[Note]) -> Result<(), StoreError> {
+        let (fails, noted) = &mut *self.0.lock().unwrap();
+        if *fails > 0 {
+            *fails -= 1;
+            return Err(StoreError::Unsteady { path: "a".into() });
+        }
+        noted.extend(notes.iter().map(|note| match note {
+            Note::Began { .. } => "began",
+            Note::Ended { .. } => "ended",
+            Note::Dropped { .. } => "dropped",
+        }));
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_noted_is_noted_later_and_no_totals_are_told_before() {
+    // The beginning of the run, its end, and each of them again.
+    for fails in 1..5 {
+        let store = Full::default();
+        store.0.lock().unwrap().0 = fails;
+        let mut world = World::of(store.clone(), tempfile::tempdir().unwrap()).greet().await;
+        welcome_of(world.messages.recv().await);
+        world.say(end_of_run(0)).await;
+        let totals = world.messages.recv().await;
+        assert!(matches!(totals, Some(Message::Totals(_))), "{totals:?}");
+        let noted = store.0.lock().unwrap().1.clone();
+        assert!(noted.starts_with(&["began"]) && noted.ends_with(&["ended"]), "{noted:?}");
+        assert_eq!(noted.iter().filter(|noted| **noted == "ended").count(), 1, "{noted:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_beginning_of_a_run_that_could_not_be_noted_is_noted_while_it_goes_on() {
+    let store = Full::default();
+    store.0.lock().unwrap().0 = 3;
+    let mut world = World::of(store.clone(), tempfile::tempdir().unwrap()).greet().await;
+    welcome_of(world.messages.recv().await);
+    let noted = || store.0.lock().unwrap().1.clone();
+    // The store's thread takes real time.
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while noted().is_empty() && std::time::Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        std::thread::yield_now();
+    }
+    assert_eq!(noted(), ["began"]);
+}
+
 /// A store of which the source `b` does not open until the test lets it: it fails, or hangs.
 #[derive(Debug, Clone)]
 struct Shut {

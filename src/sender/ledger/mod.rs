@@ -53,6 +53,8 @@ pub(super) struct Ledger {
     pub(super) failed_count: u64,
     /// Frames that will not come, by reason.
     pub(super) dropped: BTreeMap<&'static str, u64>,
+    /// Frames of an earlier process that are lost, which this one declares, by reason.
+    pub(super) dropped_before: BTreeMap<&'static str, u64>,
     pub(super) drops: Drops,
     /// In words that the receiver does not take its frames, which are another sender's there, as its last session has said.
     pub(super) declined: Option<String>,
@@ -91,8 +93,17 @@ impl Ledger {
             origin: recalled.origin.map(|origin| origin.0),
             ..Self::of_run(recalled.run, recalled.began)
         };
-        recalled.dropped.into_iter().for_each(|dropped| ledger.drops.add(dropped));
+        for dropped in recalled.dropped {
+            let count = dropped.places.end.saturating_sub(dropped.places.start);
+            *ledger.dropped_before.entry(dropped.reason.name()).or_default() += count;
+            ledger.drops.add(dropped);
+        }
         ledger
+    }
+
+    /// Frames of the run that will not come, as the receiver counts them: also those that an earlier process has lost.
+    pub(super) fn lost_of_run(&self) -> u64 {
+        self.failed_count + self.dropped_before.values().sum::<u64>()
     }
 
     /// Takes in what the source has by now.

@@ -155,6 +155,9 @@ fn a_run_goes_on_with_what_an_earlier_process_left() {
     assert!(ledger.is_settled() && !ledger.drops.are_noted());
     let told: Vec<_> = ledger.declare().iter().map(|range| (range.first.0, range.count)).collect();
     assert_eq!((told, ledger.missing()), (vec![(104, 2)], 0));
+    // They are in the sum that the receiver is told, captured = stored + dropped, and no failure of this process.
+    assert_eq!((ledger.lost_of_run(), ledger.failed_count), (2, 0));
+    assert_eq!(ledger.dropped_before["sender-crashed"], 2);
 }
 
 #[test]
