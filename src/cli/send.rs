@@ -50,8 +50,8 @@ Run it again after any interruption: it sends what is missing of folders, and no
 Ctrl-C or SIGTERM ends sources that grow; what they gave is sent for up to --drain.
 
 Exit status: 0 every frame is stored and confirmed, or was dropped because that is wanted (too
-late, no room in a spool); 1 frames are missing, or were dropped for another reason; 2 wrong
-usage; 130 interrupted. SIGTERM to a sender of sources that grow is 0 once all that they gave is
+late, no room in a spool); 1 frames are missing, or were dropped for another reason, or something
+that came is no image; 2 wrong usage; 130 interrupted. SIGTERM to a sender of sources that grow is 0 once all that they gave is
 stored.";
 
 /// Send the frames of one source or more: folders, standard input, commands
@@ -301,19 +301,21 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     manager.ready("sending");
     let progress = sender.progress();
     let beating = Beating::start(&manager, move || state(&progress));
-    let report = sender.finish().await;
+    let mut report = sender.finish().await;
     drop(beating);
     manager.stopping("at the end");
     showing.abort();
     let _ = showing.await;
     live.note_incomplete(&mut unsent);
-    tell(&report, &unsent, args.json)?;
     let wish = *wish.borrow();
     // Of a pipe that was told to end the last image may be half there.
     let may_be_half = |source: &SourceReport| wish != Wish::None && live.is_pipe(&source.name);
     let is_damaged =
         report.sources.iter().any(|source| has_no_images(source) && !may_be_half(source));
-    Ok(status(&report, wish, unsent.is_empty() && !is_damaged))
+    let is_whole = unsent.is_empty() && !is_damaged;
+    report.complete &= is_whole;
+    tell(&report, &unsent, args.json)?;
+    Ok(status(&report, wish, is_whole))
 }
 
 /// A spool that is another's, or none, is the user's to mend.

@@ -53,8 +53,12 @@ pub(super) fn lose(
     // The report has it, and so has whoever prints that.
     tracing::info!(source = %source.name(), %name, "not sent: {}", why.words);
     let (reason, captured) = (why.reason, why.captured.map(|at| (at, at)));
+    let words = why.words.clone();
     if !ledger.fail(sequence, name, why) {
         return false;
+    }
+    if source.goes_on() {
+        tell_lost(source, reason, &words, ledger.dropped.get(reason.name()).copied());
     }
     if let Some(remembered) = source.remembered() {
         let places = sequence.0..sequence.0 + 1;
@@ -62,6 +66,22 @@ pub(super) fn lose(
     }
     source.settled(sequence, Fate::Lost);
     true
+}
+
+/// Says of a source whose report may be days away that it loses frames: the first, the tenth, the hundredth, ...
+fn tell_lost(source: &dyn Source, reason: DropReason, words: &str, count: Option<u64>) {
+    use DropReason::{BadName, Conflict, TooLarge, Unreadable, Vanished};
+    let count = count.unwrap_or(1);
+    let is_told = matches!(reason, TooLarge | Unreadable | Vanished | BadName | Conflict)
+        && 10_u64.checked_pow(count.max(1).ilog10()) == Some(count);
+    match count {
+        _ if !is_told => {}
+        1 => tracing::warn!("source {}: a frame is dropped, {reason}: {words}", source.name()),
+        _ => tracing::warn!(
+            "source {}: {count} frames are dropped by now, {reason}; the last: {words}",
+            source.name()
+        ),
+    }
 }
 
 /// The same time on the system's clock.

@@ -116,6 +116,11 @@ impl Growing {
         self.list().held
     }
 
+    /// Frames that are not settled, or behind one that is not.
+    pub(super) fn waiting(&self) -> usize {
+        self.list().frames.len()
+    }
+
     /// No more will come, and why, if that was not meant to be.
     pub(super) fn end(&self, failure: Option<String>) {
         let mut list = self.list();

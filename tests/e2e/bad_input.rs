@@ -353,3 +353,14 @@ fn no_command_runs_before_all_else_is_known_to_be_right() {
     ended.says("no-such-link");
     assert!(!place.path("ran").exists(), "the command ran");
 }
+
+#[test]
+fn a_live_source_whose_frames_are_too_long_says_so_while_it_runs() {
+    let place = Place::new();
+    let receiver = Receiver::start(&place, &["--max-frame", "20kB"]);
+    let sent = receiver.send(&["c=raw:100x100x3:cmd:head -c 360000 /dev/zero"], &[]).expect(1);
+    sent.says("source c: a frame is dropped, too-large: ")
+        .says("has 30000 bytes; the receiver takes at most 20000 (its --max-frame)")
+        .says("source c: 10 frames are dropped by now, too-large; the last: ")
+        .prints("dropped 12 (too-large), missing 0");
+}

@@ -55,6 +55,11 @@ impl JpegTail {
         self.expects && self.at == self.end || self.second.is_some() || self.indexed.len() > 0
     }
 
+    /// Whether a picture that was announced is not there, or not all of it.
+    pub(super) fn misses_some(&self) -> bool {
+        self.expects || self.second.is_some() || self.indexed.len() > 0
+    }
+
     /// Looks at `data`, all from the frame's first byte on. Needs at most `limit` bytes of it.
     pub(super) fn step(&mut self, data: &[u8], limit: usize) -> Behind {
         loop {

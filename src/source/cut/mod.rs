@@ -31,7 +31,7 @@ use thiserror::Error;
 
 pub use cutter::Cutter;
 
-use step::Step;
+use step::{Step, Walk as _};
 
 /// What comes out of a [`Cutter`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,5 +213,32 @@ pub fn whole(content: &[u8]) -> Whole {
         Step::Bad(Why::Animation, _) => Whole::Yes(kind),
         Step::Bad(Why::Damaged(what), _) => Whole::Damaged(kind, what),
         Step::Bad(..) => Whole::Unended(kind),
+    }
+}
+
+/// What may still follow in a file that is a whole image so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Further {
+    /// Nothing: its kind ends where the file does.
+    Nothing,
+    /// Another picture, a maker's trailer, a further page: nothing in it tells.
+    Perhaps,
+    /// A picture that it announces, and that is not there, or not all of it.
+    Announced,
+}
+
+/// What may still follow `content`, all that there is of a file by now, if it is still being written.
+pub(super) fn further(content: &[u8]) -> Further {
+    let Some(mut walk) = starts::walk_of(content) else { return Further::Perhaps };
+    match (walk.kind(), walk.step(content)) {
+        (Kind::Png, Step::End(bytes)) if bytes == content.len() => Further::Nothing,
+        (Kind::Jpeg, Step::End(end)) => {
+            let mut first = jpeg::Jpeg::default();
+            first.step(content);
+            let mut tail = jpeg_tail::JpegTail::new(first.traits, end);
+            tail.step(content, usize::MAX);
+            if tail.misses_some() { Further::Announced } else { Further::Perhaps }
+        }
+        _ => Further::Perhaps,
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::frame::ContentHash;
-use crate::source::cut::{self, Whole};
+use crate::source::cut::{self, Further, Whole};
 use crate::source::folder::{open_file, read_exactly};
 use crate::source::{Content, Description, SourceError};
 
@@ -14,11 +14,11 @@ use crate::source::{Content, Description, SourceError};
 #[derive(Debug)]
 pub(super) enum Found {
     /// A whole image, or something that is none and has no end of its own.
-    Frame { body: Bytes, metadata: Metadata, is_image: bool },
+    Frame { body: Bytes, metadata: Metadata, further: Further },
     /// Nothing is in it yet.
     Empty,
     /// An image, not all of it.
-    Torn(&'static str),
+    Torn(&'static str, Metadata),
     /// Longer than a frame may be; it is this long.
     TooLarge(u64),
     /// It is gone, or no file.
@@ -52,30 +52,29 @@ pub(super) fn look(path: &Path, most: u64) -> Found {
     if !file.metadata().is_ok_and(is_same) {
         return Found::Changing;
     }
-    let (is_image, torn) = state(&body);
-    match torn {
-        Some(what) => Found::Torn(what),
-        None => Found::Frame { body: body.into(), metadata: before, is_image },
+    match fault(&body) {
+        Some(what) => Found::Torn(what, before),
+        None => {
+            let further = cut::further(&body);
+            Found::Frame { body: body.into(), metadata: before, further }
+        }
     }
 }
 
-/// Whether these are an image, and what is wrong with it.
-fn state(body: &[u8]) -> (bool, Option<&'static str>) {
+/// What is wrong with these, if they are an image.
+fn fault(body: &[u8]) -> Option<&'static str> {
     match cut::whole(body) {
-        Whole::Yes(_) => (true, None),
-        Whole::Unknown => (false, None),
-        Whole::Unended(_) => (true, Some("its end is missing")),
-        Whole::Damaged(_, what) => (true, Some(what)),
+        Whole::Yes(_) | Whole::Unknown => None,
+        Whole::Unended(_) => Some("its end is missing"),
+        Whole::Damaged(_, what) => Some(what),
     }
 }
 
 /// Refuses what is an image without its end.
 pub(super) fn check_whole(content: Content, label: &str) -> Result<Content, SourceError> {
-    match state(&content.body) {
-        (_, None) => Ok(content),
-        (_, Some(why)) => {
-            Err(SourceError::NotAnImage { what: label.to_owned(), why: why.to_owned() })
-        }
+    match fault(&content.body) {
+        None => Ok(content),
+        Some(why) => Err(SourceError::NotAnImage { what: label.to_owned(), why: why.to_owned() }),
     }
 }
 

@@ -29,6 +29,18 @@ pub(super) enum Event {
     Overflow,
 }
 
+impl Event {
+    /// What it is about, by its path below the root.
+    pub(super) fn path(&self) -> Option<&[u8]> {
+        match self {
+            Self::Complete(path) | Self::Moved(path) | Self::Created(path) | Self::Folder(path) => {
+                Some(path)
+            }
+            Self::RootGone | Self::Overflow => None,
+        }
+    }
+}
+
 /// The kernel's word on a root and folders below it.
 pub(super) struct Events {
     inotify: OwnedFd,

@@ -9,8 +9,10 @@
 
 mod content;
 mod events;
+mod folders;
 mod left;
 mod look;
+mod pending;
 #[cfg(test)]
 mod tests;
 mod watcher;

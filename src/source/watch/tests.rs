@@ -12,7 +12,7 @@ use crate::source::folder::Unsent;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A PNG of this many bytes of pixels, which do not have to be ones.
-fn png(number: u8, pixels: usize) -> Vec<u8> {
+pub(super) fn png(number: u8, pixels: usize) -> Vec<u8> {
     let chunk = |name: &[u8], content: &[u8]| {
         let checked = [name, content].concat();
         let length = u32::try_from(content.len()).unwrap().to_be_bytes();

@@ -1,6 +1,10 @@
 //! The thread that watches.
 
-use std::collections::{HashMap, HashSet};
+mod looking;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::io;
@@ -15,32 +19,36 @@ use bytes::Bytes;
 use super::WatchOptions;
 use super::content::{self, Found};
 use super::events::{Event, Events, join};
+use super::folders::{self, Folders, Look, POLL};
 use super::left::Left;
 use super::look::{Known, Seen};
+use super::pending::PendingFiles;
 use crate::frame::{Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
 use crate::source::captured::Untimed;
+use crate::source::cut::Further;
 use crate::source::folder::{Folder, Passed, Unsent};
 use crate::source::growing::{Body, Entry, Growing, content as held};
 use crate::source::stamp::{self, Stamp, Stamps};
 use crate::source::stop::Stop;
 use crate::source::{Description, SourceError};
 
-/// How often the folder itself is looked at, for what nobody tells of.
-const POLL: Duration = Duration::from_millis(500);
-/// The same while it is not there.
+/// How often the folder is looked for while it is not there.
 const ABSENT_POLL: Duration = Duration::from_millis(50);
-/// A file of a kind that has no end, found by looking, is complete when it has not changed for this long.
+/// A file that nobody has let go of is complete when it has not changed for this long, since more of it may be under way.
+/// So is one that was let go of, and announces a picture that is not there.
 const SETTLED: Duration = Duration::from_secs(1);
-/// A file that its writer let go of and that stays torn is told of after this long.
+/// A file that its writer let go of and that stays torn is told of after this long; one that nobody let go of, and that
+/// announces a picture that is not there, is complete without it.
 const TORN: Duration = Duration::from_secs(10);
-/// Between two looks at a file that is not complete: the first, and the longest.
-const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Where the kernel has told of what changed in a folder, a file of which it has not told is taken when it is as old as this:
+/// sooner it may be open still.
+const LEFT_THERE: Duration = Duration::from_secs(60);
 /// A file that changes later than this after the word to end is not waited for.
 const LAST_CHANGE: Duration = Duration::from_secs(1);
 /// Between two looks after the word to end.
 const LAST_LOOKS: Duration = Duration::from_millis(20);
-/// Files that are waited for at a time; more are found when the folder is looked at.
-const MOST_PENDING: usize = 10_000;
+/// Frames that wait to be sent, of some 500 bytes each beside what is held of them; more stay in the folder.
+const MOST_WAITING: usize = 65_536;
 
 pub(super) struct Watcher {
     source: SourceName,
@@ -56,27 +64,15 @@ pub(super) struct Watcher {
     untimed: Option<Arc<Untimed>>,
     /// Files that may have been being written at the start.
     from_start: HashSet<Vec<u8>>,
-    pending: HashMap<Vec<u8>, Pending>,
-    /// The root that is listened to, by device and inode, and the time it had when it was looked at.
+    pending: PendingFiles,
+    /// The root that is listened to, by device and inode.
     identity: Option<(u64, u64)>,
-    folder_times: HashMap<Vec<u8>, SystemTime>,
+    folders: Folders,
     polled: Instant,
-    /// Events have come since the folder was looked at.
-    heard: bool,
-}
-
-/// A file that is not complete.
-#[derive(Debug, Clone, Copy)]
-struct Pending {
-    since: Instant,
-    look_at: Instant,
-    pause: Duration,
-    /// Its writer let go of it.
-    is_let_go: bool,
-    /// Its length and time at the last look, and since when they are these. This machine's clock alone is asked, since
-    /// that of a mount may be another.
-    state: Option<(u64, Option<SystemTime>)>,
-    state_since: Instant,
+    /// It was said that there is no room for more.
+    is_full_told: bool,
+    /// Since when files were left in their folders, for want of room.
+    left_since: Option<Instant>,
 }
 
 impl Watcher {
@@ -106,11 +102,12 @@ impl Watcher {
             stamps: Stamps::of(source.clone()),
             untimed: None,
             from_start: HashSet::new(),
-            pending: HashMap::new(),
+            pending: PendingFiles::default(),
             identity: None,
-            folder_times: HashMap::new(),
+            folders: Folders::default(),
             polled: Instant::now(),
-            heard: false,
+            is_full_told: false,
+            left_since: None,
         };
         watcher.attach().map_err(fault)?;
         let (old, fresh) = Folder::for_watching(source.clone(), root, &watcher.options.folder)?;
@@ -134,8 +131,7 @@ impl Watcher {
     pub(super) fn run(mut self) {
         let failure = loop {
             let next_poll = self.polled + if self.identity.is_some() { POLL } else { ABSENT_POLL };
-            let looks = self.pending.values().map(|pending| pending.look_at);
-            let wakes_at = looks.chain([next_poll]).min().unwrap_or(next_poll);
+            let wakes_at = self.pending.next_look().map_or(next_poll, |look| look.min(next_poll));
             let time = wakes_at.saturating_duration_since(Instant::now());
             match self.stop.wait(Some(self.events.fd()), Some(time)) {
                 Err(error) => break Some(format!("cannot wait for the folder: {error}")),
@@ -168,20 +164,22 @@ impl Watcher {
             Err(error) => return Some(format!("cannot hear of the folder: {error}")),
         }
         self.poll();
+        // Whatever its time says.
+        self.rescan();
         let said = Instant::now();
-        // A torn image has no state, and gets as much time as one that is written.
-        let may_settle = |pending: &Pending| match pending.state {
-            Some(_) => pending.state_since <= said + LAST_CHANGE,
-            None => said.elapsed() < LAST_CHANGE,
-        };
-        while !self.frames.is_closed() && self.pending.values().any(may_settle) {
+        while !self.frames.is_closed() && self.pending.may_settle(said, LAST_CHANGE, SETTLED) {
             std::thread::sleep(LAST_LOOKS);
-            self.pending.values_mut().for_each(|pending| pending.look_at = Instant::now());
+            self.pending.look_at_all();
             self.look_at_pending();
         }
         if !self.frames.is_closed() {
-            let names = self.pending.keys().map(|name| OsStr::from_bytes(name).into());
+            let names = self.pending.names().map(|name| OsStr::from_bytes(name).into());
             self.left.incomplete(&self.root, names.collect());
+            let waiting: Vec<_> = self.folders.waiting().map(<[u8]>::to_vec).collect();
+            for folder in waiting {
+                let why = "there was no room for some of its files when the sender was told to end";
+                self.left.folder(&folder, self.absolute(&folder), Unsent::Unreadable(why.into()));
+            }
         }
         None
     }
@@ -198,7 +196,8 @@ impl Watcher {
             Err(error) => return Err(error),
         }
         self.identity = Some((root.dev(), root.ino()));
-        self.folder_times.clear();
+        self.folders.forget_all();
+        self.folders.enter(b"", folders::tells(&self.root));
         for folder in self.folders_in(b"") {
             self.enter(folder, false);
         }
@@ -210,9 +209,9 @@ impl Watcher {
     }
 
     fn happened(&mut self, events: Vec<Event>) {
-        self.heard |= !events.is_empty();
         let mut is_lost = false;
         for event in events {
+            event.path().into_iter().for_each(|path| self.folders.told(path));
             match event {
                 Event::Complete(path) => self.look(path, true),
                 Event::Moved(path) if self.is_link_to_folder(&path) => self.enter(path, true),
@@ -238,7 +237,7 @@ impl Watcher {
             tracing::warn!("source {}: {root} is gone; waiting for it to come back", self.source);
         }
         self.events.forget_all();
-        self.folder_times.clear();
+        self.folders.forget_all();
     }
 
     /// Something came about. One that is written to is complete when it is closed; a link is as it is.
@@ -277,8 +276,9 @@ impl Watcher {
         if let Err(why) = listens {
             return self.left.folder(&folder, self.absolute(&folder), why);
         }
+        self.folders.enter(&folder, folders::tells(&self.absolute(&folder)));
         if looks {
-            self.look_through(&folder);
+            self.look_through(&folder, Look::Now);
         }
         for inner in self.folders_in(&folder) {
             self.enter(inner, looks);
@@ -299,73 +299,8 @@ impl Watcher {
         entries.map(move |entry| join(&folder, &entry.file_name().into_vec()))
     }
 
-    /// Looks at the files of a folder that have not been seen.
-    fn look_through(&mut self, folder: &[u8]) {
-        let unseen = {
-            let seen = self.seen();
-            let is_new = |path: &Vec<u8>| !seen.has(path) && !self.pending.contains_key(path);
-            self.entries(folder).filter(is_new).collect::<Vec<_>>()
-        };
-        let mut unseen: Vec<_> =
-            unseen.into_iter().filter(|path| self.absolute(path).is_file()).collect();
-        unseen.sort_unstable_by(|a, b| crate::source::folder::in_order(a, b));
-        for path in unseen {
-            self.look(path, false);
-        }
-    }
-
-    /// Looks through everything.
-    fn rescan(&mut self) {
-        for folder in self.events.folders() {
-            self.look_through(&folder);
-            for inner in self.folders_in(&folder) {
-                self.enter(inner, true);
-            }
-        }
-    }
-
-    /// Looks whether something happened that nobody told of.
-    fn poll(&mut self) {
-        self.polled = Instant::now();
-        let root = fs::metadata(&self.root).ok().filter(Metadata::is_dir);
-        let identity = root.map(|root| (root.dev(), root.ino()));
-        if identity != self.identity {
-            self.detach();
-            match self.attach() {
-                Ok(()) => self.rescan(),
-                Err(error) => tracing::warn!("source {}: cannot watch: {error}", self.source),
-            }
-            return;
-        }
-        let heard = std::mem::take(&mut self.heard);
-        for folder in self.events.folders() {
-            let time = fs::metadata(self.absolute(&folder)).and_then(|folder| folder.modified());
-            let time = match time {
-                Ok(time) => time,
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::NotFound {
-                        self.events.forget(&folder);
-                        self.folder_times.remove(&folder);
-                    }
-                    continue;
-                }
-            };
-            let before = self.folder_times.insert(folder.clone(), time);
-            // Where the kernel tells, it has told.
-            if before.is_some_and(|before| before != time) && !heard {
-                self.look_through(&folder);
-                for inner in self.folders_in(&folder) {
-                    self.enter(inner, true);
-                }
-            }
-        }
-    }
-
     fn look_at_pending(&mut self) {
-        let now = Instant::now();
-        let due = self.pending.iter().filter(|(_, pending)| pending.look_at <= now);
-        let due: Vec<_> = due.map(|(path, pending)| (path.clone(), pending.is_let_go)).collect();
-        for (path, is_let_go) in due {
+        for (path, is_let_go) in self.pending.due(Instant::now()) {
             self.look(path, is_let_go);
         }
     }
@@ -375,27 +310,23 @@ impl Watcher {
         if self.options.folder.pick.leaves_out_file(&path).is_some() {
             return;
         }
+        if self.room() == 0 {
+            return self.leave(&path);
+        }
         let absolute = self.absolute(&path);
+        if fs::metadata(&absolute).is_ok_and(|it| self.pending.is_settling(&path, &it)) {
+            return;
+        }
         match content::look(&absolute, self.options.max_frame) {
-            Found::Frame { metadata, is_image, .. }
-                if !is_image && !is_let_go && !self.has_settled(&path, &metadata) =>
-            {
-                self.wait_for(path, false);
-            }
-            Found::Frame { body, metadata, .. } => {
-                self.pending.remove(&path);
-                self.frame(&path, absolute, body, &metadata);
-            }
-            Found::Empty | Found::Changing => {
-                if let Some(pending) = self.pending.get_mut(&path) {
-                    pending.state = None;
+            Found::Frame { body, metadata, further } => {
+                if self.is_complete(&path, is_let_go, &metadata, further) {
+                    self.pending.remove(&path);
+                    self.frame(&path, absolute, body, &metadata, is_let_go);
                 }
-                self.wait_for(path, is_let_go);
             }
-            Found::Torn(what) => self.torn(path, is_let_go, what),
-            Found::Nothing => {
-                self.pending.remove(&path);
-            }
+            Found::Empty | Found::Changing => self.wait_for(&path, is_let_go, None),
+            Found::Torn(what, metadata) => self.torn(path, is_let_go, what, &metadata),
+            Found::Nothing => self.pending.remove(&path),
             Found::TooLarge(bytes) => {
                 let limit = self.options.max_frame;
                 self.refuse(&path, SourceError::TooLarge { path: absolute, bytes, limit });
@@ -404,49 +335,45 @@ impl Watcher {
         }
     }
 
-    /// Whether a file has not changed for a while, by its own time or by what was seen of it.
-    fn has_settled(&mut self, path: &[u8], metadata: &Metadata) -> bool {
-        let state = Some((metadata.len(), metadata.modified().ok()));
-        let Some(pending) = self.pending.get_mut(path) else { return has_been(metadata, SETTLED) };
-        if pending.state != state {
-            (pending.state, pending.state_since) = (state, Instant::now());
+    /// Whether all of a file is there; where that is not known yet, it is looked at again.
+    fn is_complete(
+        &mut self,
+        path: &[u8],
+        is_let_go: bool,
+        metadata: &Metadata,
+        further: Further,
+    ) -> bool {
+        let time = match (further, is_let_go) {
+            (Further::Nothing, _) | (Further::Perhaps, true) => return true,
+            (Further::Perhaps, false) | (Further::Announced, true) => SETTLED,
+            (Further::Announced, false) => TORN,
+        };
+        // Its own time tells where it is by the clock of this machine.
+        if self.folders.tells(path) && has_been(metadata, time) {
+            return true;
         }
-        has_been(metadata, SETTLED) || pending.state_since.elapsed() >= SETTLED
+        let has_settled = self.pending.settle(path, is_let_go, metadata, time);
+        if has_settled.is_none() {
+            self.leave(path);
+        }
+        has_settled == Some(true)
     }
 
     /// Looks again later.
-    fn wait_for(&mut self, path: Vec<u8>, is_let_go: bool) {
-        let now = Instant::now();
-        if self.pending.len() >= MOST_PENDING && !self.pending.contains_key(&path) {
-            return;
-        }
-        let fresh = Pending {
-            since: now,
-            look_at: now + LOOKS.0,
-            pause: LOOKS.0,
-            is_let_go,
-            state: None,
-            state_since: now,
-        };
-        let pending = self.pending.entry(path).or_insert(fresh);
-        pending.is_let_go |= is_let_go;
-        if pending.look_at <= now {
-            pending.pause = (pending.pause * 2).min(LOOKS.1);
-            pending.look_at = now + pending.pause;
+    fn wait_for(&mut self, path: &[u8], is_let_go: bool, metadata: Option<&Metadata>) {
+        if !self.pending.wait_for(path, is_let_go, metadata) {
+            self.leave(path);
         }
     }
 
     /// An image without its end: its writer may come back, and if not it is told of.
-    fn torn(&mut self, path: Vec<u8>, is_let_go: bool, what: &str) {
-        let waited = self.pending.get(&path).map(|pending| pending.since.elapsed());
-        let is_left =
-            is_let_go || fs::metadata(self.absolute(&path)).is_ok_and(|it| has_been(&it, TORN));
-        if waited.is_some_and(|waited| waited >= TORN) && is_left {
+    fn torn(&mut self, path: Vec<u8>, is_let_go: bool, what: &str, metadata: &Metadata) {
+        self.wait_for(&path, is_let_go, Some(metadata));
+        if self.pending.unchanged_for(&path).is_some_and(|time| time >= TORN) {
             let shown = printable(&self.absolute(&path).to_string_lossy()).into_owned();
             let why = SourceError::NotAnImage { what: shown, why: what.to_owned() };
-            return self.refuse(&path, why);
+            self.refuse(&path, why);
         }
-        self.wait_for(path, is_let_go);
     }
 
     /// Tells of a file that is no frame. Should it become one, it is.
@@ -455,7 +382,10 @@ impl Watcher {
         let is_told = self.seen().has(path);
         self.seen().name(path);
         if !is_told {
-            tracing::warn!("source {}: {why}", self.source);
+            // Of others the sender tells.
+            if matches!(why, SourceError::NotAnImage { .. }) {
+                tracing::warn!("source {}: {why}", self.source);
+            }
             let label = printable(&String::from_utf8_lossy(path)).into_owned();
             let arrival = self.arrival(path);
             self.frames.push(Entry { label, arrival, body: Body::None(why) });
@@ -468,18 +398,32 @@ impl Watcher {
         (!self.from_start.remove(path)).then(Instant::now)
     }
 
-    fn frame(&mut self, path: &[u8], absolute: PathBuf, body: Bytes, metadata: &Metadata) {
+    fn frame(
+        &mut self,
+        path: &[u8],
+        absolute: PathBuf,
+        body: Bytes,
+        metadata: &Metadata,
+        is_let_go: bool,
+    ) {
         let (now, complete) = (Instant::now(), SystemTime::now());
-        let arrival = self.arrival(path);
+        let mut arrival = self.arrival(path);
         let hash = blake3::hash(&body);
         let known = self.seen().content(path, &hash);
         if known == Known::Yes {
             return;
         }
-        let stamp = match arrival {
-            Some(_) => self.stamps.take(complete, now),
+        let left_since = self.left_since.filter(|_| !is_let_go);
+        let stamp = match (arrival, left_since) {
+            (Some(_), None) => self.stamps.take(complete, now),
+            // It was complete while there was no room for it, and is as old as it says within that time.
+            (Some(_), Some(since)) => {
+                let age = age(metadata).unwrap_or_default().min(since.elapsed());
+                arrival = now.checked_sub(age);
+                Stamp::alone(complete.checked_sub(age).unwrap_or(complete))
+            }
             // What was there at the start is as old as it says.
-            None => {
+            (None, _) => {
                 let age = age(metadata).unwrap_or_default();
                 Stamp::alone(complete.checked_sub(age).unwrap_or(complete))
             }
@@ -535,20 +479,4 @@ fn has_been(metadata: &Metadata, time: Duration) -> bool {
 /// How long ago a file was changed, by its own time.
 fn age(metadata: &Metadata) -> Option<Duration> {
     metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_was_there_gets_a_time() {
-        for (path, expected) in [
-            (&b"latest.jpg"[..], &b"latest.T.jpg"[..]),
-            (b"a.b/latest", b"a.b/latest.T"),
-            (b"a/.x", b"a/.x.T"),
-        ] {
-            assert_eq!(with_stamp(path, "T"), expected);
-        }
-    }
 }
