@@ -75,6 +75,14 @@ struct Source {
     users: Vec<WeakAccount>,
 }
 
+/// The thread of a source for one who asked for it.
+struct Asked {
+    thread: SourceThread,
+    failure: Failure,
+    /// It was started for this one, and opens the source for this one.
+    is_first: bool,
+}
+
 /// Tells when a source's thread has closed the store. Not the thread's own handle: to drop that just as
 /// the thread ends, as at the end of a run, crashes in glibc 2.36, whose `pthread_detach` looks at
 /// a thread that may be gone.
@@ -160,30 +168,40 @@ impl Sources {
         account: &Account,
     ) -> Result<(SourceThread, Admitted), Unopened> {
         let since = Instant::now();
-        let (thread, failure) = loop {
-            match self.thread(name, opener, account) {
+        let error = loop {
+            let Asked { thread, failure, is_first } = match self.thread(name, opener, account) {
                 Err(Unopened::Busy(why)) => {
                     if since.elapsed() >= ROOM_PATIENCE || !self.list().has_one_give_way(account) {
                         return Err(Unopened::Busy(why));
                     }
                     sleep(ROOM_INTERVAL).await;
+                    continue;
                 }
-                thread => break thread?,
+                asked => asked?,
+            };
+            let (reply, admitted) = oneshot::channel();
+            // Where its thread has ended, the question is dropped, which is an answer as well.
+            let _ = thread.send(Work::Admit { opener: opener.clone(), reply });
+            match admitted.await {
+                Ok(Ok(admitted)) => return Ok((thread, admitted)),
+                Ok(Err(error)) => break error,
+                Err(_) => match failure.get() {
+                    // Whose it is was asked for another sender, who opened it in the same moment: it says nothing of
+                    // this one.
+                    Some(StoreError::NotOwner { .. }) if !is_first => {
+                        if since.elapsed() >= ROOM_PATIENCE {
+                            return Err(Unopened::Busy(format!(
+                                "others that may not have source {name} ask for it over and over; try again"
+                            )));
+                        }
+                    }
+                    Some(error) => break error.clone(),
+                    None => {
+                        let why = format!("the thread of source {name} has failed");
+                        return Err(Unopened::Store(format!("{why}; see the receiver's log")));
+                    }
+                },
             }
-        };
-        let (reply, admitted) = oneshot::channel();
-        // Where its thread has ended, the question is dropped, which is an answer as well.
-        let _ = thread.send(Work::Admit { opener: opener.clone(), reply });
-        let error = match admitted.await {
-            Ok(Ok(admitted)) => return Ok((thread, admitted)),
-            Ok(Err(error)) => error,
-            Err(_) => match failure.get() {
-                Some(error) => error.clone(),
-                None => {
-                    let why = format!("the thread of source {name} has failed");
-                    return Err(Unopened::Store(format!("{why}; see the receiver's log")));
-                }
-            },
         };
         Err(match error {
             StoreError::NotOwner { .. } | StoreError::Folded { .. } => {
@@ -224,7 +242,7 @@ impl Sources {
         name: &SourceName,
         opener: &Arc<Opener>,
         account: &Account,
-    ) -> Result<(SourceThread, Failure), Unopened> {
+    ) -> Result<Asked, Unopened> {
         let key = (self.store.place(opener), name.clone());
         let mut list = self.list();
         list.asked += 1;
@@ -233,7 +251,8 @@ impl Sources {
             source.asked = asked;
             source.users.retain(WeakAccount::is_there);
             source.users.push(account.downgrade());
-            return Ok((source.thread.clone(), source.failure.clone()));
+            let (thread, failure) = (source.thread.clone(), source.failure.clone());
+            return Ok(Asked { thread, failure, is_first: false });
         }
         list.make_room_for(&key)?;
         let before = list.closing_of(&key);
@@ -270,7 +289,7 @@ impl Sources {
         let source =
             Source { thread: thread.clone(), gone, failure: failure.clone(), asked, users };
         list.open.insert(key, source);
-        Ok((thread, failure))
+        Ok(Asked { thread, failure, is_first: true })
     }
 
     fn list(&self) -> MutexGuard<'_, List> {

@@ -170,12 +170,19 @@ impl Trouble {
 struct Troubled;
 
 impl Store for Trouble {
-    fn open(&self, source: &SourceName, _: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
+    fn open(&self, source: &SourceName, from: &Opener) -> Result<Box<dyn OpenSource>, StoreError> {
         match source.as_str() {
             "hangs" => {
                 let _ = self.disk.lock().unwrap().recv();
             }
             "panics" => panic!("a defect in a store"),
+            "owned" => {
+                let _ = self.disk.lock().unwrap().recv();
+                if from.pin.as_deref() != Some("sha256:00") {
+                    let (source_name, owner) = ("owned".to_owned(), "sha256:00".to_owned());
+                    return Err(StoreError::NotOwner { source_name, owner, earlier_key: None });
+                }
+            }
             "fails" => return Err(StoreError::SourceInUse { path: "fails".into() }),
             _ => {}
         }
@@ -224,6 +231,23 @@ async fn a_source_that_fails_to_open_is_tried_anew() {
         let failed = opened.expect("nobody waits for it without end");
         assert!(matches!(failed, Err(Unopened::Store(_))), "{failed:?}");
     }
+}
+
+#[tokio::test]
+async fn the_owner_is_let_in_where_another_asked_first() {
+    let (frozen, trouble) = Trouble::new();
+    let (sources, account) = (Sources::new(trouble), account("a"));
+    let (name, owner) = (named("owned"), sender());
+    let other = Arc::new(Opener::with_pin(Some("sha256:11")));
+    let mut first = Box::pin(sources.open(&name, &other, &account));
+    assert!(timeout(Duration::from_millis(20), &mut first).await.is_err());
+    let mut second = Box::pin(sources.open(&name, &owner, &account));
+    assert!(timeout(Duration::from_millis(20), &mut second).await.is_err());
+    drop(frozen);
+    let both = async { tokio::join!(first, second) };
+    let (first, second) = timeout(PATIENCE, both).await.expect("in time");
+    assert!(matches!(first, Err(Unopened::Owned(_))), "{first:?}");
+    second.unwrap();
 }
 
 #[tokio::test]

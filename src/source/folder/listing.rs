@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::natural;
+use super::own;
 use super::pick::{LeftOut, Pick};
 use crate::frame::MAX_FRAME_NAME_PARTS;
 
@@ -78,6 +79,8 @@ pub struct Passed {
     pub temporary: (u64, Option<PathBuf>),
     /// Files and folders that the user's patterns leave out.
     pub unwanted: u64,
+    /// What is this program's own and is never a frame, and one of it: an identity's files, spools.
+    pub own: (u64, Option<PathBuf>),
     /// Frames whose names do not have the time that they should, and one of them.
     pub untimed: (u64, Option<PathBuf>),
 }
@@ -226,6 +229,14 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Notes what is this program's own.
+    fn own(&mut self, path: &[u8]) {
+        let path = self.absolute(path);
+        let (count, example) = &mut self.listing.passed.own;
+        *count += 1;
+        example.get_or_insert(path);
+    }
+
     fn thing(&mut self, path: Vec<u8>, kind: FileType, depth: usize) -> io::Result<()> {
         if kind.is_dir() {
             match self.pick.leaves_out_folder(&path) {
@@ -236,6 +247,7 @@ impl Walk<'_> {
         }
         match self.pick.leaves_out_file(&path) {
             Some(why) => self.left_out(&path, why),
+            None if kind.is_file() && own::is_pem_of_identity(self.root, &path) => self.own(&path),
             None if kind.is_file() => self.listing.push(&path)?,
             None => self.unsent(&path, Unsent::NoFile(kind_of(kind))),
         }
@@ -264,6 +276,9 @@ impl Walk<'_> {
 
     /// Lists a folder inside the source's.
     fn enter(&mut self, path: Vec<u8>, depth: usize) {
+        if self.recursive && own::is_spool(self.root, &path) {
+            return self.own(&path);
+        }
         let why = match fs::metadata(self.absolute(&path)) {
             _ if !self.recursive => Unsent::Folder,
             _ if depth == MAX_DEPTH => Unsent::TooDeep,

@@ -2,6 +2,7 @@
 
 mod listing;
 mod natural;
+pub(crate) mod own;
 mod pick;
 
 use std::ffi::OsStr;
@@ -71,6 +72,7 @@ impl Folder {
         path: &Path,
         options: &FolderOptions,
     ) -> Result<Self, SourceError> {
+        refuse_spool(path)?;
         let mut listing = Listing::of(path, options.recursive, &options.pick)
             .map_err(|error| SourceError::List { path: path.to_owned(), why: error.to_string() })?;
         if listing.len() == 0 {
@@ -137,6 +139,7 @@ impl Folder {
         path: &Path,
         options: &FolderOptions,
     ) -> Result<(Self, Vec<Vec<u8>>), SourceError> {
+        refuse_spool(path)?;
         let mut listing = match Listing::of(path, options.recursive, &options.pick) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Listing::default(),
             listing => listing.map_err(|error| SourceError::List {
@@ -172,6 +175,7 @@ impl Folder {
         }
         let body = read_exactly(&mut file, bytes, &path)?;
         check_unchanged(&file, &before, &path)?;
+        check_no_key(&body, &path)?;
         let description = self.description(name, &before, Some(&body));
         Ok(Content { description, hash: blake3::hash(&body), body: Bytes::from(body) })
     }
@@ -250,6 +254,29 @@ impl Source for Folder {
     }
 }
 
+/// Refuses a folder that is a spool's: what is in it is a sender's own.
+fn refuse_spool(path: &Path) -> Result<(), SourceError> {
+    if !own::is_in_spool(path) {
+        return Ok(());
+    }
+    let why =
+        "it is a spool, or lies in one: a sender that names it as its spool sends what is in it"
+            .to_owned();
+    Err(SourceError::List { path: path.to_owned(), why })
+}
+
+/// Refuses a private key, by whichever name it came here.
+pub(super) fn check_no_key(body: &[u8], path: &Path) -> Result<(), SourceError> {
+    if !own::has_private_key(body) {
+        return Ok(());
+    }
+    let what = super::shown(path).to_string();
+    let why =
+        "there is a private key in it, which is never sent; take it out of the source's folder"
+            .to_owned();
+    Err(SourceError::NotAnImage { what, why })
+}
+
 /// The order of frames by their names.
 pub(super) fn in_order(a: &[u8], b: &[u8]) -> std::cmp::Ordering {
     natural::compare(a, b)
@@ -262,6 +289,7 @@ fn but(passed: &Passed) -> String {
         (folders, "folders, which `recursive` takes"),
         (passed.hidden.0, "hidden names"),
         (passed.temporary.0, "names of unfinished files"),
+        (passed.own.0, "of framelane's own: identities and spools"),
         (passed.unwanted, "that your patterns leave out"),
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);

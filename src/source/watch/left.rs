@@ -20,13 +20,15 @@ pub(super) struct Left {
     /// Folders that are not watched, by their paths below the root.
     known: HashSet<Vec<u8>>,
     told: u64,
+    /// Something of this program's own was told of.
+    tells_own: bool,
     /// The folder has been listed, and what was in it then has been told of.
     pub(super) is_listed: bool,
 }
 
 impl Left {
     pub(super) fn new(source: SourceName, passed: Arc<Mutex<Passed>>) -> Self {
-        Self { source, passed, known: HashSet::new(), told: 0, is_listed: false }
+        Self { source, passed, known: HashSet::new(), told: 0, tells_own: false, is_listed: false }
     }
 
     /// Tells of a folder that is not watched, the first time.
@@ -45,6 +47,17 @@ impl Left {
             tracing::warn!("source {}: not watched: {shown}: {why}{more}", self.source);
         }
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).unsent(absolute, why);
+    }
+
+    /// Tells, once, of what is this program's own; the listing has told of what was there.
+    pub(super) fn own(&mut self, absolute: PathBuf) {
+        if self.is_listed && !std::mem::replace(&mut self.tells_own, true) {
+            let shown = printable(&absolute.to_string_lossy()).into_owned();
+            tracing::warn!(
+                "source {}: left out: {shown}: identities and spools are never sent",
+                self.source
+            );
+        }
     }
 
     /// Tells of files, by their paths below the root, that were not complete at the end.

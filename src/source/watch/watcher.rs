@@ -26,7 +26,7 @@ use super::pending::PendingFiles;
 use crate::frame::{Clock, FrameName, MAX_FRAME_NAME_PARTS, SourceName, printable};
 use crate::source::captured::Untimed;
 use crate::source::cut::Further;
-use crate::source::folder::{Folder, Passed, Unsent};
+use crate::source::folder::{Folder, Passed, Unsent, check_no_key, own};
 use crate::source::growing::{Body, Entry, Growing, content as held};
 use crate::source::stamp::{self, Stamp, Stamps};
 use crate::source::stop::Stop;
@@ -261,6 +261,10 @@ impl Watcher {
         if self.options.folder.pick.leaves_out_folder(&folder).is_some() {
             return;
         }
+        // Before it is listened to: nothing in it is a frame, and a spool changes all the time.
+        if self.options.folder.recursive && own::is_spool(&self.root, &folder) {
+            return self.left.own(self.absolute(&folder));
+        }
         let parts = folder.iter().filter(|&&byte| byte == b'/').count() + 1;
         let listens = match parts {
             _ if !self.options.folder.recursive => Err(Unsent::Folder),
@@ -314,11 +318,19 @@ impl Watcher {
             return self.leave(&path);
         }
         let absolute = self.absolute(&path);
+        // A spool's folder may have been empty when it was entered.
+        if own::is_own(&self.root, &path) {
+            self.pending.remove(&path);
+            return self.left.own(absolute);
+        }
         if fs::metadata(&absolute).is_ok_and(|it| self.pending.is_settling(&path, &it)) {
             return;
         }
         match content::look(&absolute, self.options.max_frame) {
             Found::Frame { body, metadata, further } => {
+                if let Err(why) = check_no_key(&body, &absolute) {
+                    return self.refuse(&path, why);
+                }
                 if self.is_complete(&path, is_let_go, &metadata, further) {
                     self.pending.remove(&path);
                     self.frame(&path, absolute, body, &metadata, is_let_go);

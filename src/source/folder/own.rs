@@ -1,0 +1,117 @@
+//! What is a program's own and never a frame, whatever the user asks for: private keys, the folders of identities and
+//! of spools. They are known by what is in them, so that no link and no other way to the same place leads around it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use memchr::memmem;
+
+/// What makes a folder a spool; the spool's own word for it is the same.
+const SPOOL_MARK: &str = "framelane-spool";
+
+/// The two files of an identity; the identity's own words for them are the same.
+const IDENTITY: [&str; 2] = ["key.pem", "cert.pem"];
+
+/// Private keys are no longer than this, whatever else is in their files.
+const MAX_KEY_BYTES: usize = 256 << 10;
+
+/// Whether a file that lies `below` a source's root is one of an identity, or lies in a spool.
+pub(in crate::source) fn is_own(root: &Path, below: &[u8]) -> bool {
+    is_pem_of_identity(root, below) || lies_in_spool(root, below, false)
+}
+
+/// Whether a file `below` a source's root is one of the two of an identity.
+pub(super) fn is_pem_of_identity(root: &Path, below: &[u8]) -> bool {
+    let name = below.rsplit(|byte| *byte == b'/').next().unwrap_or(below);
+    if !IDENTITY.iter().any(|own| name == own.as_bytes()) {
+        return false;
+    }
+    let path = root.join(OsStr::from_bytes(below));
+    path.parent().is_some_and(|folder| IDENTITY.iter().all(|own| folder.join(own).is_file()))
+}
+
+/// Whether a folder `below` a source's root is a spool, or lies in one.
+pub(in crate::source) fn is_spool(root: &Path, below: &[u8]) -> bool {
+    lies_in_spool(root, below, true)
+}
+
+fn lies_in_spool(root: &Path, below: &[u8], itself: bool) -> bool {
+    let ends = below.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
+    let mut folders = std::iter::once(0).chain(ends).chain(itself.then_some(below.len()));
+    folders.any(|end| root.join(OsStr::from_bytes(&below[..end])).join(SPOOL_MARK).is_file())
+}
+
+/// Whether a folder is a spool, or lies in one: then it is no source.
+pub(super) fn is_in_spool(folder: &Path) -> bool {
+    let real = fs::canonicalize(folder);
+    real.is_ok_and(|real| real.ancestors().any(|above| above.join(SPOOL_MARK).is_file()))
+}
+
+/// Whether these bytes have a private key in them, as PEM. Images begin otherwise, and cost nothing.
+pub(in crate::source) fn has_private_key(body: &[u8]) -> bool {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    if body.len() > MAX_KEY_BYTES || !body.iter().take(16).all(is_text) {
+        return false;
+    }
+    memmem::find_iter(body, b"-----BEGIN ").any(|at| {
+        let line = body[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+        memmem::find(line, b"PRIVATE KEY-----").is_some()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn private_keys_are_known_whatever_stands_before_them() {
+        for key in [
+            "-----BEGIN PRIVATE KEY-----\nMIG",
+            "\n-----BEGIN EC PRIVATE KEY-----\n",
+            "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\r\nM",
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nb3",
+        ] {
+            assert!(has_private_key(key.as_bytes()), "{key}");
+        }
+        for other in ["", "-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN A\nPRIVATE KEY-----"] {
+            assert!(!has_private_key(other.as_bytes()), "{other}");
+        }
+        assert!(!has_private_key(b"\xff\xd8\xff-----BEGIN PRIVATE KEY-----"));
+    }
+
+    #[test]
+    fn identities_and_spools_below_a_folder_are_left_out_also_behind_links() {
+        use crate::frame::SourceName;
+        use crate::source::{Folder, FolderOptions, Source};
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (root, away) = (dir.path(), other.path());
+        for folder in [root.join("certs"), root.join("sp/frames/r"), away.join("sp/frames")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for file in ["0.jpg", "key.pem", "certs/cert.pem", "certs/key.pem", "sp/journal"] {
+            fs::write(root.join(file), file).unwrap();
+        }
+        fs::write(root.join("sp").join(SPOOL_MARK), "spool 1").unwrap();
+        fs::write(root.join("sp/frames/r/0.frame"), "0").unwrap();
+        fs::write(away.join("sp").join(SPOOL_MARK), "spool 1").unwrap();
+        fs::write(away.join("sp/frames/0.frame"), "0").unwrap();
+        std::os::unix::fs::symlink(away.join("sp"), root.join("link")).unwrap();
+        fs::write(root.join("1.jpg"), "-----BEGIN PRIVATE KEY-----\nM").unwrap();
+        let options = FolderOptions { recursive: true, ..FolderOptions::default() };
+        let name = || SourceName::parse("s").unwrap();
+        let source = Folder::open_with(name(), root, &options).unwrap();
+        let labels: Vec<_> =
+            (0..source.frames()).map(|at| source.label(crate::frame::Sequence(at))).collect();
+        // One name alone makes no identity; what a file has in it is seen when it is read.
+        assert_eq!(labels, ["0.jpg", "1.jpg", "key.pem"]);
+        assert_eq!(source.passed().own.0, 4, "{:?}", source.passed());
+        let refused = source.read(crate::frame::Sequence(1), 1_000).unwrap_err().to_string();
+        assert!(refused.contains("private key"), "{refused}");
+        for spool in [root.join("sp"), root.join("sp/frames"), root.join("link")] {
+            let refused = Folder::open_with(name(), &spool, &options).unwrap_err().to_string();
+            assert!(refused.contains("is a spool"), "{refused}");
+        }
+    }
+}
