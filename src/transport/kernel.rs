@@ -73,6 +73,8 @@ pub(super) struct TcpState {
     pub(super) unacknowledged: u32,
     /// Those of them that are neither known to be there, nor taken for lost and not sent again.
     pub(super) flying: u32,
+    /// Those of them that are known to be there, behind others that are not.
+    pub(super) sacked: u32,
     /// Bytes that wait to be sent.
     pub(super) unsent: u32,
     /// Bytes that the peer takes; zero where the kernel is too old to tell.
@@ -107,6 +109,36 @@ impl TcpState {
         self.unacknowledged > 0 || self.unsent > 0 && self.window >= self.segment
     }
 }
+
+/// Bounds how long the kernel waits, beside a round trip, until it sends again what was not acknowledged, as far as it lets
+/// one: no less than `least` at first, no more than `longest` after many times in vain.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "neither rustix nor socket2 has these options")]
+pub(super) fn bound_resending(socket: BorrowedFd<'_>, least: Duration, longest: Duration) {
+    use std::os::fd::AsRawFd;
+
+    /// Of `linux/tcp.h`, since Linux 6.15: in milliseconds, and in microseconds.
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+    const TCP_RTO_MIN_US: libc::c_int = 45;
+    for (option, value) in
+        [(TCP_RTO_MAX_MS, longest.as_millis()), (TCP_RTO_MIN_US, least.as_micros())]
+    {
+        let value = libc::c_int::try_from(value).unwrap_or(libc::c_int::MAX);
+        let length = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: the socket is open as long as it is borrowed, and the option takes a `c_int`, which `value` is.
+        let set = unsafe {
+            let value = (&raw const value).cast();
+            libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, length)
+        };
+        if set != 0 {
+            let error = io::Error::last_os_error();
+            tracing::debug!(%error, "the kernel sends again when it likes");
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn bound_resending(_: BorrowedFd<'_>, _: Duration, _: Duration) {}
 
 /// What the kernel knows of the TCP connection `socket`; `None` where it does not tell.
 #[cfg(target_os = "linux")]
@@ -150,6 +182,7 @@ pub(super) fn tcp_state(socket: BorrowedFd<'_>) -> Option<TcpState> {
         packet: u32_at(60),
         unacknowledged: u32_at(24),
         flying: (u32_at(24) + u32_at(36)).saturating_sub(u32_at(28) + u32_at(32)),
+        sacked: u32_at(28),
         unsent: u32_at(144),
         window: u32_at(228),
         rtt: Duration::from_micros(u64::from(rtt)),

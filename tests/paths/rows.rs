@@ -291,8 +291,18 @@ impl Row {
         let (stored, paths) = world.finish(sending)?;
         if std::env::var_os("FRAMELANE_TEST_VERBOSE").is_some() {
             eprintln!("{}", world.said());
+            dump(&stored);
         }
         Ok(seen(&stored, when, paths))
+    }
+}
+
+/// When each frame fell due, counted from the first, and how late it was, in milliseconds.
+pub(crate) fn dump(stored: &[Stored]) {
+    let begun = stored.first().map_or(0, |frame| frame.due);
+    for frame in stored {
+        let took = frame.received.saturating_sub(frame.due) / 1_000_000;
+        eprintln!("{} {took}", (frame.due - begun) / 1_000_000);
     }
 }
 

@@ -113,6 +113,9 @@ impl World {
             .env("HOME", self.folder.path())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("RUST_LOG");
+        if let Some(log) = std::env::var_os("FRAMELANE_TEST_LOG") {
+            command.env("RUST_LOG", log);
+        }
         let log = fs::File::create(self.path(format!("{side:?}.log")))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         Ok(Running(self.inside(side, move || command.spawn())??))

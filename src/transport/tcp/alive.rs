@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connect::Connector;
 use super::settings::{
-    ACK_PATIENCE, DOUBT, HEARD_PAUSE, KNOCK_PAUSE, KNOCK_TIME, LAST_OF_KNOCK, LEAST_SWALLOW,
-    LONGEST_KNOCK_PAUSE, LOOK, LOOK_CLOSELY, MOVED_PATIENCE, PROOF_LOOK, PROOF_TIME,
+    ACK_PATIENCE, DOUBT, HEARD_PAUSE, HOLE_PATIENCE, KNOCK_PAUSE, KNOCK_TIME, LAST_OF_KNOCK,
+    LEAST_SWALLOW, LONGEST_KNOCK_PAUSE, LOOK, LOOK_CLOSELY, MOVED_PATIENCE, PROOF_LOOK, PROOF_TIME,
     PROVEN_SEGMENTS, SWALLOW_PATIENCE, SWALLOWED_SEGMENTS,
 };
 use super::socket::{Stream, secure};
@@ -64,6 +64,7 @@ impl Watched {
                 () = news.changed() => {
                     let stands = standing(self.local, self.connector.address);
                     if stands == Standing::Gone {
+                        self.connector.segment.set_small(true);
                         return self.connector.lost(format!("this machine's address {} is gone", self.local.ip()));
                     }
                     if stands != stood {
@@ -99,7 +100,9 @@ impl Watched {
     async fn knock(&self, silence: &mut Silence) -> Option<TransportError> {
         let state = tcp_state(self.socket.as_fd())?;
         let was_small = self.connector.segment.is_small();
-        let tries_small = silence.is_of_long_packets(&state) && !was_small;
+        // What the way by another link or route takes is not known: short segments cost it less than a hundredth.
+        let has_moved = silence.doubted;
+        let tries_small = has_moved || silence.is_of_long_packets(&state) && !was_small;
         let reached = self.connector.reach_by_any(tries_small);
         let other = timeout(KNOCK_TIME, reached).await.ok()?.ok()?;
         let elsewhere = other.local_addr().is_ok_and(|local| local.ip() != self.local.ip());
@@ -114,7 +117,7 @@ impl Watched {
         };
         // By now that may have shown, and the other one would have the same fault.
         let swallowed = silence.is_of_long_packets(&state);
-        let smaller = swallowed && !was_small;
+        let smaller = has_moved || swallowed && !was_small;
         self.connector.segment.set_small(smaller);
         if tries_small == smaller {
             let secured = match secured {
@@ -137,7 +140,7 @@ impl Watched {
                  does not say so"
             ));
         }
-        if smaller {
+        if swallowed && smaller {
             why.push_str(", so shorter ones are tried");
         }
         Some(self.connector.lost(why))
@@ -227,11 +230,18 @@ impl Silence {
             self.since = now;
             return false;
         }
-        let patience = match self.doubted {
-            true => MOVED_PATIENCE.max(2 * state.usual),
-            false => DOUBT.max(4 * state.usual),
+        let patience = match (self.doubted, self.is_hole(state)) {
+            (true, _) => MOVED_PATIENCE.max(2 * state.usual),
+            (false, true) => HOLE_PATIENCE.max(2 * state.usual),
+            (false, false) => DOUBT.max(4 * state.usual),
         };
         self.length(now) >= patience
+    }
+
+    /// True where something has come since, and of what was on its way hardly anything did.
+    fn is_hole(&self, state: &TcpState) -> bool {
+        let is_much = state.unacknowledged >= SWALLOWED_SEGMENTS;
+        is_much && state.sacked <= state.unacknowledged / 4 && self.is_answered(state)
     }
 
     fn length(&self, now: Instant) -> Duration {
@@ -281,6 +291,7 @@ mod tests {
         packet: 1_500,
         unacknowledged: 10,
         flying: 10,
+        sacked: 0,
         unsent: 0,
         window: 65_536,
         rtt: Duration::from_millis(30),
@@ -327,7 +338,7 @@ mod tests {
         assert!(
             !silence.is_too_long(&selective, at(260)) && !silence.is_suspect(&selective, at(300))
         );
-        let few = TcpState { segments_received: 12, flying: 4, ..STATE };
+        let few = TcpState { segments_received: 12, flying: 4, sacked: 6, ..STATE };
         assert!(!silence.is_too_long(&few, at(301)) && !silence.is_suspect(&few, at(700)));
         let idle = TcpState { unacknowledged: 0, flying: 0, ..selective };
         silence.is_too_long(&idle, at(900));
@@ -336,6 +347,21 @@ mod tests {
         let mut silence = Silence::new(&far, start);
         silence.is_too_long(&far, at(699));
         assert!(!silence.is_swallowed(&far, at(699)) && silence.is_swallowed(&far, at(700)));
+    }
+
+    #[test]
+    fn where_only_short_packets_come_through_less_is_waited_for() {
+        let start = Instant::now();
+        let mut silence = Silence::new(&STATE, start);
+        let answered = TcpState { segments_received: 12, unacknowledged: 40, ..STATE };
+        // By chance most come through.
+        let by_chance = TcpState { sacked: 38, ..answered };
+        assert!(!silence.is_too_long(&by_chance, start + HOLE_PATIENCE));
+        let hole = TcpState { sacked: 4, ..answered };
+        assert!(!silence.is_too_long(&hole, start + HOLE_PATIENCE / 2));
+        assert!(silence.is_too_long(&hole, start + HOLE_PATIENCE));
+        let far = TcpState { usual: HOLE_PATIENCE, ..hole };
+        assert!(!silence.is_too_long(&far, start + HOLE_PATIENCE));
     }
 
     #[test]

@@ -89,6 +89,16 @@ pub(super) const HEARD_PAUSE: Duration = Duration::from_millis(250);
 /// this one. The kernel has sent again by then what is missing (after 0.2 and 0.6 s). To be tried alone ends nothing.
 pub(super) const DOUBT: Duration = Duration::from_millis(500);
 
+/// The same where of what was sent since hardly anything has come: what is lost by chance lies between what comes.
+pub(super) const HOLE_PATIENCE: Duration = Duration::from_millis(200);
+
+/// How soon the kernel sends again, beside a round trip, what was not acknowledged, where it lets one choose: it would wait
+/// 200 ms. Acknowledgements are put off for 40 ms at the most.
+pub(super) const LEAST_RESENDING: Duration = Duration::from_millis(100);
+/// The same after many times in vain, where the kernel would wait for two minutes: the least that it takes. A path that is
+/// back is used again after this.
+pub(super) const LONGEST_RESENDING: Duration = Duration::from_secs(1);
+
 /// How often it is looked, where another connection has come through, whether this one is acknowledged after all.
 pub(super) const PROOF_LOOK: Duration = Duration::from_millis(20);
 

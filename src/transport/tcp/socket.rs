@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::gulps::Gulps;
 use super::{TcpOptions, settings};
 use crate::transport::TransportError;
-use crate::transport::kernel::choose_congestion;
+use crate::transport::kernel::{bound_resending, choose_congestion};
 
 /// `IPPROTO_MPTCP` of Linux, which others refuse.
 const MULTIPATH: i32 = 262;
@@ -41,8 +42,12 @@ pub(super) fn prepare(
     let tuned = tune(&options, settings::USER_TIMEOUT.max(chosen.stall));
     // The kernel knows fewer options of a connection of several subflows.
     tuned.or_else(|error| if chosen.multipath { Ok(()) } else { Err(error) }).map_err(&failed)?;
-    if let Some(name) = &chosen.congestion {
-        choose_congestion(&options, name)?;
+    match &chosen.congestion {
+        Some(name) => choose_congestion(&options, name)?,
+        // Who names what the kernel is to do compares with what it does by itself.
+        None => {
+            bound_resending(socket.as_fd(), settings::LEAST_RESENDING, settings::LONGEST_RESENDING)
+        }
     }
     if let Some(bytes) = segment {
         // Before the connection is opened: it is then announced, and binds the peer as well.
