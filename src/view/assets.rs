@@ -63,9 +63,9 @@ mod tests {
                 for wanted in names {
                     let is_there = ["function", "async function", "const"].iter().any(|kind| {
                         let line = format!("export {kind} {wanted}");
-                        content.split_once(&line).is_some_and(|(_, rest)| {
-                            rest.starts_with(|next: char| next == '(' || next == ' ')
-                        })
+                        content
+                            .split_once(&line)
+                            .is_some_and(|(_, rest)| rest.starts_with(['(', ' ']))
                     });
                     assert!(is_there, "{name} imports {wanted} of {of}");
                 }

@@ -52,7 +52,7 @@ pub(super) fn note(browser: &mut Browser, event: &Value) {
 
 pub(super) fn eval(browser: &mut Browser, expression: &str) -> Result<Value, Value> {
     let params = json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
-    let mut result = browser.call("Runtime.evaluate", params);
+    let mut result = browser.try_call("Runtime.evaluate", params)?;
     match result["exceptionDetails"].is_null() {
         true => Ok(result["result"]["value"].take()),
         false => Err(result),

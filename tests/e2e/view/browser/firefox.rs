@@ -63,7 +63,7 @@ pub(super) fn eval(browser: &mut Browser, expression: &str) -> Result<Value, Val
         "awaitPromise": true,
         "resultOwnership": "none",
     });
-    let result = browser.call("script.evaluate", params);
+    let result = browser.try_call("script.evaluate", params)?;
     match (result["type"].as_str(), result["result"]["value"].as_str()) {
         (Some("success"), Some(text)) => Ok(serde_json::from_str(text).unwrap()),
         (Some("success"), None) => Ok(Value::Null),

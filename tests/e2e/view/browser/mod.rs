@@ -95,6 +95,11 @@ impl Browser {
 
     /// Calls a method, and gives its result.
     fn call(&mut self, method: &str, params: Value) -> Value {
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// The same, where it may be that the page is just leaving.
+    fn try_call(&mut self, method: &str, params: Value) -> Result<Value, Value> {
         self.last += 1;
         let mut request = json!({"id": self.last, "method": method, "params": params});
         if self.kind == Kind::Chromium && !self.page.is_empty() {
@@ -105,8 +110,8 @@ impl Browser {
             let Message::Text(text) = self.socket.read().unwrap() else { continue };
             let mut answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == self.last {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].take();
+                let error = answer["error"].take();
+                return if error.is_null() { Ok(answer["result"].take()) } else { Err(error) };
             }
             match self.kind {
                 Kind::Chromium => chromium::note(self, &answer),
