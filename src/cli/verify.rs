@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output};
 use crate::frame::{ByteSize, UnixNanos};
-use crate::manifest::Listed;
+use crate::manifest::{Day, Listed};
 use crate::report::Versioned;
 use crate::verify::{
     Account, Alteration, Course, Gap, Past, SequenceGap, Sequences, SourceReport, State, Together,
@@ -259,6 +259,13 @@ fn show_refused(name: &str, account: &Account) {
 /// Runs whose frames are here, and of which the ledger says nothing.
 fn show_lost_account(name: &str, account: &Account) {
     if account.runs.first.iter().all(|run| run.state != State::AccountLost) {
+        return;
+    }
+    if name.parse::<Day>().is_ok() {
+        output::result(&format!(
+            "  account  {name}: this is the folder of a day, and how many frames there were is in ledger.jsonl of its source's \
+             folder. Those that are here are verified; verify it together with the store that it is from (verify DIR DIR)"
+        ));
         return;
     }
     output::result(&format!(

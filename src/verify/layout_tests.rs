@@ -282,10 +282,10 @@ fn a_day_that_is_taken_away_is_gone_and_said_to_be() {
     let gaps: Vec<_> =
         account.gaps.first.iter().map(|gap| (gap.from, gap.to, gap.taken_away)).collect();
     assert_eq!((account.state, gaps), (State::Gap, vec![(0, 1, true)]));
-    // By itself it proves its files, and says nothing of runs.
+    // By itself its files are verified, and nothing tells whether frames of it are missing: the ledger is not there.
     let alone = verified(&moved);
-    assert_eq!((alone.proven, alone.sources[0].verified), (true, 2));
-    assert_eq!(alone.sources[0].account.state, State::Undeclared);
+    assert_eq!((alone.proven, alone.sources[0].verified), (false, 2));
+    assert_eq!(alone.sources[0].account.state, State::AccountLost);
     // It is stored again where it is sent again.
     stored(&mut store, &[at(0, "0.jpg", 0), at(1, "1.jpg", 0)]);
     assert!(verified(out.path()).proven);

@@ -518,14 +518,6 @@ fn add(sum: &mut u64, more: u64) {
     *sum = sum.saturating_add(more);
 }
 
-impl Account {
-    /// Says nothing of runs: there is no ledger that could.
-    pub(super) fn declares_nothing(&mut self) {
-        self.state = State::Undeclared;
-        self.runs.first.iter_mut().for_each(|run| run.state = State::Undeclared);
-    }
-}
-
 impl Run {
     /// Takes in what another source has of it.
     fn join(&mut self, other: &Self) {

@@ -16,8 +16,7 @@ use super::unknown;
 use super::{VerifyError, VerifyOptions};
 use crate::frame::{RunId, UnixNanos};
 use crate::manifest::{
-    BadLine, Day, FILE_NAME, LEDGER_NAME, Lines, Listed, Manifest, ManifestError, Ranges, Record,
-    Text,
+    BadLine, Day, FILE_NAME, Lines, Listed, Manifest, ManifestError, Ranges, Record, Text,
 };
 use crate::store::{Directory, FileId, Look};
 
@@ -154,13 +153,7 @@ pub(super) fn verify_source(
     if let Ok(id) = folder.id() {
         course.together.inspect(|together| together.join(id, &mut accounts));
     }
-    let has_untold = accounts.has_untold();
     report.account = accounts.finish(options.named);
-    let is_day = report.source.parse::<Day>().is_ok();
-    if is_day && has_untold && folder.kind(LEDGER_NAME).map_err(failed)?.is_none() {
-        // A day that was taken away: the ledger with its runs is where it came from.
-        report.account.declares_nothing();
-    }
     // Threads and folders have no order of their own; equal stores shall have equal reports.
     report.missing.first.sort();
     report.altered.first.sort_by(|one, other| one.name.cmp(&other.name));

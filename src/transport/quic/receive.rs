@@ -39,8 +39,23 @@ struct FrameIntake {
     window: Window,
     mark: TrailerMark,
     open: AtomicUsize,
+    /// Since when a frame has been open without a pause.
+    busy_since: Mutex<Instant>,
     progress: AtomicU64,
     due: Due,
+}
+
+impl FrameIntake {
+    /// One more frame is open.
+    fn opened(&self) {
+        if self.open.fetch_add(1, Ordering::Relaxed) == 0 {
+            *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    fn busy_since(&self) -> Instant {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// When the last frame was due, and of which source.
@@ -77,13 +92,23 @@ pub(super) async fn frames(
     let (open, progress) = (AtomicUsize::new(0), AtomicU64::new(0));
     let window = Window::new(connection.clone(), account.clone());
     let due = Due { last: Mutex::default(), bulk };
-    let session =
-        FrameIntake { arrived, sources, intake, account, window, mark, open, progress, due };
+    let session = FrameIntake {
+        arrived,
+        sources,
+        intake,
+        account,
+        window,
+        mark,
+        open,
+        busy_since: Mutex::new(Instant::now()),
+        progress,
+        due,
+    };
     let session = Arc::new(session);
     let guard = tokio::spawn(watch_for_stall(connection.clone(), session.clone()));
     let unblocking = tokio::spawn(unblock(session.clone()));
     while let Ok(stream) = connection.accept_uni().await {
-        session.open.fetch_add(1, Ordering::Relaxed);
+        session.opened();
         tokio::spawn(take_frame(stream, session.clone()));
     }
     guard.abort();
@@ -113,7 +138,9 @@ async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
         let before = session.progress.load(Ordering::Relaxed);
         loop {
             let ours = session.account.waited() - waited;
-            let left = (stall + ours).saturating_sub(since.elapsed());
+            // Nobody owed a byte while no frame was open.
+            let began = since.max(session.busy_since());
+            let left = (stall + ours).saturating_sub(began.elapsed());
             if left.is_zero() {
                 break;
             }

@@ -247,6 +247,29 @@ async fn a_long_message_that_does_not_go_on_ends_its_session() {
     soon("the memory", memory_is_back).await;
 }
 
+/// A frame a minute over a thin link is judged by its own time, and not by the quiet before it.
+#[tokio::test]
+async fn a_frame_that_begins_after_a_pause_has_the_whole_stall_time() {
+    const STALL: Duration = Duration::from_secs(1);
+    let mut world = World::with_stall(STALL);
+    let (_endpoint, connection) = world.raw().await;
+    let (mut out, _input) = soon("the session's stream", connection.open_bi()).await.unwrap();
+    out.write_all(&Message::ClockProbe(1).encode()).await.unwrap();
+    let _receiver = world.accepted().await;
+    // Towards the end of a period in which nothing was open.
+    tokio::time::sleep(STALL * 9 / 10).await;
+    let opened = tokio::time::Instant::now();
+    let mut stream = soon("a stream", connection.open_uni()).await.unwrap();
+    stream.write_all(&[crate::wire::HEADER_VERSION]).await.unwrap();
+    match soon("the end", connection.closed()).await {
+        ConnectionError::ApplicationClosed(close) => {
+            assert_eq!(u64::from(close.error_code), CloseCode::Stalled.number());
+        }
+        other => panic!("{other}"),
+    }
+    assert!(opened.elapsed() > STALL * 9 / 10, "it was ended after {:?}", opened.elapsed());
+}
+
 /// Forwards datagrams to a receiver and back, each after `delay`, and nothing back once that is said.
 async fn a_long_way(
     receiver: std::net::SocketAddr,
