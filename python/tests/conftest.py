@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import random
+import socket
 import threading
 import time
 from typing import Any, Callable, Iterator
@@ -87,6 +89,23 @@ class Beside(threading.Thread):
         if self._error is not None:
             raise self._error
         return self._result
+
+
+def unused_port() -> int:
+    """A port that nobody has, nor is given by the system: of those one may be another socket's of the same test when it is used."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first, last = (int(end) for end in file.read().split())
+    ports = [*range(max(1_024, first - 8_000), first), *range(last + 1, min(65_536, last + 4_000))]
+    random.shuffle(ports)
+    for port in ports:
+        try:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                with socket.socket(socket.AF_INET, kind) as asking:
+                    asking.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return port
+    raise AssertionError("every port outside of the system's own is in use")
 
 
 def listen_again(listen: Callable[[], Any]) -> Any:

@@ -20,7 +20,7 @@ from framelane.imagezmq._keys import key_folder, trusted_pins
 from framelane.imagezmq._note import MAGIC
 from framelane.imagezmq._patterns import AGAIN
 from framelane.imagezmq._peers import PEERS
-from conftest import LIMIT
+from conftest import LIMIT, unused_port
 from test_process import program
 
 
@@ -261,11 +261,7 @@ def test_addresses_that_are_none(address):
 
 @pytest.fixture
 def free_port():
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.bind(("127.0.0.1", 0))
-        return asking.getsockname()[1]
+    return unused_port()
 
 
 def _listen(port):

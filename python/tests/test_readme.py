@@ -10,7 +10,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +20,7 @@ import pytest
 
 import framelane
 import framelane.imagezmq
-from conftest import LIMIT
+from conftest import LIMIT, unused_port
 from relay import Relay
 
 README = pathlib.Path(__file__).resolve().parent.parent / "README.md"
@@ -129,18 +128,12 @@ class Receiving:
         return self.errors[-1]
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.bind(("127.0.0.1", 0))
-        return asking.getsockname()[1]
-
-
 def test_the_blocks_of_the_readme_in_their_order(tmp_path):
     sends, receives, keeps, reads, stands_in = blocks("python")
     camera, store = Machine(tmp_path / "camera"), Machine(tmp_path / "store")
     (camera.place / "cv2.py").write_text(CAMERA)
     pins = {"receiver": store.pin(), "sender": camera.pin()}
-    port = free_port()
+    port = unused_port()
     relay = Relay(("127.0.0.1", port), loss=0.05, delay=0.02, seed=11)
     receiving = Receiving(store, told(receives, listen=f"127.0.0.1:{port}", sender=pins["sender"]))
     try:
