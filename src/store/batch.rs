@@ -1,7 +1,7 @@
 //! Frames that are stored together: checked, written, named, and then given their lines.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use rustix::io::Errno;
 
@@ -12,6 +12,7 @@ use super::error::{FrameError, StoreError, Taken};
 use super::footing::{CAN_SYNC_TOGETHER, Footing};
 use super::layout::{Part, Spot};
 use super::options::StoreOptions;
+use super::root::Root;
 use super::standing::{Names, Standing};
 use super::volumes::Found;
 use super::within::{make_within, within};
@@ -27,6 +28,7 @@ const PART_ATTEMPTS: usize = 10_000;
 
 /// Stores frames on one footing.
 pub(super) struct Batch<'a> {
+    root: &'a Root,
     names: Names<'a>,
     options: StoreOptions,
     /// The part of the source that frames are stored in just now, and its folder.
@@ -75,11 +77,12 @@ struct Work<'a> {
 
 impl<'a> Batch<'a> {
     pub(super) fn on(
+        root: &'a Root,
         footing: &'a mut Footing,
         source: &'a SourceName,
         options: StoreOptions,
     ) -> Self {
-        Self { names: Names { footing, source }, options, part: Part::Whole, top: None }
+        Self { root, names: Names { footing, source }, options, part: Part::Whole, top: None }
     }
 
     /// Stores the frames and says what became of each, in their order.
@@ -370,12 +373,33 @@ impl<'a> Batch<'a> {
         {
             return self.sync_adopted(hour, name).map(|()| Named::Adopted);
         }
-        if length > 0 && !received.replace {
+        let expired = self.over_expired(name, &folder, &file)?;
+        if length > 0 && !received.replace && expired.is_none() {
             let taken = self.names.taken(name)?;
             return Err(self.names.conflict(name, taken));
         }
         let replaced = self.replace(part, &folder, name.file_name());
         replaced.map_err(|cause| self.names.system(name, "replace its file", cause))
+    }
+
+    /// Where the file of a name is that of a frame that has expired, it is on its way out: the name need not wait until it is
+    /// reached. It stays as it is until what is given here is let go.
+    fn over_expired(
+        &mut self,
+        name: &FrameName,
+        folder: &Directory,
+        file: &Look,
+    ) -> Result<Option<RwLockWriteGuard<'a, ()>>, FrameError> {
+        if !self.names.is_expired(name, folder, file)? {
+            return Ok(None);
+        }
+        let still = self.root.replace_expired();
+        match folder.look(name.file_name()) {
+            Ok(Some(now)) if now == *file => Ok(Some(still)),
+            // It went just now; the frame is stored when it is sent again.
+            Ok(_) => Err(self.names.system(name, "name its file", Errno::EXIST)),
+            Err(cause) => Err(self.names.system(name, "look at its file", cause)),
+        }
     }
 
     /// Puts a written file in the place of another, which is kept under a temporary name.

@@ -12,6 +12,8 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::doubt::{self, Doubt};
 use super::error::StoreError;
 use super::keep::Keep;
@@ -21,7 +23,7 @@ use super::room::Room;
 use super::root::Root;
 use super::said::Said;
 use super::seat::{DayStock, Seat};
-use super::seats::Seats;
+use super::seats::{KeptOpen, Seats};
 use crate::frame::{ByteSize, Share, SourceName, UnixNanos};
 use crate::manifest::{Day, Record};
 
@@ -93,7 +95,7 @@ struct Work {
     doubt: Doubt,
     /// What was said of it.
     doubted: Said,
-    removal: Option<(SourceName, Removal)>,
+    removal: Option<(KeptOpen, Removal)>,
     /// More has to go than is being removed.
     is_behind: bool,
     /// When that was found, and by how much the store was over its limit then.
@@ -164,8 +166,9 @@ impl Work {
     /// Does something; whether there is more to do. What fails at one source is said, and keeps nothing of the others.
     fn go_on(&mut self) -> Result<bool, StoreError> {
         let Some(seats) = self.seats.upgrade() else { return Ok(false) };
-        if let Some((source, removal)) = self.removal.take() {
-            let removed = self.remove(&seats, source.clone(), removal);
+        if let Some((open, removal)) = self.removal.take() {
+            let source = open.source.clone();
+            let removed = self.remove(&seats, open, removal);
             self.of_source(&source, removed);
             return Ok(true);
         }
@@ -237,23 +240,30 @@ impl Work {
         source: &SourceName,
         day: Day,
     ) -> Result<(), StoreError> {
+        let open = KeptOpen::of(seats, source);
         let removal = with_seat(seats, source, self.options, |seat| seat.expire(day))?;
         tracing::debug!("{source}: {day} is to be removed");
-        self.removal = Some((source.clone(), removal));
+        self.removal = Some((open, removal));
         Ok(())
     }
 
     fn remove(
         &mut self,
         seats: &Arc<Seats>,
-        source: SourceName,
+        open: KeptOpen,
         mut removal: Removal,
     ) -> Result<(), StoreError> {
-        let options = self.options;
+        let (source, options) = (&open.source, self.options);
         let path = seats.root().path().join(source.as_str());
         let failed = |cause| StoreError::Io { doing: "remove old frames from", path, cause };
+        // What cannot be asked for is not the file's fault: the day is not done, and is gone on with later.
+        let mut unasked = None;
         let mut is_last = |record: &Record| {
-            with_seat(seats, &source, options, |seat| seat.is_last(record)).unwrap_or(false)
+            let asked = with_seat(seats, source, options, |seat| seat.is_last(record));
+            asked.map_err(|error| {
+                unasked = Some(error);
+                Errno::IO
+            })
         };
         let folder = seats.root().folder()?.folder(source.as_str());
         let (time, hands) = if self.is_behind { (HARD_WORK, HARD_HANDS) } else { (WORK, 1) };
@@ -262,11 +272,14 @@ impl Work {
         let done = folder.and_then(|folder| removal.go_on(&folder, pace, &mut is_last));
         seats.brake().removed(removal.bytes - had);
         self.judge(seats, &removal);
+        if let Some(error) = unasked {
+            return Err(error);
+        }
         if !done.map_err(failed)? {
-            self.removal = Some((source, removal));
+            self.removal = Some((open, removal));
             return Ok(());
         }
-        with_seat(seats, &source, options, |seat| seat.expired(&removal))?;
+        with_seat(seats, source, options, |seat| seat.expired(&removal))?;
         let Removal { day, frames, bytes, left, .. } = removal;
         let left = match left {
             0 => String::new(),
@@ -338,18 +351,18 @@ impl Work {
             let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
             let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
             let is_in_turn = !self.left_out.contains(*source);
-            day.frames > 0 && day.day < Day::of(now) && !is_written && is_in_turn
+            day.frames > 0 && age(day) < Day::of(now) && !is_written && is_in_turn
         };
         let is_over = keep.bytes.is_some_and(|limit| held(stock) > limit.0);
         if is_full(keep, is_over, root) {
-            let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (day.day, *source));
+            let oldest = all(stock).filter(may_go).min_by_key(|(source, day)| (age(day), *source));
             return oldest.map(|(source, day)| (source, day.day));
         }
         if !self.doubt.is_over() {
             return None;
         }
         let old = all(stock).filter(may_go).filter(|(_, day)| is_old(keep, day, now));
-        old.min_by_key(|(source, day)| (day.day, *source)).map(|(source, day)| (source, day.day))
+        old.min_by_key(|(source, day)| (age(day), *source)).map(|(source, day)| (source, day.day))
     }
 
     /// Says once that nothing is removed by its age, where something would be.
@@ -444,7 +457,7 @@ fn with_seat<T>(
     };
     let done = act(open);
     seats.note(source, open.stock());
-    if !slot.is_taken() {
+    if !slot.is_needed() {
         *seat = None;
     }
     done
@@ -471,6 +484,15 @@ fn held(stock: &Stock) -> u64 {
 /// The same of one source.
 fn of(source: &SourceName) -> String {
     format!("source {source}: {TROUBLE}")
+}
+
+/// The day by which a day is old: its own, or that on which its last frame was stored, where that is earlier. A camera whose
+/// clock is years ahead would have its frames stay for years, and those of all others go for them.
+fn age(day: &DayStock) -> Day {
+    match doubt::says_age(day.last_stored) {
+        true => day.day.min(Day::of(day.last_stored)),
+        false => day.day,
+    }
 }
 
 /// Whether a day has been kept for as long as it is to be.

@@ -2,11 +2,13 @@
 //! not what a line says.
 
 use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
 
 use super::directory::{Directory, Kind};
+use super::root::Root;
 use super::standing::{has_content, wrote};
 use super::volumes::Removable;
 use super::within::{Within, within};
@@ -16,6 +18,7 @@ use crate::manifest::{Day, FILE_NAME, Lines, Record, Text};
 /// What is to be removed, and how far that has come.
 #[derive(Debug)]
 pub(super) struct Removal {
+    pub(super) root: Arc<Root>,
     pub(super) day: Day,
     /// Everything of it that was stored until then.
     pub(super) until: UnixNanos,
@@ -39,8 +42,8 @@ pub(super) struct Pace {
 /// Lines that a thread is given at once.
 const AT_ONCE: usize = 64;
 
-/// Whether the last line of a name is the one that was stored at this time.
-pub(super) type IsLast<'a> = &'a mut dyn FnMut(&Record) -> bool;
+/// Whether the last line of a name is the one that was stored at this time. An error ends the removal, which is not done.
+pub(super) type IsLast<'a> = &'a mut dyn FnMut(&Record) -> Result<bool, Errno>;
 
 impl Removal {
     /// About the bytes that are still to be removed.
@@ -129,6 +132,7 @@ impl Removal {
         hands: usize,
         is_last: IsLast<'_>,
     ) -> Result<(), Errno> {
+        let root = &*self.root;
         let share = records.len().div_ceil(hands).max(1);
         let mut shares = records.chunks(share);
         let own = shares.next().unwrap_or_default();
@@ -136,14 +140,16 @@ impl Removal {
             // One that cannot be had is done without.
             let begin = |share| {
                 let thread = std::thread::Builder::new().name("keep".to_owned());
-                thread.spawn_scoped(scope, move || Swept::of(folder, share)).map_err(|_| share)
+                thread
+                    .spawn_scoped(scope, move || Swept::of(root, folder, share))
+                    .map_err(|_| share)
             };
             let others: Vec<_> = shares.map(begin).collect();
-            let own = Swept::of(folder, own);
+            let own = Swept::of(root, folder, own);
             let of_other = |other| match other {
                 Ok(thread) => std::thread::ScopedJoinHandle::join(thread)
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                Err(share) => Swept::of(folder, share),
+                Err(share) => Swept::of(root, folder, share),
             };
             let others = others.into_iter().map(of_other).collect::<Vec<_>>();
             std::iter::once(own).chain(others).collect::<Vec<_>>()
@@ -173,10 +179,15 @@ impl Removal {
         let Some(within) = place.of(folder, record)? else { return Ok(()) };
         let Some(file) = within.look(name)? else { return Ok(()) };
         // A later line of its name may be the one.
-        if !is_last(record) {
+        if !is_last(record)? {
             return Ok(());
         }
         if file.kind == Kind::File(record.bytes) && has_content(within, name, record.blake3)? {
+            // While it was read another frame may have come in its place.
+            let _still = self.root.hold_expired();
+            if within.look(name)? != Some(file) {
+                return Ok(());
+            }
             within.remove(name)?;
             self.frames += 1;
             self.bytes += record.bytes;
@@ -200,10 +211,10 @@ struct Swept<'a> {
 
 impl<'a> Swept<'a> {
     /// Removes the files that are, by their times, what their lines say.
-    fn of(folder: &Directory, records: &'a [Record]) -> Self {
+    fn of(root: &Root, folder: &Directory, records: &'a [Record]) -> Self {
         let (mut swept, mut place) = (Self::default(), Place::default());
         for record in records {
-            if let Err(error) = swept.remove(folder, record, &mut place) {
+            if let Err(error) = swept.remove(root, folder, record, &mut place) {
                 swept.error = Some(error);
                 break;
             }
@@ -213,12 +224,14 @@ impl<'a> Swept<'a> {
 
     fn remove(
         &mut self,
+        root: &Root,
         folder: &Directory,
         record: &'a Record,
         place: &mut Place,
     ) -> Result<(), Errno> {
         let name = record.name.file_name();
         let Some(within) = place.of(folder, record)? else { return Ok(()) };
+        let _still = root.hold_expired();
         let Some(file) = within.look(name)? else { return Ok(()) };
         if file.kind != Kind::File(record.bytes) || !wrote(record, file.changed) {
             self.unknown.push(record);

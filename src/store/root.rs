@@ -1,7 +1,7 @@
 //! The store's folder, `OUT`: locked, and the one at its path, or else opened anew.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rustix::io::Errno;
 
@@ -20,13 +20,19 @@ pub(super) struct Root {
     path: PathBuf,
     /// The lock is held only to open the folder anew, which all sources need then.
     current: Mutex<Arc<Locked>>,
+    /// What has expired is looked at and removed under it, each file by itself, and given another content under it.
+    expired: RwLock<()>,
 }
 
 impl Root {
     /// Opens and locks the folder, making it where it is missing, and sees that it can be written.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let folder = open(path)?;
-        Ok(Self { path: path.to_owned(), current: Mutex::new(Arc::new(folder)) })
+        Ok(Self {
+            path: path.to_owned(),
+            current: Mutex::new(Arc::new(folder)),
+            expired: RwLock::default(),
+        })
     }
 
     /// The sources that there are.
@@ -49,6 +55,16 @@ impl Root {
         let path = self.path.clone();
         visited.map_err(|cause| StoreError::Io { doing: "look into", path, cause })?;
         Ok(sources)
+    }
+
+    /// While this is held no file of a frame that has expired is given another content.
+    pub(super) fn hold_expired(&self) -> RwLockReadGuard<'_, ()> {
+        self.expired.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While this is held no file of a frame that has expired is removed. Waits for one that is just being removed.
+    pub(super) fn replace_expired(&self) -> RwLockWriteGuard<'_, ()> {
+        self.expired.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its path, as the user gave it.

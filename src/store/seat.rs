@@ -94,9 +94,9 @@ impl Seat {
     /// the files that it made are removed again.
     pub(super) fn store_batch(&mut self, frames: &[ReceivedFrame]) -> Vec<Outcome> {
         let Some(first) = frames.first() else { return Vec::new() };
-        let (source, options) = (self.source.clone(), self.options);
+        let (root, source, options) = (self.root.clone(), self.source.clone(), self.options);
         let stored = self.firmly(Some(&first.from), |footing| {
-            Ok(Batch::on(footing, &source, options).store(frames))
+            Ok(Batch::on(&root, footing, &source, options).store(frames))
         });
         stored.unwrap_or_else(|error| {
             let failed = |received: &ReceivedFrame| {
@@ -372,7 +372,7 @@ impl Seat {
     /// Declares a day to have expired, in the ledger and on the medium, unless that was done before; what is to be
     /// removed then.
     pub(super) fn expire(&mut self, day: Day) -> Result<Removal, StoreError> {
-        let now = (self.options.clock)();
+        let (root, now) = (self.root.clone(), (self.options.clock)());
         self.firmly(None, |footing| {
             let (until, declared) = match footing.account.expired.of(day) {
                 Some(gone) if !gone.is_removed => (gone.until, gone.bytes),
@@ -388,7 +388,8 @@ impl Seat {
                 }
             };
             let removable = footing.volumes.put_to_rest(day);
-            Ok(Removal { day, until, removable, declared, frames: 0, bytes: 0, left: 0 })
+            let root = root.clone();
+            Ok(Removal { root, day, until, removable, declared, frames: 0, bytes: 0, left: 0 })
         })
     }
 

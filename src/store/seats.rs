@@ -24,6 +24,36 @@ pub(super) struct Seats {
 pub(super) struct Slot {
     seat: Mutex<Option<Seat>>,
     taken: AtomicBool,
+    /// It stays open without a session, for whoever removes old frames.
+    kept: AtomicBool,
+}
+
+/// Has a source stay open between two uses, until this is dropped: to open one reads as much as it has names.
+#[derive(Debug)]
+pub(super) struct KeptOpen {
+    seats: Arc<Seats>,
+    pub(super) source: SourceName,
+    slot: Arc<Slot>,
+}
+
+impl KeptOpen {
+    pub(super) fn of(seats: &Arc<Seats>, source: &SourceName) -> Self {
+        let slot = seats.slot(source);
+        slot.kept.store(true, Ordering::Release);
+        Self { seats: seats.clone(), source: source.clone(), slot }
+    }
+}
+
+impl Drop for KeptOpen {
+    fn drop(&mut self) {
+        self.slot.kept.store(false, Ordering::Release);
+        let mut seat = self.slot.seat();
+        if !self.slot.is_needed()
+            && let Some(seat) = seat.take()
+        {
+            self.seats.note(&self.source, seat.stock());
+        }
+    }
 }
 
 impl Seats {
@@ -89,8 +119,9 @@ impl Slot {
         !self.taken.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn is_taken(&self) -> bool {
-        self.taken.load(Ordering::Acquire)
+    /// Whether what is open there stays open.
+    pub(super) fn is_needed(&self) -> bool {
+        self.taken.load(Ordering::Acquire) || self.kept.load(Ordering::Acquire)
     }
 
     pub(super) fn give_back(&self) {

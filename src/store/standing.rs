@@ -109,6 +109,22 @@ impl Names<'_> {
         }
     }
 
+    /// Whether the file of that name in its folder, which looks like `seen`, is that of a frame that has expired.
+    pub(super) fn is_expired(
+        &mut self,
+        name: &FrameName,
+        folder: &Directory,
+        seen: &Look,
+    ) -> Result<bool, FrameError> {
+        let Some(Found { part, record, .. }) = self.find(name)? else { return Ok(false) };
+        if !self.footing.account.expired.has(part, &record) || seen.kind != Kind::File(record.bytes)
+        {
+            return Ok(false);
+        }
+        let is_by_time = wrote(&record, seen.changed) && !self.footing.folds;
+        Ok(is_by_time || self.has_content(name, folder, seen, record.blake3)?)
+    }
+
     pub(super) fn taken(&mut self, name: &FrameName) -> Result<Taken, FrameError> {
         Ok(match self.standing(name)? {
             Standing::Stored(_) => Taken::Stored,

@@ -236,6 +236,95 @@ fn a_file_that_the_store_did_not_put_there_stays() {
 }
 
 #[test]
+fn a_source_is_opened_once_to_remove_files_that_were_touched() {
+    let kept = Kept::new(Layout::Day, aged(30));
+    let frames: Vec<_> = (0..50).map(|sequence| at(sequence, 0)).collect();
+    stored(&mut kept.source(), &frames);
+    for name in files(&kept.visible()) {
+        let path = kept.visible().join("2026-11-29").join(name);
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    later(40 * DAY);
+    let mut work = kept.work();
+    assert!(work.go_on().unwrap(), "declared");
+    let is_open = || kept.seats.slot(&source()).seat().is_some();
+    assert!(is_open(), "from one file to the next");
+    while work.go_on().unwrap() {}
+    assert!(files(&kept.visible()).is_empty());
+    assert!(!is_open(), "nobody needs it any more");
+    assert!(matches!(kept.ledger().last(), Some(Entry::DayRemoved { frames: 50, left: 0, .. })));
+}
+
+#[test]
+fn a_day_of_which_a_file_cannot_be_asked_for_is_not_done() {
+    let kept = Kept::new(Layout::Day, aged(30));
+    stored(&mut kept.source(), &[at(0, 0), at(1, 0)]);
+    later(40 * DAY);
+    let mut work = kept.work();
+    assert!(work.go_on().unwrap(), "declared");
+    // The times of these files are not those of their lines, whose clock is the test's. What opening the source anew fails at, and nothing of the removal itself.
+    *kept.seats.slot(&source()).seat() = None;
+    let (ledger, away) = (kept.visible().join(LEDGER_NAME), kept.out.path().join("away"));
+    fs::rename(&ledger, &away).unwrap();
+    fs::create_dir(&ledger).unwrap();
+    assert!(work.go_on().unwrap());
+    assert!(work.removal.is_none() && work.left_out.contains(&source()), "it has failed");
+    assert_eq!(files(&kept.visible()), ["0.jpg", "1.jpg"], "nothing that is not known");
+    fs::remove_dir(&ledger).unwrap();
+    fs::rename(&away, &ledger).unwrap();
+    kept.remove();
+    assert!(files(&kept.visible()).is_empty(), "gone on with");
+    assert!(matches!(kept.ledger().last(), Some(Entry::DayRemoved { left: 0, .. })));
+}
+
+#[test]
+fn days_that_are_still_to_come_go_by_the_day_they_were_stored_on() {
+    let bytes = Keep { bytes: Some(ByteSize(10)), ..Keep::default() };
+    for keep in [aged(1), bytes] {
+        let kept = Kept::new(Layout::Day, keep);
+        let mut store = kept.source();
+        stored(&mut store, &[at(0, 10_000), at(1, 0)]);
+        later(QUIET + 1_000_000);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["0.jpg", "1.jpg"], "stored today");
+        later(3 * DAY);
+        stored(&mut store, &[at(2, 3)]);
+        later(QUIET + 1_000_000);
+        stored(&mut store, &[at(3, 3)]);
+        kept.remove();
+        assert_eq!(files(&kept.visible()), ["2.jpg", "3.jpg"], "{keep:?}");
+    }
+}
+
+#[test]
+fn a_name_of_a_frame_that_is_being_removed_is_free() {
+    let kept = Kept::new(Layout::Flat, aged(30));
+    let mut store = kept.source();
+    stored(&mut store, &[at(0, 0), at(1, 0), at(2, 0)]);
+    fs::write(kept.visible().join("2.jpg"), "mine!").unwrap();
+    later(40 * DAY);
+    let mut work = kept.work();
+    assert!(work.go_on().unwrap(), "declared, and nothing is removed yet");
+    let again = |name: &str, sequence| {
+        let mut other = frame(sequence, name, b"of the next flight");
+        let captured = UnixNanos(NOON + 40 * DAY);
+        let clock = Clock::Read;
+        other.frame.meta.captured = Some(Captured { at: captured, clock, uncertainty: None });
+        other.received = now();
+        other.from = at(0, 0).from;
+        other
+    };
+    stored(&mut store, &[again("0.jpg", 10)]);
+    let outcomes = store.store_batch(&[again("2.jpg", 12)]);
+    assert!(matches!(outcomes[..], [Outcome::Failed(FrameError::Conflict { .. })]), "{outcomes:?}");
+    while work.go_on().unwrap() {}
+    assert_eq!(files(&kept.visible()), ["0.jpg", "2.jpg"]);
+    let path = kept.visible().join("0.jpg");
+    assert_eq!(fs::read(path).unwrap(), b"of the next flight");
+    assert_eq!(ask(&mut store, &again("0.jpg", 10), true, true), Held::Same);
+}
+
+#[test]
 fn the_oldest_days_go_while_there_is_too_much() {
     let keep = Keep { bytes: Some(ByteSize(20)), ..Keep::default() };
     let kept = Kept::new(Layout::Day, keep);
@@ -306,9 +395,9 @@ fn removing_is_harder_where_it_does_not_keep_pace() {
     let mut work = kept.work();
     let judge = |work: &mut Work| {
         work.judged.0 = Instant::now().checked_sub(JUDGE_EVERY).unwrap();
-        let (_, removal) = work.removal.take().unwrap();
+        let (open, removal) = work.removal.take().unwrap();
         work.judge(&kept.seats, &removal);
-        work.removal = Some((source(), removal));
+        work.removal = Some((open, removal));
         work.is_behind
     };
     // Twenty bytes are two days of these and no more: the first is declared to have expired.
@@ -391,7 +480,8 @@ fn many_files_go_by_several_hands_as_by_one() {
         .unwrap();
         let top = kept.seats.root().folder().unwrap().folder(source().as_str()).unwrap();
         let mut is_last = |record: &Record| {
-            with_seat(&kept.seats, &source(), kept.options, |seat| seat.is_last(record)).unwrap()
+            Ok(with_seat(&kept.seats, &source(), kept.options, |seat| seat.is_last(record))
+                .unwrap())
         };
         // A moment at a time, or all at once: no line is passed over.
         let mut turns = 1;
