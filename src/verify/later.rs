@@ -17,15 +17,28 @@ const FOUND_WITHIN_NS: u64 = 10_000_000_000;
 /// Times that are kept, of a run's drops within a few seconds one: 4 MB.
 const MAX_WINDOWS: usize = 100_000;
 
+/// Windows that are looked at for one frame. More than a few lie over one another only where a clock has jumped by days; then
+/// some drops that were made good are not counted as such.
+const MOST_LOOKED_AT: usize = 1_000;
+
 /// When dropped frames were captured, and how many of them have come by now. Runs are known by their places in the ledger.
 #[derive(Debug, Default)]
 pub(super) struct Later {
+    /// Of drops whose times are known.
+    timed: Windows,
+    /// Of files that were there when a run began, which may be of any time before. By themselves: they reach over all others.
+    given_up: Windows,
+    came: HashMap<usize, u64>,
+}
+
+/// Windows that are asked for the one that a frame fits into.
+#[derive(Debug, Default)]
+struct Windows {
     windows: Vec<Window>,
     /// Whether they are in order, and `reach` is theirs.
     in_order: bool,
     /// Of each window the latest time that it or one before it has, once they are in order.
     reach: Vec<u64>,
-    came: HashMap<usize, u64>,
 }
 
 /// Frames of a run that were captured within these times.
@@ -45,6 +58,14 @@ struct Window {
 pub(super) struct Begun {
     pub(super) place: usize,
     pub(super) at: UnixNanos,
+}
+
+/// A frame that a run brought, and when it was captured.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    run: Begun,
+    at: u64,
+    sequence: u64,
 }
 
 impl Later {
@@ -72,6 +93,36 @@ impl Later {
             }
             _ => return,
         };
+        match window.behind {
+            None => self.timed.add(window),
+            Some(_) => self.given_up.add(window),
+        }
+    }
+
+    /// Takes in a frame that a run brought.
+    pub(super) fn stored(&mut self, run: Begun, record: &Record) {
+        let Some(UnixNanos(at)) = record.captured else { return };
+        self.brought(Frame { run, at, sequence: record.sequence.0 });
+    }
+
+    fn brought(&mut self, frame: Frame) {
+        // A run gives up no frame that is younger than itself: most frames come behind all of these windows.
+        let of = self.timed.take(frame, |window| window.from, frame.at);
+        let last = frame.run.place as u64;
+        let of = of.or_else(|| self.given_up.take(frame, |window| window.run as u64, last));
+        if let Some(of) = of {
+            *self.came.entry(of).or_default() += 1;
+        }
+    }
+
+    /// How many of a run's drops came in a later one.
+    pub(super) fn came(&self, run: usize) -> u64 {
+        self.came.get(&run).copied().unwrap_or(0)
+    }
+}
+
+impl Windows {
+    fn add(&mut self, window: Window) {
         self.in_order = false;
         if let Some(last) = self.windows.last_mut().filter(|last| last.takes(&window)) {
             (last.from, last.to) = (last.from.min(window.from), last.to.max(window.to));
@@ -84,9 +135,9 @@ impl Later {
 
     /// Puts the windows in order. Drops are known before frames, all of a ledger before the manifest's, so that this is
     /// done once for each ledger.
-    fn put_in_order(&mut self) {
+    fn put_in_order(&mut self, order: fn(&Window) -> u64) {
         self.in_order = true;
-        self.windows.sort_by_key(|window| window.from);
+        self.windows.sort_by_key(order);
         let reach = self.windows.iter().scan(0, |reach, window| {
             *reach = window.to.max(*reach);
             Some(*reach)
@@ -94,32 +145,27 @@ impl Later {
         self.reach = reach.collect();
     }
 
-    /// Takes in a frame that a run brought.
-    pub(super) fn stored(&mut self, run: Begun, record: &Record) {
-        let Some(UnixNanos(at)) = record.captured else { return };
+    /// The run of whose drops a frame is one; there is room for one less. By `order`, which is always the same, the windows
+    /// beyond `last` are none that it fits into.
+    fn take(&mut self, frame: Frame, order: fn(&Window) -> u64, last: u64) -> Option<usize> {
         if !self.in_order {
-            self.put_in_order();
+            self.put_in_order(order);
         }
-        let first_after = self.windows.partition_point(|window| window.from <= at);
-        for place in (0..first_after).rev() {
+        let Frame { run, at, sequence } = frame;
+        let first_after = self.windows.partition_point(|window| order(window) <= last);
+        for place in (0..first_after).rev().take(MOST_LOOKED_AT) {
             if self.reach[place] < at {
-                return;
+                return None;
             }
             let window = &mut self.windows[place];
             let is_later = window.run < run.place && at < run.at.0
-                || window.run == run.place
-                    && window.behind.is_some_and(|behind| behind < record.sequence.0);
+                || window.run == run.place && window.behind.is_some_and(|behind| behind < sequence);
             if window.room > 0 && at <= window.to && is_later {
                 window.room -= 1;
-                *self.came.entry(window.run).or_default() += 1;
-                return;
+                return Some(window.run);
             }
         }
-    }
-
-    /// How many of a run's drops came in a later one.
-    pub(super) fn came(&self, run: usize) -> u64 {
-        self.came.get(&run).copied().unwrap_or(0)
+        None
     }
 }
 
@@ -128,5 +174,49 @@ impl Window {
     fn takes(&self, next: &Self) -> bool {
         let is_alike = self.run == next.run && self.behind.is_some() == next.behind.is_some();
         is_alike && next.from <= self.to && self.from <= next.to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn begun(place: usize, at: u64) -> Begun {
+        Begun { place, at: UnixNanos(at) }
+    }
+
+    fn take(later: &mut Later, run: Begun, at: u64, sequence: u64) {
+        later.brought(Frame { run, at, sequence });
+    }
+
+    #[test]
+    fn a_frame_looks_at_the_drops_of_its_time_however_many_others_there_are() {
+        let mut later = Later::default();
+        let range = |first, last| Range { first, last };
+        let given_up = Some(DropReason::GivenUp);
+        let drops = 50_000_u64;
+        for number in 1..=drops {
+            let at = UnixNanos(number * 20 * SECOND);
+            later.dropped(begun(0, 0), range(number, number), None, Some((at, at)));
+        }
+        let end = (drops + 10) * 20 * SECOND;
+        later.dropped(begun(1, end), range(0, 99), given_up, None);
+        // What a later run brings of the second run's beginning, and then what it captures itself.
+        let began = std::time::Instant::now();
+        let third = begun(2, end + SECOND);
+        for sequence in 0..100 {
+            take(&mut later, third, end - SECOND - sequence, sequence);
+        }
+        assert_eq!(later.came(1), 100);
+        for sequence in 0..500_000 {
+            take(&mut later, third, end + SECOND + sequence, 100 + sequence);
+        }
+        for number in 1..=drops {
+            take(&mut later, third, number * 20 * SECOND, 1_000_000 + number);
+        }
+        assert_eq!((later.came(0), later.came(1)), (drops, 100));
+        assert!(began.elapsed().as_secs() < 30, "a step or two for each: {:?}", began.elapsed());
     }
 }

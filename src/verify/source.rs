@@ -188,7 +188,10 @@ fn verify_part(
         && resting.summary().last_stored() < since
         && accounts.take_all(resting.summary())
     {
-        locked(tally).skip(resting.summary().frames);
+        let summary = resting.summary();
+        let mut tally = locked(tally);
+        tally.add_bad(part, summary.bad_lines.clone());
+        tally.skip(summary.frames);
         return Ok((places, accounts));
     }
     let manifest_path = part.path.join(FILE_NAME);
@@ -372,16 +375,18 @@ impl Tally<'_> {
         self.whole.of_frames = (self.whole.of_frames + frames).saturating_sub(part.about());
         self.report.frames += frames;
         self.below = part.day.map_or_else(String::new, |day| format!("{day}/"));
-        let mut bad = self.report.bad_lines.alike();
-        bad.count = bad_lines.count;
-        bad.first = bad_lines.first;
+        self.add_bad(part, bad_lines);
+        self.report.unknown.alike()
+    }
+
+    /// Lines that say nothing are told of, also where nothing else of their part is looked at.
+    fn add_bad(&mut self, part: &Part, mut bad: Listed<BadLine>) {
         if let Some(day) = part.day {
             bad.first
                 .iter_mut()
                 .for_each(|line| line.reason = format!("in {day}: {}", line.reason));
         }
         self.report.bad_lines.append(bad);
-        self.report.unknown.alike()
     }
 
     fn found_unknown(&mut self, mut unknown: Listed<String>) {
