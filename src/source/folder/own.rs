@@ -49,16 +49,30 @@ pub(super) fn is_in_spool(folder: &Path) -> bool {
     real.is_ok_and(|real| real.ancestors().any(|above| above.join(SPOOL_MARK).is_file()))
 }
 
-/// Whether these bytes have a private key in them, as PEM. Images begin otherwise, and cost nothing.
+/// Whether these bytes have a private key in them, as PEM or as PuTTY keeps it. Images begin otherwise, and cost nothing.
 pub(in crate::source) fn has_private_key(body: &[u8]) -> bool {
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
-    if body.len() > MAX_KEY_BYTES || !body.iter().take(16).all(is_text) {
+    if body.len() > MAX_KEY_BYTES {
         return false;
     }
-    memmem::find_iter(body, b"-----BEGIN ").any(|at| {
-        let line = body[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
-        memmem::find(line, b"PRIVATE KEY-----").is_some()
-    })
+    // As editors on Windows save it.
+    let plain: Vec<u8>;
+    let body = match body {
+        [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, rest @ ..] => {
+            plain = rest.iter().copied().filter(|byte| *byte != 0).collect();
+            &plain
+        }
+        [0xef, 0xbb, 0xbf, rest @ ..] => rest,
+        body => body,
+    };
+    if !body.iter().take(16).all(is_text) {
+        return false;
+    }
+    body.trim_ascii_start().starts_with(b"PuTTY-User-Key-File-")
+        || memmem::find_iter(body, b"-----BEGIN ").any(|at| {
+            let line = body[at..].split(|byte| *byte == b'\n').next().unwrap_or_default();
+            memmem::find(line, b"PRIVATE KEY-----").is_some()
+        })
 }
 
 #[cfg(test)]
@@ -72,12 +86,19 @@ mod tests {
             "\n-----BEGIN EC PRIVATE KEY-----\n",
             "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\r\nM",
             "-----BEGIN OPENSSH PRIVATE KEY-----\nb3",
+            "\u{feff}-----BEGIN PRIVATE KEY-----\nMIG",
+            "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none",
         ] {
             assert!(has_private_key(key.as_bytes()), "{key}");
         }
         for other in ["", "-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN A\nPRIVATE KEY-----"] {
             assert!(!has_private_key(other.as_bytes()), "{other}");
         }
+        let wide = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            "\u{feff}-----BEGIN PRIVATE KEY-----\nM".encode_utf16().flat_map(order).collect()
+        };
+        assert!(has_private_key(&wide(u16::to_le_bytes)));
+        assert!(has_private_key(&wide(u16::to_be_bytes)));
         assert!(!has_private_key(b"\xff\xd8\xff-----BEGIN PRIVATE KEY-----"));
     }
 
