@@ -23,6 +23,10 @@ const MAX_VIEWERS: usize = 128;
 /// Frames that are read or made ready at once.
 const MAX_WORK: usize = 2;
 
+/// Requests for what is stored that are answered at once: a search may read a gigabyte of records, and the live pictures do not
+/// wait for it.
+const MAX_SEARCHES: usize = 1;
+
 /// Memory for what is shown of all sources together, in KiB. An image of some kilobytes may be decoded to 192 MiB.
 const MOST_SHOWN_KIB: usize = 1 << 20;
 
@@ -45,6 +49,7 @@ pub(super) struct Gallery {
     at_disk: Arc<Semaphore>,
     viewers: Arc<Semaphore>,
     work: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
     /// In KiB.
     memory: Arc<Semaphore>,
     /// The same, for what is handed out whole.
@@ -107,6 +112,7 @@ impl Gallery {
             at_disk: Arc::new(Semaphore::new(1)),
             viewers: Arc::new(Semaphore::new(MAX_VIEWERS)),
             work: Arc::new(Semaphore::new(MAX_WORK)),
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
             memory: Arc::new(Semaphore::new(MOST_SHOWN_KIB)),
             answers: Arc::new(Semaphore::new(MOST_HANDED_OUT_KIB)),
             newest: Mutex::default(),
@@ -237,6 +243,11 @@ impl Gallery {
     /// A turn to do what takes a processor or a disk.
     pub(super) fn turn(&self) -> Arc<Semaphore> {
         self.work.clone()
+    }
+
+    /// The same for what is looked for in the store.
+    pub(super) fn searches(&self) -> Arc<Semaphore> {
+        self.searches.clone()
     }
 }
 

@@ -17,6 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::access::{Access, Token};
 use super::assets;
@@ -228,7 +229,9 @@ async fn latest(gallery: &Gallery, exhibit: &Exhibit, headers: &HeaderMap) -> An
         Some(held) => held,
         None => {
             let wanted = newest.clone();
-            let read = blocking(gallery, exhibit, move |shelf| shelf.read_newest(&wanted)).await?;
+            let read =
+                blocking(gallery, gallery.turn(), exhibit, move |shelf| shelf.read_newest(&wanted))
+                    .await?;
             let held = gallery.hold(read).ok_or_else(too_much)?;
             gallery.hand_newest(exhibit, &newest, &held);
             held
@@ -254,7 +257,7 @@ async fn frame(
     let at = query(uri, "at").and_then(|at| at.parse().ok());
     let for_page = query(uri, "as") == Some("page");
     let id = exhibit.id.clone();
-    let read = blocking(gallery, exhibit, move |shelf| {
+    let read = blocking(gallery, gallery.searches(), exhibit, move |shelf| {
         let Some((day, record)) = stored::record(shelf, sequence, at)? else { return Ok(None) };
         let checked = shelf.read(day, &record).and_then(|bytes| {
             let is_it = blake3::hash(&bytes) == record.blake3;
@@ -303,7 +306,10 @@ async fn list(gallery: &Gallery, exhibit: &Exhibit, uri: &Uri) -> Answer {
     };
     let most = parsed::<u64>(uri, "limit")?.unwrap_or(100).clamp(1, stored::MOST as u64);
     let most = usize::try_from(most).unwrap_or(stored::MOST);
-    let page = blocking(gallery, exhibit, move |shelf| stored::page(shelf, from, most)).await?;
+    let page = blocking(gallery, gallery.searches(), exhibit, move |shelf| {
+        stored::page(shelf, from, most)
+    })
+    .await?;
     Ok(of_media("application/json", serde_json::to_vec(&page).unwrap_or_default()))
 }
 
@@ -319,14 +325,15 @@ fn misread(key: &str) -> Trouble {
     Trouble(StatusCode::BAD_REQUEST, format!("the value of {key} is none that it can have\n"))
 }
 
-/// Reads from the store when it is this request's turn.
+/// Reads from the store when it is this request's turn, of those that there are for its kind.
 async fn blocking<T: Send + 'static>(
     gallery: &Gallery,
+    turns: Arc<Semaphore>,
     exhibit: &Exhibit,
     read: impl FnOnce(&Shelf) -> Result<T, Unread> + Send + 'static,
 ) -> Result<T, Trouble> {
     let gone = || Trouble(StatusCode::SERVICE_UNAVAILABLE, "the view is ending\n".to_owned());
-    let turn = gallery.turn().acquire_owned().await.map_err(|_| gone())?;
+    let turn = turns.acquire_owned().await.map_err(|_| gone())?;
     let shelf = gallery.shelf(exhibit);
     let read = tokio::task::spawn_blocking(move || {
         let _turn = turn;
