@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import logging
 import multiprocessing
 import multiprocessing.util
@@ -107,11 +108,19 @@ def forgotten(sender: "Leaving") -> None:
         # A spool is free for the next sender as soon as may be, which sends what is in it.
         drain = 0.0 if sender._keeps else min(sender._drain_for, LONGEST)
         native.leave(drain, sender._receiver if sender._warns else None)
-        _forgotten[:] = [(one, end) for one, end in _forgotten if one.finish(0.0) is None]
+        _forgotten.append((native, time.monotonic() + drain))
+        _drop_finished()
     except ForkedError:
         return
-    _forgotten.append((native, time.monotonic() + drain))
     _warn(sender, pending)
+
+
+def _drop_finished() -> None:
+    # Other threads, and the collector between two lines, may add to the list or shorten it: each entry is taken out by itself.
+    for entry in list(_forgotten):
+        if entry[0].finish(0.0) is not None:
+            with contextlib.suppress(ValueError):
+                _forgotten.remove(entry)
 
 
 def check(sender: "Leaving", report: SendReport) -> None:

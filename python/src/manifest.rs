@@ -1,7 +1,8 @@
 //! The records of a store, as columns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::mem::take;
 use std::path::{Path, PathBuf};
@@ -140,16 +141,19 @@ impl Columns {
         })
     }
 
-    /// Leaves out lines that a later one of the same name has replaced.
-    fn keep_last(&mut self) {
+    /// Leaves out lines that a later one of the same name has replaced; of a name that is in `over` those before the
+    /// place that stands there, where a line came that is not among these.
+    fn keep_last(&mut self, over: &HashMap<String, usize>) {
         let mut last: HashMap<&str, usize> = HashMap::with_capacity(self.names.len());
         for (place, name) in self.names.iter().enumerate() {
             last.insert(name, place);
         }
-        if last.len() == self.names.len() {
+        if last.len() == self.names.len() && over.is_empty() {
             return;
         }
-        let is_last = |(place, name): (usize, &str)| last.get(name) == Some(&place);
+        let is_last = |(place, name): (usize, &str)| {
+            last.get(name) == Some(&place) && over.get(name).is_none_or(|over| place >= *over)
+        };
         let kept: Vec<bool> = self.names.iter().enumerate().map(is_last).collect();
         self.keep(&kept);
     }
@@ -199,12 +203,21 @@ fn read(folder: &Path, (since, until): (Option<u64>, Option<u64>)) -> io::Result
         }
         None => since.is_none() && until.is_none(),
     };
+    // Names that are meant, by their hashes, to know those again that a frame of another time has replaced.
+    let (hasher, mut meant, mut over) = (RandomState::new(), HashSet::new(), HashMap::new());
+    let is_part = since.is_some() || until.is_some();
     while let Some(stored) = reel.next_frame()? {
+        let name = stored.record.name.as_str();
         if is_meant(stored.record.captured) {
+            if is_part {
+                meant.insert(hasher.hash_one(name));
+            }
             columns.push(stored);
+        } else if meant.contains(&hasher.hash_one(name)) {
+            over.insert(name.to_owned(), columns.names.len());
         }
     }
-    columns.keep_last();
+    columns.keep_last(&over);
     columns.expired = expired(folder)?;
     Ok(columns)
 }

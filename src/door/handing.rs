@@ -9,8 +9,8 @@ use super::remembered::Remembered;
 use super::wants::{Want, Wants};
 use crate::frame::{ContentHash, RunId, Sequence, SourceName};
 use crate::store::{
-    FrameError, Held, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame, Store,
-    StoreError,
+    FrameError, Held, Keeping, Note, Offered, OpenSource, Opener, Outcome, Reading, ReceivedFrame,
+    Room, Store, StoreError,
 };
 
 /// Hands out what it has stored, or what it has not stored.
@@ -48,6 +48,14 @@ impl Store for Handing {
 
     fn is_durable(&self) -> bool {
         self.below.as_ref().is_some_and(|below| below.is_durable())
+    }
+
+    fn room(&self) -> Option<Room> {
+        self.below.as_ref()?.room()
+    }
+
+    fn keeping(&self) -> Option<Keeping> {
+        self.below.as_ref()?.keeping()
     }
 }
 
