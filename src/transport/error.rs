@@ -62,6 +62,8 @@ pub enum TransportError {
         why: String,
         /// What to do.
         advice: String,
+        /// Whether packets may have left: not where this machine has no way there.
+        has_sent: bool,
     },
     /// This machine cannot do what was asked for: trying again changes nothing.
     #[error("{0}")]
@@ -147,6 +149,18 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Whether packets may have left for a connection that failed so: not where this machine has no way there.
+    pub(super) fn has_sent(&self) -> bool {
+        match self {
+            Self::Connect { has_sent, .. } => *has_sent,
+            Self::Resolve { .. } | Self::NoLink { .. } => false,
+            Self::Unsupported(_) | Self::Uncounted { .. } | Self::Listen { .. } => false,
+            Self::NoneOf(all) => all.iter().any(Self::has_sent),
+            Self::Neither { quic, tcp } => quic.has_sent() || tcp.has_sent(),
+            _ => true,
+        }
+    }
+
     /// The address cannot be listened on, with what can be done about it.
     pub(super) fn listen(address: SocketAddr, transport: Transport, error: &io::Error) -> Self {
         let advice = match error.kind() {
@@ -178,7 +192,15 @@ impl TransportError {
             io::ErrorKind::InvalidInput => "is the address one that can be sent to?".to_owned(),
             _ => format!("is `framelane receive` running there, and with `transport` {transport}?"),
         };
-        Self::Connect { address, transport, why: error.to_string(), advice }
+        let has_sent = !matches!(
+            error.kind(),
+            io::ErrorKind::NetworkUnreachable
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::AddrNotAvailable
+                | io::ErrorKind::NetworkDown
+                | io::ErrorKind::InvalidInput
+        );
+        Self::Connect { address, transport, why: error.to_string(), advice, has_sent }
     }
 
     /// True where a new attempt can succeed without anybody changing anything.

@@ -35,6 +35,12 @@ const BEYOND: u64 = 64 << 10;
 /// What an attempt at a connection in vain takes.
 const ATTEMPT: u64 = 4_000;
 
+/// So many days, or months, a clock may be behind the file. What is further ahead was written by a clock that was wrong.
+const MOST_DAYS_BEHIND: u64 = 31;
+const MOST_MONTHS_BEHIND: u64 = 1;
+/// 2026-01-01, in seconds: by a clock that says less it was never set.
+const EARLIEST: u64 = 1_767_225_600;
+
 /// Links that are remembered; a machine has a few.
 const MOST_LINKS: usize = 64;
 /// The file as a whole.
@@ -186,7 +192,7 @@ impl Meter {
         let most = cap.bytes.0 - (cap.bytes.0 / KEPT_PART).min(MOST_KEPT);
         let beyond = state.used.saturating_sub(state.allowed);
         let mut more = 0;
-        note(file, link, cap.per, state.period, |before| {
+        note(file, link, cap.per, state.period, |before, _| {
             let room = most.saturating_sub(before + beyond);
             more = beyond + self.allowance().min(room);
             i128::from(more)
@@ -212,7 +218,9 @@ impl Drop for Inner {
         let correction = i128::from(state.used) - i128::from(state.allowed);
         if correction != 0
             && let Err(error) =
-                note(&self.file, &self.link, self.cap.per, state.period, |_| correction)
+                note(&self.file, &self.link, self.cap.per, state.period, |_, period| {
+                    if period == state.period { correction } else { 0 }
+                })
         {
             tracing::debug!("{}: not given back: {error}", self.file.display());
         }
@@ -252,7 +260,8 @@ fn until_midnight(now: SystemTime) -> Duration {
 }
 
 /// Changes what the file has of a link in that time by what `change` makes of it, and gives the sum. Whoever else does
-/// so waits.
+/// so waits. Where the file has a later time, that is the one, and `change` is told: a clock that goes back begins nothing anew,
+/// and neither does one that was not set yet when the machine started.
 ///
 /// # Errors
 /// The system's, and where the file is not one of these.
@@ -261,7 +270,7 @@ fn note(
     link: &str,
     per: Period,
     period: u64,
-    change: impl FnOnce(u64) -> i128,
+    change: impl FnOnce(u64, u64) -> i128,
 ) -> io::Result<u64> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -275,9 +284,10 @@ fn note(
     flock(&lock, FlockOperation::LockExclusive)?;
     let mut lines = read(file)?;
     let is_this = |line: &Line| line.link == link && line.per == per;
-    let before = lines.iter().find(|line| is_this(line)).filter(|line| line.period == period);
-    let before = before.map_or(0, |line| line.bytes);
-    let after = (i128::from(before) + change(before)).max(0);
+    let line = lines.iter().find(|line| is_this(line));
+    let line = line.filter(|line| line.period == period || is_behind(per, period, line.period));
+    let (period, before) = line.map_or((period, 0), |line| (line.period, line.bytes));
+    let after = (i128::from(before) + change(before, period)).max(0);
     let after = u64::try_from(after).unwrap_or(u64::MAX);
     if before == after {
         return Ok(after);
@@ -301,6 +311,16 @@ fn note(
         let _ = fs::remove_file(&staged);
     }
     written.map(|()| after)
+}
+
+/// Whether a clock that says it is the one time is behind, where the file has the other.
+fn is_behind(per: Period, now: u64, noted: u64) -> bool {
+    let most = match per {
+        Period::Day => MOST_DAYS_BEHIND,
+        Period::Month => MOST_MONTHS_BEHIND,
+    };
+    let is_unset = now < period(per, UNIX_EPOCH + Duration::from_secs(EARLIEST));
+    noted > now && (is_unset || noted - now <= most)
 }
 
 /// What the file has of one link.
@@ -433,10 +453,31 @@ mod tests {
                 meter.add(10_000);
             });
             std::mem::forget(meter);
-            let noted = note(&file, "wwan0", Period::Day, today, |_| 0).unwrap();
+            let noted = note(&file, "wwan0", Period::Day, today, |_, _| 0).unwrap();
             let most = kill * (1_000_000 + 2 * LEAST_ALLOWANCE);
             assert!((kill * 1_000_000..=most).contains(&noted), "{noted} after {kill}");
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_begins_nothing_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("data-used");
+        let noted = |day, bytes| note(&file, "wwan0", Period::Day, day, |_, _| bytes).unwrap();
+        assert_eq!(noted(20_787, 1_900_000_000), 1_900_000_000);
+        // Not set yet, and a day behind.
+        assert_eq!(noted(0, 1_000), 1_900_001_000);
+        assert_eq!(noted(20_786, 1_000), 1_900_002_000);
+        assert_eq!(noted(20_787, 0), 1_900_002_000);
+        assert_eq!(noted(20_788, 5), 5, "another day");
+        // Nothing of a day that is over is given back to the next one.
+        let state = State { period: 20_787, allowed: 10, used: 6, ..State::default() };
+        let (link, state) = ("wwan0".to_owned(), Mutex::new(state));
+        drop(Inner { link, cap: cap(1_000), file: file.clone(), state });
+        assert_eq!(noted(20_788, 0), 5);
+        // A clock that was years ahead once.
+        assert_eq!(noted(47_000, 9), 9);
+        assert_eq!(noted(20_789, 7), 7);
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub use wanted::{DataCap, Period, ViaError, ViaLink};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A path that comes back is used again within a second.
 const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+/// The same of a link whose data is limited, once so many attempts were in vain: each takes some of it.
+const LONGEST_PAUSE_OF_LIMITED: Duration = Duration::from_secs(10);
+const MOST_VAIN_AT_ONCE: u32 = 60;
 /// How soon the clock is looked at again where another day is waited for: it may be set meanwhile.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(60);
 /// A connection that lasted less long than this was of no use.
@@ -182,6 +185,7 @@ fn data_spent(links: &[Named]) -> TransportError {
 /// used up.
 async fn keep(slot: usize, way: Arc<dyn Dial>, meter: Option<Meter>, tell: mpsc::Sender<Tried>) {
     let mut pause = FIRST_PAUSE;
+    let mut vain = 0_u32;
     loop {
         while let Some(meter) = meter.as_ref().filter(|meter| meter.is_spent()) {
             sleep(meter.until_next().min(LOOK_AT_CLOCK)).await;
@@ -189,17 +193,24 @@ async fn keep(slot: usize, way: Arc<dyn Dial>, meter: Option<Meter>, tell: mpsc:
         let mut link = match way.dial().await {
             Ok(link) => link,
             Err(error) => {
-                if let Some(meter) = &meter {
+                let mut longest = LONGEST_PAUSE;
+                if let Some(meter) = meter.as_ref().filter(|_| error.has_sent()) {
                     meter.add_attempt();
+                    vain = vain.saturating_add(1);
+                    if vain > MOST_VAIN_AT_ONCE {
+                        longest = LONGEST_PAUSE_OF_LIMITED;
+                    }
                 }
                 if tell.send(Tried::Failed(slot, error)).await.is_err() {
                     return;
                 }
                 sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                pause = (pause * 2).min(longest);
                 continue;
             }
         };
+        vain = 0;
+        pause = pause.min(LONGEST_PAUSE);
         let mut drains = false;
         loop {
             let (via, path, end) = (link.via.clone(), link.path.clone(), link.end.clone());

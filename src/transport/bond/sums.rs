@@ -13,8 +13,8 @@ pub(super) struct Sums(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Each that is there, and whether frames go over it.
-    there: Vec<(PathWatch, bool)>,
+    /// Each that is there, by its number, and whether frames go over it.
+    there: Vec<(u64, PathWatch, bool)>,
     /// What those have counted that are gone.
     gone: PathStats,
 }
@@ -24,13 +24,17 @@ impl Sums {
     pub(super) fn set(&self, lines: &[Line]) {
         let carries = |line: &Line| line.is_joined() && line.health != Health::Dead;
         let any = lines.iter().any(carries);
-        let there = lines.iter().map(|line| (line.link.path.clone(), carries(line) || !any));
+        let there =
+            lines.iter().map(|line| (line.id, line.link.path.clone(), carries(line) || !any));
         self.inner().there = there.collect();
     }
 
     /// One of them is gone.
     pub(super) fn left(&self, line: &Line) {
-        count(&mut self.inner().gone, &line.link.path.look());
+        let mut inner = self.inner();
+        // Not here and there, however long the others wait to be set.
+        inner.there.retain(|(id, ..)| *id != line.id);
+        count(&mut inner.gone, &line.link.path.look());
     }
 
     /// How it is now.
@@ -38,7 +42,7 @@ impl Sums {
         let inner = self.inner();
         let mut all = inner.gone;
         let mut rtt: Option<Duration> = None;
-        for (path, carries) in &inner.there {
+        for (_, path, carries) in &inner.there {
             let stats = path.look();
             count(&mut all, &stats);
             if !carries {

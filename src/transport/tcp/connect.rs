@@ -156,9 +156,17 @@ impl Connector {
         }
     }
 
-    /// Keeps a connection for the next who asks for one, which should be soon.
+    /// Keeps a connection for the next who asks for one, which should be soon: it is let go then.
     pub(super) fn keep_for_next(&self, stream: Stream) {
-        *self.next() = Some((stream, Instant::now()));
+        let since = Instant::now();
+        *self.next() = Some((stream, since));
+        let next = Arc::downgrade(&self.next);
+        tokio::spawn(async move {
+            tokio::time::sleep(settings::KEEP_NEXT).await;
+            let Some(next) = next.upgrade() else { return };
+            let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(next.take_if(|(_, kept)| *kept == since));
+        });
     }
 
     /// True where a connection is kept for who asks for one of this protocol.

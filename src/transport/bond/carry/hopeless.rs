@@ -1,6 +1,6 @@
 //! Frames that cannot make their deadlines: nothing more of them leaves over any path.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -23,18 +23,23 @@ pub(super) struct Hopeless {
     drained: Arc<Notify>,
     /// They may have arrived all the same.
     remembered: BTreeSet<Key>,
+    /// The same in the order in which they were given up, with some that have come since.
+    in_order: VecDeque<Key>,
 }
 
 impl Hopeless {
     pub(super) fn new(told: GivenUp, drained: Arc<Notify>) -> Self {
-        Self { told, drained, remembered: BTreeSet::new() }
+        Self { told, drained, remembered: BTreeSet::new(), in_order: VecDeque::new() }
     }
 
     fn add(&mut self, key: Key) {
-        if self.remembered.len() == MOST_REMEMBERED {
-            self.remembered.pop_first();
+        if self.in_order.len() == MOST_REMEMBERED
+            && let Some(oldest) = self.in_order.pop_front()
+        {
+            self.remembered.remove(&oldest);
         }
         self.remembered.insert(key);
+        self.in_order.push_back(key);
         self.told.add(key);
         self.drained.notify_one();
     }
@@ -119,5 +124,30 @@ impl Carrier {
     /// The same of a frame that was handed over and has found no path yet: it is given up.
     pub(super) fn drop_held(&mut self, frame: &OutgoingFrame) {
         self.hopeless.add(key(frame));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Sequence;
+    use crate::wire::SourceId;
+
+    #[test]
+    fn the_oldest_are_forgotten_and_not_those_of_the_first_sources() {
+        let mut hopeless = Hopeless::new(GivenUp::default(), Arc::default());
+        let key = |source, sequence| (SourceId(source), Sequence(sequence));
+        for sequence in 0..4_096 {
+            hopeless.add(key(1, sequence));
+        }
+        for sequence in 0..3 {
+            hopeless.add(key(0, sequence));
+        }
+        for sequence in 0..3 {
+            assert!(hopeless.has_come(key(0, sequence), key(0, sequence)), "{sequence}");
+            assert!(!hopeless.has_come(key(1, sequence), key(1, sequence)), "{sequence}");
+        }
+        assert!(hopeless.has_come(key(1, 3), key(1, 3)));
+        assert_eq!(hopeless.in_order.len(), MOST_REMEMBERED);
     }
 }
