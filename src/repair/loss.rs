@@ -48,40 +48,53 @@ impl Default for LossEstimator {
     }
 }
 
-/// How much the number of losses varies.
+/// How much the number of losses varies from one window to the next. By the mean of a longer time a link that was clean, and begins
+/// to lose packets, would have varied for as long as that remembers.
 #[derive(Debug, Clone)]
 struct Runs {
-    window_sent: f64,
-    window_lost: f64,
-    sent: f64,
-    lost: f64,
-    /// Squares of what was lost above or below the mean, and what they would be of single losses.
+    window: Window,
+    last: Window,
+    /// Squares of what was lost more or less than in the window before, and what they would be of single losses.
     varied: f64,
     usual: f64,
+}
+
+/// Packets sent, and how many of them were lost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Window {
+    sent: f64,
+    lost: f64,
 }
 
 impl Default for Runs {
     fn default() -> Self {
         let (varied, usual) = (USUAL_VARIANCE, USUAL_VARIANCE);
-        Self { window_sent: 0.0, window_lost: 0.0, sent: 0.0, lost: 0.0, varied, usual }
+        Self { window: Window::default(), last: Window::default(), varied, usual }
     }
 }
 
 impl Runs {
     fn update(&mut self, sent: f64, lost: f64) {
-        self.window_sent += sent;
-        self.window_lost += lost;
-        if self.window_sent < RUN_WINDOW {
+        self.window.sent += sent;
+        self.window.lost += lost;
+        if self.window.sent < RUN_WINDOW {
             return;
         }
-        let (sent, lost) = (self.window_sent, self.window_lost);
-        (self.window_sent, self.window_lost) = (0.0, 0.0);
-        let keep = (-sent / RUN_MEMORY_PACKETS).exp();
-        self.sent = self.sent * keep + sent;
-        self.lost = self.lost * keep + lost;
-        let share = (self.lost / self.sent).clamp(0.0, 1.0);
-        self.varied = self.varied * keep + (lost - share * sent).powi(2);
-        self.usual = self.usual * keep + sent * share * (1.0 - share);
+        let now = std::mem::take(&mut self.window);
+        let last = std::mem::replace(&mut self.last, now);
+        if last.sent == 0.0 {
+            return;
+        }
+        // Of n and m packets with single losses of share p, x and y are lost. The square of x - y n/m is p (1 - p) n (1 + n/m)
+        // on average.
+        let ratio = now.sent / last.sent;
+        let share = ((now.lost + last.lost) / (now.sent + last.sent)).clamp(0.0, 1.0);
+        let keep = (-now.sent / RUN_MEMORY_PACKETS).exp();
+        // What is thought of a link of which nothing is known is not forgotten: rare losses say little.
+        let prior = USUAL_VARIANCE * (1.0 - keep);
+        let more = now.lost - last.lost * ratio;
+        self.varied = self.varied * keep + prior + more * more / (1.0 + ratio);
+        self.usual = self.usual * keep + prior + now.sent * share * (1.0 - share);
     }
 
     fn mean(&self) -> f64 {
@@ -188,6 +201,27 @@ mod tests {
             for run in [5.0, 10.0] {
                 let mean = (0..8).map(|_| found(0.02, run, frame, &mut rng)).sum::<f64>() / 8.0;
                 assert!((0.5 * run..1.4 * run).contains(&mean), "{mean} of {run}, {frame}");
+            }
+        }
+    }
+
+    #[test]
+    fn single_losses_after_a_clean_time_are_single() {
+        for (seed, share) in [(5, 0.01), (6, 0.03), (7, 0.1)] {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut estimator = LossEstimator::new();
+            for _ in 0..50_000 / 16 {
+                estimator.update(16, 0);
+            }
+            for sent in 1..=1_000 {
+                let lost = (0..16).filter(|_| rng.random_bool(share)).count();
+                estimator.update(16, lost as u64);
+                assert!(
+                    estimator.run() < 2.0,
+                    "{} after {} of {share}",
+                    estimator.run(),
+                    sent * 16
+                );
             }
         }
     }
