@@ -61,7 +61,11 @@ pub enum SenderPolicy {
 
 /// Senders by their certificates' pins, some of them with names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SenderList(BTreeMap<Pin, Option<SenderName>>);
+pub struct SenderList {
+    senders: BTreeMap<Pin, Option<SenderName>>,
+    /// Their names by what they look like.
+    names: BTreeMap<String, SenderName>,
+}
 
 /// Two entries of a list that cannot both be meant.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -100,52 +104,53 @@ impl SenderList {
     /// for another; the list is unchanged then.
     pub fn insert(&mut self, pin: Pin, name: Option<SenderName>) -> Result<(), AllowConflict> {
         let Some(second) = name else {
-            self.0.entry(pin).or_default();
+            self.senders.entry(pin).or_default();
             return Ok(());
         };
-        if let Some(Some(first)) = self.0.get(&pin)
+        if let Some(Some(first)) = self.senders.get(&pin)
             && *first != second
         {
             let first = first.clone();
             return Err(AllowConflict::TwoNames { pin, first, second });
         }
-        let alike = |first: &&SenderName| first.looks_like(&second) && **first != second;
-        if let Some(first) = self.0.values().flatten().find(alike) {
+        let first = self.names.entry(second.looks()).or_insert_with(|| second.clone());
+        if *first != second {
             return Err(AllowConflict::LookAlike { first: first.clone(), second });
         }
-        self.0.insert(pin, Some(second));
+        self.senders.insert(pin, Some(second));
         Ok(())
     }
 
     /// How many certificates it has.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.senders.len()
     }
 
     /// True where nobody is on it.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.senders.is_empty()
     }
 
     /// True where this certificate is on it.
     pub fn contains(&self, pin: Pin) -> bool {
-        self.0.contains_key(&pin)
+        self.senders.contains_key(&pin)
     }
 
     /// The name of the sender with this certificate, where it has one here.
     pub fn name_of(&self, pin: Pin) -> Option<&SenderName> {
-        self.0.get(&pin)?.as_ref()
+        self.senders.get(&pin)?.as_ref()
     }
 
     /// Its certificates, in order.
     pub fn pins(&self) -> impl Iterator<Item = Pin> {
-        self.0.keys().copied()
+        self.senders.keys().copied()
     }
 }
 
 impl FromIterator<Pin> for SenderList {
     fn from_iter<I: IntoIterator<Item = Pin>>(pins: I) -> Self {
-        Self(pins.into_iter().map(|pin| (pin, None)).collect())
+        let senders = pins.into_iter().map(|pin| (pin, None)).collect();
+        Self { senders, names: BTreeMap::new() }
     }
 }
 
