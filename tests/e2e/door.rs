@@ -104,6 +104,21 @@ fn frames_that_would_come_after_their_deadline_are_dropped_and_declared() {
     assert!(p95 < 2_000.0, "a queue has built up: {finished}");
 }
 
+/// A folder that is replayed with a deadline over a link that has room: what is due soonest is read first, and nothing
+/// becomes late for waiting behind what is due later.
+#[test]
+fn a_replay_with_a_deadline_that_the_link_can_keep_drops_nothing() {
+    let place = Place::new();
+    place.frames("visible", 150, 3_000);
+    let receiver = Receiver::start(&place, &[]);
+    let args = ["--fps", "60", "--live", "2s", "--json"];
+    let finished = receiver.send(&["visible"], &args).expect(0);
+    let report = finished.json();
+    let source = &report["sources"][0];
+    assert_eq!(source["stored"].as_u64(), Some(150), "{finished}");
+    assert!(source["dropped"]["late"].is_null(), "{finished}");
+}
+
 /// What the summary says as text and as JSON is the same.
 #[test]
 fn the_summary_has_one_meaning() {

@@ -15,14 +15,22 @@ const TRIED_EVERY: Duration = Duration::from_secs(5);
 /// Frames of a source with a deadline that are read before they go: as many as leave while others are read.
 const READ_AHEAD: usize = 8;
 
+/// Just after now: what is due before is due by now.
+fn after_now() -> Instant {
+    Instant::now() + Duration::from_nanos(1)
+}
+
 impl Lane {
     /// The frame that is read next. While the queue begins with a backlog, fresh ones overtake it; where there
-    /// is a deadline, the newest goes first.
+    /// is a deadline, the newest of those that are due goes first, and then what is due soonest.
     pub(super) fn next_wanted(&self, fresh: &Range<Instant>) -> Option<Wanted> {
-        if self.deadline.is_some()
-            && let Some(newest) = self.wanted.last_within(fresh)
-        {
-            return Some(newest);
+        if self.deadline.is_some() {
+            let to_come = after_now();
+            let next = self.wanted.last_within(&(fresh.start..to_come));
+            let next = next.or_else(|| self.wanted.first_within(&(to_come..fresh.end)));
+            if next.is_some() {
+                return next;
+            }
         }
         let first = self.wanted.first()?;
         if !self.is_live || first.due.live && first.due.at >= fresh.start {
@@ -31,8 +39,9 @@ impl Lane {
         self.wanted.first_within(fresh).or(Some(first))
     }
 
-    /// Whether a frame is to be read now. Of a source with a deadline a few are read ahead, the newest: what comes
-    /// about before the others could go makes them older than it. Where they are enough, the oldest makes way.
+    /// Whether a frame is to be read now. Of a source with a deadline a few are read ahead: of what is due the newest, since
+    /// what comes about before the others could go makes them older than it, and of what is not (a folder that is replayed) what is due
+    /// soonest. Where they are enough, one that goes later makes way, or else the oldest.
     pub(super) fn is_worth_reading(&mut self, next: &Wanted) -> bool {
         if self.deadline.is_none() || !next.due.live {
             return true;
@@ -41,8 +50,17 @@ impl Lane {
         if self.ready.len() - first + self.reading < READ_AHEAD {
             return true;
         }
-        match self.ready.get(first) {
-            Some(oldest) if oldest.due < next.due => self.put_back(first),
+        let to_come = after_now();
+        let is_due = |due: Due| due.at < to_come;
+        let last = self.ready.len().checked_sub(1).filter(|last| *last >= first);
+        let last = last.filter(|last| !is_due(self.ready[*last].due));
+        match (last, self.ready.get(first)) {
+            (Some(last), _) if is_due(next.due) || next.due < self.ready[last].due => {
+                self.put_back(last)
+            }
+            (None, Some(oldest)) if is_due(next.due) && oldest.due < next.due => {
+                self.put_back(first)
+            }
             _ => false,
         }
     }
