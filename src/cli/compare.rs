@@ -24,7 +24,7 @@ use crate::door::Sender;
 use crate::frame::UnixNanos;
 use crate::identity::ReceiverAddress;
 use crate::link::{
-    LinkSpec, available_congestion_controls, enter_user_namespace, link_keys, presets,
+    LinkSpec, SpecError, available_congestion_controls, enter_user_namespace, link_keys, presets,
 };
 use crate::repair::RepairMode;
 use crate::report::{Html, Json, Report, Text, Versioned, write_remote};
@@ -50,7 +50,7 @@ pub(super) struct CompareArgs {
     as_folder: bool,
     /// A link, as in rate=50mbit,delay=25ms,loss=2% or a name of --list-links, or both: lan,loss=1%
     /// (repeatable) [default: lan, lossy, busy-wifi and mesh-edge]
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", value_parser = parse_link)]
     link: Vec<LinkSpec>,
     /// Both of two links at once: QUIC over both and over each alone, and the kernel's TCP over the better one (and
     /// its MPTCP over both)
@@ -104,6 +104,13 @@ const DEFAULT_LINKS: [&str; 4] = ["lan", "lossy", "busy-wifi", "mesh-edge"];
 
 /// Generated frames are the same in every comparison; only the links' chance differs.
 const FRAME_SEED: u64 = 1;
+
+/// A link over which there is something to compare.
+fn parse_link(text: &str) -> Result<LinkSpec, SpecError> {
+    let link: LinkSpec = text.parse()?;
+    link.check_alive()?;
+    Ok(link)
+}
 
 pub(super) fn run(args: &CompareArgs, talk: Talk) -> Outcome {
     if args.list_links {

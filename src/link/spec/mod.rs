@@ -226,6 +226,25 @@ impl LinkSpec {
         self
     }
 
+    /// Checks that something can arrive over it in both directions, which a comparison needs.
+    ///
+    /// # Errors
+    /// [`SpecError::Value`] where a direction loses every packet.
+    pub fn check_alive(&self) -> Result<(), SpecError> {
+        for (key, direction) in [("up.loss", &self.up), ("down.loss", &self.down)] {
+            if direction.loss.fraction() >= 1.0 {
+                return Err(SpecError::Value {
+                    key: key.to_owned(),
+                    reason: "nothing ever arrives where all is lost: write from 0% to less than 100%, or an outage, which \
+                             ends"
+                        .to_owned(),
+                    example: "loss=2%",
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The round trip of a small packet on the idle link, without jitter.
     pub fn round_trip(&self) -> Duration {
         self.up.delay + self.down.delay

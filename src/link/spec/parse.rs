@@ -13,6 +13,8 @@ use crate::frame::{BitRate, ByteSize, Share, Span, UnitError};
 use crate::link::effect::BurstLoss;
 
 const MAX_RATE: BitRate = BitRate(100_000_000_000);
+/// Below this a full packet takes more than twelve seconds.
+const MIN_RATE: BitRate = BitRate(1_000);
 const MAX_DELAY: Duration = Duration::from_secs(60);
 const MAX_QUEUE: ByteSize = ByteSize(1 << 30);
 const MAX_BURST: f64 = 100_000.0;
@@ -248,18 +250,18 @@ fn rate(item: &Assignment<'_>) -> Result<BitRate, SpecError> {
     if rate.0 == 0 {
         return Err(item.refuse("a rate of 0 never delivers anything; use outage for a dead link"));
     }
-    if rate > MAX_RATE {
-        return Err(item.refuse(format!("a rate is at most {MAX_RATE}")));
+    if !(MIN_RATE..=MAX_RATE).contains(&rate) {
+        return Err(item.refuse(format!("a rate is from {MIN_RATE} to {MAX_RATE}")));
     }
     Ok(rate)
 }
 
 fn mtu(item: &Assignment<'_>) -> Result<ByteSize, SpecError> {
-    /// What every link of IPv4 carries (RFC 791), and the longest packet there is.
-    const ALLOWED: std::ops::RangeInclusive<u64> = 68..=65_535;
+    /// What every host of IPv4 takes (RFC 791), below which no transport here gets along, and the longest packet there is.
+    const ALLOWED: std::ops::RangeInclusive<u64> = 576..=65_535;
     match item.value.parse::<u64>() {
         Ok(bytes) if ALLOWED.contains(&bytes) => Ok(ByteSize(bytes)),
-        _ => Err(item.refuse("the longest packet is a number of bytes from 68 to 65535")),
+        _ => Err(item.refuse("the longest packet is a number of bytes from 576 to 65535")),
     }
 }
 

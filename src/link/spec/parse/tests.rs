@@ -88,7 +88,7 @@ fn canonical_text() {
 }
 
 /// What is written, and what the message must name.
-const REFUSED: [(&str, &[&str]); 54] = [
+const REFUSED: [(&str, &[&str]); 64] = [
     ("", &["empty", "rate=50mbit"]),
     ("  ", &["empty"]),
     ("dialup", &["dialup", "busy-wifi"]),
@@ -102,8 +102,18 @@ const REFUSED: [(&str, &[&str]); 54] = [
     ("up.delay=1ms,up.delay=2ms", &["up.delay", "twice"]),
     ("rate=50", &["\"rate\"", "no unit", "50mbit"]),
     ("rate=0mbit", &["\"rate\"", "outage"]),
+    ("rate=1bit", &["\"rate\"", "from 1 kbit/s"]),
+    ("rate=-1mbit", &["\"rate\"", "zero or more"]),
+    ("rate=NaNmbit", &["\"rate\"", "does not begin with a number"]),
+    ("police=1bit", &["\"police\"", "from 1 kbit/s"]),
+    ("mtu=100", &["\"mtu\"", "576 to 65535"]),
+    ("mtu=-1", &["\"mtu\"", "576 to 65535"]),
+    ("burst=NaN,loss=1%", &["\"burst\"", "between 1 and"]),
+    ("loss=-5%", &["\"loss\"", "zero or more"]),
+    ("delay=-5ms", &["\"delay\"", "zero or more"]),
+    ("reorder=101%", &["\"reorder\"", "0% to 100%"]),
     ("rate=fast", &["\"rate\"", "number"]),
-    ("rate=1000gbit", &["\"rate\"", "at most"]),
+    ("rate=1000gbit", &["\"rate\"", "to 100 Gbit/s"]),
     ("delay=25", &["\"delay\"", "no unit", "delay=25ms"]),
     ("delay=-1ms", &["\"delay\"", "number"]),
     ("delay=2m", &["\"delay\"", "at most 60 s"]),
@@ -183,4 +193,15 @@ proptest! {
         prop_assert_eq!((first.up.rate(), first.up.delay), (again.up.rate(), again.up.delay));
         prop_assert!((first.up.loss.fraction() - again.up.loss.fraction()).abs() < 1e-12);
     }
+}
+
+#[test]
+fn a_link_that_loses_everything_is_no_link_to_compare() {
+    for (text, is_alive) in
+        [("loss=100%", false), ("lan,down.loss=100%", false), ("loss=99.9%", true)]
+    {
+        assert_eq!(link(text).check_alive().is_ok(), is_alive, "{text}");
+    }
+    let refused = link("up.loss=100%").check_alive().unwrap_err().to_string();
+    assert!(refused.contains("up.loss") && refused.contains("less than 100%"), "{refused}");
 }
