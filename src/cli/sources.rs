@@ -199,9 +199,7 @@ fn tell_passed(source: &SourceName, passed: &Passed) {
     if let (count, Some(example)) = &passed.own {
         let example = output::printable(&example.to_string_lossy());
         let more = if *count == 1 { String::new() } else { format!(" and {} more", count - 1) };
-        tracing::warn!(
-            "source {source}: left out: {example}{more}: identities and spools are never sent"
-        );
+        tracing::warn!("source {source}: left out: {example}{more}: {}", Passed::OWN_IS_LEFT_OUT);
     }
     let kinds = [(&passed.hidden, "hidden"), (&passed.temporary, "of unfinished files")];
     for ((count, example), what) in kinds {

@@ -378,3 +378,88 @@ fn a_million_old_files_are_watched_in_bounded_time_and_memory() {
     assert!(took < Duration::from_secs(300), "{took:?}");
     assert!(memory < 300 << 20, "{memory} bytes");
 }
+
+/// What of framelane's own may lie in a folder that is watched: an identity, a spool, a store.
+fn put_own(place: &Place, folder: &str) {
+    for (file, content) in [
+        ("certs/cert.pem", "-----BEGIN CERTIFICATE-----"),
+        ("certs/key.pem", "no key, and not to be sent either"),
+        ("spool/framelane-spool", "spool 1"),
+        ("spool/frames/0.bin", "waits"),
+        ("received/visible/ledger.jsonl", ""),
+        ("received/visible/manifest.jsonl", ""),
+        ("received/visible/0.bin", "is stored"),
+        ("received/visible/2026-11-29/1.bin", "is stored, too"),
+    ] {
+        let path = place.path(folder).join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+#[test]
+fn nothing_of_framelanes_own_is_sent_of_a_watched_folder_whenever_it_comes_there() {
+    let place = Place::new();
+    put_own(&place, "visible");
+    put_frames(&place, "visible", 0..2);
+    make_old(&place, "visible");
+    let receiver = Receiver::start(&place, &[]);
+    let sending = receiver.sending(&["visible"], &["--watch", "--recursive"]);
+    wait_until_stored(&place, "visible", 2);
+    put_own(&place, "visible/later");
+    put_frames(&place, "visible/later", 0..2);
+    put(&place, "visible/received/visible", "2.bin", b"is stored by now");
+    put_frames(&place, "visible", 2..3);
+    wait_until_stored(&place, "visible", 5);
+    sending.signal(Signal::TERM);
+    sending.finish().expect(0).says("left out").prints("sent 5, stored 5");
+    let manifest = fs::read_to_string(place.store().join("visible/manifest.jsonl")).unwrap();
+    for own in ["certs/", "spool", "received/"] {
+        assert!(!manifest.contains(own), "{manifest}");
+    }
+    // Whoever names what is stored of a source wants it to be sent on.
+    receiver
+        .send(&["on=visible/received/visible"], &["--recursive"])
+        .expect(0)
+        .prints("sent 3, stored 3");
+}
+
+#[test]
+fn a_receiver_that_stores_into_the_folder_that_is_sent_makes_no_circle() {
+    let place = Place::new();
+    put_frames(&place, "visible", 0..3);
+    make_old(&place, "visible");
+    let receiver = Receiver::start(&place, &["--out", "visible/received"]);
+    let sending = receiver.sending(&["visible"], &["--watch", "--recursive"]);
+    let stored = || {
+        let manifest = place.path("visible/received/visible/manifest.jsonl");
+        fs::read_to_string(manifest).unwrap_or_default().matches('\n').count()
+    };
+    let until = Instant::now() + Duration::from_secs(60);
+    for number in 3..8 {
+        put_frames(&place, "visible", number..number + 1);
+        while stored() <= number as usize {
+            assert!(Instant::now() < until, "{} are stored", stored());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    stop(sending, "sent 8, stored 8");
+    assert_eq!(stored(), 8);
+}
+
+#[test]
+fn a_spool_in_the_folder_of_a_source_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    put_frames(&place, "visible", 0..1);
+    let receiver = Receiver::start(&place, &[]);
+    for (spool, says) in
+        [("visible", "is the folder"), ("visible/sp", "lies in"), (".", "has the folder")]
+    {
+        receiver
+            .send(&["visible"], &["--watch", "--spool", spool])
+            .expect(2)
+            .says(says)
+            .says("name a folder beside it");
+    }
+    assert_eq!(fs::read_dir(place.path("visible")).unwrap().count(), 1);
+}

@@ -1,6 +1,6 @@
 //! Where frames wait that the link cannot take yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 
@@ -54,6 +54,9 @@ impl SpoolArgs {
                  does"
             )));
         }
+        if let Some(spool) = &self.spool {
+            args.iter().try_for_each(|arg| check_apart(spool, arg))?;
+        }
         if self.spool_size.is_some() && self.spool.is_none() {
             return Err(Failure::usage(anyhow!(
                 "--spool-size is of what is on disk; name the folder with --spool DIR"
@@ -79,5 +82,69 @@ impl SpoolArgs {
             Some(folder) => builder.spool(folder),
             None => builder,
         }
+    }
+}
+
+/// Refuses a spool in a source's folder, where it would be taken for frames, and a source in the spool.
+fn check_apart(spool: &Path, arg: &SourceArg) -> Result<(), Failure> {
+    let Some(folder) = arg.folder() else { return Ok(()) };
+    let (real_spool, real_folder) = (real(spool), real(folder));
+    let how = if real_spool == real_folder {
+        "is the folder of the source itself"
+    } else if real_spool.starts_with(&real_folder) {
+        "lies in the folder of the source"
+    } else if real_folder.starts_with(&real_spool) {
+        "has the folder of the source in it"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(anyhow!(
+        "--spool {} {how} {} ({}): frames that wait and frames that are captured would be in each other's way; name a \
+         folder beside it",
+        spool.display(),
+        arg.name,
+        folder.display()
+    )))
+}
+
+/// A path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match found {
+        Some((above, real)) => match path.strip_prefix(above) {
+            Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+            _ => real,
+        },
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spool_stands_beside_the_folders_of_sources_whatever_leads_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(at("cam/inner")).unwrap();
+        std::os::unix::fs::symlink(at("cam"), at("link")).unwrap();
+        let of = |folder: &str| format!("visible={}", at(folder).display()).parse().unwrap();
+        for (spool, folder) in [
+            ("cam", "cam"),
+            ("cam/spool", "cam"),
+            ("link/new/spool", "cam"),
+            ("cam/inner", "link"),
+            ("cam", "cam/inner"),
+            ("cam", "cam/not/there"),
+        ] {
+            let refused = check_apart(&at(spool), &of(folder));
+            assert!(refused.is_err(), "{spool} for {folder}");
+        }
+        for (spool, folder) in [("spool", "cam"), ("cam2", "cam"), ("cam", "cam2")] {
+            assert!(check_apart(&at(spool), &of(folder)).is_ok(), "{spool} for {folder}");
+        }
+        assert!(check_apart(&at("cam"), &"visible=-".parse().unwrap()).is_ok());
     }
 }

@@ -79,13 +79,17 @@ pub struct Passed {
     pub temporary: (u64, Option<PathBuf>),
     /// Files and folders that the user's patterns leave out.
     pub unwanted: u64,
-    /// What is this program's own and is never a frame, and one of it: an identity's files, spools.
+    /// What is this program's own and is never a frame, and one of it: an identity's files, spools, stores.
     pub own: (u64, Option<PathBuf>),
     /// Frames whose names do not have the time that they should, and one of them.
     pub untimed: (u64, Option<PathBuf>),
 }
 
 impl Passed {
+    /// What is said of what is this program's own.
+    pub const OWN_IS_LEFT_OUT: &str = "identities, spools and stores are never sent with the folder that they lie in (what \
+                                       is stored of a source can be sent on: name its folder itself)";
+
     /// Whether frames may be missing because of what was passed over.
     pub fn is_missing_any(&self) -> bool {
         self.more > 0 || self.unsent.iter().any(|(_, why)| why.is_missed())
@@ -276,7 +280,7 @@ impl Walk<'_> {
 
     /// Lists a folder inside the source's.
     fn enter(&mut self, path: Vec<u8>, depth: usize) {
-        if self.recursive && own::is_spool(self.root, &path) {
+        if self.recursive && own::is_own_folder(self.root, &path) {
             return self.own(&path);
         }
         let why = match fs::metadata(self.absolute(&path)) {

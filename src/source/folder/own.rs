@@ -1,5 +1,6 @@
 //! What is a program's own and never a frame, whatever the user asks for: private keys, the folders of identities and
-//! of spools. They are known by what is in them, so that no link and no other way to the same place leads around it.
+//! of spools, and what a receiver stores below a source's folder. They are known by what is in them, so that no link and
+//! no other way to the same place leads around it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,15 +12,19 @@ use memchr::memmem;
 /// What makes a folder a spool; the spool's own word for it is the same.
 const SPOOL_MARK: &str = "framelane-spool";
 
+/// What makes a folder the place of one source in a store; the store's own word for it is the same. It is there before
+/// the first frame is.
+const LEDGER: &str = "ledger.jsonl";
+
 /// The two files of an identity; the identity's own words for them are the same.
 const IDENTITY: [&str; 2] = ["key.pem", "cert.pem"];
 
 /// Private keys are no longer than this, whatever else is in their files.
 const MAX_KEY_BYTES: usize = 256 << 10;
 
-/// Whether a file that lies `below` a source's root is one of an identity, or lies in a spool.
+/// Whether a file that lies `below` a source's root is one of an identity, or lies in a spool or a store.
 pub(in crate::source) fn is_own(root: &Path, below: &[u8]) -> bool {
-    is_pem_of_identity(root, below) || lies_in_spool(root, below, false)
+    is_pem_of_identity(root, below) || lies_in_own(root, below, false)
 }
 
 /// Whether a file `below` a source's root is one of the two of an identity.
@@ -32,15 +37,20 @@ pub(super) fn is_pem_of_identity(root: &Path, below: &[u8]) -> bool {
     path.parent().is_some_and(|folder| IDENTITY.iter().all(|own| folder.join(own).is_file()))
 }
 
-/// Whether a folder `below` a source's root is a spool, or lies in one.
-pub(in crate::source) fn is_spool(root: &Path, below: &[u8]) -> bool {
-    lies_in_spool(root, below, true)
+/// Whether a folder `below` a source's root is a spool or a source's place in a store, or lies in one.
+pub(in crate::source) fn is_own_folder(root: &Path, below: &[u8]) -> bool {
+    lies_in_own(root, below, true)
 }
 
-fn lies_in_spool(root: &Path, below: &[u8], itself: bool) -> bool {
+fn lies_in_own(root: &Path, below: &[u8], itself: bool) -> bool {
+    let has =
+        |end: usize, mark: &str| root.join(OsStr::from_bytes(&below[..end])).join(mark).is_file();
     let ends = below.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
-    let mut folders = std::iter::once(0).chain(ends).chain(itself.then_some(below.len()));
-    folders.any(|end| root.join(OsStr::from_bytes(&below[..end])).join(SPOOL_MARK).is_file())
+    let mut folders = ends.chain(itself.then_some(below.len()));
+    // Whoever names a store's folder of a source itself wants its frames sent on.
+    let is_sent_on = has(0, LEDGER);
+    has(0, SPOOL_MARK)
+        || folders.any(|end| has(end, SPOOL_MARK) || (!is_sent_on && has(end, LEDGER)))
 }
 
 /// Whether a folder is a spool, or lies in one: then it is no source.

@@ -54,8 +54,9 @@ impl Left {
         if self.is_listed && !std::mem::replace(&mut self.tells_own, true) {
             let shown = printable(&absolute.to_string_lossy()).into_owned();
             tracing::warn!(
-                "source {}: left out: {shown}: identities and spools are never sent",
-                self.source
+                "source {}: left out: {shown}: {}",
+                self.source,
+                Passed::OWN_IS_LEFT_OUT
             );
         }
     }

@@ -261,8 +261,8 @@ impl Watcher {
         if self.options.folder.pick.leaves_out_folder(&folder).is_some() {
             return;
         }
-        // Before it is listened to: nothing in it is a frame, and a spool changes all the time.
-        if self.options.folder.recursive && own::is_spool(&self.root, &folder) {
+        // Before it is listened to: nothing in it is a frame, and spools and stores change all the time.
+        if self.options.folder.recursive && own::is_own_folder(&self.root, &folder) {
             return self.left.own(self.absolute(&folder));
         }
         let parts = folder.iter().filter(|&&byte| byte == b'/').count() + 1;
@@ -318,7 +318,7 @@ impl Watcher {
             return self.leave(&path);
         }
         let absolute = self.absolute(&path);
-        // A spool's folder may have been empty when it was entered.
+        // The folder of a spool or a store may have been empty when it was entered.
         if own::is_own(&self.root, &path) {
             self.pending.remove(&path);
             return self.left.own(absolute);
