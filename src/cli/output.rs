@@ -1,6 +1,7 @@
 //! What is said, and where: progress and notes on stderr, results on stdout.
 
 mod lines;
+mod recent;
 mod terminal;
 
 use std::io::{self, IsTerminal, Write};
@@ -16,6 +17,7 @@ use super::words::in_options;
 use super::{Talk, advice};
 use crate::frame::ByteSize;
 use lines::Lines;
+pub(super) use recent::Recent;
 use terminal::Terminal;
 
 /// The bar that is drawn at the moment, which makes room for lines.

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::config::{ConfigArgs, Loaded};
 use super::output::Bar;
+use super::output::Recent;
 use super::service::{Heart, Manager};
 use super::signals::{self, Wish};
 use super::{
@@ -198,6 +199,10 @@ fn parse_stall(text: &str) -> Result<Span, String> {
     }
 }
 
+/// What surprises whoever expects a day's frames in a day's folder.
+const DATE_HINT: &str = "{date} is the day, in UTC, on which a session begins: one that goes on over midnight stores there \
+                         until it ends; --layout day sorts each frame into the day of its capture";
+
 /// The receiver that the arguments ask for. All of it is checked before anything is made.
 fn receiver(args: &ReceiveArgs, policy: &SharedPolicy) -> Result<ReceiverBuilder, Failure> {
     let limits = ReceiveLimits {
@@ -252,13 +257,18 @@ pub(super) fn run(args: &ReceiveArgs, talk: Talk, loaded: Loaded) -> Outcome {
         if reads_again {
             Followed::start(allow_file, shared, loaded, manager.clone())?;
         }
-        let mut serving = receiver.identity(identity.clone()).serve(stopping)?;
+        // Before the first frame can come.
         let on_stored = args.on_stored.clone();
         let following = on_stored.map(|command| OnStored::start(command, &args.out)).transpose()?;
+        let mut serving = receiver.identity(identity.clone()).serve(stopping)?;
         announce(&serving.places, serving.pin, &policy, talk);
-        manager.ready(&format!("listening on {}", addresses(&serving.places)));
+        if args.out.to_string_lossy().contains("{date}") && !talk.quiet {
+            output::note(DATE_HINT);
+        }
         let showing =
             to_show.map(|it| it.show(&serving, &identity, &args.out, talk)).transpose()?;
+        // The page as well: who is told that this is ready may ask for it at once.
+        manager.ready(&format!("listening on {}", addresses(&serving.places)));
         let bar = output::bar(talk, None);
         let told = Told { bar: &bar, talk, heart: Heart::new(manager.clone()) };
         let stop = Stop { tell: stop, showing: showing.as_ref() };
@@ -353,10 +363,10 @@ fn explain_address(listening: &[SocketAddr]) {
     });
 }
 
-/// How a receiver stands after so long.
-fn state(progress: &ReceiveProgress, since: Duration) -> String {
+/// How a receiver stands, and how fast it was just now.
+fn state(progress: &ReceiveProgress, recent: &mut Recent) -> String {
     let (frames, bytes) = (progress.frames(), progress.bytes());
-    let (frames, rate) = (output::frames(frames), output::rate(bytes, since));
+    let (frames, rate) = (output::frames(frames), recent.rate(bytes, Instant::now()));
     let sessions = output::counted(progress.sessions(), "session");
     format!("{frames} stored, {} ({rate}), {sessions}", ByteSize(bytes))
 }
@@ -413,7 +423,7 @@ async fn serve(
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     let mut end = OnceEnd::default();
     let mut watch = Watch { at: Instant::now(), frames: 0, bytes: 0 };
-    let started = Instant::now();
+    let mut recent = Recent::since(Instant::now());
     let wish = loop {
         tokio::select! {
             // Reports first: what has ended is known before it is asked whether that was all.
@@ -431,9 +441,10 @@ async fn serve(
             }
             _ = tick.tick() => {
                 let sessions = serving.progress.sessions();
-                bar.set_message(state(&serving.progress, started.elapsed()));
+                let state = state(&serving.progress, &mut recent);
+                bar.set_message(state.clone());
                 bar.tick();
-                heart.beat(|| state(&serving.progress, started.elapsed()), serving.busy.longest());
+                heart.beat(|| state, serving.busy.longest());
                 watch.look(&serving.progress, Instant::now());
                 if once && sessions == 0 && end.has_come(Instant::now()) {
                     break Wish::None;

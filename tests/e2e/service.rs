@@ -46,6 +46,19 @@ impl Manager {
             heard.push(text);
         }
     }
+
+    /// What of the kind was said so far, by a process that has ended.
+    fn heard(&self, wanted: &str) -> Option<String> {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut bytes = [0; 4_096];
+        while let Ok(length) = self.socket.recv(&mut bytes) {
+            let text = String::from_utf8(bytes[..length].to_vec()).expect("UTF-8");
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return Some(text);
+            }
+        }
+        None
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -107,6 +120,18 @@ fn a_service_manager_is_told_at_a_path_and_at_an_abstract_name() {
         receiver.finish().expect(0);
         fs::remove_dir_all(place.store()).unwrap();
     }
+}
+
+#[test]
+fn nobody_is_told_that_a_receiver_is_ready_whose_page_cannot_be_shown() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let view = taken.local_addr().unwrap().to_string();
+    let manager = Manager::at(&place.path("notify"));
+    let mut command = place.command(&Receiver::arguments(&["--view", &view]));
+    manager.manages(&mut command);
+    Process::start(command).finish().expect(1).says(&view);
+    assert_eq!(manager.heard("READY=1"), None);
 }
 
 #[test]
