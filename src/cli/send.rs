@@ -1,13 +1,14 @@
 //! `framelane send`: send frames of folders, streams and commands.
 
+mod checks;
+mod live;
+mod progress;
+mod told;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::anyhow;
-use serde::Serialize;
 use tokio::sync::watch;
 
 use super::config::ConfigArgs;
@@ -17,23 +18,20 @@ use super::sources::{
     Ending, FolderArgs, LiveArgs, LiveSources, Opened, SourceArg, SpoolArgs, Unsent, WeightArg,
 };
 use super::trust::TrustArgs;
-use super::words::in_options;
 use super::{
-    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, log, output, process, run_to_end,
+    COMPLETE, Failure, INCOMPLETE, INTERRUPTED, Outcome, Talk, output, process, run_to_end,
     sources, trust,
 };
 use crate::congestion::Congestion;
 use crate::door::{Sender, SenderBuilder, StartError};
-use crate::frame::{ByteSize, DropReason, SourceName, Span};
+use crate::frame::{DropReason, Span};
 use crate::identity::{KnownReceivers, ReceiverAddress};
 use crate::repair::RepairMode;
-use crate::sender::{
-    self, FailedFrame, LinkFigures, Pace, PathReport, Progress, SendOptions, SendReport,
-    SourceReport,
-};
-use crate::source::Source;
-use crate::spool::SpoolFigures;
+use crate::sender::{Pace, SendOptions, SendReport, SourceReport};
 use crate::transport::{self, PathsMode, Transport, TransportChoice, ViaLink};
+use live::{LiveArg, deadlines};
+use progress::{Spooled, show_progress, state};
+pub(super) use told::tell;
 
 /// How long a sender that is to end at once has to bring what is in its memory to its spool, and to say what became of
 /// its frames.
@@ -151,83 +149,10 @@ fn parse_stall(text: &str) -> Result<Span, String> {
     }
 }
 
-/// What nobody checks must not look as if it were checked.
-fn check_trust(args: &SendArgs) -> Result<(), Failure> {
-    match args.trust.said().filter(|_| args.transport.is_only(Transport::StopAndWait)) {
-        None => Ok(()),
-        Some(option) => Err(Failure::usage(anyhow!(
-            "{option} protects nothing over stop-and-wait, which has neither encryption nor \
-             authentication; leave it out, or use another --transport at both ends"
-        ))),
-    }
-}
-
-/// A link goes with the choice of the transport, which knows what to do where it leads nowhere.
-fn check_via(args: &SendArgs) -> Result<(), Failure> {
-    match (args.transport, args.via.first()) {
-        (TransportChoice::Only(transport), Some(link)) => Err(Failure::usage(anyhow!(
-            "--via goes with --transport auto, not with {transport}: leave one of the two out, or write --via \
-             {link},transport={transport}"
-        ))),
-        _ if args.paths == PathsMode::Standby && !args.via.iter().all(ViaLink::is_plain) => {
-            Err(Failure::usage(anyhow!(
-                "--paths standby goes with links alone (--via LINK): leave max= and transport= out, or choose auto, spread \
-                 or duplicate"
-            )))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// What would change nothing is not taken without a word.
-fn check_use(args: &SendArgs) -> Result<(), Failure> {
-    let streams_alone = args.sources.iter().all(|arg| arg.folder().is_none());
-    let refuse = |why: &str| Err(Failure::usage(anyhow!("{why}; leave it out")));
-    if args.fps.is_some() && streams_alone {
-        return refuse(
-            "--fps replays folders, and no source is one: a stream's frames go when they come",
-        );
-    }
-    if args.gap.is_some() && !args.transport.is_only(Transport::StopAndWait) {
-        return refuse("--gap is of --transport stop-and-wait");
-    }
-    if args.paths != PathsMode::Auto && args.via.is_empty() {
-        return refuse("--paths says how the links of --via are used, and none is named");
-    }
-    Ok(())
-}
-
-/// Files that were there before are due at no time, but for a replay's.
-fn check_live(args: &SendArgs) -> Result<(), Failure> {
-    if args.fps.is_some() || args.growing.watches() {
-        return Ok(());
-    }
-    for LiveArg { source, .. } in &args.live {
-        let mut meant =
-            args.sources.iter().filter(|arg| source.as_ref().is_none_or(|name| *name == arg.name));
-        if meant.all(|arg| arg.folder().is_some()) {
-            return Err(Failure::usage(anyhow!(
-                "--live drops frames by their age, and files that are there already have none: add --fps to replay them, \
-                 or --watch for those that will be written"
-            )));
-        }
-    }
-    Ok(())
-}
-
-fn check_congestion(args: &SendArgs) -> Result<(), Failure> {
-    let checked = args.tcp_congestion.as_deref().map(transport::check_tcp_congestion);
-    checked.unwrap_or(Ok(())).map_err(|error| Failure::usage(anyhow!("--tcp-congestion: {error}")))
-}
-
 pub(super) fn run(args: &SendArgs, talk: Talk) -> Outcome {
     sources::check_weights(&args.weights, &args.sources)?;
     sources::check_transport(&args.sources, args.transport)?;
-    check_trust(args)?;
-    check_via(args)?;
-    check_use(args)?;
-    check_congestion(args)?;
-    check_live(args)?;
+    checks::all(args)?;
     sources::check(&args.sources, &args.folders, &args.growing)?;
     args.spool.check(&args.sources, &args.growing)?;
     process::share_memory();
@@ -312,6 +237,9 @@ async fn drive(args: &SendArgs, talk: Talk) -> Outcome {
     let may_be_half = |source: &SourceReport| wish != Wish::None && live.is_pipe(&source.name);
     let is_damaged =
         report.sources.iter().any(|source| has_no_images(source) && !may_be_half(source));
+    if !live.is_empty() {
+        told::stopped_in_true_words(&mut report, wish, args.drain);
+    }
     let is_whole = unsent.is_empty() && !is_damaged;
     report.complete &= is_whole;
     tell(&report, &unsent, args.json)?;
@@ -399,321 +327,4 @@ fn wind_down(
 fn interrupted() -> SendReport {
     let error = Some("interrupted".to_owned());
     SendReport { complete: false, interrupted: true, error, ..SendReport::default() }
-}
-
-/// The deadlines of sources, in their order.
-fn deadlines(
-    args: &[LiveArg],
-    sources: &[Arc<dyn Source>],
-) -> Result<Vec<Option<Duration>>, Failure> {
-    for (index, arg) in args.iter().enumerate() {
-        if args[..index].iter().any(|other| other.source == arg.source) {
-            let whose = arg.source.as_ref().map_or_else(String::new, |name| format!(" {name}"));
-            return Err(Failure::usage(anyhow!("--live{whose} is there twice")));
-        }
-    }
-    let of_all = args.iter().find(|arg| arg.source.is_none()).map(|arg| arg.age.0);
-    let mut deadlines = vec![of_all; sources.len()];
-    for LiveArg { source, age } in args {
-        let Some(name) = source else { continue };
-        let place = sources.iter().position(|source| source.name() == name);
-        let place = place.ok_or_else(|| {
-            Failure::usage(anyhow!("--live {name}: no source that can be sent is called {name}"))
-        })?;
-        deadlines[place] = Some(age.0);
-    }
-    Ok(deadlines)
-}
-
-/// How old frames may be: of a source, or of all that are not named.
-#[derive(Debug, Clone)]
-struct LiveArg {
-    source: Option<SourceName>,
-    age: Span,
-}
-
-impl FromStr for LiveArg {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Self> {
-        // A name may have a = in it, a time has none.
-        let (source, age) = match text.rsplit_once('=') {
-            Some((name, age)) => (Some(SourceName::parse(name)?), age),
-            None => (None, text),
-        };
-        let age: Span = age.parse()?;
-        if age.0.is_zero() {
-            anyhow::bail!("no frame arrives in no time; write 200ms, say");
-        }
-        Ok(Self { source, age })
-    }
-}
-
-/// How a sender stands, for a service manager.
-fn state(progress: &Progress) -> String {
-    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
-        progress.sources.iter().map(count).sum()
-    };
-    let (frames, bytes) = (
-        sum(|source| source.settled.load(Ordering::Relaxed)),
-        sum(|source| source.bytes.load(Ordering::Relaxed)),
-    );
-    let connected = if progress.is_connected() { "connected" } else { "connecting" };
-    format!("{connected}, {} settled, {}", output::frames(frames), ByteSize(bytes))
-}
-
-/// What the spool holds at the moment.
-type Spooled = Box<dyn Fn() -> SpoolFigures + Send + Sync>;
-
-/// How often it is said how things are, where no bar is drawn and the user wants to know what goes on.
-const SAID_EVERY: Duration = Duration::from_secs(10);
-
-/// What waits: `; 120 frames wait, the oldest for 4.0 s; spool: 3 in memory (180.0 kB), 117 on disk (7.0 MB)`.
-fn waiting(progress: &Progress, spool: Option<&Spooled>) -> String {
-    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
-        progress.sources.iter().map(count).sum()
-    };
-    let frames = sum(|source| source.frames.load(Ordering::Relaxed));
-    let backlog = frames.saturating_sub(sum(|source| source.settled.load(Ordering::Relaxed)));
-    let mut words = match (backlog, progress.oldest()) {
-        (0, _) | (_, None) => String::new(),
-        (1, Some(age)) => format!("; 1 frame waits, for {}", milliseconds(age.as_secs_f64() * 1e3)),
-        (backlog, Some(age)) => {
-            let age = milliseconds(age.as_secs_f64() * 1e3);
-            format!("; {backlog} frames wait, the oldest for {age}")
-        }
-    };
-    if let Some(figures) = spool.map(|spool| spool()) {
-        words.push_str(&spool_words(&figures));
-    }
-    words
-}
-
-/// What a spool holds, and has dropped; nothing of one that holds nothing.
-fn spool_words(figures: &SpoolFigures) -> String {
-    let SpoolFigures { memory_frames, memory_bytes, disk_frames, disk_bytes, dropped, .. } =
-        *figures;
-    let mut words = String::new();
-    if memory_frames + disk_frames > 0 {
-        words = format!(
-            "; spool: {memory_frames} in memory ({}), {disk_frames} on disk ({})",
-            ByteSize(memory_bytes),
-            ByteSize(disk_bytes)
-        );
-    }
-    if dropped > 0 {
-        words.push_str(&format!("; spool full: {dropped} dropped"));
-    }
-    words
-}
-
-/// Draws progress until it is aborted; what goes wrong is told in any case.
-async fn show_progress(progress: Arc<Progress>, spool: Option<Spooled>, talk: Talk) {
-    let sum = |count: fn(&sender::SourceProgress) -> u64| -> u64 {
-        progress.sources.iter().map(count).sum()
-    };
-    let total = || sum(|source| source.frames.load(Ordering::Relaxed));
-    let bar = output::bar(talk, Some(total()));
-    let started = std::time::Instant::now();
-    let mut tick = tokio::time::interval(Duration::from_millis(125));
-    let mut said = started;
-    loop {
-        tick.tick().await;
-        if let Some(trouble) = progress.take_trouble().filter(|_| !talk.quiet) {
-            log::repeatable(&[format!("framelane: {trouble}")], 1);
-        }
-        if let Some(change) = progress.take_change().filter(|_| !talk.quiet) {
-            log::repeatable(&[format!("framelane: {change}")], 5);
-        }
-        let bytes = sum(|source| source.bytes.load(Ordering::Relaxed));
-        bar.set_length(total());
-        bar.set_position(sum(|source| source.settled.load(Ordering::Relaxed)));
-        let waits = !progress.is_connected() && !progress.has_ended();
-        let state = if waits { "  (connecting)" } else { "" };
-        let rate = output::rate(bytes, started.elapsed());
-        let waiting = waiting(&progress, spool.as_ref());
-        if bar.is_hidden() && said.elapsed() >= SAID_EVERY {
-            said = std::time::Instant::now();
-            let settled = sum(|source| source.settled.load(Ordering::Relaxed));
-            tracing::info!(
-                "{settled} of {} settled, {} {rate}{state}{waiting}",
-                output::frames(total()),
-                ByteSize(bytes)
-            );
-        }
-        bar.set_message(format!("{} {rate}{state}{waiting}", ByteSize(bytes)));
-    }
-}
-
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct Document<'a> {
-    #[serde(flatten)]
-    report: &'a SendReport,
-    #[serde(flatten)]
-    unsent: &'a Unsent,
-}
-
-/// A report with the options of this command line in its reasons.
-fn in_our_words(report: &SendReport) -> SendReport {
-    let ours = |text: &String| in_options(text).into_owned();
-    let mut report = report.clone();
-    report.error = report.error.as_ref().map(ours);
-    for frame in report.sources.iter_mut().flat_map(|source| &mut source.failed) {
-        frame.reason = ours(&frame.reason);
-    }
-    for path in &mut report.paths {
-        path.why = path.why.as_ref().map(ours);
-    }
-    report
-}
-
-/// Prints what became of every source.
-pub(super) fn tell(report: &SendReport, unsent: &Unsent, json: bool) -> anyhow::Result<()> {
-    let report = &in_our_words(report);
-    if json {
-        output::json(&Document { report, unsent })?;
-    } else {
-        let ended_by = report.error.as_deref();
-        report.sources.iter().for_each(|source| tell_source(source, ended_by));
-        let time = Duration::from_secs_f64(report.seconds);
-        output::result(&format!(
-            "{} in {:.2} s: {} ({}){}",
-            output::frames(report.sent()),
-            report.seconds,
-            ByteSize(report.bytes()),
-            output::rate(report.bytes(), time),
-            link_words(&report.link)
-        ));
-        paths_words(&report.paths).iter().for_each(|line| output::result(line));
-        if let Some(words) = report.spool.as_ref().map(spool_words).filter(|it| !it.is_empty()) {
-            output::result(words.trim_start_matches("; "));
-        }
-        // Of a run that sent nothing there is nothing to say.
-        if report.sent() > 0 {
-            output::result(&report.limit);
-        }
-    }
-    if let Some(error) = &report.error {
-        output::say_error(&anyhow!("{error}"));
-    }
-    Ok(())
-}
-
-/// Over what a run went, where there was a choice and it was not QUIC alone:
-/// `over tcp for 3.2 s: no answer over UDP within 0.2 s`.
-fn paths_words(paths: &[PathReport]) -> Vec<String> {
-    /// More changes than this are not read by anybody; `--json` has them.
-    const TOLD: usize = 6;
-    let path = |path: &PathReport| {
-        let why = path.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        format!("over {} for {:.1} s{why}", path.transport, path.seconds)
-    };
-    if paths.iter().all(|path| path.why.is_none()) {
-        return Vec::new();
-    }
-    let rest = paths.len().saturating_sub(TOLD);
-    let before = (rest > 0).then(|| format!("{rest} connections before these; --json has them"));
-    before.into_iter().chain(paths[rest..].iter().map(path)).collect()
-}
-
-/// What is known of the link: `; round trip 52 ms, 2.1 % of packets lost, 9.0 % of the bytes repair`.
-fn link_words(link: &LinkFigures) -> String {
-    let mut words = String::new();
-    if let Some(rtt) = link.rtt_ms {
-        words.push_str(&format!("; round trip {}", milliseconds(rtt)));
-    }
-    if let Some(loss) = link.loss {
-        words.push_str(&format!(", {:.1} % of packets lost", loss * 1e2));
-    }
-    if let Some(repair) = link.repair.filter(|&repair| repair > 0.0) {
-        words.push_str(&format!(", {:.1} % of the bytes repair", repair * 1e2));
-    }
-    words
-}
-
-/// How long frames of a source took that have a time of their own.
-fn times_words(source: &SourceReport) -> Option<String> {
-    let (latency, late) = (source.latency?, source.lateness?);
-    let ms = milliseconds;
-    Some(format!(
-        "stored {} after they were due (half of them), {} (95 %), {} (the longest); left this end {} late (95 %)",
-        ms(latency.p50_ms),
-        ms(latency.p95_ms),
-        ms(latency.max_ms),
-        ms(late.p95_ms)
-    ))
-}
-
-/// `0.4 ms`, `52 ms`, `8.83 s`.
-fn milliseconds(ms: f64) -> String {
-    match ms {
-        ..10.0 => format!("{ms:.1} ms"),
-        10.0..1_000.0 => format!("{ms:.0} ms"),
-        _ => format!("{:.2} s", ms / 1e3),
-    }
-}
-
-fn tell_source(source: &SourceReport, ended_by: Option<&str>) {
-    /// More names than this are not read by anybody; `--json` has them.
-    const NAMED: usize = 100;
-    let SourceReport { name, frames, sent, stored, verified, missing, failed, .. } = source;
-    let lost = source.lost();
-    let before = match source.stored_before {
-        0 => String::new(),
-        before => format!(" ({before} before)"),
-    };
-    let dropped: Vec<_> = source
-        .dropped
-        .iter()
-        .map(|(reason, count)| format!(", dropped {count} ({reason})"))
-        .collect();
-    let dropped = dropped.concat();
-    let pending = match source.pending {
-        0 => String::new(),
-        pending => format!(", in the spool {pending}"),
-    };
-    output::result(&format!(
-        "{name}: {}: sent {sent}, stored {stored}{before}, verified {verified}{dropped}{pending}, missing {missing}",
-        output::frames(*frames)
-    ));
-    for (reason, count) in &source.dropped_before {
-        output::result(&format!(
-            "  of an earlier sender {} lost and declared here ({reason})",
-            if *count == 1 { "1 frame is".to_owned() } else { format!("{count} frames are") }
-        ));
-    }
-    if let Some(times) = times_words(source) {
-        output::result(&format!("  {times}"));
-    }
-    // What ended the whole run is said once, at its end, and not for each frame that it hit.
-    let (cut_off, failed): (Vec<_>, Vec<_>) =
-        failed.iter().partition(|frame| Some(frame.reason.as_str()) == ended_by);
-    for frame in failed.iter().take(NAMED) {
-        let why = frame.dropped.map_or_else(String::new, |reason| format!(" ({reason})"));
-        output::result(&format!("  {} {}{why}: {}", gone(frame), frame.name, frame.reason));
-    }
-    let rest = lost.saturating_sub(failed.len().min(NAMED) as u64);
-    let Some((first, last)) = cut_off.first().zip(cut_off.last()) else {
-        match rest {
-            0 => {}
-            rest if failed.is_empty() => output::result(&format!(
-                "  {rest} had no room on disk in the spool; the next sender that names it declares them"
-            )),
-            rest => output::result(&format!("  and {rest} more; --json names them")),
-        }
-        return;
-    };
-    let word =
-        if cut_off.iter().all(|frame| frame.dropped.is_some()) { "dropped" } else { "missing" };
-    output::result(&match rest {
-        1 => format!("  {word} {}", first.name),
-        rest if rest == *frames => format!("  {word} all {rest} of them"),
-        rest => format!("  {word} {rest} of {} to {}; --json names them", first.name, last.name),
-    });
-}
-
-/// The word for a frame that is not stored.
-fn gone(frame: &FailedFrame) -> &'static str {
-    if frame.dropped.is_some() { "dropped" } else { "missing" }
 }

@@ -294,7 +294,12 @@ fn what_cannot_be_sent_in_the_time_to_drain_is_declared() {
     wait_for_file(&place.path("all"));
     wait_until_stored(&place, "visible", 1);
     sending.signal(Signal::TERM);
-    sending.finish().expect(130).says("for up to 200 ms");
+    sending
+        .finish()
+        .expect(130)
+        .says("for up to 200 ms")
+        .says("(--drain 200ms) was over")
+        .says("dropped and declared (given-up)");
     let stored = stored(&place, "visible").len();
     assert!(stored < 20, "all are stored in no time");
     let found = place.run(&["verify", "store", "--json"]).expect(0).json();
@@ -302,6 +307,21 @@ fn what_cannot_be_sent_in_the_time_to_drain_is_declared() {
     assert_eq!(account["state"], "complete", "{found}");
     assert_eq!(account["dropped"], 20 - stored, "{found}");
     assert_eq!(account["drops"][0]["reason"], "given-up", "{found}");
+}
+
+#[test]
+fn a_sender_that_has_sent_all_is_not_interrupted_by_having_no_time_to_send_more() {
+    let place = Place::new();
+    place.file("frames", &(0..3).flat_map(|number| jpeg(number, 1_000)).collect::<Vec<_>>());
+    let receiver = Receiver::start(&place, &[]);
+    let command = "visible=cmd:cat frames; exec sleep 1000";
+    let sending = receiver.sending(&[command], &["--drain", "0s", "--json"]);
+    wait_until_stored(&place, "visible", 3);
+    sending.signal(Signal::TERM);
+    let report = sending.finish().expect(0).json();
+    assert_eq!((&report["interrupted"], &report["error"]), (&false.into(), &().into()), "{report}");
+    assert_eq!((&report["complete"], &report["sources"][0]["stored"]), (&true.into(), &3.into()));
+    verify(&place, "complete");
 }
 
 #[test]
