@@ -12,6 +12,8 @@ pub(super) enum State {
     Full,
     /// It answers, and this machine does not trust it, or it not this machine.
     Refused,
+    /// A session can be had; it is of an earlier version that does not let itself be measured.
+    Older,
     /// It answers in a way that a receiver of this version does not.
     Other,
     /// The system there says that nothing listens.
@@ -20,6 +22,8 @@ pub(super) enum State {
     Silent,
     /// There is no way there from here.
     NoRoute,
+    /// Nobody has asked.
+    NotTried,
 }
 
 /// The same, with when and why.
@@ -46,7 +50,7 @@ impl Answer {
 impl Answer {
     /// Nobody asked there.
     pub(super) fn not_tried() -> Self {
-        Self { state: State::Other, ms: None, why: None }
+        Self { state: State::NotTried, ms: None, why: None }
     }
 
     pub(super) fn words(&self) -> String {
@@ -54,6 +58,8 @@ impl Answer {
             State::Answers => "answers",
             State::Full => "answers, and has no room",
             State::Refused => "answers, and there is no trust",
+            State::Older => "answers; of an earlier version, which cannot be measured",
+            State::NotTried => "not tried",
             State::Other => "answers, but not as a receiver of this version",
             State::Closed => "closed",
             State::Silent => "no answer",

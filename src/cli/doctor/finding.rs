@@ -102,7 +102,8 @@ impl Finding {
         let answers = || self.addresses.iter().flat_map(|address| [&address.udp, &address.tcp]);
         let has = |state| answers().any(|answer| answer.state == state);
         let session = |of: fn(&Address) -> &Answer| {
-            self.addresses.iter().any(|address| of(address).is_session())
+            let can_be_had = |answer: &Answer| answer.is_session() || answer.state == State::Older;
+            self.addresses.iter().any(|address| can_be_had(of(address)))
         };
         let (udp, tcp) = (session(|address| &address.udp), session(|address| &address.tcp));
         self.allowed = match (udp || tcp, has(State::Refused)) {
@@ -110,7 +111,7 @@ impl Finding {
             (false, true) => Some(false),
             _ => None,
         };
-        self.compare = udp && tcp;
+        self.compare = udp && tcp && !has(State::Older);
         let why = |state| {
             answers().find(|answer| answer.state == state).and_then(|answer| answer.why.clone())
         };
@@ -128,7 +129,11 @@ impl Finding {
     fn advice(&self, udp: bool, tcp: bool) -> String {
         let receiver = &self.receiver;
         let loss = self.measured.as_ref().and_then(|measured| measured.loss);
+        let is_older = |answer: &Answer| answer.state == State::Older;
+        let has_older =
+            self.addresses.iter().any(|address| is_older(&address.udp) || is_older(&address.tcp));
         match (udp, tcp) {
+            _ if has_older => "send as usual".to_owned(),
             (true, true) if loss.is_none() => "both ways are open: send as usual".to_owned(),
             (true, true) if loss.is_some_and(|loss| loss >= LOSSY) => format!(
                 "`framelane compare --to {receiver}` shows what QUIC gains over TCP on this link, frame by frame"
@@ -158,8 +163,8 @@ impl Finding {
         }
         let allowed = match self.allowed {
             Some(true) => "the receiver lets it in",
-            Some(false) => "not let in, or the receiver is not trusted: see above",
-            None => "nobody was asked",
+            Some(false) => "not let in, or the receiver is not trusted: see below",
+            None => "whether the receiver lets it in was not to be asked",
         };
         lines.push(format!("own pin     {} ({allowed})", self.own_pin));
         if let Some(measured) = &self.measured {
@@ -275,5 +280,44 @@ impl Measured {
                 "the link's rate limits: it carries {carries}, without loss or queue worth mention"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(udp: Answer, tcp: Answer) -> Finding {
+        let mut found = Finding::new("store:4433".to_owned(), "sha256:00".to_owned());
+        found.addresses = vec![Address { address: "192.0.2.1:4433".to_owned(), udp, tcp }];
+        found
+    }
+
+    #[test]
+    fn an_earlier_version_can_be_sent_to_and_is_not_called_something_else() {
+        let older = || Answer::of(State::Older, "the receiver is of an earlier version");
+        for tcp in [older(), Answer::of(State::Closed, "nothing listens")] {
+            let mut found = found(older(), tcp);
+            found.older("the receiver is of an earlier version");
+            found.conclude();
+            let text = found.text();
+            assert!(found.can_send && !found.compare && found.allowed == Some(true), "{text}");
+            assert!(
+                text.contains("earlier version") && text.contains("next: send as usual"),
+                "{text}"
+            );
+            assert!(!text.contains("port right") && !text.contains("not to be asked"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_pointed_at_is_there() {
+        let refused = || Answer::of(State::Refused, "pass --pin sha256:11");
+        let mut found = found(refused(), refused());
+        found.conclude();
+        let text = found.text();
+        let (pointer, target) = (text.find("see below"), text.find("pass --pin"));
+        assert!(pointer.is_some() && pointer < target, "{text}");
+        assert_eq!(Answer::not_tried().words(), "not tried");
     }
 }

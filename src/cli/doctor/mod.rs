@@ -135,6 +135,10 @@ async fn look(patient: &Patient, pin: Pin, time: Duration, talk: Talk) -> Findin
     // Where both answer, QUIC is what is sent over.
     let best = reached.iter().find(|reach| reach.answer.is_session());
     let Some(Reach { address, transport, answer }) = best else {
+        let older = reached.iter().find(|reach| reach.answer.state == State::Older);
+        if let Some(why) = older.and_then(|reach| reach.answer.why.as_deref()) {
+            found.older(why);
+        }
         found.conclude();
         return found;
     };

@@ -98,7 +98,7 @@ async fn try_once(dial: &dyn Dial) -> Answer {
     let answer = match opened {
         Ok(_) => Answer { state: State::Answers, ms, why: None },
         Err(Unmeasured::Full(why)) => Answer { state: State::Full, ms, why: Some(why) },
-        Err(Unmeasured::Older(why)) => Answer { state: State::Other, ms, why: Some(why) },
+        Err(Unmeasured::Older(why)) => Answer { state: State::Older, ms, why: Some(why) },
         Err(Unmeasured::Lost(error)) => Answer { ms, ..failed(&error) },
     };
     link.end.close(CloseCode::Done, "").await;
