@@ -61,7 +61,7 @@ const SEND: [Group; 6] = [
     ),
     ("Sources that grow", &["watch", "framing", "restart", "silence", "drain"]),
     ("When and in which order", &["fps", "weight", "live"]),
-    ("Trouble", &["retry-for", "stall", "spool", "spool-limit", "spool-keep"]),
+    ("Trouble", &["retry-for", "stall", "spool", "spool-size", "spool-memory", "when-full"]),
     ("Running and output", &RUNNING),
 ];
 
@@ -158,6 +158,20 @@ mod tests {
                         == Some(&format!("--{option}"))
                 });
                 assert_eq!(found.count(), 1, "--{option} in\n{help}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_groups_name_options_that_there_are() {
+        let mut command = command();
+        command.build();
+        for (role, groups) in [("receive", &super::RECEIVE[..]), ("send", &super::SEND[..])] {
+            let command = command.find_subcommand(role).expect("a role");
+            let there: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+            let named = groups.iter().flat_map(|(_, options)| options.iter());
+            for option in named.filter(|option| !super::RUNNING.contains(option)) {
+                assert!(there.contains(option), "{role} has no --{option}");
             }
         }
     }

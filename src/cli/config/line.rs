@@ -1,7 +1,7 @@
 //! A command line as its user wrote it: the subcommand, and what stands behind it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use clap::{ArgMatches, Command};
 
@@ -26,12 +26,22 @@ pub(super) struct CommandLine {
 }
 
 impl CommandLine {
-    /// Takes out what clap does not know: of an option without a value, that it is `=true` or `=false`.
+    /// Takes out what clap does not know: of an option without a value, that it is `=true` or `=false`; and joins a number
+    /// below zero to the option that it is the value of (`--repair -5%`), which says what it takes then.
     pub(super) fn of(role: &Command, words: &[OsString], is_role: bool) -> Self {
         let mut line = Self { words: Vec::new(), denied: BTreeSet::new() };
         let mut is_over = !is_role;
         for word in words {
             is_over |= word == "--";
+            if !is_over
+                && is_negative(word)
+                && let Some(last) = line.words.last_mut()
+                && takes_a_value(role, last)
+            {
+                last.push("=");
+                last.push(word);
+                continue;
+            }
             let said = word.to_str().filter(|_| !is_over).and_then(|word| word.strip_prefix("--"));
             let said = said.and_then(|said| said.split_once('='));
             let said = said.filter(|(name, _)| {
@@ -58,6 +68,20 @@ impl CommandLine {
     }
 }
 
+/// Whether a word is a number below zero, with whatever unit: no option begins with a digit.
+fn is_negative(word: &OsStr) -> bool {
+    let text = word.to_string_lossy();
+    let number = text.strip_prefix('-').map(|text| text.strip_prefix('.').unwrap_or(text));
+    number.is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// Whether a word is an option whose value stands behind it.
+fn takes_a_value(role: &Command, word: &OsStr) -> bool {
+    let name = word.to_str().and_then(|word| word.strip_prefix("--"));
+    let option = name.and_then(|name| option::find(role, name));
+    option.is_some_and(|option| matches!(Kind::of(option), Kind::One | Kind::Many))
+}
+
 /// What a command line says by itself, right or wrong; `None` where it asks for help or the version.
 pub(super) fn look(
     lenient: Command,
@@ -67,4 +91,37 @@ pub(super) fn look(
     let words = [before, words].concat();
     let matches = lenient.try_get_matches_from(words).ok()?;
     matches.subcommand().map(|(_, matches)| matches.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::command;
+    use super::*;
+
+    #[test]
+    fn a_number_below_zero_is_the_value_of_the_option_before_it() {
+        let mut command = command();
+        command.build();
+        let send = command.find_subcommand("send").expect("a role");
+        let words = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let joined = CommandLine::of(send, &words, true).words;
+            joined
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for (line, joined) in [
+            ("--repair -5% here", "--repair=-5% here"),
+            ("--live -.5s", "--live=-.5s"),
+            // A flag has no value, and what stands by itself is no option's.
+            ("--checksum -5%", "--checksum -5%"),
+            ("store:4433 -5", "store:4433 -5"),
+            ("-- --repair -5%", "-- --repair -5%"),
+            ("--repair -q", "--repair -q"),
+        ] {
+            assert_eq!(words(line), joined);
+        }
+    }
 }

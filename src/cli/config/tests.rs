@@ -341,6 +341,8 @@ fn what_is_wrong_with_a_file_is_named_with_its_line() {
     for (text, says) in [
         ("[receive]\n\nmax_frame = \"1MiB\"\n", &["line 3", "did you mean max-frame?"][..]),
         ("[receive]\ndurabel = true\n", &["line 2", "did you mean durable?"]),
+        ("[send]\nfsp = 5\n", &["line 2", "did you mean fps?"]),
+        ("[send]\nvai = \"w0\"\n", &["line 2", "did you mean via?"]),
         ("[receive]\nfps = 30\n", &["line 2", "an option of send", "[send]"]),
         ("[receive]\nxyzzy = 1\n", &["line 2", "receive --help"]),
         ("stall = \"3s\"\n", &["line 1", "belongs into a section", "[receive] or [send]"]),
