@@ -105,7 +105,7 @@ impl Disk {
             }
         }
         // The disk may be full of the frames that are here, which make room as they are sent.
-        let journal = match JournalFile::write_anew(folder, &opened, &pasts) {
+        let journal = match JournalFile::write_anew(folder, &opened, &pasts.entries()) {
             Err(error) if is_no_room(&error) => JournalFile::go_on(folder, &told, &changes),
             anew => anew.map(|anew| (anew, true)),
         };
@@ -170,10 +170,10 @@ impl Disk {
         self.journal().is_long()
     }
 
-    /// Writes it anew. Everything that is known has to be in `pasts`. Where that fails, it goes on as it is.
-    pub(super) fn write_anew(&self, pasts: &Pasts) -> io::Result<()> {
+    /// Writes it anew. `entries` are all that is known. Where that fails, it goes on as it is.
+    pub(super) fn write_anew(&self, entries: &[Entry]) -> io::Result<()> {
         let mut journal = self.journal();
-        let anew = JournalFile::write_anew(&self.folder, &self.opened, pasts);
+        let anew = JournalFile::write_anew(&self.folder, &self.opened, entries);
         *journal = anew.inspect_err(|_| journal.stay_long())?;
         Ok(())
     }

@@ -82,10 +82,10 @@ pub(super) struct JournalFile {
 
 impl JournalFile {
     /// Writes a journal that says this and no more, and puts it into the place of the one before.
-    pub(super) fn write_anew(folder: &Path, opened: &Entry, pasts: &Pasts) -> io::Result<Self> {
+    pub(super) fn write_anew(folder: &Path, opened: &Entry, entries: &[Entry]) -> io::Result<Self> {
         let mut text = Vec::new();
         lines::write(opened, &mut text);
-        pasts.entries().iter().for_each(|entry| lines::write(entry, &mut text));
+        entries.iter().for_each(|entry| lines::write(entry, &mut text));
         let part = folder.join(JOURNAL_PART);
         let written = write_part(&part, &text).and_then(|file| {
             fs::rename(&part, folder.join(JOURNAL))?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::disk::Disk;
 use super::hall::Hall;
 use super::room::{Room, Spill};
-use crate::source::Content;
+use crate::source::{Bell, Content};
 
 /// How often it is looked for frames that have become old.
 const TICK: Duration = Duration::from_millis(50);
@@ -67,30 +67,38 @@ impl Keeper<'_> {
             return false;
         };
         let mut room = self.hall.room();
-        let raised = room.reserve() | std::mem::take(&mut room.is_urgent);
+        let raised = room.reserve(now.0) | std::mem::take(&mut room.is_urgent);
+        let reserves = room.reserves();
         let (useless, over) = (std::mem::take(&mut room.useless), std::mem::take(&mut room.over));
         let spill = room.next_spill(now);
         let is_long = disk.is_long();
-        let has_journal = room.journal.has_unwritten() && !room.is_resting(now.0);
+        let is_resting = room.is_resting(now.0);
+        let has_journal = room.journal.has_unwritten() && !is_resting;
+        let whole = (is_long && has_journal).then(|| room.journal.pasts.entries());
+        let entries = if has_journal { room.journal.take_unwritten() } else { Vec::new() };
+        // Whoever pushes a frame or sends one needs the room, and does not wait for the disk.
+        drop(room);
         // Where it cannot be written anew, for want of room say, it grows longer.
-        let written = if is_long && has_journal && disk.write_anew(&room.journal.pasts).is_ok() {
-            drop(room.journal.take_unwritten());
-            Ok(())
-        } else if has_journal {
-            let entries = room.journal.take_unwritten();
-            drop(room);
-            let appended = disk.append(&entries);
-            room = self.hall.room();
-            appended.inspect_err(|_| room.journal.put_back(entries))
-        } else {
-            Ok(())
+        let written = match whole {
+            Some(whole) if disk.write_anew(&whole).is_ok() => Ok(()),
+            _ if has_journal => disk.append(&entries),
+            _ => Ok(()),
         };
         if let Err(error) = &written {
+            let mut room = self.hall.room();
+            room.journal.put_back(entries);
             room.disk_refused(now.0);
             drop(room);
             self.trouble(&format!("cannot write its journal: {error}"));
-        } else {
+        }
+        if raised {
+            let is_safe = written.is_ok() && !is_resting && disk.sync_journal().is_ok();
+            let mut room = self.hall.room();
+            // What is not synced now is tried again.
+            room.is_urgent |= !is_safe;
+            let waiting = room.reserved(is_safe.then_some(&reserves));
             drop(room);
+            waiting.iter().for_each(Bell::ring);
         }
         self.is_dirty |= has_journal || spill.is_some();
         useless.iter().for_each(|&(run, place)| disk.remove(run, place));
@@ -99,9 +107,6 @@ impl Keeper<'_> {
             self.spill(disk, spill);
         }
         let is_due = self.is_dirty && now.0 - self.synced >= SYNC_EVERY;
-        if raised && !is_due && written.is_ok() {
-            let _ = disk.sync_journal();
-        }
         if is_due {
             self.sync(disk);
         }

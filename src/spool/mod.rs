@@ -24,6 +24,8 @@ mod room;
 mod shelf;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_reserve;
 
 use std::fmt;
 use std::path::Path;

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ use super::journal::Journal;
 use super::past;
 use super::{SpoolOptions, WhenFull};
 use crate::frame::{DropReason, RunId, SourceName, UnixNanos};
-use crate::source::{Content, Dropped, Fate, Recalled, Source, SourceError};
+use crate::source::{Bell, Content, Dropped, Fate, Recalled, Source, SourceError};
 
 /// What is not settled after this long goes to disk, though there is room in memory: what a crash of the sender loses
 /// is what is younger.
@@ -23,6 +24,13 @@ const SPOOL_AFTER: Duration = Duration::from_secs(1);
 
 /// The same once all sources have ended, as where the sender was told to: it may be told again, and then has little time.
 const SPOOL_AFTER_END: Duration = Duration::from_millis(100);
+
+/// Frames that a run may have beyond what it has, at least and at most: a power cut may cost as many sequences.
+const LEAST_AHEAD: u64 = 128;
+const MOST_AHEAD: u64 = 1 << 16;
+
+/// How long half of a reserve is to last: longer than nearly every disk takes for a sync.
+const HALF_LASTS: Duration = Duration::from_secs(5);
 
 /// How long a disk that refused is left in peace.
 pub(super) const DISK_PAUSE: Duration = Duration::from_secs(1);
@@ -83,9 +91,16 @@ struct Compartment {
     lent: BTreeSet<u64>,
     /// Dropped here, and not told to the sender.
     dropped: Vec<Dropped>,
+    /// Frames that the journal says it may have, and how many of them a power cut cannot take back.
     reserved: u64,
+    durable: u64,
+    /// How many are reserved ahead, which goes by how fast they come, and when that was done last.
+    ahead: u64,
+    raised: Option<Instant>,
     /// How many frames were counted.
-    counted: Arc<Mutex<u64>>,
+    counted: Arc<AtomicU64>,
+    /// Of whoever sends it.
+    bell: Option<Bell>,
     inner: Arc<dyn Source>,
 }
 
@@ -97,7 +112,14 @@ impl fmt::Debug for Compartment {
 
 impl Compartment {
     fn counted(&self) -> u64 {
-        (*self.counted.lock().unwrap_or_else(PoisonError::into_inner)).max(self.frames)
+        self.counted.load(Ordering::SeqCst).max(self.frames)
+    }
+
+    /// How many of its frames may be sent. A sequence that a receiver sees before the reserve that it is of is on the
+    /// medium would be given to another frame after a power cut.
+    fn shown(&self, is_gated: bool) -> u64 {
+        let safe = self.durable.max(self.recalled.frames);
+        if is_gated { self.frames.min(safe) } else { self.frames }
     }
 }
 
@@ -149,6 +171,8 @@ pub(super) struct Room {
     pub(super) intakes: usize,
     /// The journal has something to say that must not be lost in a power cut.
     pub(super) is_urgent: bool,
+    /// The disk could not bring the last reserve to the medium. Frames are sent all the same, for as long as that is so.
+    pub(super) is_unsafe: bool,
     pub(super) closing: bool,
     pub(super) abandoned: bool,
 }
@@ -180,6 +204,7 @@ impl Room {
             waiting: 0,
             intakes: 0,
             is_urgent: false,
+            is_unsafe: false,
             closing: false,
             abandoned: false,
         }
@@ -204,9 +229,12 @@ impl Room {
             run
         });
         let Left { files, frames } = self.left.remove(&run).unwrap_or_default();
-        let (mut slot, mut recalled) = (0, Recalled::new(run, frames, ranges(files.keys())));
+        let (mut slot, mut durable) = (0, 0);
+        let mut recalled = Recalled::new(run, frames, ranges(files.keys()));
         if let Some(past) = self.journal.past(run) {
             slot = past.slot;
+            // What is said of a run when the spool is opened is synced then.
+            durable = past.reserved;
             recalled.began = past.began;
             recalled.origin = past.origin.map(crate::frame::Sequence);
             recalled.dropped = past.dropped.clone();
@@ -227,7 +255,11 @@ impl Room {
             lent: BTreeSet::new(),
             dropped: Vec::new(),
             reserved: 0,
+            durable,
+            ahead: LEAST_AHEAD,
+            raised: None,
             counted: Arc::default(),
+            bell: None,
             inner: inner.clone(),
         });
         (self.compartments.len() - 1, slot, recalled)
@@ -404,8 +436,23 @@ impl Room {
         }
     }
 
+    /// Drops of which the sender knows nothing, as far as the frames may be known.
     pub(super) fn take_dropped(&mut self, shelf: usize) -> Vec<Dropped> {
-        std::mem::take(&mut self.compartments[shelf].dropped)
+        let shown = self.shown(shelf).0;
+        let one = &mut self.compartments[shelf];
+        let all = std::mem::take(&mut one.dropped);
+        let mut told = Vec::new();
+        for dropped in all {
+            let Range { start, end } = dropped.places;
+            let parts =
+                [(&mut told, start..end.min(shown)), (&mut one.dropped, start.max(shown)..end)];
+            for (to, places) in parts {
+                if places.start < places.end {
+                    to.push(Dropped { places, ..dropped.clone() });
+                }
+            }
+        }
+        told
     }
 
     /// Where a frame is, which is lent from now on, and when it came about.
@@ -430,6 +477,17 @@ impl Room {
     pub(super) fn frames(&self, shelf: usize) -> (u64, bool) {
         let one = &self.compartments[shelf];
         (one.frames, one.ended)
+    }
+
+    /// How many frames a source has that may be sent, and whether they are all.
+    pub(super) fn shown(&self, shelf: usize) -> (u64, bool) {
+        let one = &self.compartments[shelf];
+        let shown = one.shown(self.has_disk && !self.is_unsafe);
+        (shown, one.ended && shown == one.frames)
+    }
+
+    pub(super) fn ring_by(&mut self, shelf: usize, bell: Bell) {
+        self.compartments[shelf].bell = Some(bell);
     }
 
     pub(super) fn end_source(&mut self, shelf: usize) {
@@ -494,19 +552,45 @@ impl Room {
     }
 
     /// Frames that runs may have beyond what they have: each is raised where it is near. True where one was.
-    pub(super) fn reserve(&mut self) -> bool {
-        const AHEAD: u64 = 128;
+    pub(super) fn reserve(&mut self, now: Instant) -> bool {
         let mut raised = false;
         for one in &mut self.compartments {
             let counted = one.counted();
-            if counted + AHEAD / 2 > one.reserved {
-                one.reserved = counted + AHEAD;
+            if counted + one.ahead / 2 > one.reserved {
+                let lasted = one.raised.map(|raised| now.saturating_duration_since(raised));
+                if lasted.is_some_and(|lasted| lasted < HALF_LASTS) {
+                    one.ahead = (one.ahead * 2).min(MOST_AHEAD);
+                } else if lasted.is_some_and(|lasted| lasted > 4 * HALF_LASTS) {
+                    one.ahead = (one.ahead / 2).max(LEAST_AHEAD);
+                }
+                one.raised = Some(now);
+                one.reserved = counted + one.ahead;
                 let (run, frames) = (one.run, one.reserved);
                 self.journal.note(Entry::Reserved { run, frames });
                 raised = true;
             }
         }
         raised
+    }
+
+    /// What is reserved, as it is written next.
+    pub(super) fn reserves(&self) -> Vec<u64> {
+        self.compartments.iter().map(|one| one.reserved).collect()
+    }
+
+    /// These reserves are on the medium, or (`None`) the disk refuses. The bells of those whose frames have waited for it.
+    pub(super) fn reserved(&mut self, reserves: Option<&[u64]>) -> Vec<Bell> {
+        let count = self.compartments.len();
+        let before: Vec<_> = (0..count).map(|shelf| self.shown(shelf)).collect();
+        if std::mem::replace(&mut self.is_unsafe, reserves.is_none()) {
+            // What was shown stays so.
+            self.compartments.iter_mut().for_each(|one| one.durable = one.durable.max(one.frames));
+        }
+        for (one, &reserved) in self.compartments.iter_mut().zip(reserves.unwrap_or_default()) {
+            one.durable = one.durable.max(reserved);
+        }
+        let more = (0..count).filter(|&shelf| self.shown(shelf) != before[shelf]);
+        more.filter_map(|shelf| self.compartments[shelf].bell.clone()).collect()
     }
 
     /// At the end: what is neither settled nor on disk is given up, of as many frames as were counted.
@@ -547,7 +631,7 @@ impl Room {
     }
 
     /// Counts the frames of a source with this from now on.
-    pub(super) fn count_with(&mut self, shelf: usize, counted: Arc<Mutex<u64>>) {
+    pub(super) fn count_with(&mut self, shelf: usize, counted: Arc<AtomicU64>) {
         self.compartments[shelf].counted = counted;
     }
 

@@ -1,7 +1,7 @@
 //! A source as its spool has it.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub(super) struct Shelf {
     recalled: Recalled,
     bell: Mutex<Option<Bell>>,
     /// How many frames were counted, this process's and those before.
-    counted: Arc<Mutex<u64>>,
+    counted: Arc<AtomicU64>,
     /// The run is over: frames that were not taken in yet are of it.
     is_over: AtomicBool,
 }
@@ -31,7 +31,7 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn new(hall: Arc<Hall>, inner: Arc<dyn Source>, archive: bool) -> Self {
         let (number, slot, recalled) = hall.room().admit_source(&inner, archive);
-        let counted = Arc::new(Mutex::new(recalled.frames));
+        let counted = Arc::new(AtomicU64::new(recalled.frames));
         let (base, run) = (recalled.frames, recalled.run);
         if let Some(disk) = &hall.disk {
             let (counts, counted, source) =
@@ -49,13 +49,15 @@ impl Shelf {
             });
             hall.room().count_with(number, counted.clone());
             let tell = move |frames: u64| {
-                let mut last = counted.lock().unwrap_or_else(PoisonError::into_inner);
-                if base + frames > *last {
-                    *last = base + frames;
-                    (write.lock().unwrap_or_else(PoisonError::into_inner))(*last);
+                // In order. Whoever holds the room reads the number and does not wait for the file.
+                let mut write = write.lock().unwrap_or_else(PoisonError::into_inner);
+                if base + frames > counted.fetch_max(base + frames, Ordering::SeqCst) {
+                    write(base + frames);
                 }
             };
             inner.count_by(&Count::new(tell));
+            // Its first frames wait for a reserve.
+            hall.tell();
         }
         let (bell, is_over) = (Mutex::default(), AtomicBool::new(false));
         Self { hall, inner, number, archive, recalled, bell, counted, is_over }
@@ -127,7 +129,7 @@ impl Source for Shelf {
     }
 
     fn extent(&self) -> Extent {
-        let (frames, ended) = self.hall.room().frames(self.number);
+        let (frames, ended) = self.hall.room().shown(self.number);
         if self.is_over.load(Ordering::SeqCst) {
             let frames = frames.max(self.recalled.frames + self.inner.extent().frames);
             return Extent { frames, ended };
@@ -145,6 +147,7 @@ impl Source for Shelf {
 
     fn wake_by(&self, bell: &Bell) {
         *self.bell.lock().unwrap_or_else(PoisonError::into_inner) = Some(bell.clone());
+        self.hall.room().ring_by(self.number, bell.clone());
     }
 
     fn arrival(&self, sequence: Sequence) -> Option<Instant> {
@@ -285,12 +288,9 @@ impl Remembered for Shelf {
 impl Shelf {
     /// Counts a frame of a source that does not do so itself.
     pub(super) fn count(&self, frames: u64) {
-        let counted = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
-        if frames > counted
-            && let Some(disk) = &self.hall.disk
-        {
+        let Some(disk) = &self.hall.disk else { return };
+        if frames > self.counted.fetch_max(frames, Ordering::SeqCst) {
             let slot = self.hall.room().slot(self.number);
-            *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = frames;
             // The first that fails is told of where the source counts.
             let _ = disk.counts.write(slot, self.recalled.run, frames, UnixNanos::now());
         }

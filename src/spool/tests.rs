@@ -12,7 +12,7 @@ use crate::source::{
 };
 
 /// A source whose frames the test gives.
-struct Camera {
+pub(super) struct Camera {
     name: SourceName,
     state: Mutex<State>,
 }
@@ -27,13 +27,13 @@ struct State {
 }
 
 impl Camera {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let name = SourceName::parse("visible").unwrap();
         Arc::new(Self { name, state: Mutex::default() })
     }
 
     /// Gives frames of so many bytes each.
-    fn give(&self, frames: u64, bytes: usize) {
+    pub(super) fn give(&self, frames: u64, bytes: usize) {
         for _ in 0..frames {
             let mut state = self.state.lock().unwrap();
             let place = state.frames.len() as u64;
@@ -109,7 +109,7 @@ impl Source for Camera {
 
 /// Waits until something has come about; the machine may be busy.
 #[track_caller]
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+pub(super) fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     let until = Instant::now() + Duration::from_secs(60);
     while !is_so() {
         assert!(Instant::now() < until, "{what} does not come about");
@@ -117,9 +117,9 @@ fn wait_for(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-const RECEIVER: &str = "receiver:4433";
+pub(super) const RECEIVER: &str = "receiver:4433";
 
-fn options(size: u64, memory: u64, when_full: WhenFull) -> SpoolOptions {
+pub(super) fn options(size: u64, memory: u64, when_full: WhenFull) -> SpoolOptions {
     SpoolOptions { size: ByteSize(size), memory: ByteSize(memory), when_full }
 }
 
