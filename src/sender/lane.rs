@@ -1,6 +1,8 @@
 //! One source within one session: from offer to receipt.
 
 mod given_up;
+#[cfg(test)]
+mod gone_tests;
 mod heard;
 mod held;
 mod queue;
@@ -93,6 +95,9 @@ const MOST_UNCONFIRMED_BYTES: u64 = 64 << 20;
 /// Frames that a run has unconfirmed at most: as many as can have a stream open over QUIC.
 const MOST_UNCONFIRMED_FRAMES: u64 = 4_096;
 
+/// Ranges that are kept of what a source has dropped, which drops the oldest first, so that they are few.
+const MOST_GONE: usize = 4_096;
+
 /// A frame that could not be had of its source.
 fn unreadable(error: &SourceError) -> Loss {
     Loss { reason: error.reason(), words: error.to_string(), captured: None }
@@ -170,6 +175,8 @@ pub(super) struct Lane {
     in_vain: bool,
     /// Frames that were given up when the transport had them, with their bytes: they may arrive all the same.
     doomed: BTreeMap<u64, (u64, DropReason)>,
+    /// Frames that the source has dropped in this session: one of them may be on offer, and stored already.
+    gone: VecDeque<Range<u64>>,
     /// How many of the unconfirmed were handed to the transport.
     handed: usize,
     /// Receipts and refusals that told nothing new.
@@ -236,6 +243,7 @@ impl Lane {
             begun: None,
             in_vain: false,
             doomed: BTreeMap::new(),
+            gone: VecDeque::new(),
             handed: 0,
             stale: 0,
             usual_bytes: 0,
@@ -399,6 +407,14 @@ impl Lane {
         if dropped.is_empty() {
             return;
         }
+        for places in dropped.iter().map(|gone| &gone.places) {
+            match self.gone.back_mut().filter(|last| last.end == places.start) {
+                Some(last) => last.end = places.end,
+                None => self.gone.push_back(places.clone()),
+            }
+        }
+        let too_many = self.gone.len().saturating_sub(MOST_GONE);
+        self.gone.drain(..too_many);
         let is_gone = |place: Sequence| dropped.iter().any(|gone| gone.places.contains(&place.0));
         self.wanted.retain(|place| !is_gone(place));
         self.later.retain(|(_, wanted)| !is_gone(wanted.sequence));

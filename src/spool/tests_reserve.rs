@@ -69,7 +69,8 @@ fn the_reserve_grows_with_the_rate_of_frames_and_shrinks_again() {
     assert!(raised < 25, "{raised} syncs in a minute");
     assert!(ahead >= 5 * 1_200, "{ahead} ahead");
     let (_, ahead) = go(&mut room, 36_000, 60, 20);
-    assert!(ahead <= 256, "{ahead} ahead of 20 frames a second");
+    // Half of it lasts between 5 and 20 s.
+    assert!(ahead <= 2 * 20 * 20, "{ahead} ahead of 20 frames a second");
 }
 
 #[test]

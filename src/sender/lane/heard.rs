@@ -67,6 +67,10 @@ impl Lane {
                     return Err(nonsense("calls a source not open that is"));
                 }
                 Verdict::NotOpen => self.held_back.push(sequence),
+                Verdict::Stored if self.is_gone(sequence) => {
+                    self.already += 1;
+                    self.is_stored(sequence.0, bytes, DropReason::SpoolFull, ledger);
+                }
                 Verdict::Stored => {
                     self.already += 1;
                     let sent = ledger.found(sequence, bytes);
@@ -152,13 +156,23 @@ impl Lane {
         let arrived = found.into_iter().map(|(place, (bytes, reason))| {
             self.doomed.remove(&place);
             self.stored += 1;
-            ledger.stored_after_all(reason, bytes);
-            if let (DropReason::SpoolFull, Some(spool)) = (reason, self.source.remembered()) {
-                spool.stored_after_all(place..place + 1);
-            }
+            self.is_stored(place, bytes, reason, ledger);
             Confirmed { sequence: Sequence(place), bytes, due: None }
         });
         arrived.collect()
+    }
+
+    /// Whether the source has dropped a frame in this session.
+    fn is_gone(&self, sequence: Sequence) -> bool {
+        self.gone.iter().any(|places| places.contains(&sequence.0))
+    }
+
+    /// The receiver has a frame that was given up.
+    fn is_stored(&self, place: u64, bytes: u64, reason: DropReason, ledger: &mut Ledger) {
+        ledger.stored_after_all(reason, bytes);
+        if let (DropReason::SpoolFull, Some(spool)) = (reason, self.source.remembered()) {
+            spool.stored_after_all(place..place + 1);
+        }
     }
 
     /// The receiver has told again what was known.
