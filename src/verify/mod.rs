@@ -17,12 +17,14 @@
 //! streamed (with about 20 bytes a frame kept to know which line of a name is its last), and
 //! findings are counted exactly but named only up to a limit.
 
+mod account;
 mod check;
 mod course;
 mod later;
 mod parts;
 mod past;
 mod report;
+mod run;
 mod runs;
 mod sequences;
 mod source;
@@ -34,11 +36,11 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+pub use account::{Account, Drops, Gap, RunReport, State};
 pub use course::Course;
 use course::Whole;
 pub use past::Past;
 pub use report::{Alteration, Altered, Progress, SourceReport, UnreadableSource, VerifyReport};
-pub use runs::{Account, Drops, Gap, RunReport, State};
 pub use sequences::{SequenceGap, Sequences};
 pub use together::{Together, overlapping};
 

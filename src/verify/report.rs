@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::runs::{Account, State};
+use super::account::{Account, State};
 use super::sequences::Sequences;
 use crate::manifest::{BadLine, Listed};
 
