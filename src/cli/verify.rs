@@ -232,6 +232,12 @@ fn show_elsewhere(name: &str, account: &Account) {
             output::frames(elsewhere)
         ));
     }
+    if account.copies > 0 {
+        output::result(&format!(
+            "  copies   {name}: {} are in another of these folders as well, with the same contents",
+            output::frames(account.copies)
+        ));
+    }
 }
 
 /// Frames that the receiver refused, and what to do about them.
@@ -485,6 +491,7 @@ mod tests {
             refused: 0,
             other_content: 0,
             ambiguous: 0,
+            copies: 0,
             contradictory: 0,
             expired: 0,
         };

@@ -104,8 +104,11 @@ pub struct Account {
     pub refused: u64,
     /// Those of `refused` of whose names other content is stored.
     pub other_content: u64,
-    /// Frames that have the sequence of another frame of their run.
+    /// Frames that have the sequence of another frame of their run, here or in another source that was verified together
+    /// with this.
     pub ambiguous: u64,
+    /// Frames that are in another source that was verified together with this as well, with the same contents.
+    pub copies: u64,
     /// Frames that their run cannot have had, or not from that sender.
     pub contradictory: u64,
     /// Frames that were removed because they were old enough.

@@ -9,7 +9,7 @@
 //! | undeclared | no run says how many frames there were: they came over stop-and-wait, which has no runs, or to an earlier version. Gaps in their sequences are listed and prove nothing: stop-and-wait takes the numbers from the names | yes |
 //! | account lost | frames of a run are here and verified, and the ledger, or this part of it, is lost: nothing says how many it had | no |
 //! | not ended | the sender of a run was killed, or is still at it; no later run of the same folder has all of it | no |
-//! | ambiguous | different frames have one run and sequence: two senders gave it, as from a copied spool | no |
+//! | ambiguous | different frames have one run and sequence: two senders gave it, as from a copied spool; in one folder, or in two that are verified together | no |
 //! | contradictory | frames are here, or declared dropped, that their run cannot have had by what it says of itself, or not from that sender: lines of the ledger or the manifest were changed or lost | no |
 //! | gap | frames of a run have neither file nor declaration, or went with a folder that was taken away while it went on | no |
 //!
@@ -21,6 +21,7 @@ mod account;
 mod check;
 mod course;
 mod later;
+mod overlap;
 mod parts;
 mod past;
 mod report;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::account::{Gap, RunReport, State};
 use super::later::Begun;
+use super::overlap::Shared;
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::{Listed, Place, Ranges};
 
@@ -43,6 +44,8 @@ pub(super) struct Run {
     pub(super) taken: Ranges,
     /// Its frames in other sources.
     pub(super) elsewhere: Ranges,
+    /// How many of its frames here are there as well, or others in their place.
+    pub(super) shared: Shared,
     pub(super) dropped: BTreeMap<(Option<DropReason>, Place), Ranges>,
 }
 
@@ -94,6 +97,7 @@ impl Default for Run {
             expired: ranges(),
             taken: ranges(),
             elsewhere: ranges(),
+            shared: Shared::default(),
             dropped: BTreeMap::new(),
         }
     }
@@ -137,7 +141,7 @@ impl Run {
         match self.ended {
             Some(_) if !gaps.is_empty() => State::Gap,
             _ if self.contradictory() > 0 => State::Contradictory,
-            _ if self.ambiguous > 0 => State::Ambiguous,
+            _ if self.ambiguous > 0 || self.shared.differ > 0 => State::Ambiguous,
             Some(_) => State::Complete,
             None if self.is_told => State::NotEnded,
             None => State::AccountLost,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::account::{Account, Drops, RunReport, State};
 use super::later::Later;
+use super::overlap::Shared;
 use super::run::{Run, ranges};
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::{Day, Entry, Listed, Place, Ranges, Record, Summary};
@@ -131,6 +132,18 @@ impl Accounts {
         }
     }
 
+    /// What there is of each run.
+    pub(super) fn stored_of_each(&self) -> HashMap<RunId, Ranges> {
+        self.runs.iter().map(|(&id, run)| (id, run.stored.clone())).collect()
+    }
+
+    /// Takes in how many frames of a run lie in other sources as well.
+    pub(super) fn lie_elsewhere(&mut self, run: RunId, shared: Shared) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.shared = shared;
+        }
+    }
+
     /// Whether frames were brought by a run of which the ledger says nothing.
     pub(super) fn has_untold(&self) -> bool {
         self.runs.values().any(|run| !run.is_told)
@@ -246,6 +259,7 @@ impl Accounts {
             refused: 0,
             other_content: 0,
             ambiguous: 0,
+            copies: 0,
             contradictory: 0,
             expired: 0,
         };
@@ -288,7 +302,8 @@ impl Accounts {
             add(&mut account.came_later, came.min(report.dropped));
             account.state = account.state.max(state);
             add(&mut account.dropped, report.dropped);
-            account.ambiguous += run.ambiguous;
+            account.ambiguous += run.ambiguous + run.shared.differ;
+            account.copies += run.shared.copies;
             add(&mut account.contradictory, run.contradictory());
             add(&mut account.expired, report.expired);
             account.runs.push(report);

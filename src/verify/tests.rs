@@ -532,7 +532,7 @@ fn the_whole_report_as_json() {
                 { "run": run, "from": 2, "to": 2, "taken_away": false } ] },
             "dropped": 1, "came_later": 0,
             "drops": [ { "reason": "late", "where": "sender", "frames": 1 } ], "refused": 0,
-            "other_content": 0, "ambiguous": 0, "contradictory": 0, "expired": 0,
+            "other_content": 0, "ambiguous": 0, "copies": 0, "contradictory": 0, "expired": 0,
         })
     );
 }
@@ -559,7 +559,7 @@ fn the_report_as_json() {
             "account": { "state": "undeclared", "owner": null, "owner_name": null,
                 "runs": { "count": 0, "first": [] }, "gaps": { "count": 0, "first": [] },
                 "dropped": 0, "came_later": 0, "drops": [], "refused": 0, "other_content": 0,
-                "ambiguous": 0, "contradictory": 0, "expired": 0 },
+                "ambiguous": 0, "copies": 0, "contradictory": 0, "expired": 0 },
             "sequences": { "first": 0, "last": 1, "gaps": { "count": 0, "first": [] },
                 "duplicates": 0, "too_scattered": false },
         })

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use super::overlap::{AllShared, Holder, shared};
 use super::parts::{read_ledger, read_lines};
 use super::runs::Accounts;
 use super::{VerifyError, sources};
@@ -14,6 +15,8 @@ use crate::store::{Directory, FileId};
 #[derive(Debug, Default)]
 pub struct Together {
     sources: HashMap<FileId, Accounts>,
+    /// What lies in several of them.
+    shared: AllShared,
 }
 
 impl Together {
@@ -32,24 +35,29 @@ impl Together {
             return Ok(Self::default());
         }
         let known: Vec<_> = found.iter().filter_map(Known::of).collect();
-        let (mut once, mut shared) = (HashMap::new(), HashSet::new());
+        let (mut once, mut in_several) = (HashMap::new(), HashSet::new());
         for Known { id, accounts, .. } in &known {
             for run in accounts.known() {
                 if *once.entry(run).or_insert(*id) != *id {
-                    shared.insert(run);
+                    in_several.insert(run);
                 }
             }
         }
-        let mut sources = HashMap::new();
+        let (mut sources, mut holders) = (HashMap::new(), Vec::new());
         for known in known {
-            if known.accounts.known().any(|run| shared.contains(&run))
+            let (folder, path) = (known.folder, known.path);
+            if known.accounts.known().any(|run| in_several.contains(&run))
                 && let Some((id, mut accounts)) = known.with_lines()
             {
-                accounts.keep_only(&shared);
-                sources.insert(id, accounts);
+                accounts.keep_only(&in_several);
+                let stored = accounts.stored_of_each();
+                if sources.insert(id, accounts).is_none() {
+                    holders.push(Holder { id, folder, path, stored });
+                }
             }
         }
-        Ok(Self { sources })
+        let shared = shared(&holders);
+        Ok(Self { sources, shared })
     }
 
     /// Takes in what the others say of the runs of the source in that folder.
@@ -57,6 +65,9 @@ impl Together {
         let others = self.sources.iter().filter(|(id, _)| **id != folder);
         let others: Vec<_> = others.map(|(_, other)| other).collect();
         accounts.join(&others);
+        for ((_, run), shared) in self.shared.iter().filter(|((id, _), _)| *id == folder) {
+            accounts.lie_elsewhere(*run, *shared);
+        }
     }
 }
 

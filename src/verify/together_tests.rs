@@ -130,6 +130,60 @@ fn folders_that_share_a_run_are_complete_together() {
     assert_eq!(states(), [(State::Gap, 2, false), (State::Gap, 2, false)]);
 }
 
+/// What is said of each of some folders, verified together.
+fn accounts(folders: &[&TempDir]) -> Vec<(State, u64, u64)> {
+    let paths: Vec<_> = folders.iter().map(|folder| folder.path().to_owned()).collect();
+    let together = Together::of(&paths).unwrap();
+    let course = Course { together: Some(&together), ..Course::default() };
+    let of = |path: &PathBuf| {
+        let report = verify_on(path, VerifyOptions::default(), course, &mut |_| {}).unwrap();
+        let account = &report.sources[0].account;
+        assert_eq!(report.proven, account.state == State::Complete);
+        (account.state, account.ambiguous, account.copies)
+    };
+    paths.iter().map(of).collect()
+}
+
+/// Gives a stored frame another content, in its file and in its line.
+fn change(folder: &TempDir, name: &str) {
+    let visible = folder.path().join("visible");
+    let (file, manifest) = (visible.join(name), visible.join(FILE_NAME));
+    let before = blake3::hash(&fs::read(&file).unwrap()).to_hex();
+    let other = vec![b'x'; fs::read(&file).unwrap().len()];
+    fs::write(&file, &other).unwrap();
+    let lines = fs::read_to_string(&manifest).unwrap();
+    let after = blake3::hash(&other).to_hex();
+    fs::write(&manifest, lines.replace(before.as_str(), after.as_str())).unwrap();
+}
+
+#[test]
+fn what_lies_in_two_folders_is_a_copy_or_ambiguous() {
+    // A flight and a copy of a part of it.
+    let (whole, _) = of_a_camera(&[0, 1, 2, 3], &[end_at(4)]);
+    let (part, _) = of_a_camera(&[1, 2], &[]);
+    assert_eq!(accounts(&[&whole, &part]), [(State::Complete, 0, 2), (State::Complete, 0, 2)]);
+    // A second sender with the same run, whose frame 2 is another one.
+    change(&part, "002.jpg");
+    assert_eq!(accounts(&[&whole, &part]), [(State::Ambiguous, 1, 1), (State::Ambiguous, 1, 1)]);
+    assert_eq!(accounts(&[&part, &whole]), [(State::Ambiguous, 1, 1), (State::Ambiguous, 1, 1)]);
+    // Each by itself has one frame a sequence.
+    assert_eq!(accounts(&[&whole]), [(State::Complete, 0, 0)]);
+    let (third, _) = of_a_camera(&[2, 3], &[]);
+    let all = accounts(&[&whole, &part, &third]);
+    assert_eq!(all.iter().map(|(_, ambiguous, _)| *ambiguous).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(all.iter().map(|(_, _, copies)| *copies).collect::<Vec<_>>(), [2, 1, 1]);
+    // Frames that have changed places are not the same.
+    let (one, _) = of_a_camera(&[0, 1], &[end_at(2)]);
+    let (other, _) = of_a_camera(&[0, 1], &[end_at(2)]);
+    assert_eq!(accounts(&[&one, &other]), [(State::Complete, 0, 2); 2]);
+    let manifest = other.path().join("visible").join(FILE_NAME);
+    let lines = fs::read_to_string(&manifest).unwrap();
+    let swapped = lines.replace("\"sequence\":0", "\"sequence\":9");
+    let swapped = swapped.replace("\"sequence\":1", "\"sequence\":0");
+    fs::write(&manifest, swapped.replace("\"sequence\":9", "\"sequence\":1")).unwrap();
+    assert_eq!(accounts(&[&one, &other]), [(State::Ambiguous, 2, 0); 2]);
+}
+
 #[test]
 fn a_folder_is_not_verified_together_with_one_that_it_is_in() {
     let (out, _) = declared(&[0], &[]);
