@@ -53,7 +53,7 @@ fn code_speed(body_len: usize, shard_len: usize, repair: usize) {
         let parse = |_: &[u8]| Head::Found(layout);
         let fed =
             [(0, &b"h"[..]), (1 + kept as u64, &body[kept..]), (layout.repair().start, &shards)];
-        let progress = fed.map(|(offset, bytes)| assembly.accept(offset, bytes, parse));
+        let progress = fed.map(|(offset, bytes)| assembly.accept_and_mend(offset, bytes, parse));
         assert!(matches!(&progress[2], Ok(Progress::Ready(mended)) if mended.body == body));
         0
     });

@@ -129,14 +129,14 @@ pub fn assembly(bytes: &[u8]) {
     while let [high, low, length, chunks @ ..] = rest {
         let offset = u64::from(u16::from_be_bytes([*high, *low]));
         let (chunk, behind) = chunks.split_at(usize::from(*length).min(chunks.len()));
-        match assembly.accept(offset, chunk, head) {
+        match assembly.accept_and_mend(offset, chunk, head) {
             Ok(Progress::Ready(arrival)) => {
                 assert!(arrival.body.len() as u64 <= limits.max_body);
                 if arrival.mended_shards > 0 {
                     assembly.distrust_repair();
                 }
             }
-            Ok(Progress::NeedMore) => {}
+            Ok(Progress::NeedMore | Progress::Enough { .. }) => {}
             Err(_) => return,
         }
         rest = behind;

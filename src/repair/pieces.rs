@@ -12,12 +12,12 @@ const SPARE_PIECES: usize = 64;
 /// above 1,000 bytes, so only a stream made of crumbs comes near this.
 const BYTES_PER_PIECE: u64 = 256;
 
-/// Received bytes, each held once. Memory is at most twice the bytes received plus a small
-/// constant for each piece, and pieces are limited; an offset alone costs nothing.
+/// Received bytes, each held once. Memory is at most a quarter more than the bytes received, and no more than the stream
+/// has where that is known, plus a small constant for each piece, and pieces are limited; an offset alone costs nothing.
 ///
 /// Chunks are copied: a chunk that quinn hands out keeps its whole datagram buffer alive, which a
 /// peer sending crumbs could use to hold a thousand times what it sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pieces {
     /// What has arrived without a hole from offset 0.
     prefix: Body,
@@ -26,9 +26,23 @@ pub(super) struct Pieces {
     received: u64,
     /// What the last insertion brought, in order.
     fresh: Vec<Range<u64>>,
+    /// Where the stream ends.
+    stream_end: u64,
+}
+
+impl Default for Pieces {
+    fn default() -> Self {
+        let (prefix, later, fresh) = (Body::default(), BTreeMap::new(), Vec::new());
+        Self { prefix, later, received: 0, fresh, stream_end: u64::MAX }
+    }
 }
 
 impl Pieces {
+    /// The stream is known to end there.
+    pub(super) fn ends_at(&mut self, stream_end: u64) {
+        self.stream_end = stream_end;
+    }
+
     /// Takes in `bytes` at `offset`; what is there already is left as it is.
     /// The caller has checked that `offset + bytes.len()` does not overflow.
     pub(super) fn insert(&mut self, offset: u64, bytes: &[u8]) -> Result<(), RepairError> {
@@ -163,12 +177,12 @@ impl Pieces {
     fn place(&mut self, start: u64, bytes: &[u8]) {
         self.received += bytes.len() as u64;
         if start == self.prefix.len() as u64 {
-            self.prefix.extend_from_slice(bytes);
+            extend(&mut self.prefix, bytes, self.stream_end);
             return;
         }
         match self.later.range_mut(..start).next_back() {
             Some((&before, piece)) if before + piece.len() as u64 == start => {
-                piece.extend_from_slice(bytes);
+                extend(piece, bytes, self.stream_end.saturating_sub(before));
             }
             _ => {
                 self.later.insert(start, bytes.to_vec());
@@ -179,7 +193,7 @@ impl Pieces {
     /// Moves the pieces that now touch the prefix into it. Every byte moves once at most.
     fn join_prefix(&mut self) {
         while let Some(piece) = self.later.remove(&(self.prefix.len() as u64)) {
-            self.prefix.extend_from_slice(&piece);
+            extend(&mut self.prefix, &piece, self.stream_end);
         }
     }
 
@@ -197,6 +211,18 @@ impl Pieces {
         }
         Ok(())
     }
+}
+
+/// Adds bytes at the end of others, in memory for a quarter more and no more than `most`: what comes is counted, and what
+/// is held for it must not be much more. Each byte is moved some four times at most.
+fn extend(piece: &mut Vec<u8>, bytes: &[u8], most: u64) {
+    let needed = piece.len() + bytes.len();
+    if needed > piece.capacity() {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let wanted = (needed + needed / 4).min(most).max(needed);
+        piece.reserve_exact(wanted - piece.len());
+    }
+    piece.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -230,6 +256,29 @@ mod tests {
         let mut pieces = Pieces::default();
         let refused = (0..10_000u64).find(|&index| pieces.insert(index * 2 + 1, b"x").is_err());
         assert_eq!(refused, Some(SPARE_PIECES as u64));
+    }
+
+    #[test]
+    fn little_is_held_beside_what_has_come() {
+        let mut pieces = Pieces::default();
+        let held = |pieces: &Pieces| {
+            let later: usize = pieces.later.values().map(Vec::capacity).sum();
+            pieces.prefix.capacity() + later
+        };
+        for at in (0..100_000).step_by(1_000) {
+            pieces.insert(at, &[1; 1_000]).unwrap();
+            pieces.insert(200_000 + at, &[1; 1_000]).unwrap();
+            let received = pieces.received() as usize;
+            assert!(held(&pieces) <= received + received / 4, "{received}: {}", held(&pieces));
+        }
+        // And never more than the stream has, where that is known.
+        let mut pieces = Pieces::default();
+        pieces.ends_at(100_010);
+        for at in (0..100_000).step_by(1_000) {
+            pieces.insert(at, &[1; 1_000]).unwrap();
+        }
+        pieces.insert(100_000, &[1; 10]).unwrap();
+        assert_eq!(held(&pieces), 100_010);
     }
 
     #[test]

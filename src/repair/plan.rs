@@ -75,6 +75,16 @@ impl Plan {
         self.repair_shards
     }
 
+    /// Bytes that mending a body holds at most while it lasts, the body among them: the code works on twice the next power
+    /// of two of shards where their numbers are inconvenient.
+    pub fn mending_bytes(&self) -> u64 {
+        let (data, repair) = (self.data_shards, self.repair_shards);
+        let high = (repair.next_power_of_two() + data).next_power_of_two();
+        let low = (data.next_power_of_two() + repair).next_power_of_two();
+        let worked_on = high.max(low) * self.shard_len.next_multiple_of(64);
+        (worked_on + (data + 1) * self.shard_len) as u64
+    }
+
     /// Bytes of all repair shards.
     pub fn repair_len(&self) -> usize {
         self.repair_shards * self.shard_len

@@ -70,11 +70,41 @@ fn feed<'a>(
     chunks: impl IntoIterator<Item = (u64, &'a [u8])>,
 ) -> Option<Arrival> {
     for (offset, chunk) in chunks {
-        if let Progress::Ready(arrival) = assembly.accept(offset, chunk, parse).unwrap() {
+        if let Progress::Ready(arrival) = assembly.accept_and_mend(offset, chunk, parse).unwrap() {
             return Some(arrival);
         }
     }
     None
+}
+
+#[test]
+fn the_memory_that_mending_takes_is_told_before_it_is_taken() {
+    let body = body_of(60_000);
+    for (shard_len, repair) in [(200, 4), (200, 300), (1_434, 42), (1_200, 1)] {
+        let plan = Plan::new(60_000, shard_len, repair).unwrap();
+        let stream = stream_of(&body, &plan);
+        let all = packets(&stream, 1_410);
+        let mut assembly = Assembly::new(LIMITS, MARK);
+        let mut told = None;
+        for (offset, chunk) in without(&all, &[3]) {
+            match assembly.accept(offset, chunk, parse).unwrap() {
+                Progress::NeedMore => {}
+                Progress::Enough { bytes } => told = Some(bytes),
+                Progress::Ready(_) => panic!("nobody has mended it"),
+            }
+        }
+        match told {
+            // The body, and what the code works on: no less than the shards that there are.
+            Some(bytes) => {
+                assert!((2 * 60_000..6 * 60_000 + 8 * 1_434).contains(&bytes), "{bytes}");
+                let Progress::Ready(arrival) = assembly.mend() else { panic!("enough, it said") };
+                assert_eq!(arrival.body, body);
+                assert_eq!(assembly.mend(), Progress::NeedMore, "once");
+            }
+            // A packet is more than a shard.
+            None => assert!(repair == 1 || repair * shard_len < 1_410, "{shard_len} {repair}"),
+        }
+    }
 }
 
 #[test]
@@ -158,9 +188,9 @@ fn many_pieces_backwards_are_put_together_as_soon_as_they_can_be() {
     let arrival = loop {
         let (offset, chunk) = chunks.next().expect("enough shards");
         arrived.push((offset, chunk));
-        match assembly.accept(offset, chunk, parse).unwrap() {
+        match assembly.accept_and_mend(offset, chunk, parse).unwrap() {
             Progress::Ready(arrival) => break arrival,
-            Progress::NeedMore => {}
+            Progress::NeedMore | Progress::Enough { .. } => {}
         }
         most = most.max(assembly.pieces.count());
         // All but at the end it is plain that there are too few.
@@ -358,14 +388,14 @@ proptest! {
         repair in 0u16..40, shard_len in 0u16..40, body_len in 0u64..400,
     ) {
         let mut assembly = Assembly::new(LIMITS, MARK);
-        let _ = assembly.accept(0, &header(body_len, shard_len, repair), parse);
+        let _ = assembly.accept_and_mend(0, &header(body_len, shard_len, repair), parse);
         let mut forged = header(body_len, shard_len, repair);
         forged.extend(trailer(&header(body_len, shard_len, repair), MARK).unwrap());
         let mut other = Assembly::new(LIMITS, MARK);
         for (offset, bytes) in &chunks {
-            let _ = assembly.accept(*offset, bytes, parse);
-            let _ = other.accept(*offset, &forged, parse);
-            let _ = other.accept(*offset, bytes, parse);
+            let _ = assembly.accept_and_mend(*offset, bytes, parse);
+            let _ = other.accept_and_mend(*offset, &forged, parse);
+            let _ = other.accept_and_mend(*offset, bytes, parse);
         }
     }
 }
@@ -376,7 +406,7 @@ fn feed_honest(
     chunks: &[(u64, &[u8])],
 ) -> Result<Option<Arrival>, TestCaseError> {
     for (offset, chunk) in chunks {
-        let progress = assembly.accept(*offset, chunk, parse);
+        let progress = assembly.accept_and_mend(*offset, chunk, parse);
         // What is counted chunk by chunk is what a count of all gives.
         if let Some(found) = assembly.found.as_ref().filter(|_| !assembly.delivered)
             && progress.is_ok()
@@ -385,7 +415,7 @@ fn feed_honest(
         }
         match progress {
             Ok(Progress::Ready(arrival)) => return Ok(Some(arrival)),
-            Ok(Progress::NeedMore) => {}
+            Ok(Progress::NeedMore | Progress::Enough { .. }) => {}
             Err(RepairError::TooScattered { .. }) => return Err(TestCaseError::reject("crumbs")),
             Err(error) => return Err(TestCaseError::fail(error.to_string())),
         }

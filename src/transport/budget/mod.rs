@@ -383,6 +383,18 @@ impl Claim {
         }
     }
 
+    /// Gives back what is held above `bytes`, where the body is not whole yet.
+    pub fn shrink_to(&mut self, bytes: u64) {
+        let less = (self.pool + self.beyond).saturating_sub(bytes.div_ceil(GRAIN) * GRAIN);
+        let beyond = less.min(self.beyond);
+        let pool = less - beyond;
+        if less > 0 && !self.whole {
+            self.beyond -= beyond;
+            self.pool -= pool;
+            self.account.shares().give_back(self.account.0.id, pool, beyond, Instant::now());
+        }
+    }
+
     /// Grows the claim for a message of `bytes`, before as much is read, where that is long. Cancel safe.
     pub async fn grow_to_message(&mut self, bytes: u64) {
         if bytes > SHORT_MESSAGE {

@@ -1,6 +1,7 @@
 //! One frame as its stream arrives, in whatever order.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use crate::frame::{Frame, Sequence, UnixNanos};
 use crate::repair::{
@@ -60,19 +61,46 @@ impl<'a> Incoming<'a> {
     /// Takes a chunk. Waits for memory where the budget is used up.
     pub(super) async fn take(&mut self, offset: u64, chunk: &[u8]) -> Result<Step, Fault> {
         self.claim_for(chunk.len() as u64).await;
+        match self.accept(offset, chunk)? {
+            Progress::NeedMore => Ok(Step::More),
+            Progress::Enough { bytes } => Ok(self.mend(bytes).await),
+            Progress::Ready(body) => Ok(self.ready(body)),
+        }
+    }
+
+    fn accept(&mut self, offset: u64, chunk: &[u8]) -> Result<Progress, Fault> {
         let malformed = RefCell::new(None);
         let seen = RefCell::new(None);
-        let mends = self.may_mend(chunk.len() as u64);
-        let assembly = &mut self.assembly;
-        let accept = || assembly.accept(offset, chunk, |bytes| head(bytes, &seen, &malformed));
-        let progress = beside_packets(mends, accept);
+        let head = |bytes: &[u8]| head(bytes, &seen, &malformed);
+        let progress = self.assembly.accept(offset, chunk, head);
         if let Some(header) = seen.into_inner() {
             self.look_at(header)?;
         }
+        progress.map_err(|error| self.fault(&error, malformed.into_inner()))
+    }
+
+    /// Makes the body of what has come. The memory that this takes is held like the body's: a session's frames that need
+    /// it wait for one another where their share is used up.
+    async fn mend(&mut self, bytes: u64) -> Step {
+        self.claim.grow_to(FRAME_BYTES + self.claimed + bytes).await;
+        let body = self.assembly.layout().map_or(0, |layout| layout.body_len);
+        let assembly = &mut self.assembly;
+        let progress = beside_packets(body, || assembly.mend());
+        // What has come goes with this frame's stream, and was as long as its body.
+        self.claim.shrink_to(FRAME_BYTES + self.claimed.max(body));
         match progress {
-            Ok(Progress::NeedMore) => Ok(Step::More),
-            Ok(Progress::Ready(body)) => Ok(self.ready(body)),
-            Err(error) => Err(self.fault(&error, malformed.into_inner())),
+            Progress::Ready(body) => {
+                let is_long = body.body.len() as u64;
+                let announced = self.header.as_ref().and_then(|header| header.meta.hash);
+                let hashed = || announced == Some(blake3::hash(&body.body));
+                if body.mended_shards > 0 && !beside_packets(is_long, hashed) {
+                    // Retransmission brings the body itself, sooner or later.
+                    self.assembly.distrust_repair();
+                    return Step::More;
+                }
+                self.ready(body)
+            }
+            Progress::NeedMore | Progress::Enough { .. } => Step::More,
         }
     }
 
@@ -89,11 +117,14 @@ impl<'a> Incoming<'a> {
         self.assembly.layout().is_some_and(|layout| layout.repair.is_some())
     }
 
-    /// The bytes of a body that this chunk may be enough to mend; 0 where it cannot be.
-    fn may_mend(&self, more: u64) -> u64 {
-        let layout = self.assembly.layout().filter(|layout| layout.repair.is_some());
-        let body = layout.map_or(0, |layout| layout.body_len);
-        if self.assembly.received() + more >= body { body } else { 0 }
+    /// It rests for too long; `None` where nobody knows yet which frame it is.
+    pub(super) fn stalled(&self, stall: Duration) -> Option<Fault> {
+        let header = self.header.as_ref()?;
+        let (name, came) = (&header.meta.name, self.assembly.received());
+        let seconds = stall.as_secs_f32();
+        let reason =
+            format!("{name}: it rests after {came} bytes, and nothing came for {seconds} s");
+        Some(Fault { frame: self.frame(), code: RefusalCode::Stalled, reason })
     }
 
     /// Memory is claimed for what has come, in steps, and never for what is merely announced.
@@ -120,12 +151,6 @@ impl<'a> Incoming<'a> {
     }
 
     fn ready(&mut self, body: Body) -> Step {
-        let announced = self.header.as_ref().and_then(|header| header.meta.hash);
-        if body.mended_shards > 0 && announced != Some(blake3::hash(&body.body)) {
-            // Retransmission brings the body itself, sooner or later.
-            self.assembly.distrust_repair();
-            return Step::More;
-        }
         self.arrived(body).map_or(Step::More, |frame| Step::Whole(Box::new(frame)))
     }
 

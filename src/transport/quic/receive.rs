@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use super::incoming::{Fault, Incoming, Step};
@@ -20,6 +20,10 @@ use crate::wire::{CloseCode, HEADER_VERSION, MAX_KIND, RefusalCode, SourceId, is
 /// Priorities may starve one stream for long while others finish, so a stream on its own is not
 /// judged; a link too slow for this would need minutes for a single small frame.
 const LEAST_PROGRESS: u64 = 1_024;
+
+/// So often in a row, without a frame that became whole in between, the frames of a session may stall before all of it
+/// is ended. Until then each of them is refused, and the rest goes on.
+const MOST_STALLS: u32 = 3;
 
 /// The most that is taken from a stream in one call.
 const READ_BYTES: usize = 256 * 1_024;
@@ -42,15 +46,21 @@ struct FrameIntake {
     /// Since when a frame has been open without a pause.
     busy_since: Mutex<Instant>,
     progress: AtomicU64,
+    /// Frames that became whole.
+    whole: AtomicU64,
+    /// Frames that were open by then have stalled.
+    stalled: watch::Sender<Option<Instant>>,
     due: Due,
 }
 
 impl FrameIntake {
-    /// One more frame is open.
-    fn opened(&self) {
+    /// One more frame is open: since when.
+    fn opened(&self) -> Instant {
+        let now = Instant::now();
         if self.open.fetch_add(1, Ordering::Relaxed) == 0 {
-            *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
+        now
     }
 
     fn busy_since(&self) -> Instant {
@@ -89,7 +99,7 @@ pub(super) async fn frames(
 ) {
     // Without a mark no trailer is ever recognised, and repair waits for the header itself.
     let mark = repairing::mark(&connection).unwrap_or_else(rand::random);
-    let (open, progress) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let (open, progress, whole) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicU64::new(0));
     let window = Window::new(connection.clone(), account.clone());
     let due = Due { last: Mutex::default(), bulk };
     let session = FrameIntake {
@@ -102,14 +112,17 @@ pub(super) async fn frames(
         open,
         busy_since: Mutex::new(Instant::now()),
         progress,
+        whole,
+        stalled: watch::Sender::new(None),
         due,
     };
     let session = Arc::new(session);
     let guard = tokio::spawn(watch_for_stall(connection.clone(), session.clone()));
     let unblocking = tokio::spawn(unblock(session.clone()));
     while let Ok(stream) = connection.accept_uni().await {
-        session.opened();
-        tokio::spawn(take_frame(stream, session.clone()));
+        let arriving =
+            Arriving { connection: connection.clone(), stream, opened: session.opened() };
+        tokio::spawn(take_frame(arriving, session.clone()));
     }
     guard.abort();
     unblocking.abort();
@@ -129,10 +142,12 @@ async fn unblock(session: Arc<FrameIntake>) {
     }
 }
 
-/// Ends a session that holds streams open and sends next to nothing on them. Time in which something of
+/// Refuses the frames of a session that holds streams open and sends next to nothing on them; ends it where it does so
+/// again and again, or says nothing else either. Time in which something of
 /// it waits for this end, be it for memory or for the session to take what has arrived, does not count.
 async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
     let stall = session.intake.stall;
+    let (mut in_a_row, mut whole_by_then) = (0, 0);
     loop {
         let (since, waited) = (Instant::now(), session.account.waited());
         let before = session.progress.load(Ordering::Relaxed);
@@ -148,26 +163,45 @@ async fn watch_for_stall(connection: Connection, session: Arc<FrameIntake>) {
         }
         let now = session.progress.load(Ordering::Relaxed);
         let idle = session.open.load(Ordering::Relaxed) == 0;
-        if !idle && now - before < LEAST_PROGRESS {
-            let reason = format!(
-                "frames are open and less than {LEAST_PROGRESS} bytes came in {} s",
-                stall.as_secs_f32()
-            );
-            let address = plain(connection.remote_address());
-            let sender = session.account.sender();
-            session
-                .intake
-                .voice
-                .warn(sender, || format!("ending a session with {address}: {reason}"));
-            close(&connection, CloseCode::Stalled, &reason);
-            return;
+        if idle || now - before >= LEAST_PROGRESS {
+            continue;
         }
+        let whole = session.whole.load(Ordering::Relaxed);
+        in_a_row = if whole == whole_by_then { in_a_row + 1 } else { 1 };
+        whole_by_then = whole;
+        let is_silent = session.account.idle() >= stall;
+        if in_a_row < MOST_STALLS && !is_silent {
+            session.stalled.send_replace(Some(since.max(session.busy_since())));
+            continue;
+        }
+        let reason = format!(
+            "frames are open and less than {LEAST_PROGRESS} bytes came in {} s",
+            stall.as_secs_f32()
+        );
+        return end_stalled(&connection, &session, &reason);
     }
 }
 
-async fn take_frame(mut stream: RecvStream, session: Arc<FrameIntake>) {
-    let (arrival, rest) = match read_frame(&mut stream, &session).await {
+fn end_stalled(connection: &Connection, session: &FrameIntake, reason: &str) {
+    let address = plain(connection.remote_address());
+    let sender = session.account.sender();
+    session.intake.voice.warn(sender, || format!("ending a session with {address}: {reason}"));
+    close(connection, CloseCode::Stalled, reason);
+}
+
+/// The stream of a frame, open since then.
+struct Arriving {
+    connection: Connection,
+    stream: RecvStream,
+    opened: Instant,
+}
+
+async fn take_frame(mut arriving: Arriving, session: Arc<FrameIntake>) {
+    let read = read_frame(&mut arriving, &session).await;
+    let stream = &mut arriving.stream;
+    let (arrival, rest) = match read {
         Ok(Some((frame, rest))) => {
+            session.whole.fetch_add(1, Ordering::Relaxed);
             session.due.see(&frame);
             (Some(Arrival::Frame(frame)), rest)
         }
@@ -185,7 +219,7 @@ async fn take_frame(mut stream: RecvStream, session: Arc<FrameIntake>) {
         let _ = hand_on(&session.arrived, arrival, &session.account).await;
     }
     if rest == Rest::End {
-        read_end(&mut stream).await;
+        read_end(stream).await;
     }
     session.open.fetch_sub(1, Ordering::Relaxed);
     session.window.ended();
@@ -216,14 +250,30 @@ async fn read_end(stream: &mut RecvStream) {
 
 /// Reads a frame; `None` where the sender gave it up or the connection ended.
 async fn read_frame(
-    stream: &mut RecvStream,
+    arriving: &mut Arriving,
     session: &FrameIntake,
 ) -> Result<Option<(ArrivedFrame, Rest)>, Fault> {
     let mut incoming =
         Incoming::new(&session.intake, &session.account, &session.sources, session.mark);
+    let Arriving { connection, stream, opened } = arriving;
+    let mut stalled = session.stalled.subscribe();
     loop {
         // Unordered: what comes behind a lost packet may be the repair that makes up for it.
-        match stream.read_chunk(READ_BYTES, false).await {
+        let chunk = tokio::select! {
+            biased;
+            chunk = stream.read_chunk(READ_BYTES, false) => chunk,
+            _ = stalled.wait_for(|since| since.is_some_and(|since| *opened <= since)) => {
+                let stall = session.intake.stall;
+                if let Some(fault) = incoming.stalled(stall) {
+                    return Err(fault);
+                }
+                // A refusal would not tell its sender which frame it is.
+                let reason = format!("a frame is open, and its header did not come in {} s", stall.as_secs_f32());
+                end_stalled(connection, session, &reason);
+                return Ok(None);
+            }
+        };
+        match chunk {
             Ok(Some(chunk)) => {
                 if chunk.offset == 0 && chunk.bytes.first().is_some_and(is_of_another_kind) {
                     let _ = stream.stop(varint(RefusalCode::NotNeeded.number()));

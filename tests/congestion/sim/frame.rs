@@ -62,8 +62,8 @@ impl Arriving {
 
     /// The body, once it is there, and whether more of the stream may come that is not needed.
     pub(crate) fn take(&mut self, offset: u64, chunk: &[u8]) -> Option<(Arrival, bool)> {
-        match self.0.accept(offset, chunk, parse).expect("a sound stream") {
-            Progress::NeedMore => None,
+        match self.0.accept_and_mend(offset, chunk, parse).expect("a sound stream") {
+            Progress::NeedMore | Progress::Enough { .. } => None,
             Progress::Ready(arrival) => {
                 let repaired = self.0.layout().is_some_and(|layout| layout.repair.is_some());
                 Some((arrival, repaired))

@@ -134,7 +134,7 @@ fn futures_poll<T>(future: Pin<&mut impl Future<Output = T>>) -> Poll<T> {
 
 /// Sends as much as there is.
 #[derive(Debug, Clone)]
-struct Boundless;
+pub(super) struct Boundless;
 
 impl ControllerFactory for Boundless {
     fn build(self: Arc<Self>, _: Instant, _: u16) -> Box<dyn Controller> {
@@ -165,15 +165,15 @@ impl Controller for Boundless {
 }
 
 /// A socket that loses what it is told to lose, and may hear nothing.
-struct Lossy {
+pub(super) struct Lossy {
     socket: Arc<dyn AsyncUdpSocket>,
-    loses: AtomicBool,
-    is_deaf: AtomicBool,
-    sent: AtomicU64,
+    pub(super) loses: AtomicBool,
+    pub(super) is_deaf: AtomicBool,
+    pub(super) sent: AtomicU64,
 }
 
 impl Lossy {
-    fn bind() -> Self {
+    pub(super) fn bind() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let socket = TokioRuntime.wrap_udp_socket(socket).expect("a socket of the runtime");
         let new = || AtomicBool::new(false);

@@ -2,6 +2,7 @@
 
 mod beside;
 mod bodies;
+mod decoding;
 mod fair;
 mod floods;
 mod frames;
@@ -9,4 +10,5 @@ mod gaps;
 mod peer;
 mod receiver;
 mod sessions;
+mod stalled;
 mod stalls;
