@@ -112,7 +112,9 @@ impl Expired {
         // The ledger counts the lines of all manifests that have some of that day.
         let gone = match part {
             Some(day) => gone(&day),
-            None => summary.days.iter().map(|(day, total)| gone(day).min(total.frames)).sum(),
+            None => {
+                summary.days.iter().map(|(day, total)| gone(day).min(total.last_of_name())).sum()
+            }
         };
         summary.frames.saturating_sub(gone)
     }

@@ -260,6 +260,18 @@ impl Manifest {
         resting.ok_or_else(|| Box::new(self.summary.clone()))
     }
 
+    /// The same of one that may be opened again for the next line: where its index speaks of a few lines less, those are
+    /// kept in mind, and the next opening reads them.
+    ///
+    /// # Errors
+    /// As of [`rest`](Self::rest).
+    pub fn rest_for_now(self) -> Result<Resting, Box<Summary>> {
+        match self.names.tail() {
+            Some(tail) => Ok(Resting::with_tail(self.summary.clone(), tail)),
+            None => self.rest(),
+        }
+    }
+
     /// Reads everything once, entering all names.
     fn scan(
         file: File,
@@ -344,13 +356,20 @@ impl Manifest {
     /// Enters a line that is in the file.
     fn note(&mut self, record: &Record, offset: u64) -> Result<(), ManifestError> {
         let Self { names, file, window, .. } = self;
-        let is_named =
-            |other| Ok(window.record(file, other)?.is_some_and(|line| line.name == record.name));
+        let mut earlier = None;
+        let is_named = |other| {
+            let line = window.record(file, other)?.filter(|line| line.name == record.name);
+            let is_it = line.is_some();
+            // The index is asked before the lines since: the last of them counts.
+            earlier = line.or(earlier.take());
+            Ok(is_it)
+        };
         let is_new = names
             .enter(names.hash(&record.name), offset, is_named)
             .map_err(|error: io::Error| self.error("read", &error))?;
         self.summary.frames += u64::from(is_new);
         self.summary.take(record, offset);
+        earlier.into_iter().for_each(|earlier| self.summary.replaced(&earlier));
         Ok(())
     }
 

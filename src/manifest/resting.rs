@@ -4,16 +4,19 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 
+use super::names::Tail;
 use super::settled::{Settled, hash, open_index};
 use super::summary::Summary;
 use crate::frame::FrameName;
 
-/// What an index that speaks of all of its manifest says. No file of it is open.
+/// What an index says of its manifest, and what is known of the few lines since. No file of it is open.
 #[derive(Debug)]
 pub struct Resting {
     summary: Summary,
     /// What is kept in memory to look for names, where that was needed.
     settled: Option<Settled>,
+    /// Of the lines that are not in the index.
+    tail: Option<Tail>,
 }
 
 impl Resting {
@@ -22,7 +25,12 @@ impl Resting {
     pub fn load(folder: impl AsFd, manifest: &File) -> Option<Self> {
         let (covered, summary) = Settled::load_summary(folder, manifest).ok()??;
         let length = manifest.metadata().ok()?.len();
-        (covered == length).then_some(Self { summary, settled: None })
+        (covered == length).then_some(Self { summary, settled: None, tail: None })
+    }
+
+    /// Of a manifest that is closed while its index does not speak of its last lines.
+    pub(super) fn with_tail(summary: Summary, tail: Tail) -> Self {
+        Self { summary, settled: None, tail: Some(tail) }
     }
 
     /// What all lines come to.
@@ -42,6 +50,14 @@ impl Resting {
     ) -> io::Result<bool> {
         if !self.summary.may_have(name.as_str()) {
             return Ok(false);
+        }
+        if let Some(tail) = &self.tail {
+            if tail.may_have(name) {
+                return Ok(true);
+            }
+            if !tail.has_index {
+                return Ok(false);
+            }
         }
         let mut folder = Some(folder);
         let mut open = || match folder.take() {

@@ -52,7 +52,10 @@ pub struct Summary {
 pub struct DayTotal {
     /// Lines.
     pub frames: u64,
-    /// Bytes in them.
+    /// Those of them whose names have a later line: their frames were replaced, and are not there any more.
+    #[serde(default)]
+    pub replaced: u64,
+    /// Bytes of the frames that were not replaced.
     pub bytes: u64,
     /// When the last of them was stored.
     pub last_stored: u64,
@@ -60,6 +63,13 @@ pub struct DayTotal {
     pub begin: u64,
     /// Where its last line begins.
     pub last: u64,
+}
+
+impl DayTotal {
+    /// Frames that were not replaced.
+    pub fn last_of_name(&self) -> u64 {
+        self.frames.saturating_sub(self.replaced)
+    }
 }
 
 impl Default for Summary {
@@ -109,6 +119,13 @@ impl Summary {
                 }
             }
         }
+    }
+
+    /// Takes in that a later line has the name of this one.
+    pub(super) fn replaced(&mut self, earlier: &Record) {
+        let Some(day) = self.days.get_mut(&earlier.day()) else { return };
+        day.replaced = day.frames.min(day.replaced + 1);
+        day.bytes = day.bytes.saturating_sub(earlier.bytes);
     }
 
     /// Whether each line is of a name, and of a sequence of its run, of its own, so that it says of the runs all that the
@@ -278,6 +295,9 @@ mod tests {
         assert_eq!(format!("{again:?}"), format!("{summary:?}"));
         let day = again.days[&Day::of(UnixNanos(1_700_000_000_000_000_001))];
         assert_eq!((day.frames, day.bytes, day.begin, day.last), (4, 12, 0, 300));
+        summary.replaced(&sample(0, "9.jpg"));
+        let day = summary.days[&Day::of(UnixNanos(1_700_000_000_000_000_001))];
+        assert_eq!((day.frames, day.last_of_name(), day.bytes), (4, 3, 9));
         assert_eq!(again.runs[&RunId([0x5a; 16])].iter().collect::<Vec<_>>(), [(0, 3)]);
         assert!(again.may_have("10.jpg") && again.may_have("2/1.jpg") && again.may_have("7.png"));
         assert!(!again.may_have("12.jpg") && !again.may_have("1.jpg") && !again.may_have("x"));

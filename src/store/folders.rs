@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -17,6 +17,10 @@ use super::seats::Seats;
 use super::template::FolderTemplate;
 use crate::frame::SourceName;
 
+/// The folder of one store, while sources are open in it. Who opens it holds this, so that only those wait who want the
+/// same store.
+type Place = Mutex<Weak<Seats>>;
+
 /// The stores of a [`FolderTemplate`], each opened when the first session needs it and let go of when its last
 /// source is closed. Without placeholders it is one store, open from the start.
 #[derive(Debug)]
@@ -25,8 +29,8 @@ pub struct FolderStores {
     options: StoreOptions,
     /// The one store, where there is only one.
     only: Option<FolderStore>,
-    /// The folders of those that sources are open in.
-    open: Mutex<HashMap<PathBuf, Weak<Seats>>>,
+    /// Those that sources are open in, or are being opened in.
+    open: Mutex<HashMap<PathBuf, Arc<Place>>>,
 }
 
 impl FolderStores {
@@ -47,16 +51,36 @@ impl FolderStores {
     }
 
     fn store_at(&self, path: &Path) -> Result<FolderStore, StoreError> {
-        // What is listed is true at every moment, so another thread's panic does not spoil it.
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.store_by(path, || FolderStore::open(path, self.options))
+    }
+
+    /// The store in a folder, opened like this where it is not open.
+    fn store_by(
+        &self,
+        path: &Path,
+        open: impl FnOnce() -> Result<FolderStore, StoreError>,
+    ) -> Result<FolderStore, StoreError> {
+        let place = self.place_of(path);
+        let mut seats = lock(&place);
         // One that was moved away since is opened anew when a source of it is.
-        if let Some(seats) = open.get(path).and_then(Weak::upgrade) {
+        if let Some(seats) = seats.upgrade() {
             return Ok(FolderStore::of(seats, self.options));
         }
-        let store = FolderStore::open(path, self.options)?;
-        open.retain(|_, root| root.strong_count() > 0);
-        open.insert(path.to_owned(), store.hold());
+        let store = open()?;
+        *seats = store.hold();
         Ok(store)
+    }
+
+    fn place_of(&self, path: &Path) -> Arc<Place> {
+        let mut open = lock(&self.open);
+        if let Some(place) = open.get(path) {
+            return place.clone();
+        }
+        // One that somebody has is being opened, or is about to be.
+        open.retain(|_, place| Arc::strong_count(place) > 1 || lock(place).strong_count() > 0);
+        let place = Arc::<Place>::default();
+        open.insert(path.to_owned(), place.clone());
+        place
     }
 }
 
@@ -95,6 +119,11 @@ impl Store for FolderStores {
     }
 }
 
+/// What is listed is true at every moment, so another thread's panic does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn check_root(root: &Path) -> Result<(), StoreError> {
     let failed = |doing, cause| StoreError::Io { doing, path: root.to_owned(), cause };
     std::fs::create_dir_all(root).map_err(|error| match error.kind() {
@@ -107,7 +136,6 @@ fn check_root(root: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::Arc;
 
     use super::*;
 
@@ -149,6 +177,38 @@ mod tests {
         stores.open(&other, &opener("cam1")).unwrap();
         assert!(root.path().join("out/cam1/infrared").is_dir());
         drop((moved, two));
+    }
+
+    #[test]
+    fn a_store_that_is_slow_to_open_keeps_no_other_waiting() {
+        let root = tempfile::tempdir().unwrap();
+        let template = template(root.path(), "out/{sender}");
+        let stores = FolderStores::open(template, StoreOptions::default()).unwrap();
+        let [slow, other] = ["slow", "other"].map(|name| root.path().join("out").join(name));
+        let (began, begun) = std::sync::mpsc::channel();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let (stores, slow) = (&stores, &slow);
+            let opening = scope.spawn(move || {
+                stores.store_by(slow, || {
+                    began.send(()).unwrap();
+                    wait.recv().unwrap();
+                    FolderStore::open(slow, StoreOptions::default())
+                })
+            });
+            begun.recv().unwrap();
+            let (tell, told) = std::sync::mpsc::channel();
+            scope.spawn(move || tell.send(stores.store_at(&other).is_ok()).unwrap());
+            // The same store is waited for, and opened once.
+            let same = scope.spawn(|| stores.store_at(slow).is_ok());
+            let is_open = told.recv_timeout(std::time::Duration::from_secs(10));
+            go_on.send(()).unwrap();
+            assert!(is_open.expect("it waited for the slow one"));
+            // Held until the other has it.
+            let slow = opening.join().unwrap().unwrap();
+            assert!(same.join().unwrap());
+            drop(slow);
+        });
     }
 
     #[test]

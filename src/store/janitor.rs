@@ -45,9 +45,9 @@ const MARGIN_BYTES: u64 = 1 << 20;
 /// When storing was not slowed for so long, that it is said again.
 const SLOWED_FOR: Duration = Duration::from_secs(600);
 /// A day in which a frame was stored so short a time ago is being written.
-const QUIET: u64 = 60 * 1_000_000_000;
-/// Where its source has gone on to other days, and stored only there for so long, it is not.
-const LEFT: u64 = 5 * 1_000_000_000;
+const QUIET: u64 = 5 * 1_000_000_000;
+/// Where nothing more may go, and too much is there for so long, that is said.
+const SHORT_FOR: u64 = 60 * 1_000_000_000;
 /// Records of days that have expired may take so much, or such a part of what is stored, before the oldest go.
 const RECORD_BYTES: u64 = 256 << 20;
 const RECORD_PART: u64 = 20;
@@ -347,9 +347,10 @@ impl Work {
     ) -> Option<(&'a SourceName, Day)> {
         let keep = &self.options.keep;
         let may_go = |(source, day): &Stocked<'_>| {
-            let since = |span: u64| day.last_stored.0.saturating_add(span);
+            let quiet = day.last_stored.0.saturating_add(QUIET);
+            // By the clock of now, and where that was set back since, by what its source has stored since.
             let last = stock.get(*source).into_iter().flatten().map(|day| day.last_stored.0).max();
-            let is_written = since(QUIET) >= now.0 && last.is_none_or(|last| last < since(LEFT));
+            let is_written = quiet >= now.0 && last.is_none_or(|last| last < quiet);
             let is_in_turn = !self.left_out.contains(*source);
             day.frames > 0 && age(day) < Day::of(now) && !is_written && is_in_turn
         };
@@ -394,7 +395,7 @@ impl Work {
             return;
         }
         let now = (self.options.clock)();
-        if self.short_since.get_or_insert(now).0.saturating_add(QUIET) > now.0 {
+        if self.short_since.get_or_insert(now).0.saturating_add(SHORT_FOR) > now.0 {
             return;
         }
         if let Some(limit) = bytes.filter(|limit| held > limit.0) {

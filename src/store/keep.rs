@@ -6,7 +6,7 @@ use crate::frame::{ByteSize, Share};
 
 /// When days of frames are removed, the oldest first and each as a whole. Nothing is, where nothing is said.
 ///
-/// Never removed are frames of today, of a day in which one was stored within the last minute, and files that are not,
+/// Never removed are frames of today, of a day in which one was stored within the last 5 s, and files that are not,
 /// byte for byte, what the store has put there.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]

@@ -98,6 +98,8 @@ pub(crate) use within::within;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_days;
 #[cfg(all(test, target_os = "linux"))]
 mod tests_full_disk;
 #[cfg(test)]

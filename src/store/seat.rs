@@ -36,6 +36,8 @@ pub(super) struct Seat {
     footing: Option<Box<Footing>>,
     /// What the next ledger has to say of the runs that go on.
     left_behind: Vec<LeftBehind>,
+    /// Whose the source was before its folder was taken away.
+    left_owner: Option<Opener>,
     said: Said,
 }
 
@@ -47,7 +49,8 @@ impl Seat {
     ) -> Result<Self, StoreError> {
         let footing = Some(Box::new(Footing::open(&root, source, options)?));
         let (source, said) = (source.clone(), Said::default());
-        Ok(Self { root, source, options, footing, left_behind: Vec::new(), said })
+        let (left_behind, left_owner) = (Vec::new(), None);
+        Ok(Self { root, source, options, footing, left_behind, left_owner, said })
     }
 
     /// What was found, and put right, when the source was opened.
@@ -116,7 +119,7 @@ impl Seat {
     ) -> Result<T, StoreError> {
         let root = self.root.clone();
         for _ in 0..ATTEMPTS {
-            let footing = self.stand()?;
+            let footing = self.stand_for(opener)?;
             // A new folder is the first comer's. Of one that is another's its frames are refused one by one.
             if let Some(opener) = opener.filter(|opener| footing.account.permits(opener)) {
                 footing.admit(opener)?;
@@ -132,10 +135,14 @@ impl Seat {
 
     /// The footing, opened anew where it is not in place any more.
     fn stand(&mut self) -> Result<&mut Footing, StoreError> {
+        self.stand_for(None)
+    }
+
+    fn stand_for(&mut self, opener: Option<&Opener>) -> Result<&mut Footing, StoreError> {
         if self.footing.as_ref().is_none_or(|footing| !footing.is_in_place(&self.root)) {
             self.leave();
             let path = self.root.path().join(self.source.as_str());
-            let opened = self.stand_anew();
+            let opened = self.stand_anew(opener);
             match &opened {
                 Ok(_) => self.said.over(&path.display()),
                 Err(error) => self.said.trouble(&path.display(), error),
@@ -150,6 +157,7 @@ impl Seat {
         // Before it is opened again: it gives its locks back.
         if let Some(old) = self.footing.take() {
             self.left_behind = old.account.left_behind();
+            self.left_owner = old.account.owner().cloned();
             tracing::warn!(
                 "{} was moved, deleted or replaced while it was in use; going on in what is there now",
                 self.root.path().join(self.source.as_str()).display()
@@ -165,12 +173,19 @@ impl Seat {
         }
     }
 
-    fn stand_anew(&mut self) -> Result<Footing, StoreError> {
+    fn stand_anew(&mut self, opener: Option<&Opener>) -> Result<Footing, StoreError> {
         let mut footing = Footing::open(&self.root, &self.source, self.options)?;
+        // The line of its owner is the first of a ledger: of the first comer, or where nobody has come yet and there is
+        // something to say of what was taken away, of whoever had that.
+        let owner = opener.or(self.left_owner.as_ref());
+        if let Some(owner) = owner.filter(|_| footing.account.source.is_none()) {
+            footing.admit(owner)?;
+        }
         // Where only a day or a file was taken away, the ledger is there and says the rest already.
         let entries = footing.account.taken_away(&self.left_behind);
         footing.note(&entries)?;
         self.left_behind.clear();
+        self.left_owner = None;
         Ok(footing)
     }
 
@@ -349,7 +364,7 @@ impl Seat {
                 pending: None,
                 has_only_records: true,
             });
-            stock.frames += total.frames;
+            stock.frames += total.last_of_name();
             stock.bytes = stock.bytes.saturating_add(total.bytes);
             stock.lines += total.frames;
             stock.last_stored = stock.last_stored.max(UnixNanos(total.last_stored));
@@ -378,7 +393,7 @@ impl Seat {
                 Some(gone) if !gone.is_removed => (gone.until, gone.bytes),
                 _ => {
                     let totals = || footing.volumes.days().filter(|(_, other, _)| *other == day);
-                    let frames = totals().map(|(_, _, total)| total.frames).sum();
+                    let frames = totals().map(|(_, _, total)| total.last_of_name()).sum();
                     let bytes = totals().map(|(_, _, total)| total.bytes).sum();
                     // All that is counted goes, also what was stored by a clock that has been set back since.
                     let last = totals().map(|(_, _, total)| UnixNanos(total.last_stored)).max();

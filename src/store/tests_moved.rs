@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
 use super::tests::{files, frame, lines, source};
 use super::*;
-use crate::frame::UnixNanos;
-use crate::manifest::{FILE_NAME, LEDGER_NAME};
+use crate::frame::{RunId, UnixNanos};
+use crate::manifest::{Entry, FILE_NAME, LEDGER_NAME};
 
 fn open(out: &Path) -> FolderSource {
     let store = FolderStore::open(out, StoreOptions::default()).unwrap();
@@ -54,6 +55,60 @@ fn a_folder_that_was_moved_away_keeps_what_it_has_and_gets_nothing_more() {
     zero.replace = true;
     assert_eq!(store.store_batch(&[zero]), [Outcome::Stored]);
     assert_eq!(fs::read(archive.join("visible/0.jpg")).unwrap(), b"zero");
+}
+
+/// A sender that shares the source, with a run of its own.
+fn sharing(pin: &str, run: u8) -> Arc<Opener> {
+    let mut opener = Opener::with_pin(Some(pin));
+    (opener.run, opener.shared) = (Some(RunId([run; 16])), true);
+    Arc::new(opener)
+}
+
+/// How a store is used.
+type Way<'a> = &'a dyn Fn(&mut FolderSource);
+
+#[test]
+fn the_line_of_its_owner_is_the_first_of_a_new_ledger() {
+    let out = TempDir::new().unwrap();
+    let path = out.path().join("out");
+    let (one, two) = (sharing("sha256:aa", 1), sharing("sha256:bb", 2));
+    let store = FolderStore::open(&path, StoreOptions::default()).unwrap();
+    let mut store = store.source(&source(), &one).unwrap();
+    for (number, opener) in [(0, &one), (1, &two)] {
+        store.admit(opener).unwrap();
+        let (run, at) = (opener.run.unwrap(), UnixNanos(5));
+        let began = Note::Began { run, at, endless: true, live: false, first: None };
+        store.note(opener, &[began]).unwrap();
+        let mut frame = frame(number, &format!("{number}.jpg"), b"here");
+        frame.from = opener.clone();
+        assert_eq!(store.store_batch(&[frame]), [Outcome::Stored]);
+    }
+    let ledger = path.join("visible").join(LEDGER_NAME);
+    let entries = || -> Vec<Entry> {
+        let text = fs::read_to_string(&ledger).unwrap();
+        text.lines().map(|line| Entry::parse(line.as_bytes()).unwrap().unwrap()).collect()
+    };
+    let is_of = |entry: &Entry, pin: &str| matches!(entry, Entry::Opened { owner: Some(owner), .. } if owner == pin);
+    assert!(is_of(&entries()[0], "sha256:aa"));
+    let mut frame = frame(2, "2.jpg", b"two");
+    frame.from = two.clone();
+    let batch = [frame];
+    // The first comer's it is; and where the other one only asks, or nobody does, of whoever had it.
+    let look_up = |store: &mut FolderSource| drop(store.look_up(&two, &[], &|| true));
+    let ways: [(Way<'_>, _); 3] = [
+        (&look_up, "sha256:aa"),
+        (&|store| assert_eq!(store.lookup(&batch[0].frame.meta.name).unwrap(), None), "sha256:aa"),
+        (&|store| assert_eq!(store.store_batch(&batch), [Outcome::Stored]), "sha256:bb"),
+    ];
+    for (number, (goes_on, pin)) in ways.into_iter().enumerate() {
+        fs::rename(path.join("visible"), out.path().join(format!("gone-{number}"))).unwrap();
+        goes_on(&mut store);
+        let entries = entries();
+        assert!(is_of(&entries[0], pin), "{entries:?}");
+        let opened = entries.iter().filter(|entry| matches!(entry, Entry::Opened { .. }));
+        assert_eq!(opened.count(), 1, "{entries:?}");
+        assert!(entries.iter().any(|entry| matches!(entry, Entry::TakenAway { .. })));
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub(super) struct Volume {
     pub(super) manifest: Manifest,
     folder_id: FileId,
     pub(super) manifest_id: FileId,
+    /// It was closed before, and may be one of many days whose frames come in turn.
+    was_closed: bool,
 }
 
 /// One that is closed.
@@ -217,8 +219,8 @@ impl Volumes {
         if self.open.len() >= MAX_OPEN {
             self.close(0);
         }
-        let (volume, _) = self.open_part(top, part)?;
-        self.resting.remove(&day);
+        let (mut volume, _) = self.open_part(top, part)?;
+        volume.was_closed = self.resting.remove(&day).is_some();
         self.open.push(volume);
         Ok(self.open.last_mut())
     }
@@ -228,7 +230,10 @@ impl Volumes {
         let volume = self.open.remove(at);
         if let Part::Of(day) = volume.part {
             self.uses += 1;
-            let manifest = volume.manifest.rest();
+            let manifest = match volume.was_closed {
+                true => volume.manifest.rest_for_now(),
+                false => volume.manifest.rest(),
+            };
             self.resting.insert(day, Rested { manifest, used: self.uses });
         }
     }
@@ -261,7 +266,8 @@ impl Volumes {
         let manifest_id = Look::of_file(&file).map_err(|cause| failed("look into", cause))?.id;
         let own = folder.again().map_err(|cause| failed("open", cause))?.into();
         let (manifest, opened) = Manifest::open_in(own, file, &path.join(FILE_NAME))?;
-        let volume = Volume { part, folder: Arc::new(folder), manifest, folder_id, manifest_id };
+        let (folder, was_closed) = (Arc::new(folder), false);
+        let volume = Volume { part, folder, manifest, folder_id, manifest_id, was_closed };
         Ok((volume, opened))
     }
 
@@ -356,7 +362,7 @@ impl Volumes {
     pub(super) fn frames_left(&self, expired: impl Fn(Day) -> u64) -> u64 {
         let left = |(part, summary): (Part, &Summary)| {
             // The lines of all parts that have some of a day are counted together.
-            let of_day = |(day, total): (&Day, &DayTotal)| expired(*day).min(total.frames);
+            let of_day = |(day, total): (&Day, &DayTotal)| expired(*day).min(total.last_of_name());
             let gone = match part {
                 Part::Whole => summary.days.iter().map(of_day).sum(),
                 Part::Of(day) => expired(day),
