@@ -382,8 +382,8 @@ fn a_million_old_files_are_watched_in_bounded_time_and_memory() {
 /// What of framelane's own may lie in a folder that is watched: an identity, a spool, a store.
 fn put_own(place: &Place, folder: &str) {
     for (file, content) in [
-        ("certs/cert.pem", "-----BEGIN CERTIFICATE-----"),
-        ("certs/key.pem", "no key, and not to be sent either"),
+        (".aside/cert.pem", "-----BEGIN CERTIFICATE-----"),
+        (".aside/key.pem", "no key, and not to be sent either"),
         ("spool/framelane-spool", "spool 1"),
         ("spool/frames/0.bin", "waits"),
         ("received/visible/ledger.jsonl", ""),
@@ -395,6 +395,8 @@ fn put_own(place: &Place, folder: &str) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
+    // A certificate by itself is nobody's identity: both come at once.
+    fs::rename(place.path(folder).join(".aside"), place.path(folder).join("certs")).unwrap();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use crate::manifest::Reels;
 use lines::Lines;
@@ -65,13 +65,20 @@ impl Group {
         group.is_some_and(|group| kill_process_group(group, signal).is_ok())
     }
 
+    /// Whether one of them is there still; as long as one is, their number is theirs.
+    fn is_there(&self) -> bool {
+        let group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        group.is_some_and(|group| test_kill_process_group(group).is_ok())
+    }
+
     /// Ends them: tells them first, and then kills those that are there still. `is_over` says whether that is done.
     fn end(&self, mut is_over: impl FnMut() -> bool) {
         let (told, mut is_killed) = (Instant::now(), false);
         if !self.signal(Signal::TERM) {
             return;
         }
-        while !is_over() && told.elapsed() < GRACE + GRACE {
+        // All of them, and not the first alone: what it has started may take longer to go.
+        while (!is_over() || self.is_there()) && told.elapsed() < GRACE + GRACE {
             if told.elapsed() >= GRACE && !is_killed {
                 is_killed = self.signal(Signal::KILL);
             }
