@@ -114,3 +114,12 @@ pub struct Account {
     /// Frames that were removed because they were old enough.
     pub expired: u64,
 }
+
+/// Of a source's frames of a run, those whose sequences lie elsewhere as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    /// With the same contents.
+    pub(super) copies: u64,
+    /// With other contents.
+    pub(super) differ: u64,
+}

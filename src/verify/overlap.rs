@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use super::account::Shared;
 use super::parts::{Part, parts};
 use crate::frame::RunId;
 use crate::manifest::{FILE_NAME, Manifest, ManifestError, Ranges, Record, Text};
@@ -25,15 +26,6 @@ pub(super) struct Holder<'a> {
     pub(super) path: &'a Path,
     /// What it has of each run.
     pub(super) stored: HashMap<RunId, Ranges>,
-}
-
-/// Of a source's frames of a run, those whose sequences lie elsewhere as well.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Shared {
-    /// With the same contents.
-    pub(super) copies: u64,
-    /// With other contents.
-    pub(super) differ: u64,
 }
 
 /// By the sources and their runs.

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::account::{Gap, RunReport, State};
+use super::account::{Gap, RunReport, Shared, State};
 use super::later::Begun;
-use super::overlap::Shared;
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::{Listed, Place, Ranges};
 

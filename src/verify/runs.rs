@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::account::{Account, Drops, RunReport, State};
+use super::account::{Account, Drops, RunReport, Shared, State};
 use super::later::Later;
-use super::overlap::Shared;
 use super::run::{Run, ranges};
 use crate::frame::{DropReason, RunId, UnixNanos};
 use crate::manifest::{Day, Entry, Listed, Place, Ranges, Record, Summary};
