@@ -15,8 +15,7 @@ use anyhow::anyhow;
 use tokio::sync::watch;
 
 use super::config::{ConfigArgs, Loaded};
-use super::output::Bar;
-use super::output::Recent;
+use super::output::{Bar, Recent};
 use super::service::{Heart, Manager};
 use super::signals::{self, Wish};
 use super::{

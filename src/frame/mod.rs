@@ -16,6 +16,7 @@ pub use name::{
 };
 pub use run::{Captured, Clock, DropRange, DropReason, NotARun, RunId};
 pub(crate) use spares::{Body, Spares};
+pub(crate) use units::EARLIEST_CLOCK;
 pub use units::{BitRate, ByteSize, Share, Span, UnitError, UnixNanos};
 pub use words::{MAX_QUOTED, quoted};
 

@@ -71,6 +71,9 @@ pub struct Span(pub Duration);
 )]
 pub struct UnixNanos(pub u64);
 
+/// 2026-01-01, the first moment that a clock which is right can show: this program is younger.
+pub(crate) const EARLIEST_CLOCK: UnixNanos = UnixNanos(1_767_225_600 * 1_000_000_000);
+
 const SIZE_UNITS: &str = "B, kB, MB, GB, KiB, MiB, GiB";
 const RATE_UNITS: &str = "bit, kbit, mbit, gbit";
 const SPAN_UNITS: &str = "ns, us, ms, s, m, h, d";

@@ -4,14 +4,11 @@
 use std::time::{Duration, Instant};
 
 use super::seat::DayStock;
-use crate::frame::UnixNanos;
+use crate::frame::{EARLIEST_CLOCK, UnixNanos};
 use crate::manifest::Day;
 
 const HOUR: u64 = 3_600_000_000_000;
 const DAY: u64 = 24 * HOUR;
-
-/// 2026-01-01. No frame was stored before, whatever a clock said: how old such a one is nobody knows.
-const EARLIEST: UnixNanos = UnixNanos(1_767_225_600 * 1_000_000_000);
 
 /// For so long nothing is removed by its age while nothing speaks for the clock.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -74,9 +71,9 @@ impl Doubt {
     }
 }
 
-/// Whether the time at which a frame was stored says how old it is.
+/// Whether the time at which a frame was stored says how old it is: none was stored before 2026, whatever a clock said.
 pub(super) fn says_age(stored: UnixNanos) -> bool {
-    stored >= EARLIEST
+    stored >= EARLIEST_CLOCK
 }
 
 /// Whether a removal that was declared at that time may go on: not where that is still to come.

@@ -97,16 +97,27 @@ impl Names<'_> {
         let found = folder.look(name.file_name());
         let found = found.map_err(|cause| self.system(name, "look at its file", cause))?;
         let Some(file) = found else { return Ok(Standing::Open) };
-        if file.kind != Kind::File(record.bytes) {
-            return Ok(Standing::Altered);
-        }
-        // Most files are the line's by their time, and need not be read. Where names are folded, a file may be
-        // another frame's that came after it was deleted.
-        let is_by_time = wrote(&record, file.changed) && !self.footing.folds;
-        match is_by_time || self.has_content(name, &folder, &file, record.blake3)? {
+        match self.is_of_line(&record, name, &folder, &file)? {
             true => Ok(Standing::Stored(Box::new(record))),
             false => Ok(Standing::Altered),
         }
+    }
+
+    /// Whether the file of that name in its folder, which looks like `seen`, is what its line says.
+    fn is_of_line(
+        &mut self,
+        record: &Record,
+        name: &FrameName,
+        folder: &Directory,
+        seen: &Look,
+    ) -> Result<bool, FrameError> {
+        if seen.kind != Kind::File(record.bytes) {
+            return Ok(false);
+        }
+        // Most files are the line's by their time, and need not be read. Where names are folded, a file may be
+        // another frame's that came after it was deleted.
+        let is_by_time = wrote(record, seen.changed) && !self.footing.folds;
+        Ok(is_by_time || self.has_content(name, folder, seen, record.blake3)?)
     }
 
     /// Whether the file of that name in its folder, which looks like `seen`, is that of a frame that has expired.
@@ -117,12 +128,8 @@ impl Names<'_> {
         seen: &Look,
     ) -> Result<bool, FrameError> {
         let Some(Found { part, record, .. }) = self.find(name)? else { return Ok(false) };
-        if !self.footing.account.expired.has(part, &record) || seen.kind != Kind::File(record.bytes)
-        {
-            return Ok(false);
-        }
-        let is_by_time = wrote(&record, seen.changed) && !self.footing.folds;
-        Ok(is_by_time || self.has_content(name, folder, seen, record.blake3)?)
+        let has_expired = self.footing.account.expired.has(part, &record);
+        Ok(has_expired && self.is_of_line(&record, name, folder, seen)?)
     }
 
     pub(super) fn taken(&mut self, name: &FrameName) -> Result<Taken, FrameError> {

@@ -22,7 +22,7 @@ const MAX_WINDOWS: usize = 100_000;
 const MOST_LOOKED_AT: usize = 1_000;
 
 /// When dropped frames were captured, and how many of them have come by now. Runs are known by their places in the ledger.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Later {
     /// Of drops whose times are known.
     timed: Windows,
@@ -32,9 +32,11 @@ pub(super) struct Later {
 }
 
 /// Windows that are asked for the one that a frame fits into.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Windows {
     windows: Vec<Window>,
+    /// What they are sorted by.
+    order: fn(&Window) -> u64,
     /// Whether they are in order, and `reach` is theirs.
     in_order: bool,
     /// Of each window the latest time that it or one before it has, once they are in order.
@@ -66,6 +68,14 @@ struct Frame {
     run: Begun,
     at: u64,
     sequence: u64,
+}
+
+impl Default for Later {
+    fn default() -> Self {
+        let timed = Windows::by(|window| window.from);
+        let given_up = Windows::by(|window| window.run as u64);
+        Self { timed, given_up, came: HashMap::new() }
+    }
 }
 
 impl Later {
@@ -107,9 +117,8 @@ impl Later {
 
     fn brought(&mut self, frame: Frame) {
         // A run gives up no frame that is younger than itself: most frames come behind all of these windows.
-        let of = self.timed.take(frame, |window| window.from, frame.at);
-        let last = frame.run.place as u64;
-        let of = of.or_else(|| self.given_up.take(frame, |window| window.run as u64, last));
+        let of = self.timed.take(frame, frame.at);
+        let of = of.or_else(|| self.given_up.take(frame, frame.run.place as u64));
         if let Some(of) = of {
             *self.came.entry(of).or_default() += 1;
         }
@@ -122,6 +131,10 @@ impl Later {
 }
 
 impl Windows {
+    fn by(order: fn(&Window) -> u64) -> Self {
+        Self { windows: Vec::new(), order, in_order: false, reach: Vec::new() }
+    }
+
     fn add(&mut self, window: Window) {
         self.in_order = false;
         if let Some(last) = self.windows.last_mut().filter(|last| last.takes(&window)) {
@@ -135,9 +148,9 @@ impl Windows {
 
     /// Puts the windows in order. Drops are known before frames, all of a ledger before the manifest's, so that this is
     /// done once for each ledger.
-    fn put_in_order(&mut self, order: fn(&Window) -> u64) {
+    fn put_in_order(&mut self) {
         self.in_order = true;
-        self.windows.sort_by_key(order);
+        self.windows.sort_by_key(self.order);
         let reach = self.windows.iter().scan(0, |reach, window| {
             *reach = window.to.max(*reach);
             Some(*reach)
@@ -145,14 +158,14 @@ impl Windows {
         self.reach = reach.collect();
     }
 
-    /// The run of whose drops a frame is one; there is room for one less. By `order`, which is always the same, the windows
-    /// beyond `last` are none that it fits into.
-    fn take(&mut self, frame: Frame, order: fn(&Window) -> u64, last: u64) -> Option<usize> {
+    /// The run of whose drops a frame is one; there is room for one less. In their order the windows beyond `last` are none
+    /// that it fits into.
+    fn take(&mut self, frame: Frame, last: u64) -> Option<usize> {
         if !self.in_order {
-            self.put_in_order(order);
+            self.put_in_order();
         }
         let Frame { run, at, sequence } = frame;
-        let first_after = self.windows.partition_point(|window| order(window) <= last);
+        let first_after = self.windows.partition_point(|window| (self.order)(window) <= last);
         for place in (0..first_after).rev().take(MOST_LOOKED_AT) {
             if self.reach[place] < at {
                 return None;

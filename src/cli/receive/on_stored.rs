@@ -292,7 +292,7 @@ impl Follower {
         self.tell_lost();
         while Instant::now() < until {
             match child.try_wait() {
-                Ok(None) => sleep(Duration::from_millis(20)),
+                Ok(None) => sleep(LAST_LOOKS),
                 Ok(Some(_)) | Err(_) => return self.group.is(None),
             }
         }

@@ -47,10 +47,11 @@ fn lies_in_own(root: &Path, below: &[u8], itself: bool) -> bool {
         |end: usize, mark: &str| root.join(OsStr::from_bytes(&below[..end])).join(mark).is_file();
     let ends = below.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
     let mut folders = ends.chain(itself.then_some(below.len()));
-    // Whoever names a store's folder of a source itself wants its frames sent on.
-    let is_sent_on = has(0, LEDGER);
+    // Whoever names a store's folder of a source itself wants its frames sent on. Asked where it matters: this is done for
+    // each file that a watched folder tells of.
+    let is_sent_on = || has(0, LEDGER);
     has(0, SPOOL_MARK)
-        || folders.any(|end| has(end, SPOOL_MARK) || (!is_sent_on && has(end, LEDGER)))
+        || folders.any(|end| has(end, SPOOL_MARK) || (has(end, LEDGER) && !is_sent_on()))
 }
 
 /// Whether a folder is a spool, or lies in one: then it is no source.

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use super::super::PathStats;
 use super::wanted::{DataCap, Period};
+use crate::frame::EARLIEST_CLOCK;
 
 /// Of a cap this part is kept for what the ends say to each other where frames do not go any more, ...
 const KEPT_PART: u64 = 50;
@@ -38,8 +39,6 @@ const ATTEMPT: u64 = 4_000;
 /// So many days, or months, a clock may be behind the file. What is further ahead was written by a clock that was wrong.
 const MOST_DAYS_BEHIND: u64 = 31;
 const MOST_MONTHS_BEHIND: u64 = 1;
-/// 2026-01-01, in seconds: by a clock that says less it was never set.
-const EARLIEST: u64 = 1_767_225_600;
 
 /// Links that are remembered; a machine has a few.
 const MOST_LINKS: usize = 64;
@@ -319,7 +318,7 @@ fn is_behind(per: Period, now: u64, noted: u64) -> bool {
         Period::Day => MOST_DAYS_BEHIND,
         Period::Month => MOST_MONTHS_BEHIND,
     };
-    let is_unset = now < period(per, UNIX_EPOCH + Duration::from_secs(EARLIEST));
+    let is_unset = now < period(per, UNIX_EPOCH + Duration::from_nanos(EARLIEST_CLOCK.0));
     noted > now && (is_unset || noted - now <= most)
 }
 
